@@ -1,0 +1,7 @@
+"""``python -m rsa <stage>``."""
+
+import sys
+
+from rsa.cli import main
+
+sys.exit(main())

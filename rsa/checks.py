@@ -1,0 +1,228 @@
+"""Everything about a study that can be checked before any long work starts, found at once."""
+
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from rsa.config import Study, load_study, problem_list, read_yaml
+from rsa.core import Volume
+from rsa.datasets.maps import Maps
+from rsa.errors import UserError, listed
+from rsa.names import require_distinct_labels
+from rsa.neighbourhood import sphere_offsets
+from rsa.references import TableReference
+from rsa.regions import region_files, region_labels
+from rsa.stimuli import condition_table
+
+__all__ = ["problems_of", "summary", "validated"]
+
+
+def validated(path: str | Path) -> Study:
+    """Read a configuration and check it with all files that it names.
+
+    Raises
+    ------
+    UserError
+        Listing every problem that was found.
+    """
+    study = load_study(read_yaml(path))
+    require_no_problems(study)
+    return study
+
+
+def require_no_problems(study: Study) -> None:
+    """Raise a `UserError` that lists all problems of a study, if it has any."""
+    if problems := problems_of(study):
+        raise UserError(problem_list(problems))
+
+
+def problems_of(study: Study) -> list[str]:
+    """Return everything that is wrong with a study: one line each, none twice.
+
+    Files that the study itself is going to simulate are not looked for.
+    """
+    return list(dict.fromkeys(problem for check in _CHECKS for problem in check(study)))
+
+
+def simulates_stimuli(study: Study) -> bool:
+    """Say whether the pictures of a study are drawn by it."""
+    return study.simulate is not None and study.simulate.images_per_category > 0
+
+
+def reference_labels(study: Study) -> list[tuple[str, str]]:
+    """Return (model, layer) of every reference RDM, in order: layers of the models, then the other references."""
+    labels = [(model.label, layer) for model in study.models for layer in model.layer_names()]
+    table = _conditions_table(study) if study.references else None
+    for reference in study.references:
+        layers = [""] if isinstance(reference, TableReference) else reference.build(table).table["layer"]
+        labels += [(reference.name, str(layer)) for layer in layers]
+    return labels
+
+
+def study_conditions(study: Study) -> list[str] | None:
+    """Return the conditions that the study expects of its brain data; None where only the data know."""
+    return None if study.stimuli is None or simulates_stimuli(study) else study.stimuli.conditions()
+
+
+# --------------------------------------------------------------------------------------------- checks
+
+
+def _structure(study: Study) -> Iterator[str]:
+    """Check what the sections need of each other."""
+    if not study.models and not study.references:
+        yield "there is nothing to compare the brain with: list `models` or `references`."
+    if study.models and study.stimuli is None:
+        yield "models need pictures: set `stimuli`."
+    maps = isinstance(study.brain, Maps)
+    if maps and study.searchlight is None and study.regions is None:
+        yield "there is nothing to do with the brain images: set `searchlight`, `regions` or both."
+    if not maps and (study.searchlight is not None or study.regions is not None):
+        yield f"`searchlight` and `regions` need brain images, not `kind: {study.brain.kind}`; leave them out."
+    if study.group and (study.searchlight is None or len(study.brain.subjects) < 2):
+        yield "`group` maps need a searchlight and 2 subjects or more."
+    twice = [name for name, n in Counter(_names(study)).items() if n > 1]
+    if twice:
+        yield f"two models or references are called {listed(twice)}; set their `name`."
+
+
+def _stimuli(study: Study) -> Iterator[str]:
+    if study.stimuli is not None and not simulates_stimuli(study):
+        yield from study.stimuli.problems()
+        if study.models and not study.stimuli.problems() and "file" not in study.stimuli.load():
+            yield f"models need pictures, and {study.stimuli.table} has no column {study.stimuli.file_column!r}."
+
+
+def _models(study: Study) -> Iterator[str]:
+    for model in study.models:
+        problems = model.problems()
+        yield from problems
+        if not problems:
+            try:
+                require_distinct_labels(model.layer_names(), f"layers of {model.label}")
+            except UserError as error:
+                yield str(error)
+
+
+def _references(study: Study) -> Iterator[str]:
+    table = _conditions_table(study)
+    for reference in study.references:
+        if simulates_stimuli(study):
+            continue
+        yield from reference.problems(table)
+
+
+def _brain(study: Study) -> Iterator[str]:
+    if study.simulate is not None or _has_problems(_stimuli(study)):
+        return
+    yield from study.brain.problems(study_conditions(study))
+
+
+def _grids(study: Study) -> Iterator[str]:
+    """Check sphere sizes, and that subjects and regions share the grids that they have to share."""
+    brain = study.brain
+    if not isinstance(brain, Maps) or study.simulate is not None or _has_problems(_brain(study)):
+        return
+    grids = {subject: brain.grid(subject) for subject in brain.subjects}
+    first, (shape, affine) = next(iter(grids.items()))
+    volume = Volume(np.ones(shape[:3], dtype=bool), affine)
+    if study.searchlight is not None:
+        n_voxels = len(sphere_offsets(affine, study.searchlight.radius_mm))
+        if n_voxels < study.searchlight.min_voxels:
+            yield (
+                f"a sphere of {study.searchlight.radius_mm:g} mm holds at most {n_voxels} voxels of these images, "
+                f"fewer than searchlight.min_voxels = {study.searchlight.min_voxels}; choose a larger radius_mm."
+            )
+    if study.group:
+        for subject, (other_shape, other_affine) in grids.items():
+            try:
+                volume.require_grid(other_shape, other_affine, f"Subject {subject}", f"subject {first}")
+            except UserError as error:
+                yield f"group maps need all subjects on one grid. {error}"
+
+
+def _regions(study: Study) -> Iterator[str]:
+    regions = study.regions
+    if regions is None:
+        return
+    try:
+        region_labels(regions)
+    except UserError as error:
+        yield str(error)
+    for subject in study.brain.subjects:
+        for path in region_files(regions, subject):
+            if not path.exists():
+                yield f"There is no file {path} (regions)."
+
+
+def _simulation(study: Study) -> Iterator[str]:
+    """Check that a simulation can write what the readers are going to read."""
+    simulation, brain = study.simulate, study.brain
+    if simulation is None:
+        return
+    if not isinstance(brain, Maps) or brain.table is None or brain.mask is None or "{subject}" not in brain.mask:
+        yield "a simulation writes 4-D images: set brain.images, brain.table and brain.mask, all with {subject}."
+    if simulates_stimuli(study) and (study.stimuli is None or study.stimuli.table is None):
+        yield "a simulation writes its pictures beside a table: set stimuli.table."
+    for path in (simulation.mask, simulation.atlas, simulation.noise_images, simulation.noise_events):
+        if path is not None and not Path(path).exists():
+            yield f"There is no file {path} (simulate)."
+    if not _has_problems(_models(study)):
+        known = {(model.label, layer) for model in study.models for layer in model.layer_names()}
+        for region in simulation.regions:
+            if (region.model, region.layer) not in known:
+                yield f"simulate.regions: {region.name!r} plants {region.model} {region.layer}, which no model has."
+
+
+_CHECKS = (_structure, _stimuli, _models, _references, _brain, _grids, _regions, _simulation)
+
+
+def _has_problems(problems: Iterator[str]) -> bool:
+    return next(problems, None) is not None
+
+
+def _names(study: Study) -> list[str]:
+    return [model.label for model in study.models] + [reference.name for reference in study.references]
+
+
+def _conditions_table(study: Study) -> pd.DataFrame | None:
+    """Return what is known of the conditions: the stimulus table, or just the names that the brain data have."""
+    if study.stimuli is not None:
+        if simulates_stimuli(study) or study.stimuli.problems():
+            return None
+        return condition_table(study.stimuli.load())
+    conditions = _brain_conditions(study)
+    return None if conditions is None else pd.DataFrame({"condition": conditions})
+
+
+def _brain_conditions(study: Study) -> list[str] | None:
+    if study.simulate is not None:
+        return None
+    try:
+        return study.brain.conditions(study.brain.subjects[0])
+    except UserError:
+        return None
+
+
+# -------------------------------------------------------------------------------------------- summary
+
+
+def summary(study: Study) -> str:
+    """Say in a few lines what a study is going to do."""
+    conditions = study_conditions(study) or _brain_conditions(study)
+    labels = reference_labels(study)
+    lines = [
+        f"Study {study.study}: no problem found.",
+        f"  subjects    {', '.join(study.brain.subjects)}",
+        f"  conditions  {len(conditions) if conditions else 'simulated'}",
+        f"  references  {len(labels)}: {listed([' '.join(label).strip() for label in labels], 12)}",
+        f"  distances   {study.layer_distance} (layers), {study.brain_distance} (brain); {study.comparison}",
+    ]
+    if study.searchlight is not None:
+        lines.append(
+            f"  searchlight {study.searchlight.radius_mm:g} mm, at least {study.searchlight.min_voxels} voxels"
+        )
+    lines.append(f"  results     {study.folder}/")
+    return "\n".join(lines)

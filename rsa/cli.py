@@ -1,0 +1,251 @@
+"""The command line, derived from the signatures of the stages.
+
+``python -m rsa <stage> --help`` shows the options of a stage. A setting of a section of the configuration is an option
+that begins with the name of the section: ``brain.images`` is ``--dataset-images`` of the stages that take a dataset.
+"""
+
+import argparse
+import inspect
+import json
+import logging
+import re
+import shlex
+import sys
+import types
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from pydantic import BaseModel, TypeAdapter, ValidationError
+
+from rsa import io, stages
+from rsa.errors import UserError, did_you_mean
+
+__all__ = ["build_parser", "main", "options_of"]
+
+logger = logging.getLogger("rsa")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one stage; return 0, or 2 after a mistake of the user's, said in one line. A bug keeps its traceback."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    names = {name.replace("_", "-"): name for name in stages.__all__}
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(_overview(names))
+        return 0 if arguments else 2
+    if arguments[0] not in names:
+        print(f"error: There is no stage {arguments[0]!r}.{did_you_mean(arguments[0], names)}", file=sys.stderr)
+        return 2
+    stage = getattr(stages, names[arguments[0]])
+    given = vars(build_parser(arguments[0], stage).parse_args(arguments[1:]))
+    return _run(stage, given)
+
+
+def _run(stage: Callable[..., None], given: dict[str, Any]) -> int:
+    log = given.pop("log", None)
+    _start_log(log)
+    try:
+        if log is not None:
+            logger.info("%s with %s", stage.__name__, json.dumps(io.versions()))
+        positional, options = _collect(stage, given)
+        stage(*positional, **options)
+    except UserError as error:
+        logger.error("error: %s", error)
+        return 2
+    except KeyboardInterrupt:
+        logger.error("stopped")
+        return 130
+    except BrokenPipeError:
+        return 0
+    except Exception:
+        if log is not None:
+            logger.exception("%s failed", stage.__name__)
+        raise
+    return 0
+
+
+def _start_log(path: Path | None) -> None:
+    """Send what is logged to the terminal and, if wanted, to a file."""
+    logging.captureWarnings(True)
+    handlers: list[logging.Handler] = [logging.StreamHandler()]
+    handlers[0].setFormatter(logging.Formatter("%(message)s"))
+    if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handlers.append(logging.FileHandler(path, mode="w", encoding="utf-8"))
+        handlers[1].setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    logging.basicConfig(level=logging.INFO, handlers=handlers, force=True)
+
+
+def _overview(names: dict[str, str]) -> str:
+    lines = ["usage: python -m rsa <stage> [options]", "", __doc__.strip(), "", "stages:"]
+    for shown, name in names.items():
+        lines.append(f"  {shown:18s}{_summary(getattr(stages, name))}")
+    return "\n".join(lines)
+
+
+# ------------------------------------------------------------------------------- signature -> options
+
+
+def build_parser(name: str, stage: Callable[..., None]) -> argparse.ArgumentParser:
+    """Make the parser of a stage: an option for each parameter, and for each setting of a section."""
+    parser = argparse.ArgumentParser(prog=f"python -m rsa {name}", description=_summary(stage))
+    helps = _parameter_helps(stage)
+    hints = get_type_hints(stage, include_extras=True)
+    for parameter in inspect.signature(stage).parameters.values():
+        hint = hints[parameter.name]
+        if sections := _sections(hint):
+            _add_section(parser, parameter.name, sections)
+        else:
+            _add_option(parser, parameter, hint, helps.get(parameter.name, ""))
+    parser.add_argument("--log", type=Path, help="also write messages, with versions, to this file")
+    return parser
+
+
+def _add_option(parser: argparse.ArgumentParser, parameter: inspect.Parameter, hint: Any, text: str) -> None:
+    required = parameter.default is inspect.Parameter.empty
+    plain = next(kind for kind in _alternatives(hint) if kind is not type(None))
+    many = get_origin(plain) in (list, tuple)
+    kind = get_args(plain)[0] if many else plain
+    default = "" if required or parameter.default in (None, ()) else f" (default: {parameter.default})"
+    positional = parameter.kind is inspect.Parameter.POSITIONAL_ONLY
+    flags = [parameter.name] if positional else [_flag(parameter.name)]
+    extra: dict[str, Any] = {} if positional else {"required": required, "default": argparse.SUPPRESS}
+    if many:
+        extra["nargs"] = "+"
+    parser.add_argument(*flags, type=kind, help=(text + default).replace("%", "%%"), **extra)
+
+
+def _add_section(parser: argparse.ArgumentParser, prefix: str, sections: list[type[BaseModel]]) -> None:
+    group = parser.add_argument_group(prefix.replace("_", " "))
+    seen: set[str] = set()
+    for section in sections:
+        for name, field in section.model_fields.items():
+            if name in seen:
+                continue
+            seen.add(name)
+            default = "" if field.is_required() or field.default in (None, ()) else f" (default: {field.default})"
+            text = " ".join(f"{field.description or ''}{default}".split())
+            extra: dict[str, Any] = {"nargs": "*"} if _is_plain_sequence(field.annotation) else {}
+            group.add_argument(
+                _flag(f"{prefix}_{name}"),
+                default=argparse.SUPPRESS,
+                help=text.replace("%", "%%"),
+                metavar="VALUE",
+                **extra,
+            )
+
+
+def _collect(stage: Callable[..., None], given: dict[str, Any]) -> tuple[list[Any], dict[str, Any]]:
+    """Turn what the parser found into the positional and named arguments of the stage."""
+    hints = get_type_hints(stage, include_extras=True)
+    arguments: dict[str, Any] = {}
+    for parameter in inspect.signature(stage).parameters.values():
+        sections = _sections(hints[parameter.name])
+        if not sections:
+            if parameter.name in given:
+                arguments[parameter.name] = given[parameter.name]
+            continue
+        prefix = parameter.name + "_"
+        names = {name for section in sections for name in section.model_fields if prefix + name in given}
+        values = {name: _parsed(given[prefix + name], name, sections) for name in names}
+        if values or parameter.default is inspect.Parameter.empty:
+            arguments[parameter.name] = _validated(hints[parameter.name], values, parameter.name)
+    positional = [p.name for p in inspect.signature(stage).parameters.values() if p.kind is p.POSITIONAL_ONLY]
+    return [arguments.pop(name) for name in positional], arguments
+
+
+def _validated(hint: Any, values: dict[str, Any], prefix: str) -> Any:
+    try:
+        return TypeAdapter(hint).validate_python(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        names = [str(part) for part in first["loc"] if not isinstance(part, int)]
+        option = _flag("_".join([prefix, *names[-1:]]))
+        raise UserError(f"{option}: {first['msg'].removeprefix('Value error, ')}.") from error
+
+
+def _parsed(value: Any, name: str, sections: list[type[BaseModel]]) -> Any:
+    """Read JSON where a setting is more than a word, a number or a list of them."""
+    annotation = next(section.model_fields[name].annotation for section in sections if name in section.model_fields)
+    return json.loads(value) if value == "null" or _is_structure(annotation) else value
+
+
+# ------------------------------------------------------------------------------- settings -> options
+
+
+def options_of(prefix: str, section: BaseModel | None) -> str:
+    """Write a section of the configuration as options for the shell; settings at their default are left out.
+
+    So a rule re-runs when a setting that it uses changes, and not because a later version has one more.
+    """
+    words = []
+    for name, field in type(section).model_fields.items() if section is not None else ():
+        value = getattr(section, name)
+        tag = get_origin(field.annotation) is Literal
+        if not tag and not field.is_required() and value == field.get_default(call_default_factory=True):
+            continue
+        if _is_structure(field.annotation):
+            words.append(f"{_flag(f'{prefix}_{name}')}={json.dumps(_plain(value))}")
+        elif isinstance(value, tuple):
+            words.extend([_flag(f"{prefix}_{name}"), *map(str, value)])
+        else:
+            words.append(f"{_flag(f'{prefix}_{name}')}={'null' if value is None else value}")
+    return shlex.join(words)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, BaseModel):
+        return value.model_dump(mode="json", exclude_defaults=True)
+    if isinstance(value, tuple | list):
+        return [_plain(item) for item in value]
+    return value
+
+
+# --------------------------------------------------------------------------------- reading signatures
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+def _alternatives(hint: Any) -> list[Any]:
+    """Return the types of which an argument may be, unpacking unions and annotations."""
+    if get_origin(hint) is Annotated:
+        return _alternatives(get_args(hint)[0])
+    if get_origin(hint) in (Union, types.UnionType):
+        return [kind for one in get_args(hint) for kind in _alternatives(one)]
+    return [hint]
+
+
+def _sections(hint: Any) -> list[type[BaseModel]]:
+    return [kind for kind in _alternatives(hint) if isinstance(kind, type) and issubclass(kind, BaseModel)]
+
+
+def _is_plain_sequence(hint: Any) -> bool:
+    return any(get_origin(kind) is tuple for kind in _alternatives(hint)) and not _is_structure(hint)
+
+
+def _is_structure(hint: Any) -> bool:
+    """Say whether a setting has to be written as JSON: a mapping, a section, or a sequence of such."""
+    for kind in _alternatives(hint):
+        inner = get_args(kind)[0] if get_origin(kind) is tuple else kind
+        if get_origin(kind) is dict or get_origin(inner) is tuple or _sections(inner):
+            return True
+    return False
+
+
+def _summary(stage: Callable[..., None]) -> str:
+    return (inspect.getdoc(stage) or "").split("\n")[0]
+
+
+def _parameter_helps(stage: Callable[..., None]) -> dict[str, str]:
+    """Read the help of the parameters from a numpy-style docstring."""
+    text = inspect.getdoc(stage) or ""
+    section = re.search(r"Parameters\n-+\n(.*?)(?:\n\n\w+\n-+\n|\Z)", text, flags=re.S)
+    helps = {}
+    for names, body in re.findall(
+        r"^(\w[\w, ]*) : [^\n]*\n((?:    [^\n]*\n?)+)", section[1] if section else "", flags=re.M
+    ):
+        for name in names.split(","):
+            helps[name.strip()] = " ".join(body.split())
+    return helps

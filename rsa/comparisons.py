@@ -1,0 +1,163 @@
+"""Brain RDMs x reference RDMs -> scores.
+
+Each comparison first prepares an RDM once (ranks it, centres it), and then scores any number of prepared RDMs against
+any number of others, most of them in one matrix product.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from rsa.core import Array
+
+__all__ = ["COMPARISONS", "Comparison", "compare_vectors"]
+
+TIE_BITS = 40
+"""Dissimilarities that differ by less than 2^-40 of the largest one in their RDM are ties (see `ranks`)."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """How alike two RDMs are.
+
+    Parameters
+    ----------
+    prepare : callable
+        ``(n_rdms, n_pairs) -> (n_rdms, n_pairs)``, done once for each RDM; NaN rows stay NaN.
+    score : callable
+        ``(n_a, n_pairs), (n_b, n_pairs) -> (n_a, n_b)`` on prepared RDMs; NaN where an RDM is NaN or constant.
+    standardise : callable
+        ``(n_rdms, n_pairs) -> (n_rdms, n_pairs)``, the scale on which RDMs of subjects are averaged for a noise
+        ceiling.
+    summary : str
+        One line for the documentation.
+    """
+
+    prepare: Callable[[Array], Array]
+    score: Callable[[Array, Array], Array]
+    standardise: Callable[[Array], Array]
+    summary: str
+
+
+def compare_vectors(a: Array, b: Array, comparison: Comparison) -> Array:
+    """Score every row of `a` against every row of `b`: (n_a, n_pairs), (n_b, n_pairs) -> (n_a, n_b)."""
+    scores: Array = comparison.score(comparison.prepare(np.atleast_2d(a)), comparison.prepare(np.atleast_2d(b)))
+    return scores
+
+
+# ------------------------------------------------------------------------------------------ preparing
+
+
+def ranks(rdms: Array) -> Array:
+    """Rank each RDM from 1 to n_pairs, ties by their average rank.
+
+    Floating-point noise must not break ties (two pairs of identical patterns have the distances 0 and 1e-16), so
+    values are rounded to 2^-40 of the largest one, about 1e-12, before they are ranked.
+    """
+    from scipy.stats import rankdata
+
+    ranked: Array = rankdata(_rounded(rdms), method="average", axis=-1)
+    return ranked
+
+
+def centred_ranks(rdms: Array) -> Array:
+    """Rank each RDM and subtract the mean rank; multiples of one half, so that their products add up exactly."""
+    return ranks(rdms) - (rdms.shape[-1] + 1) / 2
+
+
+def centred(rdms: Array) -> Array:
+    """Subtract from each RDM its mean; a constant RDM becomes exactly zero."""
+    shifted = rdms - rdms[..., :1]
+    return np.asarray(shifted - shifted.mean(axis=-1, keepdims=True))
+
+
+def unchanged(rdms: Array) -> Array:
+    """Return the RDMs as they are, in float64."""
+    return np.asarray(rdms, dtype=np.float64)
+
+
+def _rounded(rdms: Array) -> Array:
+    """Express each RDM in units of 2^-40 of its largest absolute value, rounded; NaN makes its whole row NaN."""
+    largest = np.abs(rdms).max(axis=-1, keepdims=True)
+    scale = np.divide(2.0**TIE_BITS, largest, out=np.ones_like(largest), where=largest > 0)
+    return np.asarray(np.rint(rdms * np.where(np.isnan(largest), np.nan, scale)))
+
+
+# -------------------------------------------------------------------------------------------- scoring
+
+
+def normalised_product(a: Array, b: Array) -> Array:
+    """Return the cosine of the angle between prepared RDMs, which is exactly 1 for an RDM of ranks and itself."""
+    squares = np.outer(_squares(a), _squares(b))
+    scores: Array = (a @ b.T) / np.sqrt(np.where(squares > 0, squares, np.nan))  # (n_a, n_b)
+    return np.clip(scores, -1, 1, out=scores)
+
+
+def rank_product(a: Array, b: Array) -> Array:
+    """Return rho-a, 12 sum(ra rb) / (n^3 - n) of centred ranks; NaN where an RDM is constant."""
+    n_pairs = a.shape[-1]
+    scores = 12 * (a @ b.T) / (n_pairs**3 - n_pairs)
+    return np.where(np.outer(_squares(a), _squares(b)) > 0, scores, np.nan)
+
+
+def kendall_tau_a(a: Array, b: Array) -> Array:
+    """Return (concordant - discordant pairs) / all pairs of dissimilarities, ties counting as neither.
+
+    Scipy's tau-b, which takes O(P log P) for P dissimilarities, has the same numerator.
+    """
+    from scipy.stats import kendalltau
+
+    n_pairs = a.shape[-1]
+    n_all = n_pairs * (n_pairs - 1) / 2
+    untied = [
+        np.sqrt(np.maximum(n_all - np.array([_n_ties(row) for row in rows]), 0)) / np.sqrt(n_all) for rows in (a, b)
+    ]
+    scores = np.full((len(a), len(b)), np.nan)
+    for i, j in np.argwhere(np.outer(*untied) > 0):
+        scores[i, j] = kendalltau(a[i], b[j]).statistic * untied[0][i] * untied[1][j]
+    return scores
+
+
+def _n_ties(row: Array) -> float:
+    """Count the pairs of equal entries; all of them for a row with NaN, so that its score is undefined."""
+    if np.isnan(row).any():
+        return float("inf")
+    counts = np.unique(row, return_counts=True)[1].astype(np.float64)
+    return float((counts * (counts - 1) / 2).sum())
+
+
+def _squares(rows: Array) -> Array:
+    squares: Array = np.einsum("ij,ij->i", rows, rows)
+    return squares
+
+
+# ------------------------------------------------------------------------------------------ averaging
+
+
+def z_scored(rdms: Array) -> Array:
+    """Scale each RDM to mean 0 and standard deviation 1; NaN where it is constant."""
+    centre = centred(rdms)
+    spread = centre.std(axis=-1, keepdims=True)
+    return np.asarray(centre / np.where(spread > 0, spread, np.nan))
+
+
+def unit_length(rdms: Array) -> Array:
+    """Scale each RDM to length 1; NaN where it is zero."""
+    length = np.linalg.norm(rdms, axis=-1, keepdims=True)
+    return np.asarray(rdms / np.where(length > 0, length, np.nan))
+
+
+COMPARISONS: dict[str, Comparison] = {
+    "spearman": Comparison(
+        centred_ranks, normalised_product, ranks, "Spearman's rho: Pearson r of ranks, ties by their average rank"
+    ),
+    "pearson": Comparison(centred, normalised_product, z_scored, "Pearson r of dissimilarities"),
+    "kendall_tau_a": Comparison(
+        _rounded, kendall_tau_a, ranks, "Kendall's tau-a: (concordant - discordant) / all; for models with ties"
+    ),
+    "rho_a": Comparison(
+        centred_ranks, rank_product, ranks, "rho-a: expected Spearman's rho with ties broken at random (Schuett 2023)"
+    ),
+    "cosine": Comparison(unchanged, normalised_product, unit_length, "cosine of the angle between RDMs"),
+}

@@ -1,0 +1,537 @@
+"""The five types that travel through the pipeline, and the one place where two condition orders meet.
+
+Everything measured is a 2-D array, a table that describes its rows and an object that describes its columns.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, TypeVar
+
+import nibabel as nib
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from rsa.errors import UserError, listed
+
+__all__ = [
+    "Array",
+    "Neighbourhood",
+    "Patterns",
+    "RDMs",
+    "ScoreMap",
+    "Volume",
+    "align",
+    "concatenate",
+    "n_conditions_of",
+    "select",
+]
+
+Array = npt.NDArray[Any]
+Stack = TypeVar("Stack", "RDMs", "ScoreMap")
+
+AFFINE_TOLERANCE_MM = 1e-4
+"""Two grids whose voxel centres lie this close are one grid: headers store affines in single precision."""
+
+MAP_COLUMNS = ("subject", "model", "layer", "time_s", "statistic")
+"""The labels that a row of a `ScoreMap` carries where they apply, in the order of the file names."""
+
+
+# ---------------------------------------------------------------------------------------------- volume
+
+
+@dataclass(frozen=True, eq=False)
+class Volume:
+    """A grid of voxels and the part of it that is analysed.
+
+    Parameters
+    ----------
+    mask : array of bool, shape (n_x, n_y, n_z)
+        The voxels that are analysed. Vectors over voxels are in C order of this array.
+    affine : array, shape (4, 4)
+        From voxel indices to scanner millimetres.
+    sform_code, qform_code : int
+        NIfTI codes of the space, kept so that a map says the same as the images that it was made of.
+
+    Raises
+    ------
+    UserError
+        If the mask is not three-dimensional or is empty, or the affine is singular.
+    """
+
+    mask: Array
+    affine: Array
+    sform_code: int = 1
+    qform_code: int = 1
+
+    def __post_init__(self) -> None:
+        mask, affine = np.asarray(self.mask), np.asarray(self.affine, dtype=np.float64)
+        if mask.ndim != 3:
+            raise UserError(f"A mask has 3 dimensions (x, y, z), not the {mask.ndim} of shape {mask.shape}.")
+        if not mask.any():
+            raise UserError(f"The mask of shape {mask.shape} is empty: no voxel is above 0.")
+        if affine.shape != (4, 4) or not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
+            raise UserError(f"An affine is an invertible (4, 4) matrix in mm, not {affine.tolist()}.")
+        object.__setattr__(self, "mask", mask.astype(bool))
+        object.__setattr__(self, "affine", affine)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Size of the grid, (n_x, n_y, n_z)."""
+        n_x, n_y, n_z = self.mask.shape
+        return n_x, n_y, n_z
+
+    @cached_property
+    def n_voxels(self) -> int:
+        """Number of voxels in the mask."""
+        return int(np.count_nonzero(self.mask))
+
+    @cached_property
+    def indices(self) -> Array:
+        """Grid indices of the voxels of the mask, shape (n_voxels, 3)."""
+        return np.argwhere(self.mask)
+
+    def voxel_to_mm(self, indices: npt.ArrayLike) -> Array:
+        """Return the centres of voxels in scanner millimetres; shape (..., 3) in and out."""
+        return np.asarray(indices) @ self.affine[:3, :3].T + self.affine[:3, 3]
+
+    def mm_to_voxel(self, points_mm: npt.ArrayLike) -> Array:
+        """Return the (fractional) voxel indices of points in scanner millimetres; shape (..., 3) in and out."""
+        return np.linalg.solve(self.affine[:3, :3], (np.asarray(points_mm) - self.affine[:3, 3]).T).T
+
+    def same_grid(self, shape: Sequence[int], affine: npt.ArrayLike) -> bool:
+        """Say whether an image of this shape and affine has its voxels where this volume has them."""
+        if tuple(shape[:3]) != self.shape:
+            return False
+        ends = np.array(np.meshgrid(*([0, n - 1] for n in self.shape))).reshape(3, -1).T
+        there = ends @ np.asarray(affine)[:3, :3].T + np.asarray(affine)[:3, 3]
+        return bool(np.abs(self.voxel_to_mm(ends) - there).max() <= AFFINE_TOLERANCE_MM)
+
+    def require_grid(self, shape: Sequence[int], affine: npt.ArrayLike, what: str, whose: str = "the mask") -> None:
+        """Raise a `UserError` that prints both grids unless `what` lies on the grid of this volume."""
+        if not self.same_grid(shape, affine):
+            raise UserError(
+                f"{what} and {whose} lie on different grids: shape {tuple(shape[:3])} with affine "
+                f"{np.round(np.asarray(affine), 4).tolist()}, against shape {self.shape} with affine "
+                f"{np.round(self.affine, 4).tolist()}. Resample one of them to the other."
+            )
+
+    def unmask(self, values: npt.ArrayLike) -> Array:
+        """Put values of the mask's voxels, shape (..., n_voxels), on the grid, (..., n_x, n_y, n_z), NaN outside."""
+        values = np.asarray(values)
+        grid = np.full((*values.shape[:-1], *self.shape), np.nan, dtype=np.float32)
+        grid[..., self.mask] = values
+        return grid
+
+    def to_nifti(self, values: npt.ArrayLike) -> nib.Nifti1Image:
+        """Make an image of one vector over voxels (3-D) or of several (4-D, the row last); NaN outside the mask."""
+        grid = self.unmask(values)
+        image = nib.Nifti1Image(np.moveaxis(grid, 0, -1) if grid.ndim == 4 else grid, self.affine)
+        image.set_sform(self.affine, code=self.sform_code)
+        image.set_qform(self.affine, code=self.qform_code, strip_shears=True)
+        image.header.set_xyzt_units("mm", "sec")
+        return image
+
+
+# -------------------------------------------------------------------------------------------- patterns
+
+
+@dataclass(frozen=True, eq=False)
+class Patterns:
+    """Responses to conditions: one row per condition (and run, delay), one column per voxel or unit.
+
+    Parameters
+    ----------
+    values : array, shape (n_rows, n_features)
+        Responses; kept in float32.
+    table : DataFrame, n_rows rows
+        Has the column `condition`; may have `run`, `delay_s`, ... No two rows may be the same.
+    volume : Volume, optional
+        Where the features lie, when they are voxels.
+    usable : array of bool, shape (n_features,), optional
+        The features that take part. By default those that are finite in every row and not the same in all.
+        A voxel that is not usable is no centre of a searchlight and a member of none.
+
+    Raises
+    ------
+    UserError
+        If lengths disagree, `condition` is missing, a row comes twice or no feature is usable.
+    """
+
+    values: Array
+    table: pd.DataFrame
+    volume: Volume | None = None
+    usable: Array = None  # type: ignore[assignment]  # filled in when made
+
+    def __post_init__(self) -> None:
+        values = np.asarray(self.values, dtype=np.float32)
+        if values.ndim != 2 or len(values) != len(self.table):
+            raise UserError(
+                f"Patterns of shape {values.shape} need a table of {len(values)} rows, not {len(self.table)}."
+            )
+        if "condition" not in self.table:
+            raise UserError(f"The table of patterns has no column 'condition', only {listed(list(self.table))}.")
+        if self.volume is not None and self.volume.n_voxels != values.shape[1]:
+            raise UserError(f"Patterns have {values.shape[1]} voxels and their mask has {self.volume.n_voxels}.")
+        table = self.table.reset_index(drop=True).assign(condition=self.table["condition"].astype(str).to_numpy())
+        if table.duplicated().any():
+            twice = table[table.duplicated()].iloc[0].to_dict()
+            raise UserError(
+                f"The row {twice} comes twice in the table of patterns; tell the two apart by a column `run`."
+            )
+        usable = self.usable
+        if usable is None:
+            usable = np.isfinite(values).all(axis=0)
+            usable &= np.ptp(np.where(usable, values, 0), axis=0) > 0 if len(values) > 1 else True
+        if not np.any(usable):
+            raise UserError("No voxel is usable: each is NaN in some row or the same in all rows of the patterns.")
+        object.__setattr__(self, "values", values)
+        object.__setattr__(self, "table", table)
+        object.__setattr__(self, "usable", np.asarray(usable, dtype=bool))
+
+    @property
+    def conditions(self) -> list[str]:
+        """The conditions, each once, in order of first appearance."""
+        return list(dict.fromkeys(self.table["condition"]))
+
+    @property
+    def n_features(self) -> int:
+        """Number of columns."""
+        return int(self.values.shape[1])
+
+    def mean_over_runs(self) -> "Patterns":
+        """Average the rows of each condition; the result has one row per condition."""
+        if len(self.conditions) == len(self.table) and list(self.table) == ["condition"]:
+            return self
+        rows = self.table.groupby("condition", sort=False).indices
+        means = np.stack([self.values[rows[name]].mean(axis=0, dtype=np.float64) for name in self.conditions])
+        return Patterns(means, pd.DataFrame({"condition": self.conditions}), self.volume, self.usable)
+
+
+# ------------------------------------------------------------------------------------------------ RDMs
+
+
+def n_conditions_of(n_pairs: int) -> int:
+    """Return the n for which n (n - 1) / 2 is `n_pairs`.
+
+    Examples
+    --------
+    >>> n_conditions_of(4186)
+    92
+    """
+    n = round((1 + np.sqrt(1 + 8 * n_pairs)) / 2)
+    if n < 2 or n * (n - 1) // 2 != n_pairs:
+        raise UserError(f"{n_pairs} is not the number of pairs, n (n - 1) / 2, of any number n of conditions.")
+    return int(n)
+
+
+@dataclass(frozen=True, eq=False)
+class RDMs:
+    """A stack of representational dissimilarity matrices over the same conditions.
+
+    Parameters
+    ----------
+    values : array, shape (n_rdms, n_pairs)
+        Upper triangles, row by row (the condensed form of `scipy.spatial.distance`).
+    conditions : sequence of str
+        Labels, in the order of the rows and columns of the square matrices.
+    table : DataFrame, n_rdms rows
+        What each RDM is: `layer`, `model`, `time_s`, `subject`, `region`, ...
+    distance : str
+        How it was measured.
+
+    Raises
+    ------
+    UserError
+        If n_pairs is not n (n - 1) / 2 for the n conditions, a label comes twice, or the table's length differs.
+    """
+
+    values: Array
+    conditions: Sequence[str]
+    table: pd.DataFrame
+    distance: str = ""
+
+    def __post_init__(self) -> None:
+        values = np.atleast_2d(np.asarray(self.values, dtype=np.float64))
+        conditions = tuple(str(name) for name in self.conditions)
+        n = len(conditions)
+        if values.ndim != 2 or values.shape[1] != n * (n - 1) // 2:
+            raise UserError(
+                f"RDMs of {n} conditions have {n * (n - 1) // 2} pairs, so a shape of (n_rdms, {n * (n - 1) // 2}); "
+                f"these have shape {values.shape}."
+            )
+        if len(set(conditions)) < n:
+            twice = [name for name in dict.fromkeys(conditions) if conditions.count(name) > 1]
+            raise UserError(f"RDMs name the same condition twice: {listed(twice)}.")
+        if len(self.table) != len(values):
+            raise UserError(f"{len(values)} RDMs need a table of as many rows, not {len(self.table)}.")
+        object.__setattr__(self, "values", values)
+        object.__setattr__(self, "conditions", conditions)
+        object.__setattr__(self, "table", self.table.reset_index(drop=True))
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    @property
+    def n_conditions(self) -> int:
+        """Number of conditions."""
+        return len(self.conditions)
+
+    @cached_property
+    def squares(self) -> Array:
+        """The RDMs as square symmetric matrices, shape (n_rdms, n_conditions, n_conditions)."""
+        n = self.n_conditions
+        rows, columns = np.triu_indices(n, k=1)
+        square = np.zeros((len(self), n, n))
+        square[:, rows, columns] = square[:, columns, rows] = self.values
+        return square
+
+    def reordered(self, conditions: Sequence[str]) -> "RDMs":
+        """Return the same RDMs with their conditions in another order (a subset is allowed)."""
+        if tuple(conditions) == self.conditions:
+            return self
+        place = {name: i for i, name in enumerate(self.conditions)}
+        order = np.array([place[name] for name in conditions])
+        rows, columns = np.triu_indices(len(order), k=1)
+        return replace(self, values=self.squares[:, order[rows], order[columns]], conditions=conditions)
+
+    def subset(self, rows: npt.ArrayLike) -> "RDMs":
+        """Return some of the RDMs, by a mask or by positions."""
+        chosen = np.asarray(rows)
+        return replace(
+            self,
+            values=self.values[chosen],
+            table=self.table[chosen] if chosen.dtype == bool else self.table.iloc[chosen],
+        )
+
+
+# --------------------------------------------------------------------------------------- neighbourhood
+
+
+@dataclass(frozen=True, eq=False)
+class Neighbourhood:
+    """Which features belong together: a compressed sparse row matrix of centres x features.
+
+    Parameters
+    ----------
+    indptr : array of int, shape (n_centres + 1,)
+        The members of centre i are ``indices[indptr[i]:indptr[i + 1]]``.
+    indices : array of int
+        Positions among the voxels of the mask.
+    volume : Volume
+        The voxels that the indices mean.
+    centres : array of int, shape (n_centres,), optional
+        Position of each centre among the voxels of the mask; None where a centre is not a voxel (regions).
+    regions : DataFrame, n_centres rows, optional
+        Labels of centres that are not voxels.
+    radius_mm : float, optional
+        Radius of the spheres.
+
+    Raises
+    ------
+    UserError
+        If an index lies outside the mask, a centre has no members, or neither centres nor regions are given.
+    """
+
+    indptr: Array
+    indices: Array
+    volume: Volume
+    centres: Array | None = None
+    regions: pd.DataFrame | None = None
+    radius_mm: float | None = None
+
+    def __post_init__(self) -> None:
+        if (self.centres is None) == (self.regions is None):
+            raise UserError("A neighbourhood has either centres (voxels) or regions (labels).")
+        columns = self.centres if self.centres is not None else self.regions
+        if columns is None or len(self.indptr) != len(columns) + 1 or self.indptr[-1] != len(self.indices):
+            raise UserError("The index pointer of a neighbourhood does not fit its centres and indices.")
+        if len(self.indices) and not 0 <= self.indices.min() <= self.indices.max() < self.volume.n_voxels:
+            raise UserError(f"A neighbourhood has members outside the {self.volume.n_voxels} voxels of its mask.")
+        empty = np.flatnonzero(np.diff(self.indptr) == 0)
+        if empty.size:
+            names = self.regions.iloc[empty].to_dict("records") if self.regions is not None else empty.tolist()
+            raise UserError(f"A neighbourhood has centres without members: {listed(list(map(str, names)))}.")
+
+    def __len__(self) -> int:
+        return len(self.indptr) - 1
+
+    def members(self, centre: int) -> Array:
+        """Return the mask positions of the members of one centre, in ascending order."""
+        members: Array = self.indices[self.indptr[centre] : self.indptr[centre + 1]]
+        return members
+
+    @property
+    def n_members(self) -> Array:
+        """Number of members of each centre, shape (n_centres,)."""
+        return np.diff(self.indptr)
+
+
+# ------------------------------------------------------------------------------------------- score map
+
+REASONS = {
+    0: "defined",
+    1: "not a centre (stride)",
+    2: "the voxel has no data (NaN in a row, or the same in all rows)",
+    3: "fewer voxels in the sphere than min_voxels",
+    4: "a condition has the same value in all voxels of the sphere, so its distances are undefined",
+    5: "all dissimilarities are equal, so no score is defined",
+}
+"""Why a searchlight has no score; the codes of the `reason` image."""
+
+
+@dataclass(frozen=True, eq=False)
+class ScoreMap:
+    """Scores of references (rows) at voxels or regions (columns).
+
+    Parameters
+    ----------
+    values : array, shape (n_maps, n_columns)
+        Scores, float32; NaN where undefined.
+    table : DataFrame, n_maps rows
+        What each map is: `subject`, `model`, `layer`, `time_s`, `statistic` where they apply.
+    volume : Volume, optional
+        The columns, when they are the voxels of a mask.
+    regions : DataFrame, n_columns rows, optional
+        The columns, when they are regions.
+    n_members : array of int, shape (n_columns,), optional
+        Number of voxels that entered each score.
+    reason : array of int, shape (n_columns,), optional
+        A key of `REASONS` for each column.
+
+    Raises
+    ------
+    UserError
+        If the columns match neither the mask nor the regions, or the table's length differs.
+    """
+
+    values: Array
+    table: pd.DataFrame
+    volume: Volume | None = None
+    regions: pd.DataFrame | None = None
+    n_members: Array | None = None
+    reason: Array | None = None
+
+    def __post_init__(self) -> None:
+        values = np.atleast_2d(np.asarray(self.values, dtype=np.float32))
+        if (self.volume is None) == (self.regions is None):
+            raise UserError("The columns of a score map are either the voxels of a volume or regions.")
+        n_columns = self.volume.n_voxels if self.volume is not None else len(self.regions)  # type: ignore[arg-type]
+        if values.shape[1] != n_columns:
+            raise UserError(f"A score map of shape {values.shape} does not fit the {n_columns} columns it describes.")
+        if len(self.table) != len(values):
+            raise UserError(f"{len(values)} maps need a table of as many rows, not {len(self.table)}.")
+        object.__setattr__(self, "values", values)
+        object.__setattr__(self, "table", self.table.reset_index(drop=True))
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def to_nifti(self, **labels: str) -> nib.Nifti1Image:
+        """Make an image of the maps that carry these labels: 3-D of one map, 4-D of several.
+
+        Parameters
+        ----------
+        **labels : str
+            Columns of the table and the value that is wanted, as in ``to_nifti(layer="features.3")``.
+
+        Raises
+        ------
+        UserError
+            If no map carries the labels, or the columns are regions.
+        """
+        if self.volume is None:
+            raise UserError("Scores of regions have no image; use to_frame().")
+        values = select(self, **labels).values
+        return self.volume.to_nifti(values[0] if len(values) == 1 else values)
+
+    def to_frame(self) -> pd.DataFrame:
+        """Return one row per region and map with the column `score` (for voxels: `x_mm`, `y_mm`, `z_mm`)."""
+        if self.volume is not None:
+            centres_mm = self.volume.voxel_to_mm(self.volume.indices)
+            columns = pd.DataFrame(centres_mm, columns=["x_mm", "y_mm", "z_mm"])
+        else:
+            columns = self.regions
+        parts = [
+            columns.assign(**row._asdict(), score=scores)
+            for row, scores in zip(self.table.itertuples(index=False), self.values, strict=True)
+        ]
+        return pd.concat(parts, ignore_index=True)
+
+
+# -------------------------------------------------------------------------------- by label, never by place
+
+
+def select(stack: Stack, **labels: str) -> Stack:
+    """Return the rows of a stack whose table carries all these labels.
+
+    Raises
+    ------
+    UserError
+        If the table has no such column, or no row carries the labels; the message names those that there are.
+    """
+    chosen = np.ones(len(stack), dtype=bool)
+    for column, wanted in labels.items():
+        if column not in stack.table:
+            raise UserError(f"There is no column {column!r} to select by; the table has {listed(list(stack.table))}.")
+        found = stack.table[column].astype(str)
+        if not (found == str(wanted)).any():
+            raise UserError(f"No {column} is {wanted!r}; there are {listed(list(dict.fromkeys(found)))}.")
+        chosen &= (found == str(wanted)).to_numpy()
+    return replace(stack, values=stack.values[chosen], table=stack.table[chosen])
+
+
+def align(a_conditions: Sequence[str], b: RDMs, a_name: str = "patterns", b_name: str = "reference RDMs") -> RDMs:
+    """Bring the conditions of RDMs into the order of another set of conditions, by label.
+
+    Parameters
+    ----------
+    a_conditions : sequence of str
+        The order that is wanted.
+    b : RDMs
+        RDMs over the same conditions in any order.
+    a_name, b_name : str
+        How the two are called in the message.
+
+    Raises
+    ------
+    UserError
+        If a condition of one is missing in the other; the message names the missing and the extra ones.
+    """
+    missing = [name for name in a_conditions if name not in set(b.conditions)]
+    extra = [name for name in b.conditions if name not in set(a_conditions)]
+    if missing or extra:
+        raise UserError(difference_of_conditions(a_conditions, b.conditions, a_name, b_name))
+    return b.reordered(list(a_conditions))
+
+
+def difference_of_conditions(a: Sequence[str], b: Sequence[str], a_name: str, b_name: str) -> str:
+    """Say in one line which labels only one of two sets of conditions has; empty when they have the same."""
+    only_a = [name for name in dict.fromkeys(a) if name not in set(b)]
+    only_b = [name for name in dict.fromkeys(b) if name not in set(a)]
+    if not only_a and not only_b:
+        return ""
+    n_shared = len(set(a) & set(b))
+    parts = [f"{a_name} and {b_name} share {n_shared} of {len(set(a) | set(b))} conditions"]
+    if only_a:
+        parts.append(f"missing in {b_name}: {listed(only_a)}")
+    if only_b:
+        parts.append(f"missing in {a_name}: {listed(only_b)}")
+    return "; ".join(parts) + ". Give both the same labels."
+
+
+def concatenate(stacks: Sequence[RDMs]) -> RDMs:
+    """Put stacks of RDMs over the same conditions into one, in the condition order of the first.
+
+    Labels that a stack does not have become empty strings; distances that differ are joined by '|'.
+    """
+    if not stacks:
+        raise UserError("There are no RDMs to put together.")
+    first = stacks[0]
+    aligned = [align(first.conditions, other, "the first RDMs", "the others") for other in stacks]
+    table = pd.concat([stack.table for stack in aligned], ignore_index=True)
+    text = [column for column in table if table[column].dtype.kind not in "fiub"]
+    table[text] = table[text].fillna("")
+    distance = "|".join(dict.fromkeys(stack.distance for stack in stacks))
+    return RDMs(np.concatenate([stack.values for stack in aligned]), first.conditions, table, distance)

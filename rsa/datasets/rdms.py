@@ -1,0 +1,145 @@
+"""Brain RDMs that are ready: per subject and region, in any of the formats that `rsa.rdm_files` reads."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import ClassVar, Literal, Self
+
+import pandas as pd
+from pydantic import Field, model_validator
+
+from rsa.core import Array, RDMs, align, concatenate, select
+from rsa.datasets.maps import Names, Subjects, by_subject
+from rsa.errors import UserError
+from rsa.io import load_rdms
+from rsa.rdm_files import is_rdms_file, read_conditions, read_rdms
+from rsa.settings import DataPath, Label, Section, fill, placeholders
+
+__all__ = ["Rdms"]
+
+
+class Rdms(Section):
+    """Brain RDMs that are ready, per subject and region.
+
+    Raises
+    ------
+    ValidationError
+        If neither `file` nor `key` tells the regions apart, or a placeholder is unknown.
+    """
+
+    provides: ClassVar[str] = "rdms"
+
+    kind: Literal["rdms"] = "rdms"
+    """Brain RDMs in .npz, .npy, .mat, .h5, .csv or .tsv files."""
+    subjects: Subjects
+    """Labels of the subjects, quoted; in the order of the RDMs where one array holds all subjects."""
+    file: DataPath
+    """Template of the files, with {subject} and {region} where the names differ by them."""
+    regions: Names = Field(min_length=1)
+    """Names of the regions, as in the file or key: ["EVC", "IT"]."""
+    key: str | None = None
+    """Name of the array, with {region} and {subject}; by default "{region}" unless `file` has it."""
+    condition_order: Literal["stimuli"] | DataPath = "stimuli"
+    """Order of the rows: that of the stimulus table, or of a file (a table, or .txt with a label on each line)."""
+    condition_column: str = "condition"
+    """Column of that table."""
+    distance: Label = "unknown"
+    """How the dissimilarities were measured, for the record."""
+
+    @model_validator(mode="after")
+    def _regions_differ(self) -> Self:
+        unknown = (placeholders(self.file) | placeholders(self.key or "")) - {"subject", "region"}
+        if unknown:
+            raise ValueError(f"unknown placeholder {sorted(unknown)}: file and key take {{subject}} and {{region}}")
+        if len(self.regions) > 1 and "region" not in placeholders(self.file + (self.key or "{region}")):
+            raise ValueError("neither file nor key has {region}, so all regions would be the same RDM; put it there")
+        return self
+
+    def files(self, subject: str, conditions: Sequence[str] | None = None) -> list[Path]:
+        """Return every file that `load` reads for a subject; `conditions` make no difference."""
+        orders = [] if self.condition_order == "stimuli" else [Path(self.condition_order)]
+        return list(dict.fromkeys([*(self._file(subject, region) for region in self.regions), *orders]))
+
+    def conditions(self, subject: str) -> list[str] | None:
+        """Return the conditions in the order of the rows, or None if that is the order of the stimulus table."""
+        if self.condition_order == "stimuli":
+            return None
+        return read_conditions(self.condition_order, self.condition_column)
+
+    def problems(self, conditions: Sequence[str] | None = None) -> list[str]:
+        """Read all RDMs and return what is wrong with them, one line for each problem.
+
+        Parameters
+        ----------
+        conditions : sequence of str, optional
+            Labels of the stimuli, in the order of the stimulus table.
+        """
+        found: list[tuple[str, str]] = []
+        for subject in self.subjects:
+            for region in self.regions:
+                try:
+                    self._load_region(subject, region, conditions)
+                except UserError as error:
+                    path = self._file(subject, region)
+                    found.append((subject, str(error).replace(str(path), str(fill(self.file, region=region)))))
+        return by_subject(found)
+
+    def load(self, subject: str, conditions: Sequence[str] | None = None) -> RDMs:
+        """Read the RDMs of a subject.
+
+        Parameters
+        ----------
+        subject : str
+            One of `subjects`.
+        conditions : sequence of str, optional
+            Labels of the stimuli, in the order of the stimulus table; needed if the files hold no labels and
+            `condition_order` is "stimuli".
+
+        Returns
+        -------
+        RDMs
+            One row per region, with `subject` and `region` in the table; in the order of `conditions` if given.
+
+        Raises
+        ------
+        UserError
+            If a file, array or label is missing, or what is there is no RDM, or the number of RDMs in an array is
+            not that of the subjects.
+        """
+        return concatenate([self._load_region(subject, region, conditions) for region in self.regions])
+
+    def _file(self, subject: str, region: str) -> Path:
+        return fill(self.file, subject=subject, region=region)
+
+    def _load_region(self, subject: str, region: str, conditions: Sequence[str] | None) -> RDMs:
+        path = self._file(subject, region)
+        table = pd.DataFrame({"subject": [subject], "region": [region]})
+        if is_rdms_file(path):
+            stack = load_rdms(path)
+            for column in set(table) & set(stack.table):
+                stack = select(stack, **{column: table[column][0]})
+            values, labels, distance = self._row_of(subject, stack.values, path), stack.conditions, stack.distance
+        else:
+            default = None if "region" in placeholders(self.file) else "{region}"
+            key = self.key if self.key is not None else default
+            name = None if key is None else str(fill(key, subject=subject, region=region))
+            order = conditions if self.condition_order == "stimuli" else self.conditions(subject)
+            array, labels = read_rdms(path, name, order)
+            values, distance = self._row_of(subject, array, path), self.distance
+        rdms = RDMs(values, labels, table, distance)
+        return rdms if conditions is None else align(conditions, rdms, "the stimulus table", str(path))
+
+    def _row_of(self, subject: str, array: Array, path: Path) -> Array:
+        """Take the subject's RDM, shape (1, n_pairs), from all that an array holds, shape (n_rdms, n_pairs)."""
+        if "subject" in placeholders(self.file + (self.key or "")):
+            if len(array) != 1:
+                raise UserError(f"{path} holds {len(array)} RDMs but one subject has 1; average them.")
+            return array
+        if len(array) == 1 and is_rdms_file(path):
+            return array
+        if len(array) != len(self.subjects):
+            raise UserError(
+                f"{path} holds {len(array)} RDMs and there are {len(self.subjects)} subjects; list one subject for "
+                "each RDM, in their order."
+            )
+        place = self.subjects.index(subject)
+        return array[place : place + 1]

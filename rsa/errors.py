@@ -1,0 +1,41 @@
+"""What a user got wrong, said in one line."""
+
+from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
+
+__all__ = ["UserError", "did_you_mean", "listed"]
+
+
+class UserError(Exception):
+    """A mistake in the data, the configuration or the command line.
+
+    The command line prints the message without a traceback and exits with 2; the message says what was
+    expected, what came, and what to do.
+    """
+
+
+def did_you_mean(name: str, choices: Iterable[str], n_suggestions: int = 1) -> str:
+    """Return a hint with the names closest to `name`, or an empty string when none is close.
+
+    Examples
+    --------
+    >>> did_you_mean("pearsn", ["spearman", "pearson"])
+    " Did you mean 'pearson'?"
+    >>> did_you_mean("x", ["spearman"])
+    ''
+    """
+    near = get_close_matches(name, list(choices), n=n_suggestions, cutoff=0.5)
+    return f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
+
+
+def listed(names: Sequence[str], n_shown: int = 8) -> str:
+    """Return `names` quoted and joined by commas, cut after `n_shown` with the number of the others.
+
+    Examples
+    --------
+    >>> listed(["a", "b", "c"], n_shown=2)
+    "'a', 'b' and 1 more"
+    """
+    shown = ", ".join(repr(str(name)) for name in names[:n_shown])
+    n_more = len(names) - n_shown
+    return f"{shown} and {n_more} more" if n_more > 0 else shown

@@ -1,0 +1,386 @@
+"""Loading and saving: HDF5 for the pipeline, NIfTI and TSV for people; every file is written whole or not at all."""
+
+import errno
+import hashlib
+import json
+import os
+import platform
+import subprocess
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import h5py
+import nibabel as nib
+import numpy as np
+import pandas as pd
+
+from rsa import __version__
+from rsa.core import Array, Patterns, RDMs, ScoreMap, Volume
+from rsa.errors import UserError, listed
+
+__all__ = [
+    "content_hash",
+    "load_image",
+    "load_patterns",
+    "load_rdms",
+    "load_scores",
+    "load_table",
+    "provenance",
+    "read_provenance",
+    "save",
+    "save_json",
+    "save_nifti",
+    "save_table",
+    "save_text",
+    "writing",
+]
+
+FORMAT_VERSION = 1
+LIBRARIES = (
+    "numpy",
+    "scipy",
+    "pandas",
+    "nibabel",
+    "nilearn",
+    "torch",
+    "torchvision",
+    "h5py",
+    "pydantic",
+    "snakemake",
+)
+
+
+# ------------------------------------------------------------------------------- whole or not at all
+
+
+@contextmanager
+def writing(path: str | Path) -> Iterator[Path]:
+    """Give a temporary path beside `path`, and rename it to `path` if the block ends without an error.
+
+    A job that is killed, or a disk that fills up, leaves the old file (or none), never half of a new one.
+
+    Raises
+    ------
+    UserError
+        If the disk is full or the folder cannot be written.
+    """
+    path = Path(path)
+    suffix = "".join(path.suffixes[-2:]) if path.suffix == ".gz" else path.suffix
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=".partial-", suffix=suffix, dir=path.parent)
+    except OSError as error:
+        raise UserError(f"Cannot write {path}: {error.strerror}.") from error
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        os.chmod(temporary, 0o666 & ~_umask())
+        os.replace(temporary, path)
+    except OSError as error:
+        if _is_full_disk(error):
+            raise UserError(
+                f"Cannot write {path}: the disk is full. Make room and run again; nothing is lost."
+            ) from error
+        raise
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _is_full_disk(error: OSError) -> bool:
+    """Say whether an error means that there is no room; h5py says so only in its text."""
+    codes = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    return error.errno in codes or any(f"errno = {code}" in str(error) for code in codes)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+# --------------------------------------------------------------------------------------- provenance
+
+
+def content_hash(path: str | Path) -> str:
+    """Return the SHA-256 of a file's bytes, in hexadecimal.
+
+    Raises
+    ------
+    UserError
+        If the file cannot be read.
+    """
+    try:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise UserError(f"Cannot read {path}: {error.strerror}.") from error
+
+
+@cache
+def _git_commit() -> str:
+    """Return the commit of the checkout that this package runs from, with '+' if it was changed; '' elsewhere."""
+    here = Path(__file__).parent
+    if not (here.parent / ".git").exists():
+        return ""
+    try:
+        commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, check=True)
+        changed = subprocess.run(
+            ["git", "status", "--porcelain", "--", "."], cwd=here, capture_output=True, text=True, check=True
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+    return commit.stdout.strip() + ("+" if changed.stdout.strip() else "")
+
+
+@cache
+def versions() -> dict[str, str]:
+    """Return the versions of this package, of Python and of the libraries that numbers depend on."""
+    found = {"brain-model-rsa": __version__, "commit": _git_commit(), "python": platform.python_version()}
+    for name in LIBRARIES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def provenance(
+    inputs: Sequence[str | Path] = (), settings: Mapping[str, Any] | None = None, device: str = "cpu"
+) -> dict[str, Any]:
+    """Describe how an output is made: versions, device, settings, and the content hash of every input.
+
+    Parameters
+    ----------
+    inputs : sequence of path
+        The files that are read.
+    settings : mapping, optional
+        What changes the result: the options of the stage.
+    device : str
+        Where it is computed.
+    """
+    return {
+        "versions": dict(versions()),
+        "device": device,
+        "settings": dict(settings or {}),
+        "inputs": {str(path): content_hash(path) for path in inputs},
+    }
+
+
+# --------------------------------------------------------------------------------------------- HDF5
+
+
+def save(path: str | Path, thing: Patterns | RDMs | ScoreMap, made: Mapping[str, Any] | None = None) -> None:
+    """Write patterns, RDMs or scores as one HDF5 file.
+
+    The file holds `values` (float32 in chunks of rows; RDMs in float64), `table/<column>` and, as attributes,
+    `kind`, `format_version`, what the kind needs, and the provenance as JSON. Nothing in it is pickled.
+
+    Parameters
+    ----------
+    path : path
+        Where to; written whole or not at all.
+    thing : Patterns, RDMs or ScoreMap
+        What to write.
+    made : mapping, optional
+        The provenance; see `provenance`.
+    """
+    with writing(path) as temporary, h5py.File(temporary, "w") as file:
+        file.attrs.update(kind=type(thing).__name__, format_version=FORMAT_VERSION, provenance=json.dumps(made or {}))
+        n_rows, n_columns = thing.values.shape
+        file.create_dataset("values", data=thing.values, chunks=(1, max(n_columns, 1)) if n_rows else None)
+        _save_frame(file, "table", thing.table)
+        if isinstance(thing, RDMs):
+            file.attrs["distance"] = thing.distance
+            _save_column(file, "conditions", np.array(thing.conditions, dtype=object))
+            return
+        if thing.volume is not None:
+            _save_volume(file, thing.volume)
+        if isinstance(thing, Patterns):
+            file.create_dataset("usable", data=thing.usable)
+            return
+        if thing.regions is not None:
+            _save_frame(file, "regions", thing.regions)
+        for name in ("n_members", "reason"):
+            if getattr(thing, name) is not None:
+                file.create_dataset(name, data=getattr(thing, name))
+
+
+def load_patterns(path: str | Path) -> Patterns:
+    """Read patterns that `save` wrote."""
+    with _opened(path, "Patterns") as file:
+        return Patterns(file["values"][:], _load_frame(file, "table"), _load_volume(file), file["usable"][:])
+
+
+def load_rdms(path: str | Path) -> RDMs:
+    """Read RDMs that `save` wrote."""
+    with _opened(path, "RDMs") as file:
+        conditions = list(file["conditions"].asstr()[:])
+        return RDMs(file["values"][:], conditions, _load_frame(file, "table"), str(file.attrs["distance"]))
+
+
+def load_scores(path: str | Path) -> ScoreMap:
+    """Read scores that `save` wrote."""
+    with _opened(path, "ScoreMap") as file:
+        extra = {name: file[name][:] if name in file else None for name in ("n_members", "reason")}
+        regions = _load_frame(file, "regions") if "regions" in file else None
+        return ScoreMap(file["values"][:], _load_frame(file, "table"), _load_volume(file), regions, **extra)
+
+
+def read_provenance(path: str | Path) -> dict[str, Any]:
+    """Return the provenance that was written into an HDF5 file of the pipeline."""
+    with _opened(path) as file:
+        made: dict[str, Any] = json.loads(file.attrs["provenance"])
+        return made
+
+
+@contextmanager
+def _opened(path: str | Path, kind: str | None = None) -> Iterator[h5py.File]:
+    """Open an HDF5 file of the pipeline, and say what it is if it is not the kind that is wanted."""
+    try:
+        file = h5py.File(path, "r")
+    except FileNotFoundError as error:
+        raise UserError(f"There is no file {path}.") from error
+    except OSError as error:
+        raise UserError(f"{path} is not an HDF5 file, or is damaged; delete it and run again.") from error
+    with file:
+        found = file.attrs.get("kind")
+        if found is None or (kind is not None and found != kind):
+            raise UserError(
+                f"{path} holds {found or 'no data of this pipeline'}, where {kind or 'its data'} is expected."
+            )
+        if file.attrs["format_version"] > FORMAT_VERSION:
+            raise UserError(
+                f"{path} was written by a later version of brain-model-rsa; upgrade, or delete it and run again."
+            )
+        yield file
+
+
+def _save_frame(file: h5py.File, name: str, table: pd.DataFrame) -> None:
+    group = file.create_group(name)
+    group.attrs["columns"] = json.dumps(list(table))
+    group.attrs["n_rows"] = len(table)
+    for column in table:
+        _save_column(group, str(column), table[column].to_numpy())
+
+
+def _save_column(group: h5py.Group, name: str, values: Array) -> None:
+    if values.dtype.kind in "biuf":
+        group.create_dataset(name, data=values)
+    else:
+        text = ["" if pd.isna(value) else str(value) for value in values]
+        group.create_dataset(name, data=np.array(text, dtype=object), dtype=h5py.string_dtype())
+
+
+def _load_frame(file: h5py.File, name: str) -> pd.DataFrame:
+    group = file[name]
+    columns = {}
+    for column in json.loads(group.attrs["columns"]):
+        stored = group[column]
+        columns[column] = stored.asstr()[:] if h5py.check_string_dtype(stored.dtype) else stored[:]
+    return pd.DataFrame(columns, index=range(int(group.attrs["n_rows"])))
+
+
+def _save_volume(file: h5py.File, volume: Volume) -> None:
+    stored = file.create_dataset("mask", data=volume.mask, compression="gzip")
+    stored.attrs.update(affine=volume.affine, sform_code=volume.sform_code, qform_code=volume.qform_code, unit="mm")
+
+
+def _load_volume(file: h5py.File) -> Volume | None:
+    if "mask" not in file:
+        return None
+    stored = file["mask"]
+    codes = {name: int(stored.attrs[name]) for name in ("sform_code", "qform_code")}
+    return Volume(mask=stored[:], affine=stored.attrs["affine"], **codes)
+
+
+# --------------------------------------------------------------------------- NIfTI, tables and text
+
+
+def load_image(path: str | Path) -> nib.Nifti1Image:
+    """Open an image without reading its data.
+
+    Raises
+    ------
+    UserError
+        If there is no such file, or it is not an image that nibabel knows.
+    """
+    try:
+        image: nib.Nifti1Image = nib.load(path)  # type: ignore[assignment]  # any image with an affine will do
+        return image
+    except FileNotFoundError as error:
+        raise UserError(f"There is no image {path}.") from error
+    except (nib.filebasedimages.ImageFileError, OSError, EOFError) as error:
+        raise UserError(f"{path} is not a readable NIfTI image: {error}.") from error
+
+
+def save_nifti(path: str | Path, image: nib.Nifti1Image, sidecar: Mapping[str, Any] | None = None) -> None:
+    """Write an image and, beside it, a JSON sidecar that says what its numbers are."""
+    with writing(path) as temporary:
+        nib.save(image, temporary)
+    if sidecar is not None:
+        save_json(str(path).removesuffix(".gz").removesuffix(".nii") + ".json", sidecar)
+
+
+def load_table(path: str | Path, required: Sequence[str] = (), optional: Sequence[str] = ()) -> pd.DataFrame:
+    """Read a table (.csv: commas; anything else: tabs), with labels kept as text.
+
+    Columns called `condition`, `file`, `subject` or `run`, and those that are asked for, are read as text ("01" stays
+    "01").
+
+    Parameters
+    ----------
+    path : path
+        The table.
+    required : sequence of str
+        Columns that must be there and have a value in every row.
+    optional : sequence of str
+        Columns that must be there; a value may be missing.
+
+    Raises
+    ------
+    UserError
+        If the file is missing or unreadable, or a required column is not there.
+    """
+    text = dict.fromkeys({"condition", "file", "subject", "run", *required, *optional}, str)
+    try:
+        table = pd.read_csv(path, sep="," if str(path).endswith(".csv") else "\t", dtype=text, encoding="utf-8-sig")
+    except FileNotFoundError as error:
+        raise UserError(f"There is no table {path}.") from error
+    except (OSError, ValueError, pd.errors.ParserError) as error:
+        raise UserError(f"{path} is not a readable table: {error}.") from error
+    missing = [name for name in [*required, *optional] if name not in table]
+    if missing:
+        raise UserError(f"{path} has no column {listed(missing)}; its columns are {listed(list(table), 20)}.")
+    empty = [name for name in required if table[name].isna().any()]
+    if empty:
+        row = int(table[empty[0]].isna().to_numpy().argmax()) + 2
+        raise UserError(f"{path} has no value in column {empty[0]!r} on line {row}.")
+    return table
+
+
+def save_table(path: str | Path, table: pd.DataFrame, dictionary: Mapping[str, str] | None = None) -> None:
+    """Write a tab-separated table and, if given, a JSON dictionary that describes its columns."""
+    with writing(path) as temporary:
+        table.to_csv(temporary, sep="\t", index=False, na_rep="n/a", float_format="%.6g")
+    if dictionary is not None:
+        save_json(
+            Path(path).with_suffix(".json"),
+            {name: {"Description": text} for name, text in dictionary.items()},
+        )
+
+
+def save_json(path: str | Path, content: Mapping[str, Any]) -> None:
+    """Write a JSON file."""
+    save_text(path, json.dumps(content, indent=2, default=str) + "\n")
+
+
+def save_text(path: str | Path, text: str) -> None:
+    """Write a text file in UTF-8."""
+    with writing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")

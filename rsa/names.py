@@ -1,0 +1,59 @@
+"""The names of the files that a study writes, after BIDS derivatives."""
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+from rsa.errors import UserError
+
+__all__ = ["label_of", "map_path", "require_distinct_labels"]
+
+
+def label_of(name: str) -> str:
+    """Return a name with only the letters and digits that a BIDS label may have.
+
+    Examples
+    --------
+    >>> label_of("features.3")
+    'features3'
+    """
+    return re.sub(r"[^0-9a-zA-Z]", "", name)
+
+
+def require_distinct_labels(names: Iterable[str], what: str) -> None:
+    """Raise a `UserError` if two names become the same label, so that no map overwrites another."""
+    seen: dict[str, str] = {}
+    for name in names:
+        other = seen.setdefault(label_of(name), name)
+        if other != name:
+            raise UserError(f"The {what} {other!r} and {name!r} would share the file name label {label_of(name)!r}.")
+
+
+def map_path(
+    folder: str | Path, *, subject: str = "", space: str, model: str = "", layer: str = "", statistic: str
+) -> Path:
+    """Return the path of a statistical map.
+
+    Parameters
+    ----------
+    folder : path
+        The folder of the study's results.
+    subject : str
+        Empty for a map of the group, which lies in the folder `group`.
+    space, model, layer, statistic : str
+        Entities of the name; an empty model or layer is left out.
+
+    Examples
+    --------
+    >>> map_path("r", subject="01", space="T1w", model="alexnet", layer="features.3", statistic="spearman").as_posix()
+    'r/sub-01/sub-01_space-T1w_model-alexnet_layer-features3_stat-spearman_statmap.nii.gz'
+    """
+    entities = {
+        "sub": subject,
+        "space": space,
+        "model": label_of(model),
+        "layer": label_of(layer),
+        "stat": label_of(statistic),
+    }
+    parts = [f"{key}-{value}" for key, value in entities.items() if value]
+    return Path(folder) / (f"sub-{subject}" if subject else "group") / ("_".join([*parts, "statmap"]) + ".nii.gz")

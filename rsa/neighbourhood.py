@@ -1,0 +1,150 @@
+"""Which voxels belong together: spheres around voxels, and regions of an atlas."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from rsa.core import Array, Neighbourhood, Volume
+from rsa.errors import UserError, listed
+
+__all__ = ["from_masks", "regions", "sphere_offsets", "spheres"]
+
+RADIUS_TOLERANCE_MM = 1e-9
+BLOCK = 4096
+"""Number of centres whose members are looked up at once; bounds the memory, changes nothing else."""
+
+
+def sphere_offsets(affine: npt.ArrayLike, radius_mm: float) -> Array:
+    """Return the voxel steps (i, j, k) whose length is at most `radius_mm`, in ascending order, shape (n, 3).
+
+    Lengths are between voxel centres in scanner millimetres, so oblique, sheared and anisotropic grids give true
+    spheres; the radius is inclusive, with a tolerance of 1e-9 mm for rounding.
+
+    Examples
+    --------
+    >>> [len(sphere_offsets(np.eye(4), radius_mm)) for radius_mm in (1, 2, 3, 4, 5)]
+    [7, 33, 123, 257, 515]
+    """
+    steps_mm = np.asarray(affine, dtype=np.float64)[:3, :3]
+    reach = np.ceil(radius_mm * np.linalg.norm(np.linalg.inv(steps_mm), axis=1) + 1e-6).astype(int)
+    box = np.stack(np.meshgrid(*(np.arange(-n, n + 1) for n in reach), indexing="ij"), axis=-1).reshape(-1, 3)
+    inside: Array = np.linalg.norm(box @ steps_mm.T, axis=1) <= radius_mm + RADIUS_TOLERANCE_MM
+    offsets: Array = box[inside]
+    return offsets
+
+
+def spheres(volume: Volume, radius_mm: float, *, stride: int = 1) -> Neighbourhood:
+    """Collect, for voxels of the mask, the mask voxels within `radius_mm` of their centres.
+
+    Parameters
+    ----------
+    volume : Volume
+        Grid and mask.
+    radius_mm : float
+        Radius in scanner millimetres, inclusive; every centre belongs to its own sphere [1]_.
+    stride : int
+        Take only voxels whose grid indices are multiples of this in all three directions.
+
+    Returns
+    -------
+    Neighbourhood
+        One sphere per centre, centres in the order of the mask, members ascending.
+
+    Raises
+    ------
+    UserError
+        If the radius or the stride is not positive, or the stride leaves no centre.
+
+    References
+    ----------
+    .. [1] Kriegeskorte N, Goebel R, Bandettini P (2006). Information-based functional brain mapping. PNAS
+       103:3863-3868.
+    """
+    if not radius_mm > 0:
+        raise UserError(f"A radius is above 0 mm, not {radius_mm}.")
+    if stride < 1:
+        raise UserError(f"A stride is a whole number above 0, not {stride}.")
+    offsets = sphere_offsets(volume.affine, radius_mm)
+    reach: Array = np.abs(offsets).max(axis=0)
+    position = np.full(np.add(volume.shape, 2 * reach), -1, dtype=np.int32)
+    inner = tuple(slice(n, n + size) for n, size in zip(reach, volume.shape, strict=True))
+    position[inner][volume.mask] = np.arange(volume.n_voxels, dtype=np.int32)
+
+    centres = np.flatnonzero((volume.indices % stride == 0).all(axis=1)).astype(np.int32)
+    if not centres.size:
+        raise UserError(f"A stride of {stride} leaves no voxel of the mask as a centre; choose a smaller one.")
+    flat_offsets = np.ravel_multi_index((offsets + reach).T, position.shape)
+    flat_centres = np.ravel_multi_index(volume.indices[centres].T, position.shape)
+    flat = position.ravel()
+
+    counts, members = [], []
+    for start in range(0, len(centres), BLOCK):
+        found = flat[flat_centres[start : start + BLOCK, None] + flat_offsets]  # (n_block, n_offsets), -1 outside
+        inside = found >= 0
+        counts.append(inside.sum(axis=1))
+        members.append(found[inside])
+    indptr = np.concatenate([[0], np.cumsum(np.concatenate(counts))])
+    return Neighbourhood(indptr, np.concatenate(members), volume, centres=centres, radius_mm=radius_mm)
+
+
+def regions(volume: Volume, atlas: Array, labels: pd.DataFrame | None = None) -> Neighbourhood:
+    """Collect the mask voxels of each region of an atlas; a region is a neighbourhood like any other.
+
+    Parameters
+    ----------
+    volume : Volume
+        Grid and mask.
+    atlas : array, shape (n_x, n_y, n_z)
+        A whole number per voxel on the grid of the volume; 0 and NaN belong to no region.
+    labels : DataFrame, optional
+        Columns `index` and `region`: which numbers are analysed, and their names; numbers of the same name form one
+        region. By default every number is a region of its own.
+
+    Returns
+    -------
+    Neighbourhood
+        One entry per region, `regions` naming them and giving `n_voxels`.
+
+    Raises
+    ------
+    UserError
+        If the atlas has another shape, has no region, or no voxel of a region lies in the mask.
+    """
+    atlas = np.asarray(atlas)
+    if atlas.shape != volume.shape:
+        raise UserError(f"The atlas has shape {atlas.shape} and the mask {volume.shape}; resample the atlas.")
+    values = np.nan_to_num(atlas[volume.mask])
+    if labels is None:
+        found = np.unique(values[values != 0]).astype(int)
+        labels = pd.DataFrame({"index": found, "region": found.astype(str)})
+    named = labels["region"].astype(str)
+    return from_masks(volume, {name: np.isin(values, labels["index"][named == name]) for name in dict.fromkeys(named)})
+
+
+def from_masks(volume: Volume, masks: Mapping[str, Array]) -> Neighbourhood:
+    """Make a region of each of several masks, which may overlap.
+
+    Parameters
+    ----------
+    volume : Volume
+        Grid and mask.
+    masks : mapping of str to array of bool, shape (n_voxels,) or (n_x, n_y, n_z)
+        What belongs to each region.
+
+    Raises
+    ------
+    UserError
+        If there is no region, or no voxel of one lies in the mask of the volume.
+    """
+    members = [np.flatnonzero(mask[volume.mask] if mask.ndim == 3 else mask) for mask in masks.values()]
+    empty = [name for name, voxels in zip(masks, members, strict=True) if not voxels.size]
+    if not masks:
+        raise UserError("There is no region: the atlas is 0 or NaN in the whole mask; do the two overlap?")
+    if empty:
+        raise UserError(f"No voxel of the mask lies in the region {listed(empty)}; remove it, or check the mask.")
+    sizes = np.array([voxels.size for voxels in members])
+    table = pd.DataFrame({"region": list(masks), "n_voxels": sizes})
+    indptr = np.concatenate([[0], np.cumsum(sizes)])
+    return Neighbourhood(indptr, np.concatenate(members), volume, regions=table)

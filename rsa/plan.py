@@ -1,0 +1,188 @@
+"""What the Snakemake rules need to know of a study: its files, by name."""
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rsa import checks
+from rsa.config import Study, load_study
+from rsa.datasets.maps import Maps
+from rsa.errors import UserError
+from rsa.models import Model
+from rsa.references import Reference
+from rsa.regions import region_files
+from rsa.settings import fill
+
+__all__ = ["Plan", "study_of"]
+
+
+def study_of(config: Mapping[str, Any], *, check: bool) -> "Plan":
+    """Read the study from Snakemake's configuration; stop with one clear message and exit code 2 if it is wrong.
+
+    Parameters
+    ----------
+    config : mapping
+        The configuration.
+    check : bool
+        Whether to look at the files that it names as well: once per run, not in every job.
+    """
+    try:
+        study = load_study(config)
+        if check:
+            checks.require_no_problems(study)
+        return Plan(study)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr, flush=True)
+        raise SystemExit(2) from None
+
+
+class Plan:
+    """The files of a study.
+
+    Parameters
+    ----------
+    study : Study
+        A study without problems.
+    """
+
+    def __init__(self, study: Study) -> None:
+        self.study = study
+        self.folder = study.folder
+        self.simulates_stimuli = checks.simulates_stimuli(study)
+        self.space = study.brain.space if isinstance(study.brain, Maps) else ""
+        self._models = {model.label: model for model in study.models}
+        self._references = {reference.name: reference for reference in study.references}
+
+    # ------------------------------------------------------------------------------------ references
+
+    def model(self, label: str) -> Model:
+        """Return the model with this label."""
+        return self._models[label]
+
+    def reference(self, name: str) -> Reference:
+        """Return the reference with this name."""
+        return self._references[name]
+
+    def stimulus_files(self) -> list[Path]:
+        """Return the files of the stimuli: of drawn ones the table, which is written last."""
+        stimuli = self.study.stimuli
+        if stimuli is None:
+            return []
+        return [Path(stimuli.table or "")] if self.simulates_stimuli else stimuli.files()
+
+    def stimulus_table(self) -> list[Path]:
+        """Return the table of the stimuli, if there is one."""
+        stimuli = self.study.stimuli
+        return [] if stimuli is None or stimuli.table is None else [Path(stimuli.table)]
+
+    def activations(self, label: str) -> Path:
+        """Return the file of the activations of a model."""
+        return self.folder / "models" / f"model-{label}_activations.h5"
+
+    def model_rdms(self, label: str) -> Path:
+        """Return the file of the layer RDMs of a model."""
+        return self.folder / "models" / f"model-{label}_rdms.h5"
+
+    def reference_rdms(self, name: str) -> Path:
+        """Return the file of the RDMs of another reference."""
+        return self.folder / "references" / f"ref-{name}_rdms.h5"
+
+    def reference_files(self, name: str) -> list[Path]:
+        """Return what a reference is made of."""
+        return [*self.reference(name).files(), *self.stimulus_table()]
+
+    def layer_rdms(self) -> list[Path]:
+        """Return the layer RDMs of all models."""
+        return [self.model_rdms(label) for label in self._models]
+
+    def references(self) -> list[Path]:
+        """Return all RDMs that the brain is compared with, in order."""
+        return self.layer_rdms() + [self.reference_rdms(name) for name in self._references]
+
+    # ----------------------------------------------------------------------------------------- brain
+
+    def brain_files(self, subject: str) -> list[Path]:
+        """Return what the brain data of a subject are read from."""
+        conditions = checks.study_conditions(self.study) or ()
+        return [*self.study.brain.files(subject, conditions), *self.stimulus_table()]
+
+    def brain(self, subject: str) -> Path:
+        """Return the file of the patterns, or of the ready RDMs, of a subject."""
+        return self.folder / "brain" / f"sub-{subject}_{self.study.brain.provides}.h5"
+
+    def region_rdms(self, subject: str) -> Path:
+        """Return the file of the RDMs of the regions of a subject."""
+        return self.folder / "brain" / f"sub-{subject}_rdms.h5"
+
+    def region_files(self, subject: str) -> list[Path]:
+        """Return what the regions of a subject are read from."""
+        return [] if self.study.regions is None else region_files(self.study.regions, subject)
+
+    def all_region_rdms(self) -> list[Path]:
+        """Return the RDMs of the regions of all subjects; none where the study has no regions."""
+        return [self.region_rdms(subject) for subject in self.study.brain.subjects] if self.has_regions else []
+
+    @property
+    def has_regions(self) -> bool:
+        """Say whether the study has RDMs of regions."""
+        return self.study.regions is not None or self.study.brain.provides == "rdms"
+
+    def simulated_brain(self, subject: str) -> list[Path]:
+        """Return the files that the simulation of a subject writes."""
+        brain = self.study.brain
+        if not isinstance(brain, Maps) or brain.table is None or brain.mask is None:
+            return []
+        runs = [
+            fill(template, subject=subject, run=run)
+            for run in brain.runs or ("",)
+            for template in (brain.images, brain.table)
+        ]
+        return [*runs, fill(brain.mask, subject=subject)]
+
+    def simulation_files(self) -> list[Path]:
+        """Return the files that a simulation reads."""
+        simulation = self.study.simulate
+        if simulation is None:
+            return []
+        named = (simulation.mask, simulation.atlas, simulation.noise_images, simulation.noise_events)
+        return [Path(path) for path in named if path is not None]
+
+    def settings(self) -> str:
+        """Return all settings of the study as JSON."""
+        return self.study.model_dump_json()
+
+    # ---------------------------------------------------------------------------------------- scores
+
+    def scores(self, subject: str) -> Path:
+        """Return the file of the searchlight scores of a subject."""
+        return self.folder / "scores" / f"sub-{subject}_scores.h5"
+
+    def all_scores(self) -> list[Path]:
+        """Return the scores of all subjects; none where the study has no searchlight."""
+        return [self.scores(subject) for subject in self.study.brain.subjects] if self.study.searchlight else []
+
+    def group_scores(self) -> Path:
+        """Return the file of the scores of the group."""
+        return self.folder / "scores" / "group_scores.h5"
+
+    def maps(self, subject: str) -> Path:
+        """Return the folder of the maps and peaks of a subject, or of the group ("")."""
+        return self.folder / (f"sub-{subject}" if subject else "group")
+
+    def derived_option(self) -> str:
+        """Return the option that asks for derived maps."""
+        return f"--derived {' '.join(self.study.maps)}" if self.study.maps else ""
+
+    # --------------------------------------------------------------------------------------- targets
+
+    def targets(self) -> list[Path]:
+        """Return the files that a run is for."""
+        wanted = [*self.references(), self.folder / "dataset_description.json"]
+        if self.study.searchlight is not None:
+            wanted += [self.maps(subject) for subject in self.study.brain.subjects]
+        if self.study.group:
+            wanted.append(self.maps(""))
+        if self.has_regions:
+            wanted.append(self.folder / "regions.tsv")
+        return wanted

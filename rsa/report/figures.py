@@ -1,0 +1,296 @@
+"""One figure per function: data in, a matplotlib figure out. RDMs, profiles over layers and regions."""
+
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from scipy.stats import rankdata
+
+from rsa.comparisons import COMPARISONS, compare_vectors
+from rsa.core import Array, RDMs
+from rsa.errors import UserError, listed
+from rsa.registry import pick
+from rsa.report.style import (
+    FAINT,
+    GREY,
+    INK,
+    PAIRS,
+    SIGNED,
+    TEXT,
+    TITLE,
+    axes_at,
+    colour_bar,
+    model_colours,
+    plain,
+)
+
+__all__ = ["percentiles", "profile", "rdm_grid", "rdm_similarity", "reference_names", "region_bars"]
+
+N_ACROSS = 5
+
+
+def reference_names(table: pd.DataFrame) -> list[str]:
+    """Name each reference of a table: its layer, or its model where it has no layer; both where models differ.
+
+    Examples
+    --------
+    >>> reference_names(pd.DataFrame({"model": ["alexnet", "animacy"], "layer": ["conv1", ""]}))
+    ['alexnet conv1', 'animacy']
+    """
+    models = table["model"].astype(str) if "model" in table else pd.Series("", index=table.index)
+    layers = table["layer"].fillna("").astype(str) if "layer" in table else pd.Series("", index=table.index)
+    several = models.nunique() > 1
+    names = [f"{model} {layer}" if several else layer or model for model, layer in zip(models, layers, strict=True)]
+    return [name.strip() or f"reference {i}" for i, name in enumerate(names, start=1)]
+
+
+# ------------------------------------------------------------------------------------------------ RDMs
+
+
+def percentiles(rdms: Array) -> Array:
+    """Rank each RDM from 0 (most alike) to 100, ties by their average: (n_rdms, n_pairs) in and out; NaN stays."""
+    ranks = rankdata(rdms, axis=-1, nan_policy="omit")
+    n_ranked = np.isfinite(rdms).sum(axis=-1, keepdims=True)
+    return np.asarray(100 * (ranks - 0.5) / np.maximum(n_ranked, 1))
+
+
+def rdm_grid(rdms: RDMs, titles: Sequence[str], categories: pd.Series | None = None) -> Figure:
+    """Draw RDMs side by side, as percentiles of their dissimilarities.
+
+    Parameters
+    ----------
+    rdms : RDMs
+        The stack.
+    titles : sequence of str
+        One per RDM.
+    categories : Series, optional
+        The category of each condition, by its label. Conditions are then sorted by category, in order of their first
+        appearance, and lines separate the categories.
+
+    Raises
+    ------
+    UserError
+        If titles and RDMs differ in number, or a condition has no category.
+    """
+    _require_titles(rdms, titles)
+    ordered, groups = (rdms, None) if categories is None else _by_category(rdms, categories)
+    ranked = RDMs(percentiles(ordered.values), ordered.conditions, ordered.table)
+    labels, places, edges = _axis_labels(ordered.conditions, groups)
+    n_across, side, margin = min(len(rdms), N_ACROSS), 1.75, 0.15 + 0.062 * max(map(len, labels), default=0)
+    n_down = -(-len(rdms) // n_across)
+    figure = Figure((margin + n_across * (side + 0.12) + 0.1, n_down * (side + 0.3) + 0.75))
+    for i, (square, title) in enumerate(zip(ranked.squares, titles, strict=True)):
+        np.fill_diagonal(square := square.copy(), np.nan)
+        left, bottom = margin + i % n_across * (side + 0.12), 0.75 + (n_down - 1 - i // n_across) * (side + 0.3)
+        axes = axes_at(figure, left, bottom, side, side)
+        shown = axes.imshow(square, cmap=PAIRS, vmin=0, vmax=100, interpolation="nearest")
+        axes.set_title(plain(title, 26), fontsize=TITLE, color=INK, pad=4)
+        axes.set(xticks=[], yticks=places if i % n_across == 0 else [])
+        if i % n_across == 0:
+            axes.set_yticklabels(labels, fontsize=TEXT - 0.5)
+        axes.tick_params(length=0, colors=INK)
+        for edge in edges:
+            axes.axhline(edge, color="white", linewidth=0.7)
+            axes.axvline(edge, color="white", linewidth=0.7)
+    width = min(3.2, figure.get_figwidth() - 0.4)
+    bar = axes_at(figure, (figure.get_figwidth() - width) / 2, 0.48, width, 0.1)
+    colour_bar(figure, bar, shown, "dissimilarity (percentile in each RDM, 0 to 100)")
+    return figure
+
+
+def _require_titles(rdms: RDMs, titles: Sequence[str]) -> None:
+    if len(titles) != len(rdms) or not len(rdms):
+        raise UserError(f"A picture of {len(rdms)} RDMs needs one RDM or more and as many titles, not {len(titles)}.")
+
+
+def _by_category(rdms: RDMs, categories: pd.Series) -> tuple[RDMs, list[str]]:
+    """Sort the conditions by category, and return the category of each."""
+    of = {str(label): str(category) for label, category in categories.items()}
+    missing = [name for name in rdms.conditions if name not in of]
+    if missing:
+        raise UserError(f"These conditions have no category: {listed(missing)}. Name one for each, or give none.")
+    rank = {category: i for i, category in enumerate(dict.fromkeys(of.values()))}
+    names = sorted(rdms.conditions, key=lambda name: rank[of[name]])
+    return rdms.reordered(names), [of[name] for name in names]
+
+
+def _axis_labels(conditions: Sequence[str], groups: list[str] | None) -> tuple[list[str], list[float], list[float]]:
+    """Return labels of the rows, their places and the edges between categories; no labels where they'd overlap."""
+    n = len(conditions)
+    if groups is None:
+        few = n <= 20
+        return ([plain(name, 20) for name in conditions], list(map(float, range(n))), []) if few else ([], [], [])
+    starts = [i for i in range(n) if i == 0 or groups[i] != groups[i - 1]]
+    ends = [*starts[1:], n]
+    fits = [(start, end) for start, end in zip(starts, ends, strict=True) if (end - start) / n > 0.045]
+    labels = [plain(groups[start], 20) for start, _ in fits]
+    return labels, [(start + end - 1) / 2 for start, end in fits], [start - 0.5 for start in starts[1:]]
+
+
+def rdm_similarity(rdms: RDMs, titles: Sequence[str], comparison: str = "spearman") -> Figure:
+    """Draw how alike RDMs are among themselves: a matrix of scores on a scale from -1 to 1, with its numbers.
+
+    Raises
+    ------
+    UserError
+        If titles and RDMs differ in number, or the comparison is unknown.
+    """
+    _require_titles(rdms, titles)
+    scores = compare_vectors(rdms.values, rdms.values, pick(COMPARISONS, comparison, "comparison"))
+    n, names = len(rdms), [plain(title, 26) for title in titles]
+    cell = min(max(5.5 / n, 0.3), 0.55)
+    margin = 0.2 + 0.066 * max(map(len, names))
+    figure = Figure((max(margin + n * cell + 0.3, 3.6), n * cell + 0.7 * margin + 0.85))
+    axes = axes_at(figure, margin, 0.7 * margin + 0.75, n * cell, n * cell)
+    shown = axes.imshow(scores, cmap=SIGNED, vmin=-1, vmax=1)
+    axes.set_xticks(range(n), names, rotation=45, ha="right", rotation_mode="anchor", fontsize=TEXT)
+    axes.set_yticks(range(n), names, fontsize=TEXT)
+    axes.tick_params(length=0, colors=INK)
+    for i, j in np.argwhere(np.isfinite(scores)):
+        colour = "white" if abs(scores[i, j]) > 0.6 else INK
+        text = f"{round(scores[i, j], 2) + 0.0:.2f}".replace("-", "\N{MINUS SIGN}")
+        axes.text(j, i, text, ha="center", va="center", fontsize=min(TEXT, 18 * cell), color=colour)
+    axes.spines[:].set_visible(False)
+    width = min(2.6, figure.get_figwidth() - 0.4)
+    bar = axes_at(figure, (figure.get_figwidth() - width) / 2, 0.45, width, 0.1)
+    colour_bar(figure, bar, shown, f"{comparison} between reference RDMs (\N{MINUS SIGN}1 to 1)")
+    return figure
+
+
+# ------------------------------------------------------------------------------- profiles and regions
+
+
+def profile(table: pd.DataFrame) -> Figure:
+    """Draw the score along the layers: a thin line per subject, a thick one for their mean.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Columns `subject`, `model`, `layer` (in order), `score`, and optionally `region` (a panel each) and
+        `statistic` (what the score is).
+    """
+    return _panels(table, _draw_lines)
+
+
+def region_bars(table: pd.DataFrame, ceilings: pd.DataFrame | None = None) -> Figure:
+    """Draw, for each region, the mean score of each reference over subjects, with standard error and the subjects.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Columns `subject`, `region`, `model`, `layer` (in order), `score`, and optionally `statistic`.
+    ceilings : DataFrame, optional
+        Columns `region`, `lower`, `upper`: the noise ceiling, a grey band.
+    """
+    return _panels(table, _draw_bars, ceilings)
+
+
+def _panels(
+    table: pd.DataFrame,
+    draw: Callable[[Axes, pd.DataFrame, dict[str, str]], None],
+    ceilings: pd.DataFrame | None = None,
+) -> Figure:
+    """Draw one panel per region, all on one scale."""
+    rows = table.assign(layer=table["layer"].fillna("").astype(str), model=table["model"].astype(str))
+    rows = rows if "region" in rows else rows.assign(region="")
+    places = _places(rows)
+    rows = rows.assign(x=[places[key] for key in zip(rows["model"], rows["layer"], strict=True)])
+    regions, colours = list(dict.fromkeys(rows["region"])), model_colours(list(dict.fromkeys(rows["model"])))
+    labels = [plain(layer or model, 22) for model, layer in places]
+    width, foot = min(max(0.26 * len(places) + 0.8, 2.6), 9.2), 0.25 + 0.058 * max(map(len, labels))
+    n_across = max(min(len(regions), int(9.6 // (width + 0.55))), 1)
+    n_down, height = -(-len(regions) // n_across), 1.9
+    cell = height + 0.45 + foot
+    figure = Figure((n_across * (width + 0.5) + 0.3, n_down * cell + 0.4))
+    low, high = _score_range(rows, ceilings)
+    for i, region in enumerate(regions):
+        left, bottom = 0.65 + i % n_across * (width + 0.5), foot + (n_down - 1 - i // n_across) * cell
+        axes = axes_at(figure, left, bottom, width - 0.1, height)
+        here = rows[rows["region"] == region]
+        if ceilings is not None:
+            _draw_ceiling(axes, ceilings[ceilings["region"] == region])
+        draw(axes, here, colours)
+        _dress(axes, here, places, labels, str(region))
+        axes.set_ylim(low, high)
+        axes.set_ylabel(_score_name(rows) if i % n_across == 0 else "", fontsize=TEXT, color=INK)
+    _legend(figure, colours, ceilings is not None and bool(np.isfinite(ceilings[["lower", "upper"]]).any(axis=None)))
+    return figure
+
+
+def _places(rows: pd.DataFrame) -> dict[tuple[str, str], float]:
+    """Return where each (model, layer) stands: layers 1 apart, models 1.6 apart."""
+    keys = list(dict.fromkeys(zip(rows["model"], rows["layer"], strict=True)))
+    keys.sort(key=lambda key: list(dict.fromkeys(rows["model"])).index(key[0]))
+    steps = [0.0] + [1.0 if a[0] == b[0] else 1.6 for a, b in pairwise(keys)]
+    return dict(zip(keys, map(float, np.cumsum(steps)), strict=True))
+
+
+def _score_name(rows: pd.DataFrame) -> str:
+    names = list(dict.fromkeys(rows["statistic"])) if "statistic" in rows else []
+    return plain(names[0]) if len(names) == 1 else "score"
+
+
+def _score_range(rows: pd.DataFrame, ceilings: pd.DataFrame | None) -> tuple[float, float]:
+    """Return one scale for all panels; it includes 0."""
+    values = [0.0, *rows["score"], *([] if ceilings is None else ceilings[["lower", "upper"]].to_numpy().ravel())]
+    finite = np.array(values, dtype=float)[np.isfinite(np.array(values, dtype=float))]
+    room = 0.06 * np.ptp(finite) or 0.05
+    return float(finite.min() - room * (finite.min() < 0)), float(finite.max() + room)
+
+
+def _draw_ceiling(axes: Axes, ceiling: pd.DataFrame) -> None:
+    for lower, upper in ceiling[["lower", "upper"]].drop_duplicates().dropna().to_numpy():
+        axes.axhspan(lower, upper, color="#cfcfcf", linewidth=0, zorder=0)
+
+
+def _draw_lines(axes: Axes, here: pd.DataFrame, colours: dict[str, str]) -> None:
+    for model, rows in here.groupby("model", sort=False):
+        means = rows.groupby("x")["score"].mean()
+        several = rows["subject"].nunique() > 1
+        for _, own in rows.groupby("subject", sort=False):
+            line = own.sort_values("x")
+            axes.plot(line["x"], line["score"], color=colours[model], alpha=0.45, linewidth=0.8, marker=".", ms=3)
+        if several:
+            axes.plot(means.index, means, color=colours[model], linewidth=2.2, marker="o", markersize=4)
+
+
+def _draw_bars(axes: Axes, here: pd.DataFrame, colours: dict[str, str]) -> None:
+    for model, rows in here.groupby("model", sort=False):
+        scores = rows.groupby("x")["score"]
+        means, counts = scores.mean(), scores.count()
+        axes.bar(means.index, means, width=0.72, color=colours[model], alpha=0.75, linewidth=0)
+        errors = (scores.std(ddof=1) / np.sqrt(counts))[counts > 1]
+        axes.errorbar(errors.index, means[errors.index], errors, fmt="none", ecolor=INK, elinewidth=1.1, capsize=0)
+        for x, own in scores:
+            spread = np.linspace(-0.2, 0.2, len(own)) if len(own) > 1 else np.zeros(1)
+            axes.plot(x + spread, own, ".", color=INK, markersize=3, alpha=0.6, markeredgewidth=0)
+
+
+def _dress(
+    axes: Axes, here: pd.DataFrame, places: dict[tuple[str, str], float], labels: list[str], region: str
+) -> None:
+    """Give a panel its title, its ticks and a line at 0."""
+    n_subjects = here["subject"].nunique()
+    count = f"{n_subjects} subject{'s' * (n_subjects != 1)}"
+    axes.set_title(f"{plain(region, 30)} ({count})" if region else count, fontsize=TITLE, color=INK, pad=4)
+    axes.axhline(0, color=GREY, linewidth=0.6, zorder=1)
+    axes.set_xticks(list(places.values()), labels, rotation=90, fontsize=TEXT, color=INK)
+    axes.set_xlim(-0.7, max(places.values()) + 0.7)
+    axes.tick_params(labelsize=TEXT, length=2, colors=INK)
+    axes.grid(axis="y", color=FAINT, linewidth=0.5)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+    if not np.isfinite(here["score"]).any():
+        axes.text(0.5, 0.5, "no score is defined", transform=axes.transAxes, ha="center", color=GREY, fontsize=TEXT)
+
+
+def _legend(figure: Figure, colours: dict[str, str], has_ceiling: bool) -> None:
+    from matplotlib.patches import Patch
+
+    patches = [Patch(color=colour, label=plain(model)) for model, colour in colours.items()]
+    patches += [Patch(color="#cfcfcf", label="noise ceiling")] if has_ceiling else []
+    if len(patches) > 1:
+        figure.legend(handles=patches, loc="upper center", ncols=5, fontsize=TEXT, frameon=False, labelcolor=INK)

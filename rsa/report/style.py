@@ -1,0 +1,125 @@
+"""What all figures share: colours that colour-blind readers can tell apart, type, scales, and how they are saved."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.cm import ScalarMappable
+from matplotlib.figure import Figure
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+
+from rsa.core import Array
+from rsa.io import writing
+
+__all__ = [
+    "FAINT",
+    "GREY",
+    "INK",
+    "ORDINAL",
+    "PAIRS",
+    "SIGNED",
+    "TEXT",
+    "TITLE",
+    "axes_at",
+    "blank",
+    "caption_of",
+    "colour_bar",
+    "model_colours",
+    "plain",
+    "save_figure",
+    "signed_limit",
+]
+
+INK, GREY, FAINT = "#222222", "#777777", "#e3e3e3"
+TITLE, TEXT = 9.0, 7.5
+"""Sizes of type in points."""
+
+SIGNED, ORDINAL, PAIRS = "RdBu_r", "viridis", "viridis"
+"""Colour maps of scores (symmetric around 0), of layers in order, and of dissimilarities."""
+
+MODEL_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
+DPI = 150
+
+
+def save_figure(path: str | Path, figure: Figure, caption: str = "", dpi: int = DPI) -> Path:
+    """Write a figure as PNG, with its caption inside the file (`caption_of` reads it), and close it."""
+    figure.set_dpi(dpi)
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    information = PngInfo()
+    information.add_text("Description", caption)
+    pixels = np.asarray(canvas.buffer_rgba())[..., :3]  # (n_down, n_across, red green blue)
+    with writing(path) as temporary:
+        Image.fromarray(np.ascontiguousarray(pixels)).save(temporary, format="PNG", pnginfo=information, dpi=(dpi, dpi))
+    figure.clear()
+    return Path(path)
+
+
+def caption_of(path: str | Path) -> str:
+    """Return the caption that `save_figure` wrote into a PNG; "" if there is none."""
+    with Image.open(path) as image:
+        return str(image.info.get("Description", ""))
+
+
+def plain(text: object, n_shown: int = 40) -> str:
+    """Make a label safe and short: no mathematics in dollar signs, the middle of long names left out.
+
+    Examples
+    --------
+    >>> plain("layer4.1.conv2.activation", 14)
+    'layer4…ivation'
+    """
+    label = str(text)
+    if len(label) > n_shown:
+        n_last = max(n_shown // 2, 1)
+        label = f"{label[: max(n_shown - n_last - 1, 0)]}…{label[-n_last:]}"
+    return label.replace("$", r"\$")
+
+
+def signed_limit(values: Array) -> float:
+    """Return the end of a symmetric colour scale: the largest absolute value, rounded up to two digits.
+
+    1.0 where no value is defined, so that an empty map has a scale as well.
+
+    Examples
+    --------
+    >>> signed_limit(np.array([0.1, -0.4213, np.nan]))
+    0.43
+    """
+    sizes = np.abs(values[np.isfinite(values)])
+    if not sizes.size or sizes.max() == 0:
+        return 1.0
+    unit = 10.0 ** (math.floor(math.log10(float(sizes.max()))) - 1)
+    return float(f"{math.ceil(float(sizes.max()) / unit - 1e-6) * unit:.6g}")
+
+
+def model_colours(models: list[str]) -> dict[str, str]:
+    """Give each model a colour (Okabe and Ito's, which colour-blind readers can tell apart)."""
+    return {model: MODEL_COLOURS[i % len(MODEL_COLOURS)] for i, model in enumerate(models)}
+
+
+def axes_at(figure: Figure, left: float, bottom: float, width: float, height: float) -> Axes:
+    """Add axes whose place is given in inches from the lower left corner."""
+    total = figure.get_size_inches()
+    return figure.add_axes((left / total[0], bottom / total[1], width / total[0], height / total[1]))
+
+
+def blank(axes: Axes) -> None:
+    """Take ticks and frame away."""
+    axes.set(xticks=[], yticks=[])
+    axes.patch.set_visible(False)
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+
+
+def colour_bar(figure: Figure, axes: Axes, shown: ScalarMappable, label: str) -> None:
+    """Draw a horizontal colour bar into `axes`, with its range in the ticks and `label` below."""
+    bar = figure.colorbar(shown, cax=axes, orientation="horizontal")
+    low, high = (float(end or 0) for end in shown.get_clim())
+    bar.set_ticks([low, (low + high) / 2, high])
+    bar.ax.tick_params(labelsize=TEXT, length=2, colors=INK)
+    bar.outline.set_linewidth(0.4)
+    bar.set_label(plain(label, 120), fontsize=TEXT, color=INK)

@@ -1,0 +1,65 @@
+"""What every section of the configuration has in common: strict, frozen, paths relative to `data_root`."""
+
+import string
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationInfo
+
+__all__ = ["DataPath", "Label", "Section", "fill", "placeholders"]
+
+
+class Section(BaseModel):
+    """A section of the configuration: unknown keys are forbidden and nothing changes once it is read."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+def _below_data_root(path: str, info: ValidationInfo) -> str:
+    """Join a relative path to the `data_root` of the configuration; leave it alone elsewhere (the command line).
+
+    A path that starts with {results} lies in the folder of the study's results instead.
+    """
+    context = info.context or {}
+    if path.startswith("{results}"):
+        return path.replace("{results}", str(context.get("results", "results")))
+    root = context.get("data_root", ".")
+    expanded = Path(path).expanduser()
+    return str(expanded if expanded.is_absolute() or str(root) == "." else Path(root) / expanded)
+
+
+def _alphanumeric(label: str) -> str:
+    if not label or not label.isascii() or not label.isalnum():
+        raise ValueError(f"{label!r} becomes part of BIDS file names, so only letters and digits are allowed")
+    return label
+
+
+DataPath = Annotated[str, AfterValidator(_below_data_root)]
+"""A file, folder or path template; in a configuration, relative paths start at `data_root`."""
+
+Label = Annotated[str, AfterValidator(_alphanumeric)]
+"""A BIDS label: letters and digits."""
+
+
+def placeholders(template: str) -> set[str]:
+    """Return the names in braces of a path template.
+
+    Examples
+    --------
+    >>> sorted(placeholders("sub-{subject}/run-{run}.nii.gz"))
+    ['run', 'subject']
+    """
+    return {name for _, name, _, _ in string.Formatter().parse(template) if name}
+
+
+def fill(template: str, **values: Any) -> Path:
+    """Fill the placeholders of a path template; those without a value stay as they are.
+
+    Examples
+    --------
+    >>> fill("sub-{subject}/run-{run}.nii.gz", subject="01").as_posix()
+    'sub-01/run-{run}.nii.gz'
+    """
+    for name, value in values.items():
+        template = template.replace("{" + name + "}", str(value))
+    return Path(template)

@@ -1,0 +1,379 @@
+"""The pipeline on one page: each stage loads, makes one call, and saves.
+
+The command line is derived from these signatures, the Snakemake rules call the command line, and a notebook calls these
+functions or the library below them.
+"""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from rsa import io
+from rsa.config import Regions, Searchlight, Simulation
+from rsa.datasets import Dataset
+from rsa.datasets.maps import Maps
+from rsa.models import Model
+from rsa.references import Reference
+from rsa.stimuli import Stimuli
+
+__all__ = [
+    "check",
+    "layers",
+    "simulate_stimuli",
+    "simulate_brain",
+    "extract",
+    "layer_rdms",
+    "reference",
+    "brain",
+    "searchlight",
+    "region_rdms",
+    "region_fits",
+    "maps",
+    "group",
+    "describe",
+]
+
+logger = logging.getLogger(__name__)
+
+
+def check(config: Path, /) -> None:
+    """Check a configuration and all files that it names, and say what a run would do.
+
+    Parameters
+    ----------
+    config : path
+        The YAML file.
+    """
+    from rsa.checks import summary, validated
+
+    print(summary(validated(config)))
+
+
+def layers(architecture: str, /) -> None:
+    """List the layers of a network, in forward order.
+
+    Parameters
+    ----------
+    architecture : str
+        A model of torchvision, such as alexnet.
+    """
+    from rsa.models import MODELS
+
+    print(MODELS["torchvision"](architecture=architecture).describe().to_string(index=False))
+
+
+def simulate_stimuli(simulation: Simulation, stimuli: Stimuli) -> None:
+    """Draw the pictures of a simulated study and write them with their table.
+
+    Parameters
+    ----------
+    simulation : Simulation
+        How many pictures, and the seed.
+    stimuli : Stimuli
+        Where they are written: the pictures beside the table.
+    """
+    from rsa.simulation import write_stimuli
+
+    write_stimuli(simulation, stimuli)
+
+
+def simulate_brain(simulation: Simulation, dataset: Maps, subject: str, rdms: list[Path]) -> None:
+    """Write brain images of one subject in which layers are planted in regions.
+
+    Parameters
+    ----------
+    simulation : Simulation
+        What is planted where, and the noise.
+    dataset : Maps
+        The files are written where this dataset is going to read them.
+    subject : str
+        Label of the subject.
+    rdms : list of path
+        RDMs of the layers (HDF5).
+    """
+    from rsa.core import concatenate
+    from rsa.simulation import write_brain
+
+    write_brain(simulation, dataset, subject, concatenate([io.load_rdms(path) for path in rdms]))
+
+
+def extract(model: Model, stimuli: Stimuli, output: Path, device: str = "auto", batch_size: int | None = None) -> None:
+    """Run the stimuli through a network and save the responses of its layers.
+
+    Parameters
+    ----------
+    model : Model
+        The network, its weights and layers.
+    stimuli : Stimuli
+        The pictures.
+    output : path
+        Activations (HDF5).
+    device : str
+        auto (CUDA where there is one), cpu, cuda, cuda:1, mps.
+    batch_size : int
+        Pictures per forward pass; chosen for the device if it is not given.
+    """
+    from rsa import features
+
+    made = io.provenance(
+        [*model.files(), *stimuli.files()], {"model": model.model_dump(), "stimuli": stimuli.model_dump()}
+    )
+    features.extract(model, stimuli.load(), output, device=device, batch_size=batch_size, made=made)
+
+
+def layer_rdms(activations: Path, output: Path, distance: str = "correlation") -> None:
+    """Build the RDM of every layer from its activations, block by block of features.
+
+    Parameters
+    ----------
+    activations : path
+        Activations (HDF5).
+    output : path
+        RDMs (HDF5).
+    distance : str
+        How dissimilar two images are.
+    """
+    from rsa import features
+
+    rdms = features.layer_rdms(activations, distance)
+    io.save(output, rdms, _made([activations], distance=distance))
+
+
+def reference(reference: Reference, output: Path, stimuli: Stimuli | None = None) -> None:
+    """Make a reference RDM from a file or from a column of the stimulus table.
+
+    Parameters
+    ----------
+    reference : Reference
+        Where it comes from.
+    output : path
+        RDMs (HDF5).
+    stimuli : Stimuli
+        The table, where the reference needs it.
+    """
+    from rsa.stimuli import condition_table
+
+    table = None if stimuli is None else condition_table(stimuli.load())
+    inputs = [*reference.files(), *([] if stimuli is None or stimuli.table is None else [Path(stimuli.table)])]
+    io.save(output, reference.build(table), _made(inputs, reference=reference.model_dump()))
+
+
+def brain(dataset: Dataset, subject: str, output: Path, stimuli: Stimuli | None = None) -> None:
+    """Read the brain data of one subject: patterns over voxels, or ready RDMs of regions.
+
+    Parameters
+    ----------
+    dataset : Dataset
+        The kind of data and where they are.
+    subject : str
+        Label of the subject.
+    output : path
+        Patterns or RDMs (HDF5).
+    stimuli : Stimuli
+        The conditions that are expected; without it, those of the data.
+    """
+    conditions = None if stimuli is None else stimuli.conditions()
+    data = dataset.load(subject, conditions)
+    io.save(
+        output, data, _made(dataset.files(subject, conditions or ()), dataset=dataset.model_dump(), subject=subject)
+    )
+
+
+def searchlight(
+    patterns: Path,
+    references: list[Path],
+    output: Path,
+    subject: str,
+    searchlight: Searchlight,
+    distance: str = "correlation",
+    comparison: str = "spearman",
+    threads: int = 1,
+) -> None:
+    """Compare the RDM of the sphere around every voxel with all reference RDMs.
+
+    Parameters
+    ----------
+    patterns : path
+        Patterns of the subject (HDF5).
+    references : list of path
+        Reference RDMs (HDF5): layers, files, models.
+    output : path
+        Scores (HDF5).
+    subject : str
+        Label of the subject.
+    searchlight : Searchlight
+        Radius and smallest number of voxels.
+    distance : str
+        How dissimilar two patterns are.
+    comparison : str
+        How alike two RDMs are.
+    threads : int
+        Number of threads; changes no result.
+    """
+    from dataclasses import replace
+
+    from rsa import neighbourhood
+    from rsa import searchlight as engine
+    from rsa.core import concatenate
+    from rsa.errors import UserError
+
+    data = io.load_patterns(patterns)
+    if data.volume is None:
+        raise UserError(f"The patterns in {patterns} are not over voxels; a searchlight needs a volume.")
+    stack = concatenate([io.load_rdms(path) for path in references])
+    spheres = neighbourhood.spheres(data.volume, searchlight.radius_mm, stride=searchlight.stride)
+    with _progress(len(spheres), "spheres") as progress:
+        scores = engine.compare(
+            data,
+            spheres,
+            stack,
+            distance=distance,
+            comparison=comparison,
+            min_voxels=searchlight.min_voxels,
+            n_threads=threads,
+            progress=progress,
+        )
+    settings = {**searchlight.model_dump(), "distance": distance, "comparison": comparison}
+    scores = replace(scores, table=scores.table.assign(subject=subject))
+    io.save(output, scores, _made([patterns, *references], **settings))
+
+
+def region_rdms(patterns: Path, regions: Regions, subject: str, output: Path, distance: str = "correlation") -> None:
+    """Build the RDM of every region of interest of one subject.
+
+    Parameters
+    ----------
+    patterns : path
+        Patterns of the subject (HDF5).
+    regions : Regions
+        Atlas or masks.
+    subject : str
+        Label of the subject.
+    output : path
+        RDMs (HDF5).
+    distance : str
+        How dissimilar two patterns are.
+    """
+    from dataclasses import replace
+
+    from rsa import searchlight as engine
+    from rsa.regions import read_regions, region_files
+
+    data = io.load_patterns(patterns)
+    rdms = engine.region_rdms(data, read_regions(regions, subject, data.volume), distance=distance)
+    rdms = replace(rdms, table=rdms.table.assign(subject=subject))
+    made = _made([patterns, *region_files(regions, subject)], regions=regions.model_dump(), distance=distance)
+    io.save(output, rdms, made)
+
+
+def region_fits(brain: list[Path], references: list[Path], output: Path, comparison: str = "spearman") -> None:
+    """Compare the RDMs of regions of all subjects with all reference RDMs: a table with noise ceilings.
+
+    Parameters
+    ----------
+    brain : list of path
+        RDMs of the regions of each subject (HDF5).
+    references : list of path
+        Reference RDMs (HDF5).
+    output : path
+        Table (TSV), with a JSON data dictionary beside it.
+    comparison : str
+        How alike two RDMs are.
+    """
+    from rsa import rdm
+    from rsa.core import concatenate
+
+    stacks = [concatenate([io.load_rdms(path) for path in paths]) for paths in (brain, references)]
+    io.save_table(output, rdm.region_fits(*stacks, comparison), rdm.REGION_FIT_COLUMNS)
+
+
+def maps(scores: Path, subject: str, space: str, folder: Path, derived: list[str] | None = None) -> None:
+    """Write the scores of one subject as NIfTI maps with sidecars, derived maps, and a table of peaks.
+
+    Parameters
+    ----------
+    scores : path
+        Scores of the subject (HDF5).
+    subject : str
+        Label of the subject.
+    space : str
+        BIDS label of the space.
+    folder : path
+        Folder of the study's results.
+    derived : list of str
+        Maps made of all layers of a model: best_layer, layer_gradient.
+    """
+    from rsa.outputs import write_maps
+
+    write_maps(io.load_scores(scores), folder, subject, space, derived or [], io.read_provenance(scores), scores)
+
+
+def group(
+    scores: list[Path], space: str, folder: Path, output: Path, tests: list[str], derived: list[str] | None = None
+) -> None:
+    """Bring the maps of all subjects together and write the maps of the group.
+
+    Parameters
+    ----------
+    scores : list of path
+        Scores of each subject (HDF5).
+    space : str
+        BIDS label of the space.
+    folder : path
+        Folder of the study's results.
+    output : path
+        Scores of the group (HDF5).
+    tests : list of str
+        mean, t (one-sample, of Fisher's z, not corrected).
+    derived : list of str
+        Maps made of all layers of a model, from the first test.
+    """
+    from rsa import group as groups
+    from rsa.outputs import write_maps
+
+    subjects = [io.load_scores(path) for path in scores]
+    result = groups.stack([groups.combine(subjects, test) for test in tests])
+    made = _made(scores, **{**io.read_provenance(scores[0])["settings"], "tests": tests})
+    io.save(output, result, made)
+    write_maps(result, folder, "", space, derived or [], made, output)
+
+
+def describe(settings: str, folder: Path) -> None:
+    """Write the settings of a study, and the files by which BIDS tools recognise its results as a derivative.
+
+    Parameters
+    ----------
+    settings : str
+        The settings, as JSON.
+    folder : path
+        Folder of the study's results.
+    """
+    import json
+
+    from rsa.outputs import write_description
+
+    study = json.loads(settings)
+    sources = [study["brain"].get("images") or study["brain"].get("file") or ""]
+    write_description(folder, study, sources)
+
+
+# ------------------------------------------------------------------------------------------- shared
+
+
+def _made(inputs: list[Path], **settings: Any) -> dict[str, Any]:
+    return io.provenance(inputs, settings)
+
+
+@contextmanager
+def _progress(total: int, unit: str) -> Iterator[Any]:
+    """Show a bar on a terminal, and log the time at the end."""
+    from time import perf_counter
+
+    from tqdm import tqdm
+
+    start = perf_counter()
+    with tqdm(total=total, unit=f" {unit}", disable=None) as bar:
+        yield bar.update
+    logger.info("%d %s in %.1f s", total, unit, perf_counter() - start)

@@ -1,0 +1,197 @@
+"""The pictures and the conditions that they belong to: a table or a folder in, one tidy table out."""
+
+import re
+import struct
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from PIL import Image, ImageOps
+from pydantic import model_validator
+
+from rsa.errors import UserError, listed
+from rsa.io import load_table
+from rsa.settings import DataPath, Section
+
+__all__ = ["IMAGE_SUFFIXES", "Stimuli", "condition_table", "read_image"]
+
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp")
+"""Files of a folder that count as pictures, in lower or upper case."""
+
+DECODER_ERRORS = (OSError, SyntaxError, ValueError, TypeError, IndexError, struct.error, Image.DecompressionBombError)
+"""What the decoders of Pillow raise on damaged files."""
+
+
+class Stimuli(Section):
+    """Which pictures were shown, and which condition each belongs to: a table or a folder."""
+
+    table: DataPath | None = None
+    """Table (.tsv, .csv) with a row per image: its condition, its file relative to the table's folder, and any further
+    columns. A condition with several rows has several images."""
+    folder: DataPath | None = None
+    """Folder of images; the file names without their extensions are the conditions."""
+    condition_column: str = "condition"
+    """Column of the table that names the condition."""
+    file_column: str = "file"
+    """Column of the table that names the image file."""
+
+    @model_validator(mode="after")
+    def _has_one_source(self) -> "Stimuli":
+        if (self.table is None) == (self.folder is None):
+            came = "neither" if self.table is None else "both"
+            raise ValueError(f"stimuli come from either a `table` or a `folder`, and {came} is given; set one of them")
+        return self
+
+    def load(self) -> pd.DataFrame:
+        """Return the stimuli, one row per image.
+
+        Returns
+        -------
+        DataFrame
+            Columns `condition` (text), `file` (path; absent when the table has no such column) and, from a table,
+            its further columns, in the order of the table or of the sorted file names.
+
+        Raises
+        ------
+        UserError
+            If the table or folder is missing, lacks a column or a value, or holds no images.
+        """
+        return self._from_table(Path(self.table)) if self.table is not None else _from_folder(Path(str(self.folder)))
+
+    def files(self) -> list[Path]:
+        """Return the files that `load` and the models read: the table, and each image once."""
+        sources = [Path(self.table)] if self.table is not None else []
+        return sources + [Path(name) for name in _unique_files(self.load())]
+
+    def conditions(self) -> list[str]:
+        """Return the conditions, each once, in order of first appearance."""
+        return list(dict.fromkeys(self.load()["condition"]))
+
+    def problems(self) -> list[str]:
+        """Return what is wrong with the stimuli, a line each: nothing if the pictures can be read.
+
+        Only the headers (and checksums, where the format has them) of the images are read.
+        """
+        try:
+            files = _unique_files(self.load())
+        except UserError as error:
+            return [str(error)]
+        missing = [name for name in files if not Path(name).is_file()]
+        damaged = [name for name in files if name not in set(missing) and not _is_image(name)]
+        found = []
+        if missing:
+            found.append(f"{len(missing)} of {len(files)} image files do not exist: {listed(missing)}.")
+        if damaged:
+            found.append(f"{len(damaged)} of {len(files)} files are not readable images: {listed(damaged)}.")
+        return found
+
+    def _from_table(self, path: Path) -> pd.DataFrame:
+        rows = load_table(path, [self.condition_column])
+        if self.file_column in rows or self.file_column != "file":
+            rows = load_table(path, [self.condition_column, self.file_column])
+        named = {self.condition_column: "condition", self.file_column: "file"}
+        for column, name in named.items():
+            if column != name and name in rows and column in rows:
+                raise UserError(f"{path} has a column {name!r} beside {column!r}, which is to become it; rename one.")
+        rows = rows.rename(columns=named)
+        if rows.empty:
+            raise UserError(f"{path} has a header but no rows; give it a row per image.")
+        first = [name for name in ("condition", "file") if name in rows]
+        if "file" in rows:
+            rows["file"] = [str(path.parent / name) for name in rows["file"]]
+        return rows[first + [name for name in rows if name not in first]]
+
+
+def condition_table(stimuli: pd.DataFrame) -> pd.DataFrame:
+    """Return one row per condition: `condition` and the further columns, of its first image; without `file`.
+
+    Examples
+    --------
+    >>> condition_table(pd.DataFrame({"condition": ["b", "a", "b"], "file": ["1", "2", "3"], "animate": [1, 0, 1]}))
+      condition  animate
+    0         b        1
+    1         a        0
+    """
+    return stimuli.drop(columns="file", errors="ignore").drop_duplicates("condition", ignore_index=True)
+
+
+def _from_folder(folder: Path) -> pd.DataFrame:
+    if not folder.is_dir():
+        raise UserError(f"There is no folder {folder}.")
+    files = sorted(path for path in folder.iterdir() if _has_image_name(path))
+    if not files:
+        raise UserError(f"The folder {folder} has no images ({', '.join(IMAGE_SUFFIXES)}).")
+    conditions = [path.stem for path in files]
+    twice = [path.name for path in files if conditions.count(path.stem) > 1] if _has_repeats(conditions) else []
+    if twice:
+        raise UserError(
+            f"Files of {folder} share a name, so a condition: {listed(twice)}. Remove or rename one, or, if the "
+            "condition has several images, list them in a table."
+        )
+    return pd.DataFrame({"condition": conditions, "file": [str(path) for path in files]})
+
+
+def _has_repeats(names: Sequence[str]) -> bool:
+    return len(set(names)) < len(names)
+
+
+def _has_image_name(path: Path) -> bool:
+    return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
+
+
+def _unique_files(stimuli: pd.DataFrame) -> list[str]:
+    return list(dict.fromkeys(stimuli["file"])) if "file" in stimuli else []
+
+
+def _is_image(path: str) -> bool:
+    try:
+        with Image.open(path) as picture:
+            picture.verify()
+    except DECODER_ERRORS:
+        return False
+    return True
+
+
+# ------------------------------------------------------------------------------------------- pictures
+
+
+def read_image(path: str | Path) -> Image.Image:
+    """Read a picture as 8-bit RGB.
+
+    The EXIF orientation is applied. Transparent pictures are laid on white; 16-bit greyscale is scaled (65535 becomes
+    255), not clipped; of an animation the first frame is taken; colour profiles are ignored.
+
+    Raises
+    ------
+    UserError
+        If the file is missing, is damaged or truncated, or has values that are not 8 or 16 bits.
+    """
+    try:
+        with Image.open(path) as opened:
+            opened.load()
+            return _as_rgb(ImageOps.exif_transpose(opened))
+    except FileNotFoundError as error:
+        raise UserError(f"There is no image {path}.") from error
+    except DECODER_ERRORS as error:
+        reason = re.sub(r"\s+", " ", str(error)).rstrip(".")
+        raise UserError(f"{path} is not a readable image ({reason}); replace it by an intact copy.") from error
+
+
+def _as_rgb(picture: Image.Image) -> Image.Image:
+    if picture.mode.startswith("I"):
+        return _scaled_from_16_bits(picture).convert("RGB")
+    if picture.mode == "F":
+        raise ValueError("its values are floating-point numbers, expected are 8 or 16 bits")
+    if picture.has_transparency_data:
+        layer = picture.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer).convert("RGB")
+    return picture.convert("RGB")
+
+
+def _scaled_from_16_bits(picture: Image.Image) -> Image.Image:
+    """Scale greyscale of 0 to 65535 (modes I;16 and I) to 0 to 255."""
+    values = np.asarray(picture, dtype=np.float64)
+    if values.min() < 0 or values.max() > 65535:
+        raise ValueError(f"its values range from {values.min():.0f} to {values.max():.0f}, expected are 16 bits")
+    return Image.fromarray(np.rint(values * (255 / 65535)).astype(np.uint8))

@@ -1,0 +1,27 @@
+"""What all tests share: the real data where they are, and a generator of random numbers."""
+
+import os
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import pytest
+
+matplotlib.use("Agg")
+
+ROOT = Path(__file__).parent.parent
+DATA = Path(os.environ.get("RSA_DATA", ROOT.parent / "shared" / "data"))
+
+
+@pytest.fixture(scope="session")
+def data() -> Path:
+    """Return the folder of real stimuli, brain data and weights; skip where it is not."""
+    if not DATA.is_dir():
+        pytest.skip(f"the real data are not in {DATA}; set RSA_DATA to where they are")
+    return DATA
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    """Return a generator with a fixed seed."""
+    return np.random.default_rng(2026)

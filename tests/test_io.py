@@ -1,0 +1,411 @@
+"""What is saved comes back, and every file is whole or not there at all."""
+
+import gzip
+import hashlib
+import json
+import os
+import signal
+import stat
+import subprocess
+import sys
+import textwrap
+
+import h5py
+import nibabel as nib
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rsa.core import Patterns, RDMs, ScoreMap, Volume
+from rsa.errors import UserError
+from rsa.io import (
+    content_hash,
+    load_image,
+    load_patterns,
+    load_rdms,
+    load_scores,
+    load_table,
+    provenance,
+    read_provenance,
+    save,
+    save_json,
+    save_nifti,
+    save_table,
+    save_text,
+    writing,
+)
+
+LABEL = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=12)
+OBLIQUE = nib.affines.from_matvec(nib.eulerangles.euler2mat(0.3, -0.2, 0.7) @ np.diag([-2.0, 2.5, 3.0]), [-40, 12, 7])
+
+
+@pytest.fixture
+def volume(rng):
+    return Volume(rng.random((4, 3, 2)) > 0.3, OBLIQUE, sform_code=4, qform_code=2)
+
+
+@pytest.fixture
+def scores(rng, volume):
+    table = pd.DataFrame({"subject": ["01", "01"], "layer": ["conv1", "fc"], "time_s": [0.1, np.nan]})
+    values = rng.normal(size=(2, volume.n_voxels))
+    values[0, 0] = np.nan
+    n_members = rng.integers(1, 99, volume.n_voxels)
+    return ScoreMap(values, table, volume, n_members=n_members, reason=(n_members % 5).astype(np.uint8))
+
+
+def leftovers(folder):
+    return [path.name for path in folder.iterdir() if path.name.startswith(".partial")]
+
+
+# ------------------------------------------------------------------------------------------ round trips
+
+
+@settings(max_examples=40, deadline=None)
+@given(names=st.lists(LABEL, min_size=2, max_size=5, unique=True), column=st.lists(LABEL, min_size=3, max_size=3))
+def test_any_label_survives(tmp_path_factory, names, column):
+    path = tmp_path_factory.mktemp("labels") / "r.h5"
+    n_pairs = len(names) * (len(names) - 1) // 2
+    rdms = RDMs(np.arange(3.0 * n_pairs).reshape(3, n_pairs), names, pd.DataFrame({"layer": column}), "größe ∂")
+    save(path, rdms)
+    found = load_rdms(path)
+    assert found.conditions == tuple(names)
+    assert list(found.table["layer"]) == column
+    assert found.distance == "größe ∂"
+    np.testing.assert_array_equal(found.values, rdms.values)
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    kinds=st.lists(
+        st.sampled_from(["int64", "int8", "uint16", "float64", "float32", "bool", "str"]), min_size=1, max_size=4
+    ),
+    n_rows=st.integers(1, 4),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_columns_keep_their_types(tmp_path_factory, kinds, n_rows, seed):
+    rng = np.random.default_rng(seed)
+    table = pd.DataFrame({f"column {i}": rng.integers(0, 9, n_rows).astype(kind) for i, kind in enumerate(kinds)})
+    table["condition"] = [f"c{i}" for i in range(n_rows)]
+    values = rng.normal(size=(n_rows, 3)).astype(np.float32)
+    path = tmp_path_factory.mktemp("types") / "p.h5"
+    save(path, Patterns(values, table))
+    found = load_patterns(path)
+    pd.testing.assert_frame_equal(found.table, table, check_dtype=False)
+    kind_of = {name: values.dtype.kind for name, values in table.items()}
+    for name, column in found.table.items():
+        assert column.dtype == table[name].dtype or kind_of[name] == "O"
+    np.testing.assert_array_equal(found.values, values)
+    assert found.values.dtype == np.float32
+
+
+def test_patterns_keep_grid_codes_and_usable_voxels(tmp_path, rng, volume):
+    values = rng.normal(size=(4, volume.n_voxels)).astype(np.float32)
+    values[1, 2], values[:, 5] = np.nan, 3
+    table = pd.DataFrame({"condition": ["a", "b"] * 2, "run": ["01", "01", "02", "02"], "delay_s": [0.0, 1.5, 0, 1.5]})
+    patterns = Patterns(values, table, volume)
+    save(tmp_path / "p.h5", patterns)
+    found = load_patterns(tmp_path / "p.h5")
+    np.testing.assert_array_equal(found.values, values)
+    np.testing.assert_array_equal(np.flatnonzero(~found.usable), [2, 5])
+    np.testing.assert_array_equal(found.volume.mask, volume.mask)
+    np.testing.assert_array_equal(found.volume.affine, OBLIQUE)
+    assert (found.volume.sform_code, found.volume.qform_code) == (4, 2)
+    assert list(found.table["run"]) == ["01", "01", "02", "02"]
+
+
+def test_scores_of_voxels_and_of_regions(tmp_path, scores):
+    save(tmp_path / "s.h5", scores)
+    found = load_scores(tmp_path / "s.h5")
+    np.testing.assert_array_equal(found.values, scores.values)
+    np.testing.assert_array_equal(found.n_members, scores.n_members)
+    np.testing.assert_array_equal(found.reason, scores.reason)
+    pd.testing.assert_frame_equal(found.table, scores.table, check_dtype=False)
+    assert found.regions is None
+    regions = pd.DataFrame({"region": ["V1", "IT"], "n_voxels": [7, 8]})
+    save(tmp_path / "r.h5", ScoreMap(scores.values[:, :2], scores.table, regions=regions))
+    found = load_scores(tmp_path / "r.h5")
+    assert found.volume is None
+    assert found.n_members is None
+    pd.testing.assert_frame_equal(found.regions, regions, check_dtype=False)
+
+
+def test_rdms_keep_double_precision_and_nan(tmp_path):
+    values = np.array([[1 + 1e-15, np.nan, np.inf]])
+    save(tmp_path / "r.h5", RDMs(values, ["a", "b", "c"], pd.DataFrame({"layer": [""]})))
+    np.testing.assert_array_equal(load_rdms(tmp_path / "r.h5").values, values)
+
+
+def test_a_stack_without_rows_or_labels(tmp_path):
+    save(tmp_path / "r.h5", RDMs(np.empty((0, 3)), ["a", "b", "c"], pd.DataFrame({"layer": []})))
+    assert load_rdms(tmp_path / "r.h5").values.shape == (0, 3)
+    save(tmp_path / "r.h5", RDMs(np.ones((2, 1)), ["a", "b"], pd.DataFrame(index=range(2))))
+    assert load_rdms(tmp_path / "r.h5").table.shape == (2, 0)
+
+
+def test_missing_text_becomes_empty(tmp_path):
+    table = pd.DataFrame({"layer": ["a", None, np.nan]}, dtype=object)
+    save(tmp_path / "r.h5", RDMs(np.ones((3, 1)), ["a", "b"], table))
+    assert list(load_rdms(tmp_path / "r.h5").table["layer"]) == ["a", "", ""]
+
+
+def test_provenance_says_what_was_read(tmp_path):
+    save_text(tmp_path / "in.txt", "abc")
+    made = provenance([tmp_path / "in.txt"], {"radius_mm": 8}, device="cuda")
+    save(tmp_path / "r.h5", RDMs(np.ones((1, 1)), ["a", "b"], pd.DataFrame({"layer": ["x"]})), made)
+    found = read_provenance(tmp_path / "r.h5")
+    assert found["inputs"] == {str(tmp_path / "in.txt"): hashlib.sha256(b"abc").hexdigest()}
+    assert (found["settings"], found["device"]) == ({"radius_mm": 8}, "cuda")
+    assert found["versions"]["numpy"] == np.__version__
+    assert found["versions"]["h5py"] == h5py.__version__
+    with pytest.raises(UserError, match=r"Cannot read .*none\.txt: No such file"):
+        content_hash(tmp_path / "none.txt")
+
+
+# --------------------------------------------------------------------------------------- wrong files
+
+
+def test_files_of_another_kind_are_refused(tmp_path, scores):
+    save(tmp_path / "s.h5", scores)
+    with pytest.raises(UserError, match=r"s\.h5 holds ScoreMap, where RDMs is expected"):
+        load_rdms(tmp_path / "s.h5")
+    with pytest.raises(UserError, match=r"s\.h5 holds ScoreMap, where Patterns is expected"):
+        load_patterns(tmp_path / "s.h5")
+    with h5py.File(tmp_path / "other.h5", "w") as file:
+        file["values"] = np.ones(3)
+    with pytest.raises(UserError, match=r"other\.h5 holds no data of this pipeline, where ScoreMap is expected"):
+        load_scores(tmp_path / "other.h5")
+    with pytest.raises(UserError, match=r"There is no file .*none\.h5"):
+        load_scores(tmp_path / "none.h5")
+
+
+@pytest.mark.parametrize("n_bytes", [0, 100, 3000])
+def test_damaged_files_are_refused(tmp_path, scores, n_bytes):
+    save(tmp_path / "s.h5", scores)
+    (tmp_path / "s.h5").write_bytes((tmp_path / "s.h5").read_bytes()[:n_bytes])
+    with pytest.raises(UserError, match=r"s\.h5 is not an HDF5 file, or is damaged; delete it and run again"):
+        load_scores(tmp_path / "s.h5")
+
+
+def test_later_formats_are_refused(tmp_path, scores):
+    save(tmp_path / "s.h5", scores)
+    with h5py.File(tmp_path / "s.h5", "a") as file:
+        file.attrs["format_version"] += 1
+    with pytest.raises(UserError, match=r"s\.h5 was written by a later version of brain-model-rsa; upgrade"):
+        load_scores(tmp_path / "s.h5")
+
+
+# -------------------------------------------------------------------------------- whole or not at all
+
+
+def test_an_error_leaves_the_old_file(tmp_path):
+    save_text(tmp_path / "a.txt", "old")
+    with pytest.raises(ZeroDivisionError), writing(tmp_path / "a.txt") as temporary:  # noqa: PT012
+        temporary.write_text("half of the n")
+        raise ZeroDivisionError
+    assert (tmp_path / "a.txt").read_text() == "old"
+    assert leftovers(tmp_path) == []
+    with pytest.raises(KeyboardInterrupt), writing(tmp_path / "b.txt") as temporary:  # noqa: PT012
+        temporary.write_text("half")
+        raise KeyboardInterrupt
+    assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
+
+
+def test_an_error_of_the_system_inside_is_not_called_a_full_disk(tmp_path):
+    with pytest.raises(PermissionError, match="not yours"), writing(tmp_path / "a.txt"):
+        raise PermissionError("not yours")
+
+
+def test_folders_are_made_and_the_umask_is_kept(tmp_path):
+    save_text(tmp_path / "new" / "folder" / "a.txt", "text")
+    (tmp_path / "plain.txt").write_text("text")
+    modes = {stat.S_IMODE(os.stat(path).st_mode) for path in (tmp_path / "new/folder/a.txt", tmp_path / "plain.txt")}
+    assert len(modes) == 1, "as if the file had been opened directly"
+
+
+@pytest.mark.parametrize("name", ["a.nii.gz", "a.nii", "a.h5", "a", "sub-01_v1.2_map.nii.gz"])
+def test_the_temporary_file_has_the_suffix_that_writers_look_at(tmp_path, name):
+    with writing(tmp_path / name) as temporary:
+        assert temporary.parent == tmp_path
+        assert temporary.name.endswith(".nii.gz") == name.endswith(".nii.gz")
+        assert temporary.suffix == (tmp_path / name).suffix
+        assert not (tmp_path / name).exists()
+        temporary.write_text("x")
+    assert (tmp_path / name).read_text() == "x"
+
+
+def test_a_folder_that_is_a_file_is_told(tmp_path):
+    save_text(tmp_path / "a", "text")
+    with pytest.raises(UserError, match=r"Cannot write .*/a/b\.txt: (File exists|Not a directory)"):
+        save_text(tmp_path / "a" / "b.txt", "text")
+
+
+def run_python(code, *arguments, **options):
+    return subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(code), *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        **options,
+    )
+
+
+def test_a_killed_job_leaves_nothing_and_runs_again(tmp_path, scores):
+    path = tmp_path / "s.h5"
+    code = """
+        import sys, time, h5py
+        from rsa.io import writing
+        with writing(sys.argv[1]) as temporary, h5py.File(temporary, "w") as file:
+            file["values"] = [1.0] * 1000
+            file.flush()
+            print("half", flush=True)
+            time.sleep(60)
+    """
+    with run_python(code, path) as job:
+        assert job.stdout.readline() == "half\n"
+        assert len(leftovers(tmp_path)) == 1, "the job is in the middle of writing"
+        assert not path.exists()
+        job.send_signal(signal.SIGKILL)
+        assert job.wait() == -signal.SIGKILL
+    assert not path.exists()
+    save(path, scores)
+    np.testing.assert_array_equal(load_scores(path).values, scores.values)
+
+
+FULL_DISK = """
+    import resource, sys
+    import nibabel as nib, numpy as np, pandas as pd
+    from rsa.core import RDMs, Volume
+    from rsa.errors import UserError
+    from rsa.io import save, save_json, save_nifti, save_table
+
+    rng = np.random.default_rng(0)
+    path, n = sys.argv[1], 5_000
+    tall = RDMs(rng.random((n, 3)), ["a", "b", "c"], pd.DataFrame({"layer": np.arange(n)}))
+    wide = RDMs(rng.random((3, 499_500)), np.arange(1000), pd.DataFrame({"layer": np.arange(3)}))
+    volume = Volume(np.ones((40, 40, 40)), np.eye(4))
+    write = {
+        "h5": lambda: save(path, wide if "wide" in path else tall),
+        "gz": lambda: save_nifti(path, volume.to_nifti(rng.random(volume.n_voxels)), {"unit": "r"}),
+        "nii": lambda: save_nifti(path, volume.to_nifti(rng.random(volume.n_voxels)), {"unit": "r"}),
+        "tsv": lambda: save_table(path, pd.DataFrame({"x": rng.random(20_000)}), {"x": "a number"}),
+        "json": lambda: save_json(path, {"x": "y" * 200_000}),
+    }[path.rsplit(".")[-1]]
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, resource.RLIM_INFINITY))
+    try:
+        write()
+    except UserError as error:
+        print(error)
+        sys.exit(2)
+"""
+
+
+@pytest.mark.parametrize("name", ["tall.h5", "wide.h5", "a.nii.gz", "a.nii", "a.tsv", "a.json"])
+@pytest.mark.parametrize("had_one", [False, True])
+def test_a_full_disk_is_told_and_leaves_what_was_there(tmp_path, name, had_one):
+    if had_one:
+        (tmp_path / name).write_text("old")
+    with run_python(FULL_DISK, tmp_path / name) as job:
+        said, traceback = job.communicate(timeout=60)
+    assert (job.returncode, traceback) == (2, "")
+    assert said == f"Cannot write {tmp_path / name}: the disk is full. Make room and run again; nothing is lost.\n"
+    assert [path.name for path in tmp_path.iterdir()] == ([name] if had_one else []), "no half file, no sidecar"
+    assert not had_one or (tmp_path / name).read_text() == "old"
+
+
+# ------------------------------------------------------------------------------------------------ NIfTI
+
+
+@pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])
+def test_maps_for_people(tmp_path, scores, suffix):
+    path = tmp_path / f"sub-01_stat-spearman_statmap{suffix}"
+    save_nifti(path, scores.to_nifti(layer="fc"), {"statistic": "spearman", "radius_mm": 8})
+    image = nib.load(path)
+    assert image.shape == (4, 3, 2)
+    assert (int(image.header["sform_code"]), int(image.header["qform_code"])) == (4, 2)
+    np.testing.assert_allclose(image.get_sform(), OBLIQUE, atol=1e-5)
+    np.testing.assert_allclose(image.get_qform(), OBLIQUE, atol=1e-4)
+    assert image.header.get_xyzt_units() == ("mm", "sec")
+    values = np.asarray(image.dataobj)
+    np.testing.assert_array_equal(values[scores.volume.mask], scores.values[1])
+    assert np.isnan(values[~scores.volume.mask]).all()
+    sidecar = json.loads((tmp_path / "sub-01_stat-spearman_statmap.json").read_text())
+    assert sidecar == {"statistic": "spearman", "radius_mm": 8}
+    assert sorted(p.name for p in tmp_path.iterdir()) == [f"sub-01_stat-spearman_statmap{s}" for s in (".json", suffix)]
+
+
+def test_no_sidecar_unless_asked(tmp_path, scores):
+    save_nifti(tmp_path / "a.nii.gz", scores.to_nifti())
+    assert [path.name for path in tmp_path.iterdir()] == ["a.nii.gz"]
+    assert load_image(tmp_path / "a.nii.gz").shape == (4, 3, 2, 2)
+
+
+def test_images_that_cannot_be_read(tmp_path):
+    with pytest.raises(UserError, match=r"There is no image .*none\.nii"):
+        load_image(tmp_path / "none.nii")
+    (tmp_path / "a.nii").write_text("no image")
+    with pytest.raises(UserError, match=r"a\.nii is not a readable NIfTI image"):
+        load_image(tmp_path / "a.nii")
+    (tmp_path / "a.nii.gz").write_bytes(gzip.compress(bytes(1000))[:12])
+    with pytest.raises(UserError, match=r"a\.nii\.gz is not a readable NIfTI image"):
+        load_image(tmp_path / "a.nii.gz")
+
+
+# ----------------------------------------------------------------------------------------------- tables
+
+
+def test_tables_keep_labels_as_text(tmp_path):
+    text = "\ufeffsubject\trun\tcondition\tcode\tonset\n01\t001\t7\t08\t1.5\n02\t002\té\t09\tn/a\n"
+    (tmp_path / "t.tsv").write_text(text, encoding="utf-8")
+    table = load_table(tmp_path / "t.tsv", ["code"])
+    assert table[["subject", "run", "condition", "code"]].values.tolist() == [
+        ["01", "001", "7", "08"],
+        ["02", "002", "é", "09"],
+    ]
+    assert table["onset"].tolist()[0] == 1.5
+    assert np.isnan(table["onset"][1])
+    (tmp_path / "t.csv").write_text('condition,x\n"a, b",1\n')
+    assert load_table(tmp_path / "t.csv")["condition"][0] == "a, b"
+
+
+@pytest.mark.parametrize(
+    ("content", "required", "message"),
+    [
+        ("a\tb\n1\t2\n", ["condition", "b", "file"], r"has no column 'condition', 'file'; its columns are 'a', 'b'\."),
+        ("condition\tb\nx\t1\n\t2\n", ["condition"], r"has no value in column 'condition' on line 3\."),
+        ("condition\tb\nx\t1\ny\tn/a\n", ["condition", "b"], r"has no value in column 'b' on line 3\."),
+        ("", [], r"t\.tsv is not a readable table: No columns"),
+        ("a\tb\n1\t2\t3\n1\t2\n1\t2\t3\t4\n", [], r"t\.tsv is not a readable table: .*line 4"),
+    ],
+)
+def test_tables_that_lack_something(tmp_path, content, required, message):
+    (tmp_path / "t.tsv").write_text(content)
+    with pytest.raises(UserError, match=message):
+        load_table(tmp_path / "t.tsv", required)
+
+
+def test_tables_that_cannot_be_read(tmp_path):
+    with pytest.raises(UserError, match=r"There is no table .*none\.tsv"):
+        load_table(tmp_path / "none.tsv")
+    (tmp_path / "t.tsv").write_bytes(b"condition\nb\xff\xfe\n")
+    with pytest.raises(UserError, match=r"t\.tsv is not a readable table: .*utf-8"):
+        load_table(tmp_path / "t.tsv")
+    with pytest.raises(UserError, match=r"is not a readable table: .*directory"):
+        load_table(tmp_path)
+
+
+def test_tables_are_written_with_their_dictionary(tmp_path):
+    table = pd.DataFrame({"layer": ["conv 1", "é"], "score": [1 / 3, np.nan]})
+    save_table(tmp_path / "t.tsv", table, {"layer": "Name of the layer.", "score": "Spearman correlation."})
+    assert (tmp_path / "t.tsv").read_text(encoding="utf-8") == "layer\tscore\nconv 1\t0.333333\né\tn/a\n"
+    assert json.loads((tmp_path / "t.json").read_text())["score"] == {"Description": "Spearman correlation."}
+    found = load_table(tmp_path / "t.tsv")
+    assert np.isnan(found["score"][1])
+
+
+def test_json_is_readable_and_ends_with_a_newline(tmp_path):
+    save_json(tmp_path / "a.json", {"path": tmp_path, "n": 3})
+    text = (tmp_path / "a.json").read_text()
+    assert json.loads(text) == {"path": str(tmp_path), "n": 3}
+    assert text.endswith("}\n")

@@ -1,0 +1,455 @@
+"""RDMs of others keep their labels and their order; what is no RDM is refused with the reason."""
+
+from itertools import permutations
+from typing import get_args
+
+import h5py
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.io
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import TypeAdapter, ValidationError
+from scipy.spatial.distance import squareform
+
+from rsa.core import RDMs
+from rsa.errors import UserError
+from rsa.io import load_table, save
+from rsa.rdm_files import READERS, read_conditions, read_rdms
+from rsa.references import REFERENCES, RULES, FileReference, Reference, TableReference
+
+LABELS = ["img1", "img10", "img2", "img3", "img4"]
+
+
+@pytest.fixture
+def squares(rng):
+    """Make 3 RDMs of 5 conditions."""
+    return np.stack([squareform(rng.random(10)) for _ in range(3)])
+
+
+@pytest.fixture
+def vectors(squares):
+    return np.stack([squareform(square) for square in squares])
+
+
+def write_mat73(path, **arrays):
+    """Write arrays as MATLAB 7.3 does: HDF5 behind a header of 512 bytes, axes in reverse."""
+    with h5py.File(path, "w", userblock_size=512) as file:
+        file.create_group("#refs#")["a"] = np.zeros(2)
+        for name, values in arrays.items():
+            file[name] = np.asarray(values).T
+    with open(path, "r+b") as file:
+        file.write(b"MATLAB 7.3 MAT-file".ljust(124) + b"\x00\x02IM")
+
+
+def write(path, **arrays):
+    """Write arrays in the format of the suffix; .csv and .tsv take the first one, as a square with labels."""
+    first = next(iter(arrays.values()))
+    if path.name.endswith("73.mat"):
+        write_mat73(path, **arrays)
+    elif path.suffix == ".mat":
+        scipy.io.savemat(path, arrays)
+    elif path.suffix == ".npz":
+        np.savez(path, **arrays)
+    elif path.suffix == ".npy":
+        np.save(path, first)
+    elif path.suffix in (".h5", ".hdf5"):
+        with h5py.File(path, "w") as file:
+            file.update(arrays)
+    else:
+        separator = "," if path.suffix == ".csv" else "\t"
+        pd.DataFrame(first, index=LABELS, columns=LABELS).to_csv(path, sep=separator)
+    return path
+
+
+# -------------------------------------------------------------------------------------------- formats
+
+
+@pytest.mark.parametrize("name", ["r.npz", "r.npy", "r.mat", "r73.mat", "r.h5", "r.hdf5", "r.csv", "r.tsv"])
+def test_every_format_gives_the_same_rdm(tmp_path, squares, vectors, name):
+    path = write(tmp_path / name, rdm=squares[0])
+    values, labels = read_rdms(path, conditions=LABELS)
+    np.testing.assert_allclose(values, vectors[:1], rtol=1e-15)
+    assert (labels, values.dtype) == (LABELS, np.float64)
+
+
+def test_every_reader_is_tested():
+    assert {*READERS} == {".npz", ".npy", ".mat", ".h5", ".hdf5", ".csv", ".tsv"}
+
+
+@pytest.mark.parametrize("name", ["r.npz", "r.npy", "r.mat", "r73.mat", "r.h5"])
+@pytest.mark.parametrize("shape", ["k n n", "n n k", "k pairs", "n n", "pairs", "1 pairs", "pairs 1", "1 n n"])
+def test_every_shape_gives_the_same_vectors(tmp_path, squares, vectors, name, shape):
+    arrays = {
+        "k n n": squares,
+        "n n k": np.moveaxis(squares, 0, -1),
+        "k pairs": vectors,
+        "n n": squares[0],
+        "pairs": vectors[0],
+        "1 pairs": vectors[:1],
+        "pairs 1": vectors[:1].T,
+        "1 n n": squares[:1],
+    }
+    values, _ = read_rdms(write(tmp_path / name, a=arrays[shape]), None if name == "r.npy" else "a", LABELS)
+    np.testing.assert_array_equal(values, vectors if "k" in shape else vectors[:1])
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    n=st.integers(2, 6),
+    n_rdms=st.integers(1, 7),
+    form=st.sampled_from(["first", "last", "condensed"]),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_any_number_of_rdms_and_conditions(tmp_path_factory, n, n_rdms, form, seed):
+    vectors = np.random.default_rng(seed).random((n_rdms, n * (n - 1) // 2)) + 0.1
+    squares = np.stack([squareform(vector) for vector in vectors])
+    array = {"first": squares, "last": np.moveaxis(squares, 0, -1), "condensed": vectors}[form]
+    path = tmp_path_factory.mktemp("any") / "r.npy"
+    np.save(path, array)
+    labels = [f"c{i}" for i in range(n)]
+    values, _ = read_rdms(path, conditions=labels)
+    np.testing.assert_array_equal(values, vectors)
+
+
+def test_as_many_rdms_as_conditions_are_told_apart_by_symmetry(tmp_path, rng):
+    squares = np.stack([squareform(rng.random(10)) for _ in range(5)])
+    for array in (squares, np.moveaxis(squares, 0, -1)):
+        np.save(tmp_path / "r.npy", array)
+        values, _ = read_rdms(tmp_path / "r.npy", conditions=LABELS)
+        np.testing.assert_array_equal(values, [squareform(square) for square in squares])
+
+
+def test_a_stack_that_is_symmetric_both_ways_reads_the_same_both_ways(tmp_path):
+    cube = np.zeros((3, 3, 3))
+    for i, j, k in permutations(range(3)):
+        cube[i, j, k] = 2.5
+    np.save(tmp_path / "r.npy", cube)
+    values, _ = read_rdms(tmp_path / "r.npy", conditions=["a", "b", "c"])
+    for axis in range(3):
+        np.testing.assert_array_equal(values, [squareform(square) for square in np.moveaxis(cube, axis, 0)])
+
+
+def test_subjects_by_conditions_in_matlab_7_3(tmp_path, squares, vectors):
+    """MATLAB's (subjects, n, n) is (n, n, subjects) to HDF5; an asymmetric marker shows which way it was read."""
+    path = write(tmp_path / "r73.mat", it=squares)
+    with h5py.File(path) as file:
+        assert file["it"].shape == (5, 5, 3)
+    values, _ = read_rdms(path, conditions=LABELS)
+    np.testing.assert_array_equal(values, vectors)
+
+
+def test_groups_of_hdf5(tmp_path, squares, vectors):
+    with h5py.File(tmp_path / "r.h5", "w") as file:
+        file["left/IT"], file["right/IT"] = squares[0], squares[1]
+    values, _ = read_rdms(tmp_path / "r.h5", "right/IT", LABELS)
+    np.testing.assert_array_equal(values, vectors[1:2])
+
+
+def test_missing_values_and_numbers_in_text(tmp_path, squares, vectors):
+    square = pd.DataFrame(squares[0], index=LABELS, columns=LABELS).astype(object)
+    for i, empty in enumerate(["", "nan", "n/a", "NaN", "0"]):
+        square.iloc[i, i] = empty
+    square.to_csv(tmp_path / "r.tsv", sep="\t")
+    values, labels = read_rdms(tmp_path / "r.tsv")
+    np.testing.assert_allclose(values, vectors[:1])
+    assert labels == LABELS
+    square.iloc[0, 1] = "high"
+    square.to_csv(tmp_path / "r.tsv", sep="\t")
+    with pytest.raises(UserError, match=r"r\.tsv cannot be read as a \.tsv file of numbers: .*'high'"):
+        read_rdms(tmp_path / "r.tsv")
+
+
+# --------------------------------------------------------------------------------------------- labels
+
+
+@pytest.mark.parametrize("name", ["r.npz", "r.h5"])
+def test_labels_in_the_file_say_the_order(tmp_path, squares, vectors, name):
+    labels = np.array(LABELS) if name == "r.npz" else np.array(LABELS, dtype="S")
+    path = write(tmp_path / name, rdm=squares[0], conditions=labels)
+    for given_labels in (None, LABELS[::-1]):
+        values, found = read_rdms(path, conditions=given_labels)
+        np.testing.assert_array_equal(values, vectors[:1])
+        assert found == LABELS, "those of the file, whatever the order of the stimulus table"
+    with pytest.raises(UserError, match=r"share 4 of 6 conditions; missing in .*: 'other'.*: 'img4'"):
+        read_rdms(path, conditions=[*LABELS[:4], "other"])
+
+
+def test_files_of_this_pipeline(tmp_path, vectors):
+    table = pd.DataFrame({"layer": ["conv1", "fc", "pool"]})
+    save(tmp_path / "r.h5", RDMs(vectors, LABELS, table, "correlation"))
+    values, labels = read_rdms(tmp_path / "r.h5")
+    np.testing.assert_array_equal(values, vectors)
+    assert labels == LABELS
+    vectors[2, 4] = np.nan
+    save(tmp_path / "r.h5", RDMs(vectors, LABELS, table, "correlation"))
+    with pytest.raises(UserError, match="NaN or infinite in pair 4 of RDM 2"):
+        read_rdms(tmp_path / "r.h5")
+
+
+def test_three_condensed_rdms_of_three_conditions_in_a_file_of_this_pipeline(tmp_path):
+    values = np.array([[0, 1, 2], [1, 0, 3], [2, 3, 0.0]])  # looks like one square RDM
+    save(tmp_path / "r.h5", RDMs(values, ["a", "b", "c"], pd.DataFrame({"layer": ["x", "y", "z"]})))
+    np.testing.assert_array_equal(read_rdms(tmp_path / "r.h5")[0], values)
+
+
+def test_without_labels_the_order_must_be_given(tmp_path, squares):
+    np.save(tmp_path / "r.npy", squares)
+    with pytest.raises(UserError, match=r"holds no labels, so the order .* as `condition_order`, or give a stimulus"):
+        read_rdms(tmp_path / "r.npy")
+
+
+def test_conditions_from_files(tmp_path):
+    (tmp_path / "order.txt").write_text("\ufeffb\na a\n\n01\n", encoding="utf-8")
+    assert read_conditions(tmp_path / "order.txt") == ["b", "a a", "01"]
+    (tmp_path / "order.tsv").write_text("x\tname\n1\t01\n2\tb\n")
+    assert read_conditions(tmp_path / "order.tsv", "name") == ["01", "b"]
+    with pytest.raises(UserError, match="has no column 'condition'"):
+        read_conditions(tmp_path / "order.tsv")
+    (tmp_path / "order.txt").write_text("b\na\nb\n")
+    with pytest.raises(UserError, match=r"order\.txt names 'b' more than once; an RDM has each condition once"):
+        read_conditions(tmp_path / "order.txt")
+    with pytest.raises(UserError, match=r"Cannot read the conditions in .*none\.txt"):
+        read_conditions(tmp_path / "none.txt")
+
+
+# ------------------------------------------------------------------------------------- what is no RDM
+
+
+def changed(square, **places):
+    square = square.copy()
+    for place, value in places.items():
+        square[int(place[1]), int(place[2])] = value
+    return square
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda s: changed(s[0], _12=s[0].max() * 1.5), "is not symmetric: mirrored entries differ by up to"),
+        (lambda s: changed(s[0], _12=s[0][2, 1] + 1e-4), "is not symmetric"),
+        (lambda s: 1 - s[0], "has ones on its diagonal, so it holds similarities; save dissimilarities, 1 - them"),
+        (lambda s: changed(s[0], _33=0.25), "has up to 0.25 on its diagonal; a condition differs by 0 from itself"),
+        (lambda s: changed(s[0], _12=np.nan), "NaN or infinite in 1 places, first between 'img10' and 'img2' of RDM 0"),
+        (lambda s: changed(s[0], _33=np.inf), "NaN or infinite in 1 places"),
+        (lambda s: s[:, :4, :4], "has 4 conditions (shape (3, 4, 4)), but there are 5 labels; give one for each"),
+        (lambda s: s[0, :4, :4], "has 4 conditions (shape (4, 4)), but there are 5 labels"),
+        (lambda s: np.ones((2, 6)), "has 4 conditions (shape (2, 6)), but there are 5 labels"),
+        (lambda s: np.ones((2, 7)), "7 is not the number of pairs"),
+        (lambda s: np.full((2, 10), np.inf), "NaN or infinite in pair 0 of RDM 0"),
+        (lambda s: np.ones((3, 4, 5)), "a stack of RDMs has shape (n_rdms, n, n) or (n, n, n_rdms)"),
+        (lambda s: s[None], "RDMs come as (n, n), (n_rdms, n, n)"),
+        (lambda s: np.array("text"), "not the numbers of an RDM"),
+        (lambda s: s[0] + 0j, "holds complex128, not the numbers of an RDM"),
+    ],
+)
+def test_what_is_no_rdm_is_refused(tmp_path, squares, make, message):
+    path = write(tmp_path / "r.npz", it=make(squares))
+    with pytest.raises(UserError) as raised:
+        read_rdms(path, "it", LABELS)
+    assert message in str(raised.value)
+    assert "r.npz" in str(raised.value) or "pairs" in message
+    assert "\n" not in str(raised.value)
+
+
+def test_rounding_and_a_diagonal_of_nan_are_accepted(tmp_path, squares, vectors):
+    square = squares[0].copy()
+    square[1, 0] *= 1 + 5e-7
+    np.fill_diagonal(square, np.nan)
+    np.save(tmp_path / "r.npy", square)
+    np.testing.assert_array_equal(read_rdms(tmp_path / "r.npy", conditions=LABELS)[0], vectors[:1])
+    np.save(tmp_path / "r.npy", squares[0].astype(np.float32))
+    np.testing.assert_allclose(read_rdms(tmp_path / "r.npy", conditions=LABELS)[0], vectors[:1], rtol=1e-6)
+
+
+def test_negative_dissimilarities_are_kept(tmp_path, squares):
+    np.save(tmp_path / "r.npy", squares - squares.mean() * (1 - np.eye(5)))
+    assert read_rdms(tmp_path / "r.npy", conditions=LABELS)[0].min() < 0
+
+
+# -------------------------------------------------------------------------------------- keys and files
+
+
+@pytest.mark.parametrize("name", ["r.npz", "r.mat", "r73.mat", "r.h5"])
+def test_keys_are_listed(tmp_path, squares, name):
+    path = write(tmp_path / name, EVC=squares[0], IT=squares[1])
+    with pytest.raises(UserError, match=r"has no array 'ITT'\. Did you mean 'IT'\? It has 'EVC', 'IT'\."):
+        read_rdms(path, "ITT", LABELS)
+    with pytest.raises(UserError, match=r"holds 2 arrays, so a key is needed; give one of 'EVC', 'IT'\."):
+        read_rdms(path, None, LABELS)
+
+
+def test_keys_of_formats_without_names(tmp_path, squares):
+    for name in ("r.npy", "r.csv"):
+        path = write(tmp_path / name, rdm=squares[0])
+        with pytest.raises(UserError, match=r"holds one array without a name, so there is no 'IT' .*; leave the key"):
+            read_rdms(path, "IT", LABELS)
+
+
+@pytest.mark.parametrize("suffix", sorted(READERS))
+def test_damaged_and_missing_files(tmp_path, suffix):
+    path = tmp_path / f"r{suffix}"
+    with pytest.raises(UserError, match=r"There is no file .*/r\."):
+        read_rdms(path, None, LABELS)
+    path.write_bytes(b"\x80\x81 this is not what the name says" * 10)
+    with pytest.raises(UserError, match=rf"cannot be read as a \{suffix} file of numbers"):
+        read_rdms(path, None, LABELS)
+    path.write_bytes(b"")
+    with pytest.raises(UserError, match=rf"cannot be read as a \{suffix} file of numbers"):
+        read_rdms(path, None, LABELS)
+
+
+def test_other_formats_are_listed(tmp_path):
+    with pytest.raises(UserError, match=r"r\.pkl is none of the files that RDMs are read from: \.npz, \.npy, \.mat"):
+        read_rdms(tmp_path / "r.pkl")
+
+
+def test_pickled_objects_are_never_loaded(tmp_path):
+    np.savez(tmp_path / "r.npz", rdm=np.array([{"a": 1}], dtype=object))
+    with pytest.raises(UserError, match="cannot be read"):
+        read_rdms(tmp_path / "r.npz", "rdm", LABELS)
+
+
+def test_labels_of_text_must_agree(tmp_path, squares):
+    pd.DataFrame(squares[0], index=LABELS, columns=LABELS[::-1]).to_csv(tmp_path / "r.csv")
+    with pytest.raises(UserError, match="needs the same labels in its first line and in its first column"):
+        read_rdms(tmp_path / "r.csv")
+
+
+# ---------------------------------------------------------------------------------------- references
+
+TABLE = pd.DataFrame(
+    {
+        "condition": ["img1", "img2", "img3", "img10"],
+        "category": ["face", "house", "face", "tool"],
+        "size_cm": [1.0, 4.0, 2.5, 10.0],
+        "all": ["x"] * 4,
+        "gap": ["a", None, "b", "b"],
+    }
+)
+
+
+def test_references_and_union_hold_the_same_kinds():
+    union = get_args(get_args(Reference)[0])
+    assert set(REFERENCES.values()) == set(union)
+    for name, kind in REFERENCES.items():
+        assert kind.model_fields["kind"].default == name
+        assert all(field.description for field in kind.model_fields.values()), "the docstring is the help"
+    assert get_args(TableReference.model_fields["rule"].annotation) == tuple(RULES)
+
+
+def test_kind_decides_which_reference_is_read():
+    adapter = TypeAdapter(Reference)
+    assert type(adapter.validate_python({"kind": "table", "name": "a", "column": "b"})) is TableReference
+    assert type(adapter.validate_python({"kind": "file", "name": "a", "file": "b.npz"})) is FileReference
+    with pytest.raises(ValidationError, match="only letters and digits"):
+        TableReference(name="my model", column="b")
+
+
+def test_categories_differ_or_not():
+    reference = TableReference(name="category", column="category")
+    assert (reference.problems(TABLE), reference.files()) == ([], [])
+    rdms = reference.build(TABLE)
+    assert rdms.conditions == ("img1", "img2", "img3", "img10")
+    expected = [[a != b for b in TABLE["category"]] for a in TABLE["category"]]
+    np.testing.assert_array_equal(rdms.squares[0], expected)
+    assert rdms.table.to_dict("list") == {"model": ["category"], "layer": [""]}
+    assert rdms.distance == "different"
+
+
+@pytest.mark.parametrize("dtype", [float, str])
+def test_numbers_differ_by_their_absolute_difference(dtype):
+    reference = TableReference(name="size", column="size_cm", rule="difference")
+    rdms = reference.build(TABLE.assign(size_cm=TABLE["size_cm"].astype(dtype)))
+    expected = [[abs(a - b) for b in TABLE["size_cm"]] for a in TABLE["size_cm"]]
+    np.testing.assert_array_equal(rdms.squares[0], expected)
+
+
+@pytest.mark.parametrize(
+    ("column", "rule", "message"),
+    [
+        ("categry", "different", "has no column 'categry'. Did you mean 'category'? Its columns are 'condition'"),
+        ("category", "difference", "'face' is not a number, and the rule 'difference' needs numbers; use 'different'"),
+        ("gap", "different", "column 'gap' has no value for 'img2'; fill it in"),
+        ("all", "different", "'all' has 1 values in 4 conditions, so all pairs differ alike and no score is defined"),
+        ("condition", "different", "'condition' has 4 values in 4 conditions, so all pairs differ alike"),
+    ],
+)
+def test_columns_that_are_no_reference(column, rule, message):
+    reference = TableReference(name="model", column=column, rule=rule)
+    with pytest.raises(UserError) as raised:
+        reference.build(TABLE)
+    assert message in str(raised.value)
+    assert "'model'" in str(raised.value)
+    assert reference.problems(TABLE) == [str(raised.value)]
+
+
+def test_columns_need_a_table():
+    with pytest.raises(UserError, match="'a' needs a stimulus table with the column 'b'"):
+        TableReference(name="a", column="b").build(None)
+
+
+def test_rdms_in_a_file_become_numbered_references(tmp_path, rng):
+    vectors = rng.random((3, 6))
+    np.save(tmp_path / "r.npy", vectors)
+    reference = FileReference(name="meg", file=str(tmp_path / "r.npy"), distance="correlation")
+    rdms = reference.build(TABLE)
+    assert rdms.table.to_dict("list") == {"model": ["meg"] * 3, "layer": ["1", "2", "3"]}
+    np.testing.assert_array_equal(rdms.values, vectors)
+    assert (rdms.conditions, rdms.distance) == (tuple(TABLE["condition"]), "correlation")
+    np.save(tmp_path / "r.npy", vectors[0])
+    assert list(reference.build(TABLE).table["layer"]) == [""]
+    assert reference.files() == [tmp_path / "r.npy"]
+    assert "holds no labels" in reference.problems(None)[0]
+
+
+def test_order_from_a_file_is_brought_to_that_of_the_stimuli(tmp_path, rng):
+    square = squareform(rng.random(6))
+    np.savez(tmp_path / "r.npz", a=square, b=square * 2)
+    order = ["img10", "img3", "img2", "img1"]
+    pd.DataFrame({"name": order}).to_csv(tmp_path / "order.tsv", index=False)
+    reference = FileReference(
+        name="behaviour",
+        file=str(tmp_path / "r.npz"),
+        key="a",
+        condition_order=str(tmp_path / "order.tsv"),
+        condition_column="name",
+    )
+    assert reference.files() == [tmp_path / "r.npz", tmp_path / "order.tsv"]
+    place = [order.index(name) for name in TABLE["condition"]]
+    np.testing.assert_array_equal(reference.build(TABLE).squares[0], square[np.ix_(place, place)])
+    np.testing.assert_array_equal(reference.build(None).squares[0], square)
+    (problem,) = reference.problems(TABLE.replace("img3", "img4"))
+    assert "the reference 'behaviour' share 3 of 5 conditions" in problem
+
+
+def test_layers_of_a_file_of_this_pipeline_keep_their_names(tmp_path, rng):
+    stack = RDMs(rng.random((2, 6)), TABLE["condition"][::-1], pd.DataFrame({"layer": ["conv", "fc"]}), "cosine")
+    save(tmp_path / "r.h5", stack)
+    reference = FileReference(name="other", file=str(tmp_path / "r.h5"))
+    rdms = reference.build(TABLE)
+    assert rdms.table.to_dict("list") == {"model": ["other"] * 2, "layer": ["conv", "fc"]}
+    np.testing.assert_array_equal(rdms.squares, stack.squares[:, ::-1, ::-1])
+    assert rdms.distance == "cosine"
+    assert list(reference.build(None).conditions) == list(stack.conditions)
+    save(tmp_path / "r.h5", RDMs(stack.values, stack.conditions, pd.DataFrame({"time_s": [0.1, 0.2]})))
+    assert list(reference.build(TABLE).table["layer"]) == ["1", "2"]
+
+
+def test_published_models_and_categories(data):
+    folder = data / "kriegeskorte92"
+    table = load_table(folder / "conditions.tsv")
+    table = table.assign(condition=table["file"])
+    with np.load(folder / "model_rdms.npz") as file:
+        published = file["animacy"]
+        n_models = len(file.files)
+    read = FileReference(name="animacy", file=str(folder / "model_rdms.npz"), key="animacy").build(table)
+    np.testing.assert_array_equal(read.squares[0], published)
+    made = TableReference(name="animacy", column="animal").build(table)
+    animate = table["animal"].to_numpy()
+    np.testing.assert_array_equal(made.squares[0], animate[:, None] != animate[None])
+    (problem,) = FileReference(name="none", file=str(folder / "model_rdms.npz")).problems(table)
+    assert f"holds {n_models} arrays, so a key is needed; give one of" in problem
+    behaviour = FileReference(name="judgement", file=str(folder / "behaviour_rdms.npz"), key="similarity_judgement")
+    assert len(behaviour.build(table)) == 16

@@ -1,0 +1,507 @@
+"""The streaming searchlight equals scipy, one sphere and one reference at a time, whatever the data and the chunks."""
+
+import nibabel as nib
+import numpy as np
+import oracles
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from strategies import quick, seeds, studies
+
+from rsa import core, neighbourhood, searchlight
+from rsa.comparisons import COMPARISONS
+from rsa.core import Patterns, RDMs, Volume
+from rsa.distances import DISTANCES
+from rsa.errors import UserError
+from rsa.neighbourhood import from_masks, spheres
+
+RADIUS_MM = 3.0
+
+
+def study(n_conditions=8, shape=(5, 6, 5), n_rdms=3, seed=0):
+    """Random patterns over a mask with holes, and references whose conditions come in another order."""
+    rng = np.random.default_rng(seed)
+    volume = Volume(rng.random(shape) < 0.8, np.diag([1.5, 2.0, 1.0, 1.0]))
+    names = [f"img{number}" for number in rng.permutation(n_conditions) + 1]
+    patterns = Patterns(
+        rng.standard_normal((n_conditions, volume.n_voxels)), pd.DataFrame({"condition": names}), volume
+    )
+    values = rng.random((n_rdms, n_conditions * (n_conditions - 1) // 2))
+    table = pd.DataFrame({"model": "net", "layer": [f"layer{n}" for n in range(n_rdms)]})
+    return patterns, RDMs(values, rng.permutation(names), table)
+
+
+def expected_of(patterns, references, **how):
+    """Score as the oracle does, references brought into the order of the patterns by hand."""
+    return oracles.searchlight_of_usable(
+        patterns.values, patterns.volume.mask, patterns.volume.affine, by_hand(references, patterns.conditions), **how
+    )
+
+
+def by_hand(references, names):
+    """Look up every pair of conditions by its two names."""
+    places = [(names[i], names[j]) for i in range(len(names)) for j in range(i + 1, len(names))]
+    lookup = []
+    for row in references.values:
+        pairs = iter(row)
+        table = {
+            frozenset((a, b)): next(pairs)
+            for i, a in enumerate(references.conditions)
+            for b in references.conditions[i + 1 :]
+        }
+        lookup.append(np.array([table[frozenset(place)] for place in places]))
+    return lookup
+
+
+# ----------------------------------------------------------------------------------- against the oracle
+
+
+@pytest.mark.parametrize("comparison", COMPARISONS)
+@pytest.mark.parametrize("distance", DISTANCES)
+@settings(quick, max_examples=12)
+@given(study=studies(n_conditions=5))
+def test_equals_scipy_on_any_data(distance, comparison, study):
+    patterns, references = study
+    how = {"distance": distance, "comparison": comparison}
+    scores = searchlight.compare(patterns, spheres(patterns.volume, RADIUS_MM), references, min_voxels=2, **how)
+    expected = expected_of(patterns, references, radius_mm=RADIUS_MM, **how)
+    np.testing.assert_allclose(scores.values, expected, atol=1e-6)
+    undefined = np.isnan(scores.values).all(axis=0)
+    np.testing.assert_array_equal(undefined, scores.reason > 0)
+    left = oracles.reduced_mask(patterns.values, patterns.volume.mask)[2]
+    np.testing.assert_array_equal(scores.reason == 2, ~left)
+
+
+@pytest.fixture(scope="module")
+def whole_brain(data):
+    folder = data / "god_sub01_run01"
+    mask = nib.load(folder / "mask.nii.gz")
+    volume = Volume(mask.get_fdata() > 0, mask.affine)
+    betas = np.asanyarray(nib.load(folder / "betas.nii.gz").dataobj)[volume.mask].T
+    names = pd.read_csv(folder / "stimuli.tsv", sep="\t")["stimulus_name"].tolist()
+    return Patterns(betas, pd.DataFrame({"condition": names}), volume)
+
+
+@pytest.mark.parametrize(("distance", "comparison"), [("correlation", "spearman"), ("euclidean", "pearson")])
+def test_equals_scipy_in_a_whole_brain(whole_brain, rng, distance, comparison):
+    centres = np.sort(rng.choice(whole_brain.n_features, 200, replace=False))
+    some = neighbourhood.spheres(whole_brain.volume, 9.0)
+    chosen = core.Neighbourhood(
+        np.concatenate([[0], np.cumsum(some.n_members[centres])]),
+        np.concatenate([some.members(centre) for centre in centres]),
+        whole_brain.volume,
+        centres=centres,
+        radius_mm=9.0,
+    )
+    animal = np.arange(50) < 15
+    rows, columns = np.triu_indices(50, 1)
+    values = np.stack([(animal[rows] != animal[columns]).astype(float), rng.random(1225)])
+    references = RDMs(values, whole_brain.conditions, pd.DataFrame({"model": "m", "layer": ["animacy", "random"]}))
+    scores = searchlight.compare(whole_brain, chosen, references, distance=distance, comparison=comparison)
+    expected = oracles.searchlight(
+        whole_brain.values,
+        whole_brain.volume.mask,
+        whole_brain.volume.affine,
+        values,
+        9.0,
+        distance,
+        comparison,
+        centres,
+    )
+    assert np.isfinite(expected).all()
+    np.testing.assert_allclose(scores.values[:, centres], expected, atol=1e-6)
+    assert np.isnan(np.delete(scores.values, centres, axis=1)).all()
+
+
+@pytest.mark.parametrize("distance", DISTANCES)
+def test_equals_scipy_in_a_slice_with_runs(data, rng, distance):
+    """96 maps of 12 runs x 8 categories are averaged; the grid is flipped and anisotropic."""
+    folder = data / "haxby2001_slice"
+    image, mask = nib.load(folder / "betas_run.nii.gz"), nib.load(folder / "mask.nii.gz")
+    volume = Volume(mask.get_fdata() > 0, mask.affine)
+    betas = image.get_fdata()[volume.mask].T
+    table = pd.read_csv(folder / "conditions.tsv", sep="\t", dtype={"run": str})[["run", "condition"]]
+    patterns = Patterns(betas, table, volume)
+    references = RDMs(rng.random((2, 28)), patterns.conditions, pd.DataFrame({"layer": ["a", "b"]}))
+    scores = searchlight.compare(patterns, spheres(volume, 8.0), references, distance=distance)
+    means = betas.reshape(12, 8, -1).astype(np.float32).mean(axis=0, dtype=np.float64).astype(np.float32)
+    expected = oracles.searchlight(
+        means, volume.mask, volume.affine, references.values, 8.0, distance, "spearman", range(volume.n_voxels)
+    )
+    np.testing.assert_allclose(scores.values, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("distance", DISTANCES)
+@settings(quick, max_examples=10)
+@given(seed=seeds)
+def test_duplicated_patterns_tie_in_every_sphere(distance, seed):
+    """Two pairs of equal patterns have equal dissimilarities to the last bit that ranks can see."""
+    patterns, references = study(n_conditions=9, seed=seed)
+    values = patterns.values * 100 + 1e4
+    values[5:9] = values[1:5]
+    doubled = Patterns(values, patterns.table, patterns.volume)
+    scores = searchlight.compare(doubled, spheres(doubled.volume, RADIUS_MM), references, distance=distance)
+    expected = expected_of(doubled, references, radius_mm=RADIUS_MM, distance=distance, comparison="spearman")
+    np.testing.assert_allclose(scores.values, expected, atol=1e-6)
+
+
+def test_offset_of_ten_thousand_in_float32_costs_nothing():
+    patterns, references = study()
+    values = (patterns.values + np.float32(1e4)).astype(np.float32)
+    lifted = Patterns(values, patterns.table, patterns.volume)
+    around = spheres(patterns.volume, RADIUS_MM)
+    for distance in DISTANCES:
+        scores = searchlight.compare(lifted, around, references, distance=distance, comparison="pearson")
+        expected = expected_of(lifted, references, radius_mm=RADIUS_MM, distance=distance, comparison="pearson")
+        np.testing.assert_allclose(scores.values, expected, atol=2e-5 if distance == "cosine" else 1e-6)
+
+
+# ------------------------------------------------------------------------------------------ undefined
+
+
+def test_nan_in_one_voxel_changes_nothing_where_it_is_not_a_member():
+    patterns, references = study()
+    around = spheres(patterns.volume, RADIUS_MM)
+    values = patterns.values.copy()
+    values[3, 40] = np.nan
+    before = searchlight.compare(patterns, around, references)
+    after = searchlight.compare(Patterns(values, patterns.table, patterns.volume), around, references)
+    touched = np.array([40 in around.members(centre) for centre in range(len(around))])
+    np.testing.assert_array_equal(after.values[:, ~touched], before.values[:, ~touched])
+    assert not np.array_equal(after.values[:, touched], before.values[:, touched])
+    assert after.reason.tolist().count(2) == 1
+    assert after.reason[40] == 2
+    assert np.isnan(after.values[:, 40]).all()
+    assert np.isfinite(np.delete(after.values, 40, axis=1)).all()
+    np.testing.assert_array_equal(after.n_members[touched], np.where(np.flatnonzero(touched) == 40, 0, before.n_members[touched] - 1))
+
+
+@pytest.mark.parametrize(("distance", "reason"), [("correlation", 4), ("cosine", 0), ("euclidean", 0)])
+def test_pattern_that_is_constant_in_a_sphere(distance, reason):
+    patterns, references = study()
+    around = spheres(patterns.volume, RADIUS_MM)
+    values = patterns.values + 5
+    values[2, around.members(30)] = 0.1  # constant for one condition only, so no voxel is without data
+    scores = searchlight.compare(
+        Patterns(values, patterns.table, patterns.volume), around, references, distance=distance
+    )
+    assert scores.reason[30] == reason
+    assert np.isnan(scores.values[:, 30]).all() == (reason > 0)
+    far = np.array([not np.isin(around.members(c), around.members(30)).any() for c in range(len(around))])
+    clean = Patterns(patterns.values + 5, patterns.table, patterns.volume)
+    expected = searchlight.compare(clean, around, references, distance=distance)
+    np.testing.assert_array_equal(scores.values[:, far], expected.values[:, far])
+
+
+def test_zero_pattern_has_no_cosine():
+    patterns, references = study()
+    around = spheres(patterns.volume, RADIUS_MM)
+    values = patterns.values.copy()
+    values[2, around.members(30)] = 0
+    scores = searchlight.compare(
+        Patterns(values, patterns.table, patterns.volume), around, references, distance="cosine"
+    )
+    assert scores.reason[30] == 4
+
+
+def test_brain_rdm_without_differences_is_undefined():
+    volume = Volume(np.ones((3, 1, 1)), np.eye(4))
+    patterns = Patterns(np.eye(3), pd.DataFrame({"condition": list("abc")}), volume)
+    references = RDMs([[1.0, 2, 3]], list("abc"), pd.DataFrame({"layer": ["x"]}))
+    for comparison in ("spearman", "pearson", "kendall_tau_a", "rho_a"):
+        scores = searchlight.compare(
+            patterns, spheres(volume, 5), references, distance="euclidean", comparison=comparison
+        )
+        assert scores.reason.tolist() == [5, 5, 5]
+        assert np.isnan(scores.values).all()
+
+
+def test_constant_reference_is_undefined_and_the_others_are_not():
+    patterns, references = study()
+    values = references.values.copy()
+    values[1] = 0.3
+    scores = searchlight.compare(
+        patterns, spheres(patterns.volume, RADIUS_MM), RDMs(values, references.conditions, references.table)
+    )
+    assert np.isnan(scores.values[1]).all()
+    assert np.isfinite(scores.values[[0, 2]]).all()
+    assert not scores.reason.any()
+
+
+def test_small_spheres_are_undefined_and_counted():
+    patterns, references = study()
+    around = spheres(patterns.volume, 2.0)
+    smallest = int(np.median(around.n_members))
+    scores = searchlight.compare(patterns, around, references, min_voxels=smallest)
+    np.testing.assert_array_equal(scores.reason, np.where(around.n_members < smallest, 3, 0))
+    np.testing.assert_array_equal(np.isnan(scores.values[0]), around.n_members < smallest)
+    np.testing.assert_array_equal(scores.n_members, around.n_members)
+
+
+def test_stride_leaves_the_others_undefined():
+    patterns, references = study()
+    every = searchlight.compare(patterns, spheres(patterns.volume, RADIUS_MM), references)
+    some = searchlight.compare(patterns, spheres(patterns.volume, RADIUS_MM, stride=2), references)
+    centres = (patterns.volume.indices % 2 == 0).all(axis=1)
+    np.testing.assert_array_equal(some.reason, np.where(centres, 0, 1))
+    np.testing.assert_array_equal(some.values, np.where(centres, every.values, np.nan))
+
+
+# ---------------------------------------------------------------------------------- how it runs, no matter
+
+
+@pytest.mark.parametrize("comparison", COMPARISONS)
+def test_chunks_and_threads_change_nothing(comparison):
+    """Bitwise for ranks, whose products are exact; for the others one bit of the map's single precision."""
+    patterns, references = study(n_conditions=7, shape=(6, 6, 5))
+    around = spheres(patterns.volume, RADIUS_MM)
+    tolerance = 1e-7 if comparison in ("pearson", "cosine") else 0
+    first = searchlight.compare(patterns, around, references, comparison=comparison)
+    for chunk_size, n_threads in [(1, 1), (7, 2), (128, 3), (10**6, 1), (7, 3)]:
+        other = searchlight.compare(
+            patterns, around, references, comparison=comparison, chunk_size=chunk_size, n_threads=n_threads
+        )
+        np.testing.assert_allclose(other.values, first.values, rtol=0, atol=tolerance)
+        np.testing.assert_array_equal(other.reason, first.reason)
+
+
+def test_order_of_centres_changes_nothing(rng):
+    patterns, references = study()
+    around = spheres(patterns.volume, RADIUS_MM)
+    order = rng.permutation(len(around))
+    shuffled = core.Neighbourhood(
+        np.concatenate([[0], np.cumsum(around.n_members[order])]),
+        np.concatenate([around.members(centre) for centre in order]),
+        patterns.volume,
+        centres=order,
+    )
+    expected = searchlight.compare(patterns, around, references)
+    np.testing.assert_array_equal(searchlight.compare(patterns, shuffled, references).values, expected.values)
+
+
+def test_order_of_voxels_changes_nothing(rng):
+    """The same brain stored with its axes permuted and flipped gives the same map, turned likewise."""
+    patterns, references = study()
+    volume = patterns.volume
+    turned_affine = volume.affine.copy()
+    turned_affine[:3, :3] = (volume.affine[:3, :3] @ np.diag([-1, 1, 1]))[:, [2, 0, 1]]
+    turned_affine[:3, 3] = volume.voxel_to_mm([volume.shape[0] - 1, 0, 0])
+    turned = Volume(np.moveaxis(volume.mask[::-1], (2, 0, 1), (0, 1, 2)), turned_affine)
+    grid = np.moveaxis(volume.unmask(patterns.values)[:, ::-1], (3, 1, 2), (1, 2, 3))
+    again = Patterns(grid[:, turned.mask], patterns.table, turned)
+    scores = searchlight.compare(patterns, spheres(volume, RADIUS_MM), references)
+    turned_scores = searchlight.compare(again, spheres(turned, RADIUS_MM), references)
+    back = np.moveaxis(turned.unmask(turned_scores.values), (1, 2, 3), (3, 1, 2))[:, ::-1]
+    np.testing.assert_array_equal(back, volume.unmask(scores.values))
+
+
+def test_progress_counts_every_centre():
+    patterns, references = study()
+    around, done = spheres(patterns.volume, RADIUS_MM), []
+    searchlight.compare(patterns, around, references, chunk_size=50, progress=done.append)
+    assert sum(done) == len(around)
+    assert set(done[:-1]) == {50}
+
+
+# ---------------------------------------------------------------------------------------- by label
+
+
+@pytest.mark.parametrize("distance", DISTANCES)
+@settings(quick, max_examples=8)
+@given(seed=seeds)
+def test_relabelling_conditions_changes_no_score(distance, seed):
+    """Shuffled rows, with ties: img1, img2 and img10 meet by name, not by place or by alphabet."""
+    patterns, references = study(n_conditions=11, seed=seed)
+    rounded = np.round(patterns.values * 2)
+    rounded[:, 0] = np.arange(11)
+    patterns = Patterns(rounded, patterns.table, patterns.volume)
+    around = spheres(patterns.volume, RADIUS_MM)
+    order = np.random.default_rng(seed).permutation(11)
+    shuffled = Patterns(patterns.values[order], patterns.table.iloc[order], patterns.volume)
+    ordered = references.reordered(sorted(references.conditions))
+    expected = searchlight.compare(patterns, around, references, distance=distance)
+    np.testing.assert_array_equal(
+        searchlight.compare(shuffled, around, ordered, distance=distance).values, expected.values
+    )
+
+
+def test_missing_and_extra_conditions_are_named():
+    patterns, references = study()
+    around = spheres(patterns.volume, RADIUS_MM)
+    names = [name for name in references.conditions if name != "img3"]
+    with pytest.raises(UserError, match="share 7 of 8 conditions; missing in reference RDMs: 'img3'"):
+        searchlight.compare(patterns, around, references.reordered(names))
+    fewer = patterns.table["condition"] != "img5"
+    some = Patterns(patterns.values[fewer], patterns.table[fewer], patterns.volume)
+    with pytest.raises(UserError, match="share 7 of 8 conditions; missing in patterns: 'img5'"):
+        searchlight.compare(some, around, references)
+
+
+@settings(quick, max_examples=10)
+@given(study=studies(n_conditions=6))
+def test_a_sphere_scores_exactly_1_with_its_own_rdm(study):
+    patterns, _ = study
+    around = spheres(patterns.volume, RADIUS_MM)
+    own = searchlight.region_rdms(patterns, around)
+    scores = searchlight.compare(patterns, around, own)
+    itself = np.diag(scores.values)
+    defined = scores.reason == 0
+    assert (itself[defined] == 1.0).all()
+    assert np.isnan(scores.values[:, ~defined]).all()
+
+
+def test_a_stack_of_many_references_is_scored_row_by_row():
+    patterns, references = study(n_rdms=60)
+    around = spheres(patterns.volume, RADIUS_MM)
+    together = searchlight.compare(patterns, around, references)
+    assert together.values.shape == (60, patterns.n_features)
+    assert together.table["layer"].tolist() == references.table["layer"].tolist()
+    assert set(together.table["statistic"]) == {"spearman"}
+    for row in (0, 31, 59):
+        alone = searchlight.compare(patterns, around, references.subset([row]))
+        np.testing.assert_array_equal(alone.values[0], together.values[row])
+
+
+# ------------------------------------------------------------------------------------------- regions
+
+
+def test_a_region_that_is_a_sphere_scores_as_the_sphere():
+    patterns, references = study()
+    around = spheres(patterns.volume, RADIUS_MM)
+    members = {f"around{c}": np.isin(np.arange(patterns.n_features), around.members(c)) for c in (0, 33, 80)}
+    areas = from_masks(patterns.volume, members)
+    by_region = searchlight.compare(patterns, areas, references)
+    by_sphere = searchlight.compare(patterns, around, references)
+    assert by_region.volume is None
+    assert by_region.regions["region"].tolist() == list(members)
+    np.testing.assert_array_equal(by_region.values, by_sphere.values[:, [0, 33, 80]])
+    np.testing.assert_array_equal(by_region.n_members, around.n_members[[0, 33, 80]])
+
+
+@pytest.mark.parametrize("distance", DISTANCES)
+def test_region_rdms_are_those_that_compare_scores(distance):
+    patterns, references = study()
+    values = patterns.values.copy()
+    values[1, 3] = np.nan
+    holed = Patterns(values, patterns.table, patterns.volume)
+    voxels = np.arange(holed.n_features)
+    areas = from_masks(holed.volume, {"small": voxels == 3, "early": voxels < 30, "late": voxels >= 30})
+    rdms = searchlight.region_rdms(holed, areas, distance=distance)
+    assert rdms.conditions == tuple(patterns.conditions)
+    assert rdms.distance == distance
+    assert rdms.table.to_dict("list") == {
+        "region": ["small", "early", "late"],
+        "n_voxels": [0, 29, holed.n_features - 30],
+    }
+    assert np.isnan(rdms.values[0]).all()
+    early = [voxel for voxel in range(30) if voxel != 3]
+    np.testing.assert_allclose(rdms.values[1], oracles.rdm(values[:, early], distance), atol=1e-12)
+    scores = searchlight.compare(holed, areas, references, distance=distance)
+    for column in (1, 2):
+        expected = [
+            oracles.compare(rdms.values[column], row, "spearman") for row in by_hand(references, patterns.conditions)
+        ]
+        np.testing.assert_allclose(scores.values[:, column], expected, atol=1e-6)
+    assert scores.reason.tolist() == [3, 0, 0]
+
+
+def test_rdms_of_spheres_name_their_centres():
+    patterns, _ = study()
+    rdms = searchlight.region_rdms(patterns, spheres(patterns.volume, RADIUS_MM, stride=3))
+    assert (patterns.volume.indices[rdms.table["centre"]] % 3 == 0).all()
+
+
+# -------------------------------------------------------------------------------- a notebook's few lines
+
+
+def test_the_library_below_the_pipeline_in_a_notebook(rng):
+    mask, affine = np.ones((5, 5, 5)), np.diag([3.0, 3, 3, 1])
+    names = [f"image{n}" for n in range(6)]
+    X, R = rng.standard_normal((6, 125)), rng.random((2, 15))  # noqa: N806
+    df, layers = pd.DataFrame({"condition": names}), pd.DataFrame({"model": "net", "layer": ["conv1", "conv2"]})
+
+    vol = core.Volume(mask=mask, affine=affine)
+    pat = core.Patterns(values=X, table=df, volume=vol)
+    ref = core.RDMs(values=R, conditions=names, table=layers, distance="correlation")
+    spheres = neighbourhood.spheres(vol, radius_mm=10)
+    scores = searchlight.compare(pat, spheres, ref, distance="correlation", comparison="spearman")
+    scores.values  # (n_rdms, n_voxels)
+    image = scores.to_nifti(layer="conv2")
+
+    assert scores.values.shape == (2, 125)
+    assert image.shape == (5, 5, 5)
+    np.testing.assert_array_equal(image.get_fdata(dtype=np.float32).ravel(), scores.values[1])
+    np.testing.assert_array_equal(image.affine, affine)
+
+
+# -------------------------------------------------------------------------------------------- errors
+
+
+def test_min_voxels_is_two_at_least():
+    patterns, references = study()
+    around = spheres(patterns.volume, RADIUS_MM)
+    with pytest.raises(UserError, match=r"min_voxels is at least 2 .*, not 1\."):
+        searchlight.compare(patterns, around, references, min_voxels=1)
+    with pytest.raises(UserError, match=r"min_voxels is at least 2 .*, not 1\."):
+        searchlight.region_rdms(patterns, around, min_voxels=1)
+
+
+def test_two_conditions_are_too_few():
+    volume = Volume(np.ones((3, 1, 1)), np.eye(4))
+    patterns = Patterns([[1, 2, 3], [3, 1, 2]], pd.DataFrame({"condition": ["a", "b"]}), volume)
+    references = RDMs([[1.0]], ["a", "b"], pd.DataFrame({"layer": ["x"]}))
+    with pytest.raises(UserError, match="from 3 conditions on; the patterns have 2"):
+        searchlight.compare(patterns, spheres(volume, 2), references)
+
+
+def test_all_spheres_too_small():
+    patterns, references = study()
+    with pytest.raises(UserError, match=r"No searchlight has the 9 voxels that min_voxels asks for; the largest has 1"):
+        searchlight.compare(patterns, spheres(patterns.volume, 0.5), references, min_voxels=9)
+
+
+def test_neighbourhood_of_another_volume():
+    patterns, references = study()
+    other = Volume(np.ones((2, 2, 2)), np.eye(4))
+    with pytest.raises(UserError, match="Patterns and neighbourhood are over different masks"):
+        searchlight.compare(patterns, spheres(other, 2), references)
+    without = Patterns(patterns.values, patterns.table)
+    with pytest.raises(UserError, match="Patterns and neighbourhood are over different masks"):
+        searchlight.compare(without, spheres(patterns.volume, 2), references)
+    moved = Volume(patterns.volume.mask, patterns.volume.affine * 2)
+    with pytest.raises(UserError, match="The neighbourhood and the patterns lie on different grids"):
+        searchlight.compare(patterns, spheres(moved, 4), references)
+
+
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [
+        ({"distance": "corelation"}, "Unknown distance 'corelation'. Did you mean 'correlation'"),
+        ({"comparison": "kendall"}, "Unknown comparison 'kendall'. Did you mean 'kendall_tau_a'"),
+    ],
+)
+def test_unknown_names(how, message):
+    patterns, references = study()
+    with pytest.raises(UserError, match=message):
+        searchlight.compare(patterns, spheres(patterns.volume, 2), references, **how)
+
+
+def test_order_of_chunks_is_kept_when_the_first_takes_longest():
+    """Results come back in the order of the centres although the threads finish in another."""
+    import time
+
+    def slow_first(centres):
+        time.sleep(0.05 if centres.start == 0 else 0)
+        return np.array([centres.start]), np.zeros(1)
+
+    found = [chunk[0].item() for _, chunk in searchlight._in_chunks(slow_first, 10, 4, 3)]
+    assert found == [0, 4, 8]
+
+
+@quick
+@given(st.integers(1, 40), st.integers(1, 50))
+def test_chunks_cover_every_centre_once(n_centres, chunk_size):
+    work = lambda centres: (np.zeros(1), np.zeros(1))  # noqa: E731
+    covered = [c for centres, _ in searchlight._in_chunks(work, n_centres, chunk_size, 1) for c in centres]
+    assert covered == list(range(n_centres))

@@ -1,0 +1,37 @@
+"""Brain images, or ready RDMs -> what is compared with the references."""
+
+
+rule brain:
+    input:
+        lambda wildcards: PLAN.brain_files(wildcards.subject),
+    output:
+        PLAN.brain("{subject}"),
+    params:
+        dataset=options("dataset", STUDY.brain),
+        stimuli=options("stimuli", STUDY.stimuli),
+    log:
+        f"{LOGS}/brain_sub-{{subject}}.log",
+    conda:
+        "../../envs/cpu.yaml"
+    shell:
+        "{RSA} brain {params.dataset} --subject {wildcards.subject} {params.stimuli} --output {output} --log {log}"
+
+
+if STUDY.regions is not None:
+
+    rule region_rdms:
+        input:
+            patterns=PLAN.brain("{subject}"),
+            regions=lambda wildcards: PLAN.region_files(wildcards.subject),
+        output:
+            PLAN.region_rdms("{subject}"),
+        params:
+            regions=options("regions", STUDY.regions),
+            distance=STUDY.brain_distance,
+        log:
+            f"{LOGS}/region_rdms_sub-{{subject}}.log",
+        conda:
+            "../../envs/cpu.yaml"
+        shell:
+            "{RSA} region-rdms --patterns {input.patterns} {params.regions} --subject {wildcards.subject} "
+            "--distance {params.distance} --output {output} --log {log}"

@@ -1,0 +1,30 @@
+"""Paths, wildcards and targets; no science."""
+
+import sys
+
+from rsa.cli import options_of
+from rsa.plan import study_of
+
+wildcard_constraints:
+    subject="[0-9a-zA-Z]+",
+    model="[0-9a-zA-Z]+",
+    reference="[0-9a-zA-Z]+",
+
+
+PLAN = study_of(config, check=workflow.is_main_process)
+STUDY = PLAN.study
+OUT = PLAN.folder
+LOGS = f"{OUT}/logs"
+
+# The interpreter that runs Snakemake runs the jobs, unless Snakemake makes environments for them.
+RSA = "python -m rsa" if workflow.deployment_settings.deployment_method else f"{sys.executable} -m rsa"
+
+
+def options(prefix, section):
+    """Write a section of the configuration as options; a function, so that {subject} in a path stays as it is."""
+    return lambda wildcards: options_of(prefix, section)
+
+
+def targets():
+    """Return the files that a run is for."""
+    return PLAN.targets()

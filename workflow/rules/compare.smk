@@ -1,0 +1,58 @@
+"""Brain x references -> scores -> maps and tables."""
+
+
+rule searchlight:
+    input:
+        patterns=PLAN.brain("{subject}"),
+        references=PLAN.references(),
+    output:
+        PLAN.scores("{subject}"),
+    params:
+        searchlight=options("searchlight", STUDY.searchlight),
+        distance=STUDY.brain_distance,
+        comparison=STUDY.comparison,
+    log:
+        f"{LOGS}/searchlight_sub-{{subject}}.log",
+    threads: 4
+    conda:
+        "../../envs/cpu.yaml"
+    shell:
+        "{RSA} searchlight --patterns {input.patterns} --references {input.references} --subject {wildcards.subject} "
+        "{params.searchlight} --distance {params.distance} --comparison {params.comparison} --threads {threads} "
+        "--output {output} --log {log}"
+
+
+rule maps:
+    input:
+        PLAN.scores("{subject}"),
+    output:
+        directory(PLAN.maps("{subject}")),
+    params:
+        space=PLAN.space,
+        folder=OUT,
+        derived=PLAN.derived_option(),
+    log:
+        f"{LOGS}/maps_sub-{{subject}}.log",
+    conda:
+        "../../envs/cpu.yaml"
+    shell:
+        "{RSA} maps --scores {input} --subject {wildcards.subject} --space {params.space} --folder {params.folder} "
+        "{params.derived} --log {log}"
+
+
+rule region_fits:
+    input:
+        brain=PLAN.all_region_rdms(),
+        references=PLAN.references(),
+    output:
+        f"{OUT}/regions.tsv",
+        f"{OUT}/regions.json",
+    params:
+        comparison=STUDY.comparison,
+    log:
+        f"{LOGS}/region_fits.log",
+    conda:
+        "../../envs/cpu.yaml"
+    shell:
+        "{RSA} region-fits --brain {input.brain} --references {input.references} --comparison {params.comparison} "
+        "--output {output[0]} --log {log}"

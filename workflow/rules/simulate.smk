@@ -1,0 +1,36 @@
+"""Simulated data, in the files from which a real study reads its own."""
+
+if PLAN.simulates_stimuli:
+
+    rule simulate_stimuli:
+        output:
+            STUDY.stimuli.table,
+        params:
+            simulation=options("simulation", STUDY.simulate),
+            stimuli=options("stimuli", STUDY.stimuli),
+        log:
+            f"{LOGS}/simulate_stimuli.log",
+        conda:
+            "../../envs/cpu.yaml"
+        shell:
+            "{RSA} simulate-stimuli {params.simulation} {params.stimuli} --log {log}"
+
+
+if STUDY.simulate is not None:
+
+    rule simulate_brain:
+        input:
+            rdms=PLAN.layer_rdms(),
+            files=PLAN.simulation_files(),
+        output:
+            PLAN.simulated_brain("{subject}"),
+        params:
+            simulation=options("simulation", STUDY.simulate),
+            dataset=options("dataset", STUDY.brain),
+        log:
+            f"{LOGS}/simulate_brain_sub-{{subject}}.log",
+        conda:
+            "../../envs/cpu.yaml"
+        shell:
+            "{RSA} simulate-brain {params.simulation} {params.dataset} --subject {wildcards.subject} "
+            "--rdms {input.rdms} --log {log}"
