@@ -44,7 +44,13 @@ def problems_of(study: Study) -> list[str]:
 
     Files that the study itself is going to simulate are not looked for.
     """
-    return list(dict.fromkeys(problem for check in _CHECKS for problem in check(study)))
+    stimuli = list(_stimuli(study))
+    problems = [*_structure(study), *stimuli, *_models(study), *_regions(study), *_simulation(study)]
+    problems += _references(study) if not stimuli else _missing_references(study)
+    if study.simulate is None:
+        brain = study.brain.problems(None if stimuli else study_conditions(study))
+        problems += brain or _grids(study)
+    return list(dict.fromkeys(problems))
 
 
 def simulates_stimuli(study: Study) -> bool:
@@ -108,22 +114,22 @@ def _models(study: Study) -> Iterator[str]:
 
 def _references(study: Study) -> Iterator[str]:
     table = _conditions_table(study)
-    for reference in study.references:
-        if simulates_stimuli(study):
-            continue
+    for reference in study.references if not simulates_stimuli(study) else ():
         yield from reference.problems(table)
 
 
-def _brain(study: Study) -> Iterator[str]:
-    if study.simulate is not None or _has_problems(_stimuli(study)):
-        return
-    yield from study.brain.problems(study_conditions(study))
+def _missing_references(study: Study) -> Iterator[str]:
+    """Look for the files of the references, where what is in them cannot be checked yet."""
+    for reference in study.references:
+        for path in reference.files():
+            if not path.exists():
+                yield f"There is no file {path} (reference {reference.name!r})."
 
 
 def _grids(study: Study) -> Iterator[str]:
     """Check sphere sizes, and that subjects and regions share the grids that they have to share."""
     brain = study.brain
-    if not isinstance(brain, Maps) or study.simulate is not None or _has_problems(_brain(study)):
+    if not isinstance(brain, Maps):
         return
     grids = {subject: brain.grid(subject) for subject in brain.subjects}
     first, (shape, affine) = next(iter(grids.items()))
@@ -169,18 +175,11 @@ def _simulation(study: Study) -> Iterator[str]:
     for path in (simulation.mask, simulation.atlas, simulation.noise_images, simulation.noise_events):
         if path is not None and not Path(path).exists():
             yield f"There is no file {path} (simulate)."
-    if not _has_problems(_models(study)):
+    if not list(_models(study)):
         known = {(model.label, layer) for model in study.models for layer in model.layer_names()}
         for region in simulation.regions:
             if (region.model, region.layer) not in known:
                 yield f"simulate.regions: {region.name!r} plants {region.model} {region.layer}, which no model has."
-
-
-_CHECKS = (_structure, _stimuli, _models, _references, _brain, _grids, _regions, _simulation)
-
-
-def _has_problems(problems: Iterator[str]) -> bool:
-    return next(problems, None) is not None
 
 
 def _names(study: Study) -> list[str]:

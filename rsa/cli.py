@@ -46,7 +46,7 @@ def _run(stage: Callable[..., None], given: dict[str, Any]) -> int:
     _start_log(log)
     try:
         if log is not None:
-            logger.info("%s with %s", stage.__name__, json.dumps(io.versions()))
+            logger.debug("%s with %s", stage.__name__, json.dumps(io.versions()))
         positional, options = _collect(stage, given)
         stage(*positional, **options)
     except UserError as error:
@@ -73,7 +73,9 @@ def _start_log(path: Path | None) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         handlers.append(logging.FileHandler(path, mode="w", encoding="utf-8"))
         handlers[1].setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    handlers[0].setLevel(logging.INFO)
     logging.basicConfig(level=logging.INFO, handlers=handlers, force=True)
+    logger.setLevel(logging.DEBUG)
 
 
 def _overview(names: dict[str, str]) -> str:

@@ -50,15 +50,24 @@ def compare_vectors(a: Array, b: Array, comparison: Comparison) -> Array:
 
 
 def ranks(rdms: Array) -> Array:
-    """Rank each RDM from 1 to n_pairs, ties by their average rank.
+    """Rank each RDM from 1 to n_pairs, ties by their average rank; a row with NaN becomes NaN.
 
     Floating-point noise must not break ties (two pairs of identical patterns have the distances 0 and 1e-16), so
-    values are rounded to 2^-40 of the largest one, about 1e-12, before they are ranked.
+    neighbours in ascending order that differ by at most 2^-40 of the largest absolute value, about 1e-12, are ties.
     """
-    from scipy.stats import rankdata
-
-    ranked: Array = rankdata(_rounded(rdms), method="average", axis=-1)
-    return ranked
+    rdms = np.asarray(rdms, dtype=np.float64)
+    n_pairs = rdms.shape[-1]
+    order = np.argsort(rdms, axis=-1)
+    ascending = np.take_along_axis(rdms, order, axis=-1)
+    differs = np.diff(ascending, axis=-1) > _noise(rdms)  # (n_rdms, n_pairs - 1)
+    edge = np.ones((*rdms.shape[:-1], 1), dtype=bool)
+    starts, ends = np.concatenate([edge, differs], axis=-1), np.concatenate([differs, edge], axis=-1)
+    places = np.arange(1.0, n_pairs + 1)
+    first = np.maximum.accumulate(np.where(starts, places, 0), axis=-1)
+    last = np.minimum.accumulate(np.where(ends, places, n_pairs)[..., ::-1], axis=-1)[..., ::-1]
+    ranked = np.empty_like(rdms)
+    np.put_along_axis(ranked, order, (first + last) / 2, axis=-1)
+    return np.where(np.isnan(ascending[..., -1:]), np.nan, ranked)
 
 
 def centred_ranks(rdms: Array) -> Array:
@@ -67,8 +76,10 @@ def centred_ranks(rdms: Array) -> Array:
 
 
 def centred(rdms: Array) -> Array:
-    """Subtract from each RDM its mean; a constant RDM becomes exactly zero."""
-    shifted = rdms - rdms[..., :1]
+    """Subtract from each RDM its mean; an RDM that is constant but for floating-point noise becomes exactly zero."""
+    rdms = np.asarray(rdms, dtype=np.float64)
+    same = np.ptp(rdms, axis=-1, keepdims=True) <= _noise(rdms)
+    shifted = np.where(same, 0, rdms - rdms[..., :1])
     return np.asarray(shifted - shifted.mean(axis=-1, keepdims=True))
 
 
@@ -77,11 +88,9 @@ def unchanged(rdms: Array) -> Array:
     return np.asarray(rdms, dtype=np.float64)
 
 
-def _rounded(rdms: Array) -> Array:
-    """Express each RDM in units of 2^-40 of its largest absolute value, rounded; NaN makes its whole row NaN."""
-    largest = np.abs(rdms).max(axis=-1, keepdims=True)
-    scale = np.divide(2.0**TIE_BITS, largest, out=np.ones_like(largest), where=largest > 0)
-    return np.asarray(np.rint(rdms * np.where(np.isnan(largest), np.nan, scale)))
+def _noise(rdms: Array) -> Array:
+    """Return the difference, shape (n_rdms, 1), up to which dissimilarities of an RDM are the same number."""
+    return np.asarray(np.abs(rdms).max(axis=-1, keepdims=True) * 2.0**-TIE_BITS)
 
 
 # -------------------------------------------------------------------------------------------- scoring
@@ -154,7 +163,7 @@ COMPARISONS: dict[str, Comparison] = {
     ),
     "pearson": Comparison(centred, normalised_product, z_scored, "Pearson r of dissimilarities"),
     "kendall_tau_a": Comparison(
-        _rounded, kendall_tau_a, ranks, "Kendall's tau-a: (concordant - discordant) / all; for models with ties"
+        ranks, kendall_tau_a, ranks, "Kendall's tau-a: (concordant - discordant) / all; for models with ties"
     ),
     "rho_a": Comparison(
         centred_ranks, rank_product, ranks, "rho-a: expected Spearman's rho with ties broken at random (Schuett 2023)"

@@ -227,7 +227,8 @@ def _problem(error: dict[str, Any]) -> str:
     if error["type"] == "missing":
         return f"the key {name!r} is missing."
     message = error["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
-    shown = f" (it is {error['input']!r})" if isinstance(error["input"], str | int | float | bool | None) else ""
+    is_plain = isinstance(error["input"], str | int | float | bool | None)
+    shown = f" (it is {error['input']!r})" if is_plain and repr(error["input"]) not in message else ""
     return f"{name or 'configuration'}: {message[:1].lower() + message[1:]}{shown}".rstrip(".") + "."
 
 
@@ -252,7 +253,7 @@ def _keys_at(place: tuple[Any, ...]) -> list[str]:
 def _inside(here: Any, part: Any) -> Any:
     """Step from a type into its field, its item, or the kind of section with that tag."""
     if part in _fields(here):
-        return here.model_fields[part].annotation
+        return _fields(here)[part].annotation
     for kind in _alternatives(here):
         if isinstance(part, str) and _is_tag(kind, part):
             return kind
@@ -271,7 +272,9 @@ def _alternatives(annotation: Any) -> list[Any]:
 
 
 def _fields(annotation: Any) -> dict[str, Any]:
-    return dict(getattr(annotation, "model_fields", {}))
+    """Return the fields of a section, or of an optional one."""
+    sections = [kind for kind in _alternatives(annotation) if kind is not type(None)]
+    return dict(getattr(sections[0], "model_fields", {})) if len(sections) == 1 else {}
 
 
 def _is_tag(annotation: Any, part: str) -> bool:

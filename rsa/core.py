@@ -66,14 +66,14 @@ class Volume:
     qform_code: int = 1
 
     def __post_init__(self) -> None:
-        mask, affine = np.asarray(self.mask), np.asarray(self.affine, dtype=np.float64)
+        mask, affine = np.asarray(self.mask) > 0, np.asarray(self.affine, dtype=np.float64)
         if mask.ndim != 3:
             raise UserError(f"A mask has 3 dimensions (x, y, z), not the {mask.ndim} of shape {mask.shape}.")
         if not mask.any():
             raise UserError(f"The mask of shape {mask.shape} is empty: no voxel is above 0.")
         if affine.shape != (4, 4) or not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
             raise UserError(f"An affine is an invertible (4, 4) matrix in mm, not {affine.tolist()}.")
-        object.__setattr__(self, "mask", mask.astype(bool))
+        object.__setattr__(self, "mask", mask)
         object.__setattr__(self, "affine", affine)
 
     @property
@@ -174,6 +174,8 @@ class Patterns:
             raise UserError(f"The table of patterns has no column 'condition', only {listed(list(self.table))}.")
         if self.volume is not None and self.volume.n_voxels != values.shape[1]:
             raise UserError(f"Patterns have {values.shape[1]} voxels and their mask has {self.volume.n_voxels}.")
+        if self.table["condition"].isna().any():
+            raise UserError(f"Row {int(self.table['condition'].isna().argmax()) + 1} of the patterns has no condition.")
         table = self.table.reset_index(drop=True).assign(condition=self.table["condition"].astype(str).to_numpy())
         if table.duplicated().any():
             twice = table[table.duplicated()].iloc[0].to_dict()
@@ -184,6 +186,8 @@ class Patterns:
         if usable is None:
             usable = np.isfinite(values).all(axis=0)
             usable &= np.ptp(np.where(usable, values, 0), axis=0) > 0 if len(values) > 1 else True
+        if np.shape(usable) != values.shape[1:]:
+            raise UserError(f"`usable` says yes or no of {values.shape[1]} features; it has shape {np.shape(usable)}.")
         if not np.any(usable):
             raise UserError("No voxel is usable: each is NaN in some row or the same in all rows of the patterns.")
         object.__setattr__(self, "values", values)
@@ -454,8 +458,8 @@ class ScoreMap:
         else:
             columns = self.regions
         parts = [
-            columns.assign(**row._asdict(), score=scores)
-            for row, scores in zip(self.table.itertuples(index=False), self.values, strict=True)
+            columns.assign(**row, score=scores)
+            for row, scores in zip(self.table.to_dict("records"), self.values, strict=True)
         ]
         return pd.concat(parts, ignore_index=True)
 
@@ -479,6 +483,8 @@ def select(stack: Stack, **labels: str) -> Stack:
         if not (found == str(wanted)).any():
             raise UserError(f"No {column} is {wanted!r}; there are {listed(list(dict.fromkeys(found)))}.")
         chosen &= (found == str(wanted)).to_numpy()
+    if not chosen.any():
+        raise UserError(f"No row has {' and '.join(f'{column} {wanted!r}' for column, wanted in labels.items())} at once.")
     return replace(stack, values=stack.values[chosen], table=stack.table[chosen])
 
 
@@ -499,21 +505,20 @@ def align(a_conditions: Sequence[str], b: RDMs, a_name: str = "patterns", b_name
     UserError
         If a condition of one is missing in the other; the message names the missing and the extra ones.
     """
-    missing = [name for name in a_conditions if name not in set(b.conditions)]
-    extra = [name for name in b.conditions if name not in set(a_conditions)]
-    if missing or extra:
-        raise UserError(difference_of_conditions(a_conditions, b.conditions, a_name, b_name))
+    difference = difference_of_conditions(a_conditions, b.conditions, a_name, b_name)
+    if difference:
+        raise UserError(difference)
     return b.reordered(list(a_conditions))
 
 
 def difference_of_conditions(a: Sequence[str], b: Sequence[str], a_name: str, b_name: str) -> str:
     """Say in one line which labels only one of two sets of conditions has; empty when they have the same."""
-    only_a = [name for name in dict.fromkeys(a) if name not in set(b)]
-    only_b = [name for name in dict.fromkeys(b) if name not in set(a)]
+    in_a, in_b = set(a), set(b)
+    only_a = [name for name in dict.fromkeys(a) if name not in in_b]
+    only_b = [name for name in dict.fromkeys(b) if name not in in_a]
     if not only_a and not only_b:
         return ""
-    n_shared = len(set(a) & set(b))
-    parts = [f"{a_name} and {b_name} share {n_shared} of {len(set(a) | set(b))} conditions"]
+    parts = [f"{a_name} and {b_name} share {len(in_a & in_b)} of {len(in_a | in_b)} conditions"]
     if only_a:
         parts.append(f"missing in {b_name}: {listed(only_a)}")
     if only_b:

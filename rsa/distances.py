@@ -14,6 +14,10 @@ from rsa.core import Array
 
 __all__ = ["DISTANCES", "CrossProducts", "Distance", "cross_products", "rdm_vectors"]
 
+NOISE = 2.0**-44
+"""Squared distances below this share of the squared patterns are 0: that is what sums of products leave of equal
+patterns, and less than the single precision of the patterns can tell. Its root would break ties."""
+
 
 @dataclass(frozen=True)
 class CrossProducts:
@@ -72,8 +76,9 @@ def sqeuclidean(products: CrossProducts) -> Array:
     gram = products.gram
     squares = np.diagonal(gram, axis1=-2, axis2=-1)
     rows, columns = np.triu_indices(gram.shape[-1], k=1)
-    distances: Array = np.maximum(squares[..., rows] + squares[..., columns] - 2 * gram[..., rows, columns], 0)
-    return distances
+    both = squares[..., rows] + squares[..., columns]
+    distances: Array = both - 2 * gram[..., rows, columns]
+    return np.where(distances <= NOISE * both, 0, distances)
 
 
 def euclidean(products: CrossProducts) -> Array:
@@ -82,12 +87,15 @@ def euclidean(products: CrossProducts) -> Array:
 
 
 def _normalised(products: Array) -> Array:
-    """Divide products by the roots of their diagonals; condensed, in [-1, 1], NaN where a diagonal is zero."""
+    """Divide products by the roots of their diagonals; condensed, in [-1, 1], NaN where a diagonal is zero.
+
+    Equal patterns give exactly 1 (see `NOISE`).
+    """
     squares = np.diagonal(products, axis1=-2, axis2=-1)
     norms = np.sqrt(np.where(squares > 0, squares, np.nan))
     rows, columns = np.triu_indices(products.shape[-1], k=1)
     ratios: Array = products[..., rows, columns] / (norms[..., rows] * norms[..., columns])
-    return np.clip(ratios, -1, 1, out=ratios)
+    return np.where(ratios >= 1 - NOISE, 1, np.maximum(ratios, -1))
 
 
 DISTANCES: dict[str, Distance] = {

@@ -20,7 +20,7 @@ from tqdm import tqdm
 from rsa.core import Array, RDMs
 from rsa.distances import DISTANCES, CrossProducts, Distance, cross_products
 from rsa.errors import UserError, did_you_mean, listed
-from rsa.io import FORMAT_VERSION, _opened, writing
+from rsa.io import FORMAT_VERSION, opened, require_space, writing
 from rsa.models import Model
 from rsa.models.torchvision import single_tensor
 from rsa.registry import pick
@@ -106,8 +106,8 @@ def choose_device(device: str) -> str:
     n_cuda = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if device == "auto":
         return "cuda" if n_cuda else "cpu"
-    kind, _, index = device.partition(":")
-    if kind not in ("cpu", "cuda", "mps") or (index and (kind != "cuda" or not index.isdecimal())):
+    kind, colon, index = device.partition(":")
+    if kind not in ("cpu", "cuda", "mps") or (colon and not (kind == "cuda" and index.isdecimal())):
         raise UserError(f"Unknown device {device!r}. Choose one of: auto, cpu, cuda, cuda:0 (or another number), mps.")
     if kind == "cuda" and int(index or 0) >= n_cuda:
         raise UserError(f"This machine has {n_cuda} CUDA devices, so no {device!r}; set device to auto or cpu.")
@@ -181,6 +181,8 @@ def extract(
     size = batch_size or (8 if place == "cpu" else 64)
     started = time.perf_counter()
     layers = model.layer_names()
+    n_units = model.describe().set_index("layer").loc[layers, "n_units"].sum()
+    require_space(output, int(1.05 * 4 * n_units * len(conditions)))
     network, preprocess = model.load()
     with writing(output) as temporary, h5py.File(temporary, "w", rdcc_nbytes=0) as file:  # rows are whole chunks
         _describe(file, model, conditions, made)
@@ -310,7 +312,7 @@ def layer_rdms(activations: str | Path, distance: str, block_size: int = BLOCK_S
         If the distance is unknown, or the file is missing or holds something else.
     """
     measure = pick(DISTANCES, distance, "distance")
-    with _opened(activations, "Activations") as file:
+    with opened(activations, "Activations") as file:
         conditions = list(file["conditions"].asstr()[:])
         model = str(file.attrs["model"])
         rows, vectors = [], []

@@ -20,12 +20,13 @@ def mean(scores: Array) -> Array:
 
 
 def t(scores: Array) -> Array:
-    """Return one-sample t against 0 of Fisher's z, (n_subjects, ...) -> (...); not corrected for many voxels."""
-    from scipy.stats import ttest_1samp
+    """Return one-sample t against 0 of Fisher's z, (n_subjects, ...) -> (...); not corrected for many voxels.
 
+    NaN where all subjects have the same score.
+    """
     z = np.arctanh(np.clip(scores, -1 + 1e-9, 1 - 1e-9))
-    with np.errstate(invalid="ignore", divide="ignore"):
-        statistic: Array = ttest_1samp(z, 0, axis=0).statistic
+    spread = np.where(np.ptp(z, axis=0) > 0, z.std(axis=0, ddof=1), np.nan)
+    statistic: Array = z.mean(axis=0) / (spread / np.sqrt(len(z)))
     return statistic
 
 
@@ -61,9 +62,15 @@ def combine(subjects: Sequence[ScoreMap], test: str) -> ScoreMap:
     first = volumes[0]
     for volume in volumes[1:]:
         first.require_grid(volume.shape, volume.affine, "The map of a subject", "that of the first subject")
-    labels = [scores.table[["model", "layer"]].to_numpy().tolist() for scores in subjects]
+    labels = [
+        scores.table.reindex(columns=["model", "layer", "time_s", "statistic"]).astype(str).to_numpy().tolist()
+        for scores in subjects
+    ]
     if any(other != labels[0] for other in labels):
-        raise UserError("The subjects' maps are not of the same models and layers in the same order; run all again.")
+        raise UserError(
+            "The subjects' maps are not of the same models, layers, times and statistic in the same order; "
+            "run all again."
+        )
     shared = np.logical_and.reduce([volume.mask for volume in volumes])
     if not shared.any():
         raise UserError("The masks of the subjects share no voxel; are the subjects in one space?")

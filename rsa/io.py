@@ -1,12 +1,15 @@
 """Loading and saving: HDF5 for the pipeline, NIfTI and TSV for people; every file is written whole or not at all."""
 
 import errno
+import glob
 import hashlib
 import json
 import os
 import platform
+import shutil
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
@@ -30,8 +33,10 @@ __all__ = [
     "load_rdms",
     "load_scores",
     "load_table",
+    "opened",
     "provenance",
     "read_provenance",
+    "require_space",
     "save",
     "save_json",
     "save_nifti",
@@ -41,6 +46,8 @@ __all__ = [
 ]
 
 FORMAT_VERSION = 1
+MISSING: dict[str, Any] = {"keep_default_na": False, "na_values": ["", "n/a", "nan", "NaN"]}
+"""What means 'no value' in a table, as in BIDS; a condition may be called NA or None."""
 LIBRARIES = (
     "numpy",
     "scipy",
@@ -73,7 +80,8 @@ def writing(path: str | Path) -> Iterator[Path]:
     suffix = "".join(path.suffixes[-2:]) if path.suffix == ".gz" else path.suffix
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=".partial-", suffix=suffix, dir=path.parent)
+        _remove_abandoned(path)
+        handle, name = tempfile.mkstemp(prefix=f".partial-{path.name}-", suffix=suffix, dir=path.parent)
     except OSError as error:
         raise UserError(f"Cannot write {path}: {error.strerror}.") from error
     os.close(handle)
@@ -90,6 +98,26 @@ def writing(path: str | Path) -> Iterator[Path]:
         raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def require_space(path: str | Path, n_bytes: int) -> None:
+    """Raise a `UserError` unless the disk of `path` has room for so many bytes: before a long job, not at its end."""
+    folder = Path(path).absolute().parent
+    while not folder.exists():
+        folder = folder.parent
+    n_free = shutil.disk_usage(folder).free
+    if n_free < n_bytes:
+        raise UserError(
+            f"{path} needs {n_bytes / 1e9:.1f} GB and the disk has {n_free / 1e9:.1f} GB left; make room, or ask for "
+            "fewer layers."
+        )
+
+
+def _remove_abandoned(path: Path) -> None:
+    """Remove what killed jobs left of this file more than an hour ago; a younger one may still be written."""
+    for abandoned in path.parent.glob(f".partial-{glob.escape(path.name)}-*"):
+        if time.time() - abandoned.stat().st_mtime > 3600:
+            abandoned.unlink(missing_ok=True)
 
 
 def _is_full_disk(error: OSError) -> bool:
@@ -190,43 +218,50 @@ def save(path: str | Path, thing: Patterns | RDMs | ScoreMap, made: Mapping[str,
     made : mapping, optional
         The provenance; see `provenance`.
     """
-    with writing(path) as temporary, h5py.File(temporary, "w") as file:
-        file.attrs.update(kind=type(thing).__name__, format_version=FORMAT_VERSION, provenance=json.dumps(made or {}))
-        n_rows, n_columns = thing.values.shape
-        file.create_dataset("values", data=thing.values, chunks=(1, max(n_columns, 1)) if n_rows else None)
-        _save_frame(file, "table", thing.table)
-        if isinstance(thing, RDMs):
-            file.attrs["distance"] = thing.distance
-            _save_column(file, "conditions", np.array(thing.conditions, dtype=object))
-            return
-        if thing.volume is not None:
-            _save_volume(file, thing.volume)
-        if isinstance(thing, Patterns):
-            file.create_dataset("usable", data=thing.usable)
-            return
-        if thing.regions is not None:
-            _save_frame(file, "regions", thing.regions)
-        for name in ("n_members", "reason"):
-            if getattr(thing, name) is not None:
-                file.create_dataset(name, data=getattr(thing, name))
+    # HDF5 crashes the whole process when a disk is full, so the file is made in memory and written as bytes.
+    with writing(path) as temporary, h5py.File(temporary, "w", driver="core", backing_store=False) as file:
+        _fill_file(file, thing, made or {})
+        file.flush()
+        temporary.write_bytes(file.id.get_file_image())
+
+
+def _fill_file(file: h5py.File, thing: Patterns | RDMs | ScoreMap, made: Mapping[str, Any]) -> None:
+    file.attrs.update(kind=type(thing).__name__, format_version=FORMAT_VERSION, provenance=json.dumps(made))
+    n_rows, n_columns = thing.values.shape
+    file.create_dataset("values", data=thing.values, chunks=(1, max(n_columns, 1)) if n_rows else None)
+    _save_frame(file, "table", thing.table)
+    if isinstance(thing, RDMs):
+        file.attrs["distance"] = thing.distance
+        _save_column(file, "conditions", np.array(thing.conditions, dtype=object))
+        return
+    if thing.volume is not None:
+        _save_volume(file, thing.volume)
+    if isinstance(thing, Patterns):
+        file.create_dataset("usable", data=thing.usable)
+        return
+    if thing.regions is not None:
+        _save_frame(file, "regions", thing.regions)
+    for name in ("n_members", "reason"):
+        if getattr(thing, name) is not None:
+            file.create_dataset(name, data=getattr(thing, name))
 
 
 def load_patterns(path: str | Path) -> Patterns:
     """Read patterns that `save` wrote."""
-    with _opened(path, "Patterns") as file:
+    with opened(path, "Patterns") as file:
         return Patterns(file["values"][:], _load_frame(file, "table"), _load_volume(file), file["usable"][:])
 
 
 def load_rdms(path: str | Path) -> RDMs:
     """Read RDMs that `save` wrote."""
-    with _opened(path, "RDMs") as file:
+    with opened(path, "RDMs") as file:
         conditions = list(file["conditions"].asstr()[:])
         return RDMs(file["values"][:], conditions, _load_frame(file, "table"), str(file.attrs["distance"]))
 
 
 def load_scores(path: str | Path) -> ScoreMap:
     """Read scores that `save` wrote."""
-    with _opened(path, "ScoreMap") as file:
+    with opened(path, "ScoreMap") as file:
         extra = {name: file[name][:] if name in file else None for name in ("n_members", "reason")}
         regions = _load_frame(file, "regions") if "regions" in file else None
         return ScoreMap(file["values"][:], _load_frame(file, "table"), _load_volume(file), regions, **extra)
@@ -234,13 +269,13 @@ def load_scores(path: str | Path) -> ScoreMap:
 
 def read_provenance(path: str | Path) -> dict[str, Any]:
     """Return the provenance that was written into an HDF5 file of the pipeline."""
-    with _opened(path) as file:
+    with opened(path) as file:
         made: dict[str, Any] = json.loads(file.attrs["provenance"])
         return made
 
 
 @contextmanager
-def _opened(path: str | Path, kind: str | None = None) -> Iterator[h5py.File]:
+def opened(path: str | Path, kind: str | None = None) -> Iterator[h5py.File]:
     """Open an HDF5 file of the pipeline, and say what it is if it is not the kind that is wanted."""
     try:
         file = h5py.File(path, "r")
@@ -349,7 +384,9 @@ def load_table(path: str | Path, required: Sequence[str] = (), optional: Sequenc
     """
     text = dict.fromkeys({"condition", "file", "subject", "run", *required, *optional}, str)
     try:
-        table = pd.read_csv(path, sep="," if str(path).endswith(".csv") else "\t", dtype=text, encoding="utf-8-sig")
+        table = pd.read_csv(
+            path, sep="," if str(path).endswith(".csv") else "\t", dtype=text, encoding="utf-8-sig", **MISSING
+        )
     except FileNotFoundError as error:
         raise UserError(f"There is no table {path}.") from error
     except (OSError, ValueError, pd.errors.ParserError) as error:

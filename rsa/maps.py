@@ -126,5 +126,6 @@ def _highest(values: Array, centres_mm: Array, n_peaks: int, separation_mm: floa
     found: list[int] = []
     while len(found) < n_peaks and left.max() > -np.inf:
         found.append(int(left.argmax()))
+        left[found[-1]] = -np.inf
         left[np.linalg.norm(centres_mm - centres_mm[found[-1]], axis=1) < separation_mm] = -np.inf
     return found

@@ -81,8 +81,8 @@ def compare_stacks(brain: RDMs, references: RDMs, comparison: str) -> pd.DataFra
     likeness = pick(COMPARISONS, comparison, "comparison")
     scores = compare_vectors(brain.values, align(brain.conditions, references, "brain RDMs").values, likeness)
     parts = [
-        references.table.assign(**row._asdict(), statistic=comparison, score=row_scores)
-        for row, row_scores in zip(brain.table.itertuples(index=False), scores, strict=True)
+        references.table.assign(**row, statistic=comparison, score=row_scores)
+        for row, row_scores in zip(brain.table.to_dict("records"), scores, strict=True)
     ]
     return pd.concat(parts, ignore_index=True)
 

@@ -72,11 +72,9 @@ def compare(
         If the conditions or the grids differ, there are fewer than 3 conditions, or no sphere has `min_voxels`.
     """
     measure, likeness = pick(DISTANCES, distance, "distance"), pick(COMPARISONS, comparison, "comparison")
-    if min_voxels < 2:
-        raise UserError(f"min_voxels is at least 2 (a pattern of one voxel has no shape), not {min_voxels}.")
     if len(patterns.conditions) < 3:
         raise UserError(f"RDMs can be compared from 3 conditions on; the patterns have {len(patterns.conditions)}.")
-    responses, members = _prepare(patterns, neighbourhood)
+    responses, members = _prepare(patterns, neighbourhood, min_voxels)
     sizes = np.array([len(voxels) for voxels in members])
     if sizes.max() < min_voxels:
         raise UserError(
@@ -117,7 +115,7 @@ def region_rdms(
         ``values`` of shape (n_neighbourhoods, n_pairs), rows of NaN where there are too few usable voxels; the table
         holds the labels of the regions and `n_voxels`, the number that is usable.
     """
-    responses, members = _prepare(patterns, neighbourhood)
+    responses, members = _prepare(patterns, neighbourhood, min_voxels)
     measure = pick(DISTANCES, distance, "distance")
     rdms = _chunk_rdms(responses, members, range(len(neighbourhood)), measure, min_voxels)
     table = (
@@ -130,8 +128,10 @@ def region_rdms(
 # ----------------------------------------------------------------------------------------- the steps
 
 
-def _prepare(patterns: Patterns, neighbourhood: Neighbourhood) -> tuple[Array, list[Array]]:
+def _prepare(patterns: Patterns, neighbourhood: Neighbourhood, min_voxels: int) -> tuple[Array, list[Array]]:
     """Average runs, put voxels first, and drop unusable voxels from all neighbourhoods."""
+    if min_voxels < 2:
+        raise UserError(f"min_voxels is at least 2 (a pattern of one voxel has no shape), not {min_voxels}.")
     volume = patterns.volume
     if volume is None or not np.array_equal(volume.mask, neighbourhood.volume.mask):
         raise UserError("Patterns and neighbourhood are over different masks; make the spheres from patterns.volume.")

@@ -18,11 +18,14 @@ class Section(BaseModel):
 def _below_data_root(path: str, info: ValidationInfo) -> str:
     """Join a relative path to the `data_root` of the configuration; leave it alone elsewhere (the command line).
 
-    A path that starts with {results} lies in the folder of the study's results instead.
+    A path that starts with {results} lies in the folder of the study's results instead, one that starts with ./ in the
+    folder in which Snakemake runs.
     """
     context = info.context or {}
     if path.startswith("{results}"):
         return path.replace("{results}", str(context.get("results", "results")))
+    if path.startswith("./"):
+        return path.removeprefix("./")
     root = context.get("data_root", ".")
     expanded = Path(path).expanduser()
     return str(expanded if expanded.is_absolute() or str(root) == "." else Path(root) / expanded)

@@ -121,7 +121,7 @@ def _residuals(simulation: Simulation, volume: Volume) -> Array:
         events = io.load_table(simulation.noise_events, ["onset", "duration"], [column]).dropna(subset=[column])
         events = events[["onset", "duration"]].astype(float).assign(trial_type=events[column])
         times_s = np.arange(len(bold)) * float(image.header.get_zooms()[3])
-        effects = make_first_level_design_matrix(times_s, events, drift_model="constant").to_numpy()
+        effects = make_first_level_design_matrix(times_s, events, drift_model=None).to_numpy()
     left: Array = bold - effects @ np.linalg.lstsq(effects, bold, rcond=None)[0]
     return left
 

@@ -236,7 +236,7 @@ def searchlight(
             progress=progress,
         )
     settings = {**searchlight.model_dump(), "distance": distance, "comparison": comparison}
-    scores = replace(scores, table=scores.table.assign(subject=subject))
+    scores = replace(scores, table=scores.table.assign(subject=subject)[["subject", "model", "layer", "statistic"]])
     io.save(output, scores, _made([patterns, *references], **settings))
 
 

@@ -1,7 +1,7 @@
 """The slow, obvious versions that the fast ones must equal. Nothing here is imported by the package."""
 
 from collections.abc import Sequence
-from itertools import combinations
+from itertools import combinations, pairwise
 
 import numpy as np
 from scipy.spatial.distance import pdist
@@ -25,9 +25,15 @@ def rdm(patterns: np.ndarray, distance: str) -> np.ndarray:
 
 
 def tied(values: np.ndarray) -> np.ndarray:
-    """Round away what is floating-point noise, so that equal dissimilarities are ties."""
-    largest = np.abs(values).max()
-    return np.round(values / largest * 2.0**40) if largest > 0 else values
+    """Give dissimilarities that differ by floating-point noise one value, going up from the smallest."""
+    order, noise = np.argsort(values), np.abs(values).max() * 2.0**-40
+    same = values[order].tolist()
+    for place, (before, this) in enumerate(pairwise(values[order].tolist()), start=1):
+        if this - before <= noise:
+            same[place] = same[place - 1]
+    back = np.empty(len(values))
+    back[order] = same
+    return back
 
 
 def compare(a: np.ndarray, b: np.ndarray, comparison: str) -> float:

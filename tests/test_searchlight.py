@@ -17,6 +17,8 @@ from rsa.errors import UserError
 from rsa.neighbourhood import from_masks, spheres
 
 RADIUS_MM = 3.0
+WIDE_MM = 5.0
+"""Reaches a neighbour on every grid of `strategies.affines`."""
 
 
 def study(n_conditions=8, shape=(5, 6, 5), n_rdms=3, seed=0):
@@ -64,8 +66,8 @@ def by_hand(references, names):
 def test_equals_scipy_on_any_data(distance, comparison, study):
     patterns, references = study
     how = {"distance": distance, "comparison": comparison}
-    scores = searchlight.compare(patterns, spheres(patterns.volume, RADIUS_MM), references, min_voxels=2, **how)
-    expected = expected_of(patterns, references, radius_mm=RADIUS_MM, **how)
+    scores = searchlight.compare(patterns, spheres(patterns.volume, WIDE_MM), references, min_voxels=2, **how)
+    expected = expected_of(patterns, references, radius_mm=WIDE_MM, **how)
     np.testing.assert_allclose(scores.values, expected, atol=1e-6)
     undefined = np.isnan(scores.values).all(axis=0)
     np.testing.assert_array_equal(undefined, scores.reason > 0)
@@ -133,13 +135,13 @@ def test_equals_scipy_in_a_slice_with_runs(data, rng, distance):
 
 
 @pytest.mark.parametrize("distance", DISTANCES)
-@settings(quick, max_examples=10)
+@settings(quick, max_examples=4)
 @given(seed=seeds)
 def test_duplicated_patterns_tie_in_every_sphere(distance, seed):
-    """Two pairs of equal patterns have equal dissimilarities to the last bit that ranks can see."""
-    patterns, references = study(n_conditions=9, seed=seed)
-    values = patterns.values * 100 + 1e4
-    values[5:9] = values[1:5]
+    """Fifteen pairs of equal patterns tie at 0, although a root turns noise of 1e-16 into one of 1e-8."""
+    patterns, references = study(n_conditions=30, seed=seed)
+    values = patterns.values * 100
+    values[15:] = values[:15]
     doubled = Patterns(values, patterns.table, patterns.volume)
     scores = searchlight.compare(doubled, spheres(doubled.volume, RADIUS_MM), references, distance=distance)
     expected = expected_of(doubled, references, radius_mm=RADIUS_MM, distance=distance, comparison="spearman")
@@ -342,7 +344,7 @@ def test_missing_and_extra_conditions_are_named():
 @given(study=studies(n_conditions=6))
 def test_a_sphere_scores_exactly_1_with_its_own_rdm(study):
     patterns, _ = study
-    around = spheres(patterns.volume, RADIUS_MM)
+    around = spheres(patterns.volume, WIDE_MM)
     own = searchlight.region_rdms(patterns, around)
     scores = searchlight.compare(patterns, around, own)
     itself = np.diag(scores.values)

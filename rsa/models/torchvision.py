@@ -25,6 +25,12 @@ __all__ = ["DEFAULT_LAYERS", "Torchvision", "single_tensor"]
 
 WEIGHTS_SUFFIXES = (".pth", ".pt", ".safetensors")
 
+UNPICKLING_ERRORS = (
+    *(UnpicklingError, RuntimeError, OSError, EOFError, LookupError),
+    *(ValueError, TypeError, AttributeError, AssertionError),
+)
+"""What `torch.load` raises on files that are damaged or are something else."""
+
 DEFAULT_LAYERS: dict[str, tuple[str, ...]] = {
     "alexnet": ("features.[1479]", "features.11", "classifier.[256]"),
     "convnext_.*": ("features.[0-7]", "classifier.2"),
@@ -246,12 +252,12 @@ def _own_random_numbers(seed: int) -> Iterator[None]:
 
 
 def single_tensor(output: Any) -> "torch.Tensor | None":
-    """Return a layer's output if it is one tensor or a sequence that holds just one (attention); None otherwise."""
+    """Return a layer's output if it is one tensor, or one tensor beside None (attention); None otherwise."""
     import torch
 
     parts = output if isinstance(output, tuple | list) else (output,)
-    tensors = [part for part in parts if isinstance(part, torch.Tensor)]
-    return tensors[0] if len(tensors) == 1 else None
+    given = [part for part in parts if part is not None]
+    return given[0] if len(given) == 1 and isinstance(given[0], torch.Tensor) else None
 
 
 @cache
@@ -373,10 +379,9 @@ def _read_state(path: str, device: str) -> "dict[str, torch.Tensor]":
     try:
         read = _read_safetensors if path.lower().endswith(".safetensors") else _read_torch
         content = read(path, device)
-    except (SafetensorError, UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
-        reason = str(error).strip().partition("\n")[0].rstrip(".")
+    except (SafetensorError, *UNPICKLING_ERRORS) as error:
         raise UserError(
-            f"{path} is not a state dict that can be read safely ({reason}). Save the network's by "
+            f"{path} is not a state dict that can be read safely ({_reason(error)}). Save the network's by "
             "torch.save(network.state_dict(), path)."
         ) from error
     content = content.get("state_dict", content) if isinstance(content, Mapping) else content
@@ -412,10 +417,16 @@ def _fetch_state(architecture: str, weights: str, entry: Any) -> "dict[str, torc
     cached = Path(torch.hub.get_dir()) / "checkpoints" / entry.url.rpartition("/")[2]
     try:
         state = entry.get_state_dict(progress=sys.stderr.isatty(), check_hash=True, weights_only=True)
-    except (OSError, HTTPException, RuntimeError, EOFError, UnpicklingError) as error:
-        reason = str(error).strip().partition("\n")[0].rstrip(".")
+    except (HTTPException, *UNPICKLING_ERRORS) as error:
+        if cached.is_file():
+            raise UserError(f"{cached} is damaged ({_reason(error)}); delete it and run again.") from error
         raise UserError(
-            f"Cannot get the weights {weights} of {architecture} ({reason}). Offline, fetch {entry.url} elsewhere and "
-            f"copy it to {cached}, or set `weights` to the path of the file."
+            f"Cannot get the weights {weights} of {architecture} ({_reason(error)}). Offline, fetch {entry.url} "
+            f"elsewhere and copy it to {cached}, or set `weights` to the path of the file."
         ) from error
     return dict(state)
+
+
+def _reason(error: Exception) -> str:
+    """Return the type of an error and the first sentence of its message (some messages are but a number)."""
+    return f"{type(error).__name__}: {re.split(r'[.] |[.]?$', str(error).strip(), maxsplit=1, flags=re.MULTILINE)[0]}"

@@ -1,1 +1,1 @@
-"""What people read: `figures`, `brains` (maps on brains), `html` (a page) and `study` (the pages of a study)."""
+"""What people read: `figures`, `glass` and `slices` (maps on brains), `html` (a page) and `study` (a study's report)."""

@@ -1,7 +1,8 @@
 """One figure per function: data in, a matplotlib figure out. RDMs, profiles over layers and regions."""
 
 from collections.abc import Callable, Sequence
-from itertools import pairwise
+from itertools import groupby, pairwise
+from operator import itemgetter
 
 import numpy as np
 import pandas as pd
@@ -25,6 +26,7 @@ from rsa.report.style import (
     colour_bar,
     model_colours,
     plain,
+    short_names,
 )
 
 __all__ = ["percentiles", "profile", "rdm_grid", "rdm_similarity", "reference_names", "region_bars"]
@@ -82,12 +84,14 @@ def rdm_grid(rdms: RDMs, titles: Sequence[str], categories: pd.Series | None = N
     n_across, side, margin = min(len(rdms), N_ACROSS), 1.75, 0.15 + 0.062 * max(map(len, labels), default=0)
     n_down = -(-len(rdms) // n_across)
     figure = Figure((margin + n_across * (side + 0.12) + 0.1, n_down * (side + 0.3) + 0.75))
-    for i, (square, title) in enumerate(zip(ranked.squares, titles, strict=True)):
+    for i, (square, title) in enumerate(zip(ranked.squares, short_names(titles, 22), strict=True)):
         np.fill_diagonal(square := square.copy(), np.nan)
         left, bottom = margin + i % n_across * (side + 0.12), 0.75 + (n_down - 1 - i // n_across) * (side + 0.3)
         axes = axes_at(figure, left, bottom, side, side)
         shown = axes.imshow(square, cmap=PAIRS, vmin=0, vmax=100, interpolation="nearest")
-        axes.set_title(plain(title, 26), fontsize=TITLE, color=INK, pad=4)
+        axes.set_title(title, fontsize=TITLE - 0.5, color=INK, pad=4)
+        if not np.isfinite(square).any():
+            axes.text(0.5, 0.5, "undefined", transform=axes.transAxes, ha="center", color=GREY, fontsize=TEXT)
         axes.set(xticks=[], yticks=places if i % n_across == 0 else [])
         if i % n_across == 0:
             axes.set_yticklabels(labels, fontsize=TEXT - 0.5)
@@ -140,12 +144,13 @@ def rdm_similarity(rdms: RDMs, titles: Sequence[str], comparison: str = "spearma
     """
     _require_titles(rdms, titles)
     scores = compare_vectors(rdms.values, rdms.values, pick(COMPARISONS, comparison, "comparison"))
-    n, names = len(rdms), [plain(title, 26) for title in titles]
+    n, names = len(rdms), short_names(titles, 26)
     cell = min(max(5.5 / n, 0.3), 0.55)
     margin = 0.2 + 0.066 * max(map(len, names))
     figure = Figure((max(margin + n * cell + 0.3, 3.6), n * cell + 0.7 * margin + 0.85))
     axes = axes_at(figure, margin, 0.7 * margin + 0.75, n * cell, n * cell)
     shown = axes.imshow(scores, cmap=SIGNED, vmin=-1, vmax=1)
+    axes.set_facecolor(FAINT)  # seen where a score is undefined
     axes.set_xticks(range(n), names, rotation=45, ha="right", rotation_mode="anchor", fontsize=TEXT)
     axes.set_yticks(range(n), names, fontsize=TEXT)
     axes.tick_params(length=0, colors=INK)
@@ -199,12 +204,12 @@ def _panels(
     places = _places(rows)
     rows = rows.assign(x=[places[key] for key in zip(rows["model"], rows["layer"], strict=True)])
     regions, colours = list(dict.fromkeys(rows["region"])), model_colours(list(dict.fromkeys(rows["model"])))
-    labels = [plain(layer or model, 22) for model, layer in places]
-    width, foot = min(max(0.26 * len(places) + 0.8, 2.6), 9.2), 0.25 + 0.058 * max(map(len, labels))
+    labels = _layer_names(places)
+    width, foot = min(max(0.26 * len(places) + 0.8, 2.6), 9.2), 0.25 + 0.07 * max(map(len, labels))
     n_across = max(min(len(regions), int(9.6 // (width + 0.55))), 1)
     n_down, height = -(-len(regions) // n_across), 1.9
-    cell = height + 0.45 + foot
-    figure = Figure((n_across * (width + 0.5) + 0.3, n_down * cell + 0.4))
+    cell = height + 0.35 + foot
+    figure = Figure((n_across * (width + 0.5) + 0.3, n_down * cell + 0.3))
     low, high = _score_range(rows, ceilings)
     for i, region in enumerate(regions):
         left, bottom = 0.65 + i % n_across * (width + 0.5), foot + (n_down - 1 - i // n_across) * cell
@@ -226,6 +231,14 @@ def _places(rows: pd.DataFrame) -> dict[tuple[str, str], float]:
     keys.sort(key=lambda key: list(dict.fromkeys(rows["model"])).index(key[0]))
     steps = [0.0] + [1.0 if a[0] == b[0] else 1.6 for a, b in pairwise(keys)]
     return dict(zip(keys, map(float, np.cumsum(steps)), strict=True))
+
+
+def _layer_names(places: dict[tuple[str, str], float]) -> list[str]:
+    """Name the references in order of their places, each model's layers shortened among themselves."""
+    names: list[str] = []
+    for model, keys in groupby(places, key=itemgetter(0)):
+        names += short_names([layer or model for _, layer in keys], 22)
+    return names
 
 
 def _score_name(rows: pd.DataFrame) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from PIL import Image
 
 from rsa.errors import UserError
 
@@ -17,10 +18,11 @@ STYLE = """
 :root { color: #1d1d1f; background: #fff; font: 16px/1.55 system-ui, "Segoe UI", Roboto, Helvetica, Arial, sans-serif; }
 body { max-width: 66rem; margin: 0 auto; padding: 2rem 1.5rem 4rem; }
 h1 { font-size: 1.9rem; line-height: 1.2; margin: 0 0 .3rem; overflow-wrap: anywhere; }
+h3 { font-size: 1rem; margin: 1.4rem 0 .2rem; }
 h2 { font-size: 1.3rem; margin: 2.8rem 0 .8rem; padding-top: .8rem; border-top: 1px solid #d9d9de; }
 p { max-width: 46rem; margin: .6rem 0; overflow-wrap: anywhere; }
 .lead { color: #56565c; margin-bottom: 1.4rem; }
-nav { background: #f5f5f7; border-radius: .5rem; padding: .9rem 1.2rem; }
+nav { background: #f5f5f7; border-radius: .5rem; padding: .9rem 1.2rem; margin: 1.2rem 0; }
 nav ol { margin: 0; padding-left: 1.4rem; columns: 3 13rem; }
 a { color: #0057a8; text-decoration: none; } a:hover { text-decoration: underline; }
 figure { margin: 1.4rem 0 2rem; }
@@ -176,9 +178,16 @@ def _figure_html(caption: str, path: str | Path) -> str:
         encoded = base64.b64encode(Path(path).read_bytes()).decode("ascii")
     except OSError as error:
         raise UserError(f"Cannot read the picture {path}: {error.strerror}. Run the figures again.") from error
+    width = _width_px(Path(path))
     short = escape(caption.split(". ")[0], quote=True)
-    image = f'<img src="data:image/png;base64,{encoded}" alt="{short}">'
+    image = f'<img src="data:image/png;base64,{encoded}" alt="{short}" width="{width}">'
     return f"<figure>\n{image}\n<figcaption>{escape(caption)}</figcaption>\n</figure>"
+
+
+def _width_px(path: Path) -> int:
+    """Return how wide a PNG is shown, at 96 pixels per inch, so that the type of all figures has one size."""
+    with Image.open(path) as image:
+        return round(96 * float(image.width) / float(image.info.get("dpi", (96, 96))[0]))
 
 
 def _warnings_html(warnings: Sequence[str]) -> str:

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from rsa.core import Array
 from rsa.report.planes import VIEWS
-from rsa.report.style import INK, TITLE, axes_at, plain
+from rsa.report.style import INK, TEXT, TITLE, axes_at, plain, short_names
 
 __all__ = ["Sheet", "sheet"]
 
@@ -19,8 +19,8 @@ PAGE_WIDTH = 10.0
 LONGEST = 1.75
 """The longest side of a box is drawn with so many inches at most."""
 
-GAP, HEAD, BAR_WIDTH = 0.14, 0.27, 3.2
-"""Inches between cells, above each for its title, and for the colour bar."""
+GAP, HEAD, LINE, LETTER, BAR_WIDTH = 0.14, 0.27, 0.14, 0.072, 3.2
+"""Inches between cells, above each for its title, for a second line, for a letter, and for the colour bar."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ def sheet(
     Parameters
     ----------
     titles : sequence of str
-        Above the cells, row by row.
+        Above the cells, row by row; what follows a line break is smaller.
     n_across : int
         Cells in a row.
     views : str
@@ -84,19 +84,24 @@ def sheet(
     margin = 0.1 + (0.078 * min(max(map(len, row_names)), 24) + 0.1 if row_names else 0)
     n_down = -(-len(titles) // n_across)
     unit = _arrange(views, extents_mm, stacked)
+    head = HEAD + LINE * any("\n" in title for title in titles)
     scale = min((PAGE_WIDTH - margin - GAP * n_across) / (n_across * unit.width), LONGEST / extents_mm.max())
     cell = _arrange(views, extents_mm * scale, stacked)
     width = max(margin + n_across * (cell.width + GAP), BAR_WIDTH + 1)
     indent = margin + (width - margin - n_across * (cell.width + GAP)) / 2
-    figure = Figure((width, n_down * (cell.height + HEAD) + foot + 0.05))
+    figure = Figure((width, n_down * (cell.height + head) + foot + 0.05))
     corners = [
-        (indent + i % n_across * (cell.width + GAP), foot + (n_down - 1 - i // n_across) * (cell.height + HEAD))
+        (indent + i % n_across * (cell.width + GAP), foot + (n_down - 1 - i // n_across) * (cell.height + head))
         for i in range(len(titles))
     ]
-    for corner, title in zip(corners, titles, strict=True):
-        _write(figure, corner[0] + cell.width / 2, corner[1] + cell.height + 0.06, title, cell.width, "center")
+    lines = [title.partition("\n") for title in titles]
+    names = short_names([name for name, _, _ in lines], max(int(cell.width / LETTER), 9))
+    for corner, name, (_, _, below) in zip(corners, names, lines, strict=True):
+        middle, top = corner[0] + cell.width / 2, corner[1] + cell.height + 0.06
+        _write(figure, middle, top + LINE * bool(below), name, "center", TITLE - 0.5)
+        _write(figure, middle, top, below, "center", TEXT - 0.5)
     for (_, bottom), name in zip(corners[::n_across], row_names, strict=False):
-        _write(figure, 0.1, bottom + cell.height / 2, name, margin, "left")
+        _write(figure, 0.1, bottom + cell.height / 2, plain(name, 24), "left", TITLE - 0.5)
     cells = [
         [axes_at(figure, *(corner + offset), *size) for offset, size in zip(cell.offsets, cell.sizes, strict=True)]
         for corner in np.array(corners)
@@ -118,9 +123,8 @@ def _arrange(views: str, extents: Array, stacked: bool) -> _Cell:
     return _Cell(sizes, offsets, float(width), float(height))
 
 
-def _write(figure: Figure, x: float, y: float, text: str, room: float, align: str) -> None:
-    """Write a label that fits into `room` inches, at a place in inches."""
+def _write(figure: Figure, x: float, y: float, text: str, align: str, size: float) -> None:
+    """Write a label at a place in inches."""
     width, height = figure.get_size_inches()
-    label = plain(text, max(int(room / 0.072), 9))
     vertical = "center" if align == "left" else "bottom"
-    figure.text(x / width, y / height, label, ha=align, va=vertical, fontsize=TITLE - 0.5, color=INK)
+    figure.text(x / width, y / height, text, ha=align, va=vertical, fontsize=size, color=INK)

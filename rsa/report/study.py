@@ -10,10 +10,11 @@ import numpy as np
 import pandas as pd
 
 from rsa.core import REASONS, RDMs, ScoreMap, select
-from rsa.report.brains import glass_grid, gradient_slices, label_slices, slices
 from rsa.report.figures import profile, rdm_grid, rdm_similarity, reference_names, region_bars
+from rsa.report.glass import glass_grid
 from rsa.report.html import Section, definitions, page, paragraphs
 from rsa.report.methods import Summary, counts, methods_text, mixed_versions
+from rsa.report.slices import gradient_slices, label_slices, slices
 from rsa.report.style import caption_of, save_figure
 
 __all__ = [
@@ -30,7 +31,7 @@ __all__ = [
 
 BRAIN_DPI = 120
 SEEN_THROUGH = (
-    "Glass brains: along each line of sight the score furthest from 0 is shown, with its sign; left is on the left. "
+    "Along each line of sight the score furthest from 0 is shown, with its sign; left is on the left. "
     "One colour scale for all maps; nothing is thresholded, and where no score is defined the brain is left blank."
 )
 SLICED = (
@@ -91,12 +92,15 @@ def subject_figures(
     list of path
         `glass.png`, `slices.png` and, per model with layers, `best_layer-<i>.png` and `layer_gradient-<i>.png`.
     """
-    folder, who = Path(folder), f"{title}: " if title else ""
+    folder, who = Path(folder), f", {title}" if title else ""
     glass = save_figure(
-        folder / "glass.png", glass_grid([(title, scores)], space=space), f"{who}maps. {SEEN_THROUGH}", BRAIN_DPI
+        folder / "glass.png",
+        glass_grid([(title, scores)], space=space),
+        f"Glass brains{who}. {SEEN_THROUGH}",
+        BRAIN_DPI,
     )
     sliced = slices(scores, space=space, background=background)
-    paths = [glass, save_figure(folder / "slices.png", sliced, f"{who}slices through the peaks. {SLICED}", BRAIN_DPI)]
+    paths = [glass, save_figure(folder / "slices.png", sliced, f"Slices through the peaks{who}. {SLICED}", BRAIN_DPI)]
     for i, labels in enumerate([] if derived is None else derived.table.to_dict("records"), start=1):
         row = ScoreMap(derived.values[i - 1], derived.table.iloc[[i - 1]], derived.volume)  # type: ignore[union-attr]
         paths += _derived_figure(row, labels, scores, space, folder, who, background)
@@ -126,11 +130,11 @@ def _derived_figure(
             background=background,
             strength=np.where(np.isfinite(strength), strength, np.nan),
         )
-        return [save_figure(path, figure, f"{who}layer of {model} with the highest score. {LABELLED}", BRAIN_DPI)]
+        return [save_figure(path, figure, f"Layer of {model} with the highest score{who}. {LABELLED}", BRAIN_DPI)]
     if statistic == "layer_gradient":
         figure = gradient_slices(row, space=space, background=background)
         text = (
-            f"{who}where late (red) or early (blue) layers of {model} score higher. Slope of the score over the layers."
+            f"Early (blue) and late (red) layers of {model}{who}. Slope of the score from the first layer to the last."
         )
         return [save_figure(path, figure, text, BRAIN_DPI)]
     return []
@@ -161,7 +165,9 @@ def group_figures(
     rows = [*subjects, ("mean", group)] if group is not None and is_mean else list(subjects)
     if len(rows) > 1:
         everyone = glass_grid(rows, space=space)
-        paths.append(save_figure(folder / "subjects.png", everyone, f"All subjects. {SEEN_THROUGH}", BRAIN_DPI))
+        paths.append(
+            save_figure(folder / "subjects.png", everyone, f"Glass brains, all subjects. {SEEN_THROUGH}", BRAIN_DPI)
+        )
     table = pd.concat([peak_profile(scores).assign(subject=title) for title, scores in subjects])
     paths.append(
         save_figure(
@@ -173,7 +179,7 @@ def group_figures(
         )
     )
     if group is not None:
-        name = f"group {group.table['statistic'].iloc[0]}"
+        name = f"group: {group.table['statistic'].iloc[0]}"
         paths += subject_figures(group, derived, space=space, folder=folder, title=name, background=background)
     return paths
 

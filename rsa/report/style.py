@@ -1,6 +1,7 @@
 """What all figures share: colours that colour-blind readers can tell apart, type, scales, and how they are saved."""
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +31,7 @@ __all__ = [
     "model_colours",
     "plain",
     "save_figure",
+    "short_names",
     "signed_limit",
 ]
 
@@ -77,6 +79,38 @@ def plain(text: object, n_shown: int = 40) -> str:
         n_last = max(n_shown // 2, 1)
         label = f"{label[: max(n_shown - n_last - 1, 0)]}…{label[-n_last:]}"
     return label.replace("$", r"\$")
+
+
+def short_names(names: Sequence[str], n_shown: int) -> list[str]:
+    """Shorten names that are drawn beside each other: what all of them share at their ends goes first.
+
+    Examples
+    --------
+    >>> short_names(["module.encoder.conv1", "module.encoder.conv2"], 12)
+    ['…conv1', '…conv2']
+    >>> short_names(["conv1", "fc"], 12)
+    ['conv1', 'fc']
+    """
+    if max(map(len, names), default=0) > n_shown:
+        named = list(dict.fromkeys(filter(None, names)))
+        first = _n_shared(named)
+        last = _n_shared([name[first:][::-1] for name in named])
+        names = [_without_ends(name, first, last) if name else "" for name in names]
+    return [plain(name, n_shown) for name in names]
+
+
+def _n_shared(names: Sequence[str]) -> int:
+    """Return how many letters names begin with alike, up to the last mark between words."""
+    n_alike = 0
+    while len(names) > 1 and all(name[: n_alike + 1] == names[0][: n_alike + 1] for name in names):
+        n_alike += 1
+    return max(names[0][:n_alike].rfind(mark) for mark in "._ /-") + 1 if n_alike else 0
+
+
+def _without_ends(name: str, n_first: int, n_last: int) -> str:
+    """Leave letters out at both ends of a name, and mark where."""
+    middle = name[n_first : len(name) - n_last]
+    return "…" * (n_first > 1) + middle + "…" * (n_last > 1)
 
 
 def signed_limit(values: Array) -> float:

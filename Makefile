@@ -1,0 +1,43 @@
+# Two commands do everything on a fresh machine with Python 3.11 or later:
+#
+#   make run     set up .venv and run the default study; look at results/demo/report.html
+#   make test    the same set-up, then the tests
+
+PYTHON ?= python3
+CORES ?= $(shell $(PYTHON) -c "import os; print(os.cpu_count())")
+CONFIG ?= config.yaml
+VENV := .venv
+IN_VENV := PATH="$(CURDIR)/$(VENV)/bin:$$PATH"
+
+.PHONY: run test lint install clean
+
+run: $(VENV)/.installed
+	$(IN_VENV) snakemake --cores $(CORES) --configfile $(CONFIG)
+
+test: $(VENV)/.installed-test lint
+	$(IN_VENV) pytest
+
+lint: $(VENV)/.installed-test
+	$(IN_VENV) ruff check .
+	$(IN_VENV) ruff format --check .
+	$(IN_VENV) mypy
+	$(IN_VENV) snakefmt --check Snakefile workflow
+	$(IN_VENV) codespell
+
+install: $(VENV)/.installed
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11))" || \
+	  { echo "error: Python 3.11 or later is needed; set PYTHON=/path/to/python3.11"; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: $(VENV)/bin/python pyproject.toml constraints.txt
+	$(VENV)/bin/python -m pip install --disable-pip-version-check --constraint constraints.txt --editable .
+	@touch $@
+
+$(VENV)/.installed-test: $(VENV)/.installed
+	$(VENV)/bin/python -m pip install --disable-pip-version-check --constraint constraints.txt --editable ".[test]"
+	@touch $@
+
+clean:
+	rm -rf $(VENV) results/demo .snakemake

@@ -1,0 +1,227 @@
+"""Slices of maps: at their peaks, and through the whole brain for what is derived from the layers.
+
+Where the space is MNI, the background is nilearn's template; elsewhere it is the mask, or an image that is given. Left
+is on the left.
+"""
+
+from collections.abc import Sequence
+
+import nibabel as nib
+import numpy as np
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import BoundaryNorm, ListedColormap, Normalize
+from matplotlib.figure import Figure
+
+from rsa.core import Array, ScoreMap, Volume
+from rsa.errors import UserError
+from rsa.report.drawing import (
+    drawn_box,
+    drawn_views,
+    frame,
+    is_mni,
+    placed,
+    say_if_empty,
+    score_bar,
+    score_scale,
+    volume_of,
+)
+from rsa.report.figures import reference_names
+from rsa.report.layout import sheet
+from rsa.report.planes import VIEWS, box_mm, cut, cut_image
+from rsa.report.style import INK, ORDINAL, SIGNED, TEXT, colour_bar, short_names, signed_limit
+
+__all__ = ["gradient_slices", "label_slices", "slices"]
+
+N_SLICES = 8
+
+
+def slices(
+    scores: ScoreMap, *, space: str = "", background: nib.Nifti1Image | None = None, limit: float | None = None
+) -> Figure:
+    """Slice each map at its highest score, marked by a cross; the title says where it is in mm.
+
+    The further a score is from 0, the more opaque it is drawn: fully from half of the scale on.
+
+    Parameters
+    ----------
+    scores : ScoreMap
+        Over voxels.
+    space : str
+        Name of the space; one that starts with "MNI" is drawn on nilearn's template.
+    background : image, optional
+        What else to draw on; by default the mask.
+    limit : float, optional
+        The colour scale goes from -limit to limit; by default the largest score.
+    """
+    volume, colours = volume_of(scores), score_scale([scores], limit)
+    box, views, image = drawn_box(volume, space), drawn_views(volume, space), _background(space, background)
+    peaks = [_peak(volume, values) for values in scores.values]
+    names = reference_names(scores.table)
+    titles = [f"{name}\n{_place(*peak)}" for name, peak in zip(names, peaks, strict=True)]
+    page = sheet(titles, min(len(scores), 2), views, np.ptp(box, axis=1))
+    for axes, values, (at_mm, _) in zip(page.cells, scores.values, peaks, strict=True):
+        coloured = _coloured(values, colours)
+        for view, picture in zip(views, axes, strict=True):
+            _draw_slice(picture, view, at_mm["xyz".index(view)], volume, coloured, image, box)
+            if np.isfinite(values).any():
+                _draw_cross(picture, view, at_mm)
+        say_if_empty(axes, values)
+    score_bar(page.figure, page.bar, colours, scores)
+    return page.figure
+
+
+def label_slices(
+    preference: ScoreMap,
+    labels: Sequence[str],
+    *,
+    space: str = "",
+    background: nib.Nifti1Image | None = None,
+    strength: Array | None = None,
+) -> Figure:
+    """Slice a map of numbers of layers, from 1; each layer has a colour, from first (dark) to last (bright).
+
+    Parameters
+    ----------
+    preference : ScoreMap
+        One row over voxels: the number of the layer with the highest score.
+    labels : sequence of str
+        The names of the layers.
+    space, background
+        As in `slices`.
+    strength : array, shape (n_voxels,), optional
+        The highest score of each voxel: where it is low, colours are faint.
+
+    Raises
+    ------
+    UserError
+        If there is more than one row, or a number has no layer.
+    """
+    values = _single_row(preference)
+    numbers = np.unique(values[np.isfinite(values)])
+    if numbers.size and not (numbers.min() >= 1 and numbers.max() <= len(labels)):
+        raise UserError(
+            f"A map of layers has numbers from 1 to {len(labels)}, one per label; this one goes from "
+            f"{numbers.min():g} to {numbers.max():g}. Give the layers of the same model."
+        )
+    n = len(labels)
+    steps = BoundaryNorm(np.arange(0.5, n + 1), n)
+    cmap = ListedColormap(colormaps[ORDINAL](np.linspace(0.02, 0.98, n)))
+    coloured = cmap(steps(np.nan_to_num(values, nan=1.0)))
+    coloured[:, 3] = np.isfinite(values) * (
+        1.0 if strength is None else _opacity(strength, signed_limit(strength)) ** 2
+    )
+    names = short_names(labels, 24)
+    longest = max(map(len, names))
+    figure, bar = _montage(preference, coloured, space, background, foot=0.5 + 0.066 * longest)
+    scale = figure.colorbar(ScalarMappable(steps, cmap), cax=bar, orientation="horizontal", ticks=np.arange(1, n + 1))
+    scale.set_ticklabels(names, rotation=90 if longest * n > 50 else 0, fontsize=TEXT - 0.5)
+    scale.ax.tick_params(length=0, which="both", colors=INK)
+    scale.outline.set_linewidth(0.4)
+    bar.set_title("layer with the highest score", fontsize=TEXT, color=INK, pad=3)
+    return figure
+
+
+def gradient_slices(gradient: ScoreMap, *, space: str = "", background: nib.Nifti1Image | None = None) -> Figure:
+    """Slice a map of how the score changes from the first to the last layer; one row, otherwise as `label_slices`."""
+    colours = score_scale([gradient], None)
+    figure, bar = _montage(gradient, _coloured(_single_row(gradient), colours), space, background, foot=0.72)
+    colour_bar(
+        figure, bar, ScalarMappable(colours, SIGNED), "score: late layers minus early layers (least-squares slope)"
+    )
+    return figure
+
+
+def _montage(
+    scores: ScoreMap, coloured: Array, space: str, background: nib.Nifti1Image | None, foot: float
+) -> tuple[Figure, Axes]:
+    """Draw evenly spaced slices of a coloured map, from the bottom to the top of what is defined."""
+    volume = volume_of(scores)
+    box, image = drawn_box(volume, space), _background(space, background)
+    view = drawn_views(volume, space)[-1]
+    axis = "xyz".index(view)
+    places = _slice_places(volume, scores.values[0], axis)
+    page = sheet([f"{view} = {_mm(at)} mm" for at in places], min(len(places), 4), view, np.ptp(box, axis=1), foot=foot)
+    for (axes,), at_mm in zip(page.cells, places, strict=True):
+        _draw_slice(axes, view, at_mm, volume, coloured, image, box)
+    say_if_empty([cell[0] for cell in page.cells], scores.values[0])
+    return page.figure, page.bar
+
+
+def _slice_places(volume: Volume, values: Array, axis: int) -> Array:
+    """Return where to slice, in mm: at most 8 places, with as many voxels between one and the next."""
+    inside = np.isfinite(values) if np.isfinite(values).any() else np.ones(len(values), dtype=bool)
+    at_mm = volume.voxel_to_mm(volume.indices)[inside, axis].round(3)
+    return np.unique(np.quantile(at_mm, (np.arange(N_SLICES) + 0.5) / N_SLICES, method="nearest"))
+
+
+def _draw_slice(
+    axes: Axes, view: str, at_mm: float, volume: Volume, coloured: Array, image: nib.Nifti1Image | None, box: Array
+) -> None:
+    """Draw the background in grey and the coloured map, shape (n_voxels, 4), on top."""
+    frame(axes, view, box)
+    extent = box[list(VIEWS[view])].ravel()
+    where = cut(volume, np.arange(volume.n_voxels), view, at_mm, box)
+    below = np.where(np.isfinite(where), 0.88, 0) if image is None else cut_image(image, view, at_mm, box)
+    axes.imshow(np.where(below > 0.02, below, np.nan), cmap="gray", vmin=0, vmax=1, **placed(extent))
+    pixels = np.zeros((*where.shape, 4))
+    shown = np.isfinite(where)
+    pixels[shown] = coloured[where[shown].astype(int)]
+    axes.imshow(pixels, **placed(extent))
+
+
+def _draw_cross(axes: Axes, view: str, at_mm: Array) -> None:
+    across, up = VIEWS[view]
+    axes.axvline(at_mm[across], color=INK, linewidth=0.5, alpha=0.7)
+    axes.axhline(at_mm[up], color=INK, linewidth=0.5, alpha=0.7)
+
+
+def _background(space: str, given: nib.Nifti1Image | None) -> nib.Nifti1Image | None:
+    """Return what to draw on, from 0 (left white) to 1: the image given, nilearn's template, or None (the mask)."""
+    if given is None and is_mni(space):
+        from nilearn.datasets import load_mni152_template
+
+        given = load_mni152_template(resolution=2)
+    if given is None:
+        return None
+    data = np.nan_to_num(np.asarray(given.dataobj, dtype=np.float32).reshape(given.shape[:3]))
+    top = np.percentile(data[data > 0], 99) if (data > 0).any() else 1.0
+    return nib.Nifti1Image(np.clip(data / top, 0, 1), given.affine)
+
+
+def _peak(volume: Volume, values: Array) -> tuple[Array, float]:
+    """Return where the highest score lies in mm, and the score; the middle of the mask and NaN where there is none."""
+    if not np.isfinite(values).any():
+        return box_mm(volume).mean(axis=1), float("nan")
+    voxel = int(np.nanargmax(values))
+    return volume.voxel_to_mm(volume.indices[voxel]), float(values[voxel])
+
+
+def _place(at_mm: Array, score: float) -> str:
+    if np.isnan(score):
+        return "(no peak)"
+    return f"{score:.2f} at ({', '.join(map(_mm, at_mm))}) mm".replace("-", "\N{MINUS SIGN}")
+
+
+def _mm(value: float) -> str:
+    """Write a coordinate: whole millimetres, without a sign at zero."""
+    return f"{round(value):d}".replace("-", "\N{MINUS SIGN}")
+
+
+def _opacity(values: Array, limit: float) -> Array:
+    """Return how opaque values are: 0 at 0, 1 from half of the limit on; 0 where undefined."""
+    return np.asarray(np.clip(np.nan_to_num(np.abs(values)) / (limit / 2), 0, 1))
+
+
+def _coloured(values: Array, colours: Normalize) -> Array:
+    """Colour the values of a map, shape (n_voxels,) -> (n_voxels, 4)."""
+    rgba = np.asarray(colormaps[SIGNED](colours(np.nan_to_num(values))))
+    rgba[:, 3] = _opacity(values, float(colours.vmax or 1))
+    return rgba
+
+
+def _single_row(scores: ScoreMap) -> Array:
+    if len(scores) != 1:
+        raise UserError(f"Slices by layer show one map, not {len(scores)}; select one model and one statistic.")
+    return np.asarray(scores.values[0])

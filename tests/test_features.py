@@ -1,0 +1,388 @@
+import json
+import logging
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+from scipy.spatial.distance import pdist
+from scipy.stats import spearmanr
+
+from rsa.errors import UserError
+from rsa.features import choose_device, extract, layer_rdms, recording
+from rsa.io import read_provenance
+from rsa.models import Torchvision
+from rsa.stimuli import read_image
+
+DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
+OVERWRITTEN = ["features.0", "features.3", "features.6", "features.8", "features.10", "classifier.1", "classifier.4"]
+
+
+@pytest.fixture(params=DEVICES)
+def device(request) -> str:
+    if request.param == "cuda" and not torch.cuda.is_available():
+        pytest.skip("there is no CUDA device")
+    return request.param
+
+
+# ------------------------------------------------------------------------------------------- recording
+
+
+@pytest.fixture(scope="module")
+def alexnet() -> torch.nn.Module:
+    return Torchvision(architecture="alexnet", weights="untrained").load()[0]
+
+
+def layer_by_layer(network: torch.nn.Module, pictures: torch.Tensor) -> dict[str, torch.Tensor]:
+    """Return the output of each layer of AlexNet, computed one after the other with nothing in place."""
+    outputs, values = {}, pictures
+    for part in ("features", "classifier"):
+        values = values if part == "features" else torch.flatten(network.avgpool(values), 1)
+        for name, module in getattr(network, part).named_children():
+            values = torch.relu(values) if isinstance(module, torch.nn.ReLU) else module(values)
+            outputs[f"{part}.{name}"] = values
+    return outputs
+
+
+def test_recording_is_right_where_the_naive_hook_is_wrong(alexnet, rng):
+    pictures = torch.from_numpy(rng.standard_normal((2, 3, 224, 224), dtype=np.float32))
+    layers = [*OVERWRITTEN, "classifier.6"]
+    naive = {}
+    hooks = [
+        alexnet.get_submodule(name).register_forward_hook(lambda m, i, output, name=name: naive.update({name: output}))
+        for name in layers
+    ]
+    with torch.inference_mode():
+        alexnet(pictures)
+        for hook in hooks:
+            hook.remove()
+        truth = layer_by_layer(alexnet, pictures)
+        with recording(alexnet, list(truth)) as seen:
+            alexnet(pictures)
+    assert [name for name in layers if not torch.equal(naive[name], truth[name])] == OVERWRITTEN
+    assert list(seen) == list(truth)
+    for name, values in truth.items():
+        torch.testing.assert_close(seen[name], values, rtol=1e-5, atol=1e-6)
+
+
+def test_recording_of_the_worked_example():
+    picture = -torch.ones(5, 5)
+    for row, column in [(1, 1), (2, 2), (3, 3), (1, 3), (3, 1)]:
+        picture[row, column] = 1
+    network = torch.nn.Sequential(
+        torch.nn.Conv2d(1, 1, 3, bias=False), torch.nn.ReLU(inplace=True), torch.nn.MaxPool2d(2, stride=1)
+    )
+    with torch.no_grad():
+        network[0].weight.copy_(2 * torch.eye(3) - 1)
+    with torch.inference_mode(), recording(network, ["0", "1", "2"]) as seen:
+        network(picture[None, None])
+    assert seen["0"][0, 0].tolist() == [[7, -3, 3], [-3, 5, -3], [3, -3, 7]]
+    assert seen["1"][0, 0].tolist() == [[7, 0, 3], [0, 5, 0], [3, 0, 7]]
+    assert seen["2"][0, 0].tolist() == [[7, 5], [5, 7]]
+
+
+class Residual(torch.nn.Module):
+    """Adds its input to the output of a layer in place; has attention and a recurrent layer that return tuples."""
+
+    def __init__(self, n_calls: int = 1) -> None:
+        super().__init__()
+        self.doubling = torch.nn.Linear(2, 2, bias=False)
+        self.attention = torch.nn.MultiheadAttention(2, 1, batch_first=True)
+        self.recurrent = torch.nn.LSTM(2, 2, batch_first=True)
+        self.n_calls = n_calls
+        self.doubling.weight = torch.nn.Parameter(2 * torch.eye(2))
+
+    def forward(self, values: torch.Tensor) -> torch.Tensor:
+        self.attention(values, values, values, need_weights=False)
+        self.recurrent(values)
+        for _ in range(self.n_calls):
+            out = self.doubling(values)
+            out += values
+        return out
+
+
+@torch.no_grad()
+def test_recording_is_filled_anew_by_each_forward_pass_and_survives_in_place_sums():
+    network = Residual()
+    with recording(network, ["attention", "doubling"]) as seen:
+        network(torch.ones(1, 3, 2))
+        assert seen["doubling"].tolist() == [[[2, 2]] * 3]
+        assert seen["attention"].shape == (1, 3, 2)
+        network(torch.full((4, 1, 2), 3.0))
+        assert seen["doubling"].tolist() == [[[6, 6]]] * 4
+    network(torch.ones(1, 3, 2))
+    assert seen["doubling"].shape == (4, 1, 2)  # nothing records any more
+
+
+@pytest.mark.parametrize(
+    ("n_calls", "layer", "message"),
+    [
+        (2, "doubling", "Layer 'doubling' is called more than once per picture; ask for the module around it"),
+        (1, "recurrent", "The output of layer 'recurrent' is not one tensor"),
+        (1, "doublin", "The network has no layer 'doublin'. Did you mean 'doubling'"),
+    ],
+)
+@torch.no_grad()
+def test_what_cannot_be_recorded_is_said_and_hooks_go(n_calls, layer, message):
+    network = Residual(n_calls)
+    with pytest.raises(UserError, match=message), recording(network, [layer]):
+        network(torch.ones(1, 3, 2))
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in network.modules())
+
+
+# -------------------------------------------------------------------------------------------- devices
+
+
+def test_choose_device(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    assert choose_device("auto") == "cpu"
+    assert choose_device("cpu") == "cpu"
+    for device in ("cuda", "cuda:0"):
+        with pytest.raises(UserError, match=f"This machine has 0 CUDA devices, so no '{device}'; set device to auto"):
+            choose_device(device)
+    with pytest.raises(UserError, match="This machine has no device 'mps'; set device to auto or cpu"):
+        choose_device("mps")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert [choose_device(device) for device in ("auto", "cuda", "cuda:1")] == ["cuda", "cuda", "cuda:1"]
+    with pytest.raises(UserError, match="has 2 CUDA devices, so no 'cuda:2'"):
+        choose_device("cuda:2")
+    for device in ("gpu", "cuda:", "cpu:1", "cuda:x", ""):
+        with pytest.raises(UserError, match=f"Unknown device '{device}'. Choose one of: auto, cpu, cuda, cuda:0"):
+            choose_device(device)
+
+
+# ----------------------------------------------------------------------------------------- activations
+
+
+class Tiny:
+    """A model of three layers with the interface of a section of the configuration."""
+
+    label = "tiny"
+    scale = 1.0
+
+    def layer_names(self) -> list[str]:
+        return ["0", "1", "2"]
+
+    def describe(self) -> pd.DataFrame:
+        return pd.DataFrame(
+            {"layer": ["0", "1", "2"], "shape": ["2x4x4", "2x4x4", "2x2x2"], "n_units": [32, 32, 8], "n_calls": 1}
+        )
+
+    def preprocessing(self) -> str:
+        return "divide by 255"
+
+    def load(self) -> tuple[torch.nn.Module, Callable[[Image.Image], torch.Tensor]]:
+        with torch.random.fork_rng():
+            torch.manual_seed(1)
+            layers = torch.nn.Conv2d(3, 2, 3), torch.nn.ReLU(inplace=True), torch.nn.MaxPool2d(2)
+        network = torch.nn.Sequential(*layers).eval().requires_grad_(False)
+        return network, lambda image: torch.from_numpy(np.array(image) * self.scale / 255).float().permute(2, 0, 1)
+
+
+@pytest.fixture
+def images(tmp_path, rng) -> pd.DataFrame:
+    """Return seven pictures of three conditions, mixed, one of them twice."""
+    for i in range(7):
+        Image.fromarray(rng.integers(0, 256, (6, 6, 3), dtype=np.uint8)).save(tmp_path / f"{i}.png")
+    files = [str(tmp_path / f"{i}.png") for i in (0, 1, 2, 3, 4, 5, 6, 4)]
+    return pd.DataFrame({"condition": ["img2", "img10", "img2", "a", "img10", "img2", "img2", "img10"], "file": files})
+
+
+def stored(path: Path) -> tuple[list[str], list[np.ndarray]]:
+    with h5py.File(path) as file:
+        return list(file["conditions"].asstr()), [file[f"layers/{i}"][:] for i in range(len(file["layers"]))]
+
+
+def one_at_a_time(model, images: pd.DataFrame) -> list[np.ndarray]:
+    """Return the mean activations of each condition, shape (n_conditions, n_units) per layer, the slow way."""
+    network, preprocess = model.load()
+    rows = {layer: {} for layer in model.layer_names()}
+    for condition, path in zip(images["condition"], images["file"], strict=True):
+        with torch.inference_mode(), recording(network, model.layer_names()) as seen:
+            network(preprocess(read_image(path))[None])
+        for layer, values in seen.items():
+            rows[layer].setdefault(condition, []).append(values.numpy().ravel().astype(np.float64))
+    return [np.stack([np.mean(rows, axis=0) for rows in of_layer.values()]) for of_layer in rows.values()]
+
+
+@pytest.mark.parametrize("batch_size", [None, 1, 2, 3, 8, 100])
+def test_activations_are_averaged_whatever_the_batches(tmp_path, images, batch_size):
+    extract(Tiny(), images, tmp_path / "a.h5", batch_size=batch_size, device="cpu")
+    conditions, layers = stored(tmp_path / "a.h5")
+    assert conditions == ["img2", "img10", "a"]
+    for found, expected in zip(layers, one_at_a_time(Tiny(), images), strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+    assert (layers[0] < 0).any()  # the convolution's own output, though a ReLU in place follows
+
+
+def test_order_of_the_images_only_orders_the_conditions(tmp_path, images):
+    extract(Tiny(), images, tmp_path / "a.h5", batch_size=3)
+    extract(Tiny(), images.iloc[::-1], tmp_path / "b.h5", batch_size=3)
+    (names, layers), (reversed_names, reversed_layers) = stored(tmp_path / "a.h5"), stored(tmp_path / "b.h5")
+    assert reversed_names == ["img10", "img2", "a"]
+    order = [reversed_names.index(name) for name in names]
+    for ours, theirs in zip(layers, reversed_layers, strict=True):
+        np.testing.assert_allclose(ours, theirs[order], rtol=1e-5, atol=1e-6)
+
+
+def test_the_file_says_what_it_is(tmp_path, images, caplog, capsys):
+    with caplog.at_level(logging.INFO, logger="rsa.features"):
+        extract(Tiny(), images, tmp_path / "a.h5", device="cpu", made={"device": "cpu", "inputs": {"x": "y"}})
+    with h5py.File(tmp_path / "a.h5") as file:
+        assert {name: file.attrs[name] for name in ("kind", "model", "preprocessing")} == {
+            "kind": "Activations",
+            "model": "tiny",
+            "preprocessing": "divide by 255",
+        }
+        assert file.attrs["format_version"] == 1
+        assert json.loads(file.attrs["provenance"])["device"] == "cpu"
+        layer = file["layers/0"]
+        assert layer.attrs["layer"] == "0"
+        assert list(layer.attrs["shape"]) == [2, 4, 4]
+        assert layer.dtype == np.float32
+        assert layer.chunks == (1, 32)
+    assert read_provenance(tmp_path / "a.h5")["inputs"] == {"x": "y"}
+    assert "tiny: 8 images of 3 conditions through 3 layers on cpu, 8 at a time, in " in caplog.text
+    assert capsys.readouterr().err == ""  # a progress bar only where there is a terminal
+
+
+def test_the_same_input_gives_the_same_bytes_and_torch_is_left_as_it_was(tmp_path, images):
+    def switches():
+        cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
+        modes = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+        flags = cudnn.benchmark, cudnn.allow_tf32, matmul.allow_tf32, torch.is_inference_mode_enabled()
+        return *modes, *flags, os.environ.get("CUBLAS_WORKSPACE_CONFIG"), torch.random.get_rng_state().tolist()
+
+    before = switches()
+    extract(Tiny(), images, tmp_path / "a.h5", device="cpu")
+    extract(Tiny(), images, tmp_path / "b.h5", device="cpu")
+    assert (tmp_path / "a.h5").read_bytes() == (tmp_path / "b.h5").read_bytes()
+    assert switches() == before
+    Path(images["file"][3]).write_bytes(b"no picture")
+    with pytest.raises(UserError, match=r"3\.png is not a readable image"):
+        extract(Tiny(), images, tmp_path / "c.h5", device="cpu")
+    assert switches() == before
+    assert sorted(path.name for path in tmp_path.glob("*")) == [*(f"{i}.png" for i in range(7)), "a.h5", "b.h5"]
+
+
+@pytest.mark.parametrize(("scale", "batch_size"), [(np.nan, 8), (1e39, 2)])
+def test_activations_that_are_no_numbers_are_named(tmp_path, images, scale, batch_size):
+    model = Tiny()
+    model.scale = scale
+    message = r"The output of layer '0' of tiny is NaN or infinite for condition 'img2' \(.*0\.png\); check the weights"
+    with pytest.raises(UserError, match=message):
+        extract(model, images, tmp_path / "a.h5", batch_size=batch_size)
+    assert not list(tmp_path.glob("*.h5"))
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        (pd.DataFrame({"condition": ["a"]}), "'condition' and 'file', not 1 rows of 'condition'"),
+        (pd.DataFrame({"condition": [], "file": []}), "not 0 rows of 'condition', 'file'. Set stimuli.folder"),
+    ],
+)
+def test_models_need_images(tmp_path, table, message):
+    with pytest.raises(UserError, match=message):
+        extract(Tiny(), table, tmp_path / "a.h5")
+
+
+def test_real_network_on_photographs(tmp_path, data, device):
+    model = Torchvision(architecture="squeezenet1_1", weights=str(data / "weights" / "squeezenet1_1.pth"))
+    photos = sorted((data / "photos_labelled").glob("*.jpg"))[:5]
+    images = pd.DataFrame({"condition": [*"abcba"], "file": [str(path) for path in photos]})
+    for size in (2, 5):
+        extract(model, images, tmp_path / f"{size}.h5", device=device, batch_size=size)
+    (conditions, twos), (_, fives) = stored(tmp_path / "2.h5"), stored(tmp_path / "5.h5")
+    assert conditions == ["a", "b", "c"]
+    assert [layer.shape[1] for layer in twos] == list(model.describe().query("default")["n_units"])
+    for small, large, expected in zip(twos, fives, one_at_a_time(model, images), strict=True):
+        scale = np.abs(expected).max()
+        np.testing.assert_allclose(small, large, rtol=1e-5, atol=1e-5 * scale)
+        np.testing.assert_allclose(small, expected, rtol=1e-5, atol=(1e-5 if device == "cpu" else 1e-4) * scale)
+
+
+# ------------------------------------------------------------------------------------------ layer RDMs
+
+
+def write_activations(path: Path, layers: dict[str, np.ndarray], conditions: list[str]) -> Path:
+    with h5py.File(path, "w") as file:
+        file.attrs.update(kind="Activations", format_version=1, model="net", provenance="{}")
+        file["conditions"] = conditions
+        for i, (layer, values) in enumerate(layers.items()):
+            file[f"layers/{i}"] = values.astype(np.float32)
+            file[f"layers/{i}"].attrs["layer"] = layer
+    return path
+
+
+@pytest.mark.parametrize("distance", ["correlation", "cosine", "euclidean", "sqeuclidean"])
+@pytest.mark.parametrize("block_size", [1, 7, 16_384])
+def test_rdms_equal_pdist_whatever_the_blocks(tmp_path, rng, distance, block_size):
+    layers = {"b": rng.normal(5, 1, (6, 50)).astype(np.float32), "a": rng.normal(0, 1, (6, 3)).astype(np.float32)}
+    path = write_activations(tmp_path / "a.h5", layers, [*"fedcba"])
+    rdms = layer_rdms(path, distance, block_size)
+    assert rdms.table.to_dict("list") == {"model": ["net", "net"], "layer": ["b", "a"], "n_units": [50, 3]}
+    assert rdms.conditions == tuple("fedcba")
+    assert rdms.distance == distance
+    for vector, values in zip(rdms.values, layers.values(), strict=True):
+        np.testing.assert_allclose(vector, pdist(values.astype(np.float64), distance), rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("distance", ["correlation", "cosine", "euclidean", "sqeuclidean"])
+def test_rdms_of_a_real_alexnet(tmp_path, data, distance):
+    names = ["conv5", "fc8"] if distance != "correlation" else ["conv3", "conv4", "conv5", "fc6", "fc7", "fc8"]
+    layers = {}
+    for name in names:
+        with np.load(data / "alexnet_features92" / f"{name}.npz") as file:
+            layers[name] = file["features"].reshape(92, -1)
+    rdms = layer_rdms(write_activations(tmp_path / "a.h5", layers, [str(i) for i in range(92)]), distance)
+    for vector, values in zip(rdms.values, layers.values(), strict=True):
+        np.testing.assert_allclose(vector, pdist(values.astype(np.float64), distance), rtol=1e-7, atol=1e-10)
+    if distance == "correlation":  # neighbouring layers are alike, distant ones less so
+        likeness = spearmanr(rdms.values, axis=1).statistic
+        assert likeness[0, 1] > likeness[0, 3] > likeness[0, 5]
+
+
+def test_a_constant_pattern_has_no_correlation_and_that_is_logged(tmp_path, rng, caplog):
+    dead = rng.normal(size=(4, 20))
+    dead[1], dead[3] = 0.1, 0
+    path = write_activations(tmp_path / "a.h5", {"alive": rng.normal(size=(4, 20)), "dead": dead}, [*"wxyz"])
+    with caplog.at_level(logging.WARNING, logger="rsa.features"):
+        rdms = layer_rdms(path, "correlation", block_size=6)
+    assert np.isnan(rdms.values).tolist() == [[False] * 6, [True, False, True, True, True, True]]
+    (record,) = caplog.records
+    assert record.getMessage() == (
+        "The correlation distance of layer 'dead' of net is undefined for 2 conditions, whose patterns do not vary or "
+        "are zero: 'x', 'z'"
+    )
+    caplog.clear()
+    assert np.isnan(layer_rdms(path, "cosine").values[1]).tolist() == [False, False, True, False, True, True]
+    assert "cosine distance of layer 'dead' of net is undefined for 1 conditions" in caplog.text
+    assert np.isfinite(layer_rdms(path, "euclidean").values).all()
+
+
+def test_what_rdms_cannot_be_made_of(tmp_path, rng):
+    path = write_activations(tmp_path / "a.h5", {"a": rng.normal(size=(3, 4))}, [*"abc"])
+    with pytest.raises(UserError, match=r"Unknown distance 'correlaton'\. Did you mean 'correlation'"):
+        layer_rdms(path, "correlaton")
+    with pytest.raises(UserError, match="There is no file"):
+        layer_rdms(tmp_path / "b.h5", "cosine")
+    with h5py.File(path, "a") as file:
+        file.attrs["kind"] = "RDMs"
+    with pytest.raises(UserError, match=r"a\.h5 holds RDMs, where Activations is expected"):
+        layer_rdms(path, "cosine")
+
+
+def test_from_pictures_to_rdms(tmp_path, images):
+    extract(Tiny(), images, tmp_path / "a.h5", batch_size=3)
+    rdms = layer_rdms(tmp_path / "a.h5", "euclidean")
+    expected = [pdist(values, "euclidean") for values in one_at_a_time(Tiny(), images)]
+    np.testing.assert_allclose(rdms.values, expected, rtol=1e-5)
+    assert rdms.conditions == ("img2", "img10", "a")
