@@ -26,8 +26,8 @@ __all__ = ["PlantedRegion", "Regions", "Searchlight", "Simulation", "Study", "lo
 RESULTS = Path("results")
 
 
-def _one_of(table: Mapping[str, Any], kind: str) -> Any:
-    """Make the type of a setting that is a key of an extension table."""
+def _key_of(table: Mapping[str, Any], kind: str) -> AfterValidator:
+    """Accept the keys of an extension table."""
 
     def known(name: str) -> str:
         try:
@@ -36,13 +36,17 @@ def _one_of(table: Mapping[str, Any], kind: str) -> Any:
             raise ValueError(str(error)) from error
         return name
 
-    return Annotated[str, AfterValidator(known), WithJsonSchema({"type": "string", "enum": list(table)})]
+    return AfterValidator(known)
 
 
-DistanceName = _one_of(DISTANCES, "distance")
-ComparisonName = _one_of(COMPARISONS, "comparison")
-MapName = _one_of(MAPS, "map")
-GroupTestName = _one_of(GROUP_TESTS, "group test")
+def _enum(table: Mapping[str, Any]) -> WithJsonSchema:
+    return WithJsonSchema({"type": "string", "enum": list(table)})
+
+
+DistanceName = Annotated[str, _key_of(DISTANCES, "distance"), _enum(DISTANCES)]
+ComparisonName = Annotated[str, _key_of(COMPARISONS, "comparison"), _enum(COMPARISONS)]
+MapName = Annotated[str, _key_of(MAPS, "map"), _enum(MAPS)]
+GroupTestName = Annotated[str, _key_of(GROUP_TESTS, "group test"), _enum(GROUP_TESTS)]
 
 
 class Searchlight(Section):

@@ -31,6 +31,7 @@ __all__ = [
     "load_image",
     "load_patterns",
     "load_rdms",
+    "load_row_table",
     "load_scores",
     "load_table",
     "opened",
@@ -250,6 +251,12 @@ def load_patterns(path: str | Path) -> Patterns:
     """Read patterns that `save` wrote."""
     with opened(path, "Patterns") as file:
         return Patterns(file["values"][:], _load_frame(file, "table"), _load_volume(file), file["usable"][:])
+
+
+def load_row_table(path: str | Path) -> pd.DataFrame:
+    """Read the table of the rows of any of these files, and nothing else."""
+    with opened(path) as file:
+        return _load_frame(file, "table")
 
 
 def load_rdms(path: str | Path) -> RDMs:

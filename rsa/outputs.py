@@ -96,7 +96,8 @@ def _contents(
     contents: dict[tuple[str, str, str], tuple[Array, dict[str, Any]]] = {}
     for values, row in zip(scores.values, scores.table.to_dict("records"), strict=True):
         what = f"Similarity of the RDM of the sphere around each voxel to the RDM of {row['model']} {row['layer']}"
-        about = {"Description": what.strip(), "Undefined": "NaN outside the mask and where a sphere has no score"}
+        undefined = "NaN outside the mask and where a sphere has no score"
+        about: dict[str, Any] = {"Description": what.strip(), "Undefined": undefined}
         contents[row["model"], row["layer"], row["statistic"]] = values, about
     first = select(scores, statistic=scores.table["statistic"].iloc[0])
     for name in derived if layered_models(first.table) else ():

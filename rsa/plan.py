@@ -1,7 +1,7 @@
 """What the Snakemake rules need to know of a study: its files, by name."""
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -111,6 +111,10 @@ class Plan:
         """Return the file of the patterns, or of the ready RDMs, of a subject."""
         return self.folder / "brain" / f"sub-{subject}_{self.study.brain.provides}.h5"
 
+    def all_brain(self) -> list[Path]:
+        """Return the brain data of all subjects."""
+        return [self.brain(subject) for subject in self.study.brain.subjects]
+
     def region_rdms(self, subject: str) -> Path:
         """Return the file of the RDMs of the regions of a subject."""
         return self.folder / "brain" / f"sub-{subject}_rdms.h5"
@@ -170,19 +174,42 @@ class Plan:
         """Return the folder of the maps and peaks of a subject, or of the group ("")."""
         return self.folder / (f"sub-{subject}" if subject else "group")
 
+    def all_maps(self) -> list[Path]:
+        """Return the folders of the maps of all subjects, and of the group; none where there is no searchlight."""
+        if self.study.searchlight is None:
+            return []
+        return [self.maps(subject) for subject in [*self.study.brain.subjects, *([""] if self.study.group else [])]]
+
+    def region_fits(self) -> Path:
+        """Return the table of the fits of regions."""
+        return self.folder / "regions.tsv"
+
+    def all_region_fits(self) -> list[Path]:
+        """Return that table, if the study has regions."""
+        return [self.region_fits()] if self.has_regions else []
+
+    # ---------------------------------------------------------------------------------------- report
+
+    def figures(self, name: str) -> Path:
+        """Return the folder of the pictures of one part of the study."""
+        return self.folder / "figures" / name
+
+    def all_figures(self) -> list[Path]:
+        """Return the folders of all pictures."""
+        names = ["references"]
+        if self.study.searchlight is not None:
+            names += [f"sub-{subject}" for subject in self.study.brain.subjects]
+            names += ["group"] if len(self.study.brain.subjects) > 1 else []
+        return [self.figures(name) for name in [*names, *(["regions"] if self.has_regions else [])]]
+
     def derived_option(self) -> str:
         """Return the option that asks for derived maps."""
-        return f"--derived {' '.join(self.study.maps)}" if self.study.maps else ""
+        return self.option("--derived", self.study.maps)
 
-    # --------------------------------------------------------------------------------------- targets
+    def option(self, name: str, values: Sequence[str | Path]) -> str:
+        """Write an option of a stage with its values; nothing if there are none."""
+        return f"{name} {' '.join(map(str, values))}" if values else ""
 
     def targets(self) -> list[Path]:
-        """Return the files that a run is for."""
-        wanted = [*self.references(), self.folder / "dataset_description.json"]
-        if self.study.searchlight is not None:
-            wanted += [self.maps(subject) for subject in self.study.brain.subjects]
-        if self.study.group:
-            wanted.append(self.maps(""))
-        if self.has_regions:
-            wanted.append(self.folder / "regions.tsv")
-        return wanted
+        """Return the files that a run is for; the rest follows from the report."""
+        return [self.folder / "report.html", self.folder / "dataset_description.json"]

@@ -152,7 +152,8 @@ def smooth_noise(volume: Volume, n_images: int, fwhm_mm: float, rng: np.random.G
     for row in noise:
         smoothed = gaussian_filter(rng.standard_normal(volume.shape).astype(np.float32), sigma, mode="wrap")
         row[:] = smoothed[volume.mask]
-    return noise / noise.std()
+    noise /= noise.std()
+    return noise
 
 
 def real_noise(residuals: Array, n_images: int, rng: np.random.Generator) -> Array:

@@ -33,6 +33,11 @@ __all__ = [
     "maps",
     "group",
     "describe",
+    "draw_references",
+    "draw_subject",
+    "draw_group",
+    "draw_regions",
+    "report",
 ]
 
 logger = logging.getLogger(__name__)
@@ -286,7 +291,7 @@ def region_fits(brain: list[Path], references: list[Path], output: Path, compari
     from rsa.core import concatenate
 
     stacks = [concatenate([io.load_rdms(path) for path in paths]) for paths in (brain, references)]
-    io.save_table(output, rdm.region_fits(*stacks, comparison), rdm.REGION_FIT_COLUMNS)
+    io.save_table(output, rdm.region_fits(stacks[0], stacks[1], comparison), rdm.REGION_FIT_COLUMNS)
 
 
 def maps(scores: Path, subject: str, space: str, folder: Path, derived: list[str] | None = None) -> None:
@@ -357,6 +362,133 @@ def describe(settings: str, folder: Path) -> None:
     study = json.loads(settings)
     sources = [study["brain"].get("images") or study["brain"].get("file") or ""]
     write_description(folder, study, sources)
+
+
+def draw_references(
+    references: list[Path], folder: Path, comparison: str = "spearman", stimuli: Stimuli | None = None
+) -> None:
+    """Draw the reference RDMs and how alike they are.
+
+    Parameters
+    ----------
+    references : list of path
+        Reference RDMs (HDF5).
+    folder : path
+        Where the pictures go.
+    comparison : str
+        How alike two RDMs are.
+    stimuli : Stimuli
+        If its table has a column `category`, conditions are sorted by it.
+    """
+    from rsa.core import concatenate
+    from rsa.report.assemble import categories_of
+    from rsa.report.study import reference_figures
+
+    stack = concatenate([io.load_rdms(path) for path in references])
+    reference_figures(stack, folder, categories=categories_of(stimuli, stack), comparison=comparison)
+
+
+def draw_subject(scores: Path, subject: str, space: str, folder: Path, derived: list[str] | None = None) -> None:
+    """Draw the maps of one subject: glass brains, slices, layer preference.
+
+    Parameters
+    ----------
+    scores : path
+        Scores of the subject (HDF5).
+    subject : str
+        Label of the subject.
+    space : str
+        BIDS label of the space.
+    folder : path
+        Where the pictures go.
+    derived : list of str
+        Maps made of all layers of a model.
+    """
+    from rsa.report.assemble import derived_maps
+    from rsa.report.study import subject_figures
+
+    maps = io.load_scores(scores)
+    subject_figures(maps, derived_maps(maps, derived or []), space=space, folder=folder, title=f"subject {subject}")
+
+
+def draw_group(
+    scores: list[Path], space: str, folder: Path, group: Path | None = None, derived: list[str] | None = None
+) -> None:
+    """Draw the maps of all subjects beside each other, and those of the group.
+
+    Parameters
+    ----------
+    scores : list of path
+        Scores of each subject (HDF5).
+    space : str
+        BIDS label of the space.
+    folder : path
+        Where the pictures go.
+    group : path
+        Scores of the group (HDF5).
+    derived : list of str
+        Maps made of all layers of a model.
+    """
+    from rsa.core import select
+    from rsa.report.assemble import derived_maps
+    from rsa.report.study import group_figures
+
+    subjects = [(str(one.table["subject"].iloc[0]), one) for one in map(io.load_scores, scores)]
+    together = None if group is None else io.load_scores(group)
+    together = None if together is None else select(together, statistic=together.table["statistic"].iloc[0])
+    made = None if together is None else derived_maps(together, derived or [])
+    group_figures(subjects, together, made, space=space, folder=folder)
+
+
+def draw_regions(fits: Path, folder: Path) -> None:
+    """Draw how well the references fit each region, with the noise ceiling.
+
+    Parameters
+    ----------
+    fits : path
+        Table of region fits (TSV).
+    folder : path
+        Where the picture goes.
+    """
+    from rsa.report.study import region_figures
+
+    region_figures(io.load_table(fits).fillna({"layer": ""}), folder)
+
+
+def report(
+    study: Path,
+    references: list[Path],
+    brain: list[Path],
+    folder: Path,
+    output: Path,
+    scores: list[Path] | None = None,
+    fits: Path | None = None,
+) -> None:
+    """Write one page with the pictures, peaks and tables of a study, and what was run.
+
+    Parameters
+    ----------
+    study : path
+        Settings (JSON).
+    references : list of path
+        Reference RDMs (HDF5).
+    brain : list of path
+        Brain data of all subjects (HDF5).
+    folder : path
+        Folder of the study's results, with the pictures in `figures/`.
+    output : path
+        The page (HTML).
+    scores : list of path
+        Scores of all subjects (HDF5).
+    fits : path
+        Table of region fits (TSV).
+    """
+    import json
+
+    from rsa.report.assemble import page_of
+
+    settings = json.loads(study.read_text(encoding="utf-8"))
+    io.save_text(output, page_of(settings, references, scores or [], brain, fits, folder))
 
 
 # ------------------------------------------------------------------------------------------- shared

@@ -124,7 +124,7 @@ def test_recording_is_filled_anew_by_each_forward_pass_and_survives_in_place_sum
     [
         (2, "doubling", "Layer 'doubling' is called more than once per picture; ask for the module around it"),
         (1, "recurrent", "The output of layer 'recurrent' is not one tensor"),
-        (1, "doublin", "The network has no layer 'doublin'. Did you mean 'doubling'"),
+        (1, "doublings", "The network has no layer 'doublings'. Did you mean 'doubling'"),
     ],
 )
 @torch.no_grad()
@@ -253,14 +253,27 @@ def test_the_file_says_what_it_is(tmp_path, images, caplog, capsys):
     assert capsys.readouterr().err == ""  # a progress bar only where there is a terminal
 
 
-def test_the_same_input_gives_the_same_bytes_and_torch_is_left_as_it_was(tmp_path, images):
+@pytest.fixture
+def fast_and_loose():
+    """Set torch's switches to the opposite of what an extraction needs."""
+    cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
+    was = cudnn.benchmark, cudnn.allow_tf32, matmul.allow_tf32
+    cudnn.benchmark, cudnn.allow_tf32, matmul.allow_tf32 = True, True, True
+    yield
+    cudnn.benchmark, cudnn.allow_tf32, matmul.allow_tf32 = was
+
+
+@pytest.mark.usefixtures("fast_and_loose")
+def test_the_same_input_gives_the_same_bytes_and_torch_is_left_as_it_was(tmp_path, images, monkeypatch):
     def switches():
         cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
         modes = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
         flags = cudnn.benchmark, cudnn.allow_tf32, matmul.allow_tf32, torch.is_inference_mode_enabled()
         return *modes, *flags, os.environ.get("CUBLAS_WORKSPACE_CONFIG"), torch.random.get_rng_state().tolist()
 
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
     before = switches()
+    assert before[2:5] == (True, True, True)
     extract(Tiny(), images, tmp_path / "a.h5", device="cpu")
     extract(Tiny(), images, tmp_path / "b.h5", device="cpu")
     assert (tmp_path / "a.h5").read_bytes() == (tmp_path / "b.h5").read_bytes()

@@ -1,1 +1,1 @@
-"""What people read: `figures`, `glass` and `slices` (maps on brains), `html` (a page) and `study` (a study's report)."""
+"""What people read: `figures`, `glass` and `slices` (brains), `html` (a page) and `study` (a study's report)."""

@@ -34,6 +34,7 @@ def score_scale(maps: Sequence[ScoreMap], limit: float | None) -> Normalize:
 
 
 def score_bar(figure: Figure, bar: Axes, colours: Normalize, scores: ScoreMap) -> None:
+    """Draw the colour bar of a scale of scores; its label says what they are, and the range."""
     statistic = scores.table["statistic"].iloc[0] if "statistic" in scores.table else "score"
     limit = f"{colours.vmax:g}"
     label = f"{statistic}, one scale for all maps (\N{MINUS SIGN}{limit} to {limit})"
@@ -41,16 +42,19 @@ def score_bar(figure: Figure, bar: Axes, colours: Normalize, scores: ScoreMap) -
 
 
 def volume_of(scores: ScoreMap) -> Volume:
+    """Return the volume of a map over voxels; a `UserError` if it is over regions."""
     if scores.volume is None:
         raise UserError("Scores of regions cannot be drawn on a brain; draw them with `region_bars`.")
     return scores.volume
 
 
 def is_mni(space: str) -> bool:
+    """Say whether a space is one of the MNI brain, by its name."""
     return space.startswith("MNI")
 
 
 def drawn_views(volume: Volume, space: str) -> str:
+    """Return the views that are drawn: all of the MNI brain, elsewhere those in which the mask is no line."""
     return "xyz" if is_mni(space) else views_of(volume)
 
 
@@ -80,15 +84,7 @@ def frame(axes: Axes, view: str, box: Array) -> None:
 
 
 def say_if_empty(axes: Sequence[Axes], values: Array) -> None:
+    """Write so on the middle one of these axes, if no value is defined."""
     if not np.isfinite(values).any():
-        middle = axes[len(axes) // 2]
-        middle.text(
-            0.5,
-            0.5,
-            "no score is defined",
-            transform=middle.transAxes,
-            ha="center",
-            va="center",
-            fontsize=TEXT,
-            color=INK,
-        )
+        look: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": TEXT, "color": INK}
+        axes[len(axes) // 2].annotate("no score is defined", (0.5, 0.5), xycoords="axes fraction", **look)

@@ -42,11 +42,20 @@ def reference_names(table: pd.DataFrame) -> list[str]:
     >>> reference_names(pd.DataFrame({"model": ["alexnet", "animacy"], "layer": ["conv1", ""]}))
     ['alexnet conv1', 'animacy']
     """
-    models = table["model"].astype(str) if "model" in table else pd.Series("", index=table.index)
-    layers = table["layer"].fillna("").astype(str) if "layer" in table else pd.Series("", index=table.index)
-    several = models.nunique() > 1
-    names = [f"{model} {layer}" if several else layer or model for model, layer in zip(models, layers, strict=True)]
-    return [name.strip() or f"reference {i}" for i, name in enumerate(names, start=1)]
+    models, layers, times = (_labels(table, column) for column in ("model", "layer", "time_s"))
+    shown = [models if len(set(models)) > 1 or not any(layers) else [""] * len(table), layers, times]
+    names = [" ".join(filter(None, parts)) for parts in zip(*shown, strict=True)]
+    return [name or model or f"reference {i}" for i, (name, model) in enumerate(zip(names, models, strict=True), 1)]
+
+
+def _labels(table: pd.DataFrame, column: str) -> list[str]:
+    """Return a column as text, "" where it says nothing; seconds as whole milliseconds."""
+    if column not in table:
+        return [""] * len(table)
+    values = table[column]
+    if column == "time_s":
+        return ["" if pd.isna(value) else f"{1000 * value:.0f} ms".replace("-", "\N{MINUS SIGN}") for value in values]
+    return ["" if pd.isna(value) else str(value) for value in values]
 
 
 # ------------------------------------------------------------------------------------------------ RDMs

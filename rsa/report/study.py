@@ -29,7 +29,7 @@ __all__ = [
     "subject_figures",
 ]
 
-BRAIN_DPI = 120
+BRAIN_DPI = 110
 SEEN_THROUGH = (
     "Along each line of sight the score furthest from 0 is shown, with its sign; left is on the left. "
     "One colour scale for all maps; nothing is thresholded, and where no score is defined the brain is left blank."
@@ -320,12 +320,15 @@ def _first_peaks(peaks: pd.DataFrame | None) -> pd.DataFrame | None:
 
 
 def _made_html(made: Sequence[Mapping[str, Any]]) -> str:
-    """List versions, settings and inputs of all files that the page was made of; later ones complete earlier ones."""
+    """List versions, settings and inputs of all files that the page was made of; where they differ, all of them."""
     parts = []
     for heading, key in (("Versions", "versions"), ("Settings", "settings"), ("Inputs (SHA-256)", "inputs")):
-        entries = {
-            name: value for one in made for name, value in (one.get(key) or {}).items() if value not in ("", None)
-        }
-        if entries:
-            parts.append(f"<h3>{heading}</h3>\n{definitions(entries)}")
+        entries: dict[str, list[Any]] = {}
+        for name, value in (entry for one in made for entry in (one.get(key) or {}).items()):
+            if value not in ("", None) and value not in entries.setdefault(name, []):
+                entries[name].append(value)
+        if any(entries.values()):
+            parts.append(
+                f"<h3>{heading}</h3>\n{definitions({name: values for name, values in entries.items() if values})}"
+            )
     return "\n".join(parts)

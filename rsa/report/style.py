@@ -127,7 +127,7 @@ def signed_limit(values: Array) -> float:
     if not sizes.size or sizes.max() == 0:
         return 1.0
     unit = 10.0 ** (math.floor(math.log10(float(sizes.max()))) - 1)
-    return float(f"{math.ceil(float(sizes.max()) / unit - 1e-6) * unit:.6g}")
+    return float(f"{math.ceil(float(sizes.max()) / unit - 1e-4) * unit:.6g}")
 
 
 def model_colours(models: list[str]) -> dict[str, str]:

@@ -45,7 +45,7 @@ rule region_fits:
         brain=PLAN.all_region_rdms(),
         references=PLAN.references(),
     output:
-        f"{OUT}/regions.tsv",
+        PLAN.region_fits(),
         f"{OUT}/regions.json",
     params:
         comparison=STUDY.comparison,

@@ -15,3 +15,94 @@ rule describe:
         "../../envs/cpu.yaml"
     shell:
         "{RSA} describe --settings {params.settings:q} --folder {params.folder} --log {log}"
+
+
+rule draw_references:
+    input:
+        references=PLAN.references(),
+        stimuli=PLAN.stimulus_table(),
+    output:
+        directory(PLAN.figures("references")),
+    params:
+        comparison=STUDY.comparison,
+        stimuli=options("stimuli", STUDY.stimuli),
+    log:
+        f"{LOGS}/draw_references.log",
+    conda:
+        "../../envs/cpu.yaml"
+    shell:
+        "{RSA} draw-references --references {input.references} --comparison {params.comparison} {params.stimuli} "
+        "--folder {output} --log {log}"
+
+
+rule draw_subject:
+    input:
+        PLAN.scores("{subject}"),
+    output:
+        directory(PLAN.figures("sub-{subject}")),
+    params:
+        space=PLAN.space,
+        derived=PLAN.derived_option(),
+    log:
+        f"{LOGS}/draw_subject_sub-{{subject}}.log",
+    conda:
+        "../../envs/cpu.yaml"
+    shell:
+        "{RSA} draw-subject --scores {input} --subject {wildcards.subject} --space {params.space} {params.derived} "
+        "--folder {output} --log {log}"
+
+
+rule draw_group:
+    input:
+        scores=PLAN.all_scores(),
+        group=[PLAN.group_scores()] if STUDY.group else [],
+    output:
+        directory(PLAN.figures("group")),
+    params:
+        space=PLAN.space,
+        group=f"--group {PLAN.group_scores()}" if STUDY.group else "",
+        derived=PLAN.derived_option(),
+    log:
+        f"{LOGS}/draw_group.log",
+    conda:
+        "../../envs/cpu.yaml"
+    shell:
+        "{RSA} draw-group --scores {input.scores} {params.group} --space {params.space} {params.derived} "
+        "--folder {output} --log {log}"
+
+
+rule draw_regions:
+    input:
+        PLAN.region_fits(),
+    output:
+        directory(PLAN.figures("regions")),
+    log:
+        f"{LOGS}/draw_regions.log",
+    conda:
+        "../../envs/cpu.yaml"
+    shell:
+        "{RSA} draw-regions --fits {input} --folder {output} --log {log}"
+
+
+rule report:
+    input:
+        study=f"{OUT}/study.json",
+        references=PLAN.references(),
+        brain=PLAN.all_brain(),
+        scores=PLAN.all_scores(),
+        fits=PLAN.all_region_fits(),
+        maps=PLAN.all_maps(),
+        figures=PLAN.all_figures(),
+    output:
+        f"{OUT}/report.html",
+    params:
+        folder=OUT,
+        scores=PLAN.option("--scores", PLAN.all_scores()),
+        fits=PLAN.option("--fits", PLAN.all_region_fits()),
+    log:
+        f"{LOGS}/report.log",
+    conda:
+        "../../envs/cpu.yaml"
+    shell:
+        "{RSA} report --study {input.study} --references {input.references} --brain {input.brain} {params.scores} "
+        "{params.fits} --folder {params.folder} --output {output} --log {log}"

@@ -1,0 +1,97 @@
+"""Other toolboxes give the same numbers, once their conventions are translated into ours."""
+
+import warnings
+
+import nibabel as nib
+import numpy as np
+import pandas as pd
+import pytest
+
+from rsa import rdm, searchlight
+from rsa.comparisons import COMPARISONS, compare_vectors
+from rsa.core import Patterns, RDMs, Volume
+from rsa.distances import DISTANCES, rdm_vectors
+from rsa.neighbourhood import spheres
+
+
+@pytest.fixture(scope="module")
+def rsatoolbox():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        warnings.simplefilter("ignore", FutureWarning)
+        return pytest.importorskip("rsatoolbox")
+
+
+@pytest.fixture(scope="module")
+def mne_rsa():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        warnings.simplefilter("ignore", FutureWarning)
+        return pytest.importorskip("mne_rsa")
+
+
+# ----------------------------------------------------------------------------------------- rsatoolbox
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "scale"), [("correlation", "correlation", 1), ("sqeuclidean", "euclidean", 1 / 40)]
+)
+def test_rsatoolbox_measures_the_same_rdms(rsatoolbox, rng, ours, theirs, scale):
+    """Its 'euclidean' is squared and divided by the number of features."""
+    patterns = rng.standard_normal((9, 40)) + 2
+    peer = rsatoolbox.rdm.calc_rdm(rsatoolbox.data.Dataset(patterns), method=theirs)
+    np.testing.assert_allclose(rdm_vectors(patterns, DISTANCES[ours]) * scale, peer.dissimilarities[0], atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs"),
+    [("spearman", "spearman"), ("rho_a", "rho-a"), ("kendall_tau_a", "tau-a"), ("cosine", "cosine"), ("pearson", "corr")],
+)
+def test_rsatoolbox_compares_the_same(rsatoolbox, rng, ours, theirs):
+    a, b = rng.random((3, 28)), rng.integers(0, 4, (4, 28)).astype(float)
+    peer = rsatoolbox.rdm.compare(rsatoolbox.rdm.RDMs(a), rsatoolbox.rdm.RDMs(b), method=theirs)
+    np.testing.assert_allclose(compare_vectors(a, b, COMPARISONS[ours]), peer, atol=1e-9)
+
+
+@pytest.mark.parametrize(("ours", "theirs"), [("spearman", "spearman"), ("rho_a", "rho-a"), ("cosine", "cosine"), ("pearson", "corr")])
+def test_rsatoolbox_has_the_same_noise_ceiling(rsatoolbox, rng, ours, theirs):
+    values = rng.random(28) + 0.4 * rng.random((5, 28))
+    subjects = RDMs(values, [f"c{n}" for n in range(8)], pd.DataFrame({"subject": range(5)}))
+    peer = rsatoolbox.inference.boot_noise_ceiling(rsatoolbox.rdm.RDMs(values), method=theirs)
+    np.testing.assert_allclose(rdm.noise_ceiling(subjects, ours), peer, atol=1e-9)
+
+
+# -------------------------------------------------------------------------------------------- mne-rsa
+
+
+@pytest.mark.parametrize("distance", DISTANCES)
+def test_mne_rsa_measures_the_same_rdms(mne_rsa, rng, distance):
+    patterns = rng.standard_normal((9, 40)) + 2
+    peer = mne_rsa.compute_rdm(patterns, metric=distance)
+    np.testing.assert_allclose(rdm_vectors(patterns, DISTANCES[distance]), peer, atol=1e-12)
+
+
+@pytest.mark.parametrize(("ours", "theirs"), [("spearman", "spearman"), ("pearson", "pearson"), ("kendall_tau_a", "kendall-tau-a")])
+def test_mne_rsa_compares_the_same(mne_rsa, rng, ours, theirs):
+    a, b = rng.random(28), rng.integers(0, 4, 28).astype(float)
+    peer = mne_rsa.rsa(a, b, metric=theirs)
+    assert compare_vectors(a, b, COMPARISONS[ours])[0, 0] == pytest.approx(peer, abs=1e-9)
+
+
+def test_mne_rsa_draws_the_same_map(mne_rsa, rng):
+    """On a straight isotropic grid, with a radius (its unit is the metre) that no distance equals: it means `<`."""
+    mask = rng.random((5, 6, 4)) < 0.85
+    volume = Volume(mask, np.diag([2.0, 2, 2, 1]))
+    names = [f"c{n}" for n in range(7)]
+    patterns = Patterns(rng.standard_normal((7, volume.n_voxels)), pd.DataFrame({"condition": names}), volume)
+    references = RDMs(rng.random((2, 21)), names, pd.DataFrame({"layer": ["a", "b"]}))
+    ours = searchlight.compare(patterns, spheres(volume, 3.1), references)
+    image = nib.Nifti1Image(np.moveaxis(np.nan_to_num(volume.unmask(patterns.values)), 0, -1), volume.affine)
+    theirs = mne_rsa.rsa_nifti(
+        image,
+        list(references.values),
+        spatial_radius=0.0031,
+        brain_mask=nib.Nifti1Image(mask.astype(np.uint8), volume.affine),
+    )
+    peer = np.stack([one.get_fdata()[mask] for one in theirs])
+    np.testing.assert_allclose(ours.values, peer, atol=1e-6)
