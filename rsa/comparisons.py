@@ -67,12 +67,13 @@ def ranks(rdms: Array) -> Array:
     last = np.minimum.accumulate(np.where(ends, places, n_pairs)[..., ::-1], axis=-1)[..., ::-1]
     ranked = np.empty_like(rdms)
     np.put_along_axis(ranked, order, (first + last) / 2, axis=-1)
-    return np.where(np.isnan(ascending[..., -1:]), np.nan, ranked)
+    ranked[np.isnan(ascending[..., -1])] = np.nan
+    return ranked
 
 
 def centred_ranks(rdms: Array) -> Array:
     """Rank each RDM and subtract the mean rank; multiples of one half, so that their products add up exactly."""
-    return ranks(rdms) - (rdms.shape[-1] + 1) / 2
+    return np.asarray(ranks(rdms) - (rdms.shape[-1] + 1) / 2)
 
 
 def centred(rdms: Array) -> Array:

@@ -156,6 +156,8 @@ class Study(Section):
     """Whole-brain analysis; leave it out for none."""
     regions: Regions | None = None
     """Region-of-interest analysis; leave it out for none."""
+    keep_activations: bool = False
+    """Keep the responses of the layers to every image; they are large, and only needed until their RDMs are built."""
     layer_distance: DistanceName = "correlation"
     """How dissimilar two images are in a layer."""
     brain_distance: DistanceName = "correlation"
@@ -231,8 +233,9 @@ def _problem(error: dict[str, Any]) -> str:
     if error["type"] == "missing":
         return f"the key {name!r} is missing."
     message = error["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
-    is_plain = isinstance(error["input"], str | int | float | bool | None)
-    shown = f" (it is {error['input']!r})" if is_plain and repr(error["input"]) not in message else ""
+    came = error["input"]
+    is_told = isinstance(came, str) and repr(came) in message
+    shown = f" (it is {came!r})" if isinstance(came, str | int | float | None) and not is_told else ""
     return f"{name or 'configuration'}: {message[:1].lower() + message[1:]}{shown}".rstrip(".") + "."
 
 

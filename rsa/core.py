@@ -484,7 +484,9 @@ def select(stack: Stack, **labels: str) -> Stack:
             raise UserError(f"No {column} is {wanted!r}; there are {listed(list(dict.fromkeys(found)))}.")
         chosen &= (found == str(wanted)).to_numpy()
     if not chosen.any():
-        raise UserError(f"No row has {' and '.join(f'{column} {wanted!r}' for column, wanted in labels.items())} at once.")
+        raise UserError(
+            f"No row has {' and '.join(f'{column} {wanted!r}' for column, wanted in labels.items())} at once."
+        )
     return replace(stack, values=stack.values[chosen], table=stack.table[chosen])
 
 

@@ -76,7 +76,7 @@ def spheres(volume: Volume, radius_mm: float, *, stride: int = 1) -> Neighbourho
     if not centres.size:
         raise UserError(f"A stride of {stride} leaves no voxel of the mask as a centre; choose a smaller one.")
     flat_offsets = np.ravel_multi_index((offsets + reach).T, position.shape)
-    flat_centres = np.ravel_multi_index(volume.indices[centres].T, position.shape)
+    flat_centres = np.asarray(np.ravel_multi_index(volume.indices[centres].T, position.shape))
     flat = position.ravel()
 
     counts, members = [], []

@@ -109,7 +109,9 @@ def test_constant_but_for_noise_is_undefined(comparison, rng):
     assert np.isfinite(scores[1]).all()
 
 
-@pytest.mark.parametrize(("name", "expected"), [("spearman", [2.5, 1, 2.5]), ("kendall_tau_a", [2.5, 1, 2.5]), ("rho_a", [2.5, 1, 2.5])])
+@pytest.mark.parametrize(
+    ("name", "expected"), [("spearman", [2.5, 1, 2.5]), ("kendall_tau_a", [2.5, 1, 2.5]), ("rho_a", [2.5, 1, 2.5])]
+)
 def test_scale_of_averages_for_ranks(name, expected):
     np.testing.assert_array_equal(COMPARISONS[name].standardise(np.array([[7.0, 3, 7]])), [expected])
 

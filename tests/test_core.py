@@ -72,10 +72,13 @@ def test_a_small_turn_shows_at_the_far_corner():
 
 def test_grids_that_differ_are_both_printed():
     volume = Volume(np.ones((2, 2, 2)), np.diag([2.0, 2, 2, 1]))
-    message = r"The atlas and the mask lie on different grids: shape \(2, 2, 3\) with affine \[\[3.0.*against shape \(2, 2, 2\) with affine \[\[2.0"
+    message = (
+        r"The atlas and the mask lie on different grids: shape \(2, 2, 3\) with affine \[\[3.0.*"
+        r"against shape \(2, 2, 2\) with affine \[\[2.0"
+    )
     with pytest.raises(UserError, match=message):
         volume.require_grid((2, 2, 3), np.diag([3.0, 3, 3, 1]), "The atlas")
-    volume.require_grid((2, 2, 2), np.diag([2.0, 2, 2, 1]) + 5e-5, "The atlas")
+    volume.require_grid((2, 2, 2), np.diag([2.0, 2, 2, 1]) + np.diag([5e-5] * 3, 1), "The atlas")
 
 
 def test_nan_and_negative_values_of_a_mask_are_outside():
@@ -135,10 +138,25 @@ def test_conditions_are_text():
         (np.ones(3), conditions(*"abc"), {}, r"Patterns of shape \(3,\) need a table"),
         (np.eye(2), pd.DataFrame({"name": ["a", "b"]}), {}, "has no column 'condition', only 'name'"),
         (np.eye(2), conditions("a", None), {}, "Row 2 of the patterns has no condition"),
-        (np.eye(2), conditions("a", "a"), {}, "comes twice in the table of patterns; tell the two apart by a column `run`"),
+        (
+            np.eye(2),
+            conditions("a", "a"),
+            {},
+            "comes twice in the table of patterns; tell the two apart by a column `run`",
+        ),
         (np.ones((3, 2)), conditions(*"abc"), {}, "No voxel is usable: each is NaN in some row or the same in all"),
-        (np.eye(3), conditions(*"abc"), {"usable": np.ones(2, dtype=bool)}, r"`usable` says yes or no of 3 features; it has shape \(2,\)"),
-        (np.eye(3), conditions(*"abc"), {"volume": Volume(np.ones((2, 2, 1)), np.eye(4))}, "Patterns have 3 voxels and their mask has 4"),
+        (
+            np.eye(3),
+            conditions(*"abc"),
+            {"usable": np.ones(2, dtype=bool)},
+            r"`usable` says yes or no of 3 features; it has shape \(2,\)",
+        ),
+        (
+            np.eye(3),
+            conditions(*"abc"),
+            {"volume": Volume(np.ones((2, 2, 1)), np.eye(4))},
+            "Patterns have 3 voxels and their mask has 4",
+        ),
     ],
 )
 def test_patterns_that_cannot_be(values, table, extra, message):
@@ -175,7 +193,12 @@ def test_subset_of_rows_and_of_conditions():
 @pytest.mark.parametrize(
     ("values", "names", "rows", "message"),
     [
-        (np.ones((1, 5)), "abcd", 1, r"RDMs of 4 conditions have 6 pairs, so a shape of \(n_rdms, 6\); these have shape \(1, 5\)"),
+        (
+            np.ones((1, 5)),
+            "abcd",
+            1,
+            r"RDMs of 4 conditions have 6 pairs, so a shape of \(n_rdms, 6\); these have shape \(1, 5\)",
+        ),
         (np.ones((1, 2, 3)), "abcd", 1, r"these have shape \(1, 2, 3\)"),
         (np.ones((1, 6)), "abca", 1, "RDMs name the same condition twice: 'a'"),
         (np.ones((2, 6)), "abcd", 1, "2 RDMs need a table of as many rows, not 1"),
@@ -219,7 +242,9 @@ def test_stacks_are_put_together_in_the_order_of_the_first():
     assert concatenate([a, a]).distance == "correlation"
     with pytest.raises(UserError, match="There are no RDMs to put together"):
         concatenate([])
-    with pytest.raises(UserError, match="the first RDMs and the others share 2 of 3 conditions; missing in the others: 'c'"):
+    with pytest.raises(
+        UserError, match="the first RDMs and the others share 2 of 3 conditions; missing in the others: 'c'"
+    ):
         concatenate([a, a.reordered(["a", "b"])])
 
 
@@ -230,13 +255,19 @@ def test_stacks_are_put_together_in_the_order_of_the_first():
     ("arguments", "message"),
     [
         ({"indptr": [0, 1], "indices": [0]}, "either centres .* or regions"),
-        ({"indptr": [0, 1], "indices": [0], "centres": [0], "regions": pd.DataFrame({"region": ["V1"]})}, "either centres .* or regions"),
+        (
+            {"indptr": [0, 1], "indices": [0], "centres": [0], "regions": pd.DataFrame({"region": ["V1"]})},
+            "either centres .* or regions",
+        ),
         ({"indptr": [0, 1], "indices": [0], "centres": [0, 1]}, "The index pointer of a neighbourhood does not fit"),
         ({"indptr": [0, 2], "indices": [0], "centres": [0]}, "The index pointer of a neighbourhood does not fit"),
         ({"indptr": [0, 1], "indices": [8], "centres": [0]}, "has members outside the 8 voxels of its mask"),
         ({"indptr": [0, 1], "indices": [-1], "centres": [0]}, "has members outside the 8 voxels of its mask"),
         ({"indptr": [0, 1, 1], "indices": [0], "centres": [0, 1]}, "has centres without members: '1'"),
-        ({"indptr": [0, 0], "indices": [], "regions": pd.DataFrame({"region": ["V1"]})}, "has centres without members: .*V1"),
+        (
+            {"indptr": [0, 0], "indices": [], "regions": pd.DataFrame({"region": ["V1"]})},
+            "has centres without members: .*V1",
+        ),
     ],
 )
 def test_neighbourhoods_that_cannot_be(arguments, message):
@@ -295,8 +326,18 @@ def test_labels_that_no_map_carries(scores, labels, message):
     ("values", "n_rows", "columns", "message"),
     [
         (np.ones((1, 2)), 1, {}, "either the voxels of a volume or regions"),
-        (np.ones((1, 3)), 1, {"regions": pd.DataFrame({"region": ["V1", "IT"]})}, r"of shape \(1, 3\) does not fit the 2 columns"),
-        (np.ones((2, 2)), 1, {"regions": pd.DataFrame({"region": ["V1", "IT"]})}, "2 maps need a table of as many rows, not 1"),
+        (
+            np.ones((1, 3)),
+            1,
+            {"regions": pd.DataFrame({"region": ["V1", "IT"]})},
+            r"of shape \(1, 3\) does not fit the 2 columns",
+        ),
+        (
+            np.ones((2, 2)),
+            1,
+            {"regions": pd.DataFrame({"region": ["V1", "IT"]})},
+            "2 maps need a table of as many rows, not 1",
+        ),
     ],
 )
 def test_score_maps_that_cannot_be(values, n_rows, columns, message):

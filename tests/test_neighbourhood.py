@@ -42,7 +42,9 @@ def test_numbers_of_voxels_on_a_1_mm_grid(radius_mm, n_voxels):
     assert len(sphere_offsets(ISOTROPIC, radius_mm)) == n_voxels
 
 
-@pytest.mark.parametrize("affine", [ISOTROPIC * [3, 3, 3, 1], np.diag([0.1, 0.1, 0.1, 1]), np.diag([-2.4, 2.4, 2.4, 1])])
+@pytest.mark.parametrize(
+    "affine", [ISOTROPIC * [3, 3, 3, 1], np.diag([0.1, 0.1, 0.1, 1]), np.diag([-2.4, 2.4, 2.4, 1])]
+)
 def test_inclusive_radius_has_the_same_number_of_voxels_at_every_place_inside(affine):
     volume = Volume(np.ones((13, 12, 11)), affine + np.array([[0, 0, 0, 17.3]] * 3 + [[0] * 4]))
     found = spheres(volume, 3 * abs(affine[0, 0]))

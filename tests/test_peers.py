@@ -45,7 +45,13 @@ def test_rsatoolbox_measures_the_same_rdms(rsatoolbox, rng, ours, theirs, scale)
 
 @pytest.mark.parametrize(
     ("ours", "theirs"),
-    [("spearman", "spearman"), ("rho_a", "rho-a"), ("kendall_tau_a", "tau-a"), ("cosine", "cosine"), ("pearson", "corr")],
+    [
+        ("spearman", "spearman"),
+        ("rho_a", "rho-a"),
+        ("kendall_tau_a", "tau-a"),
+        ("cosine", "cosine"),
+        ("pearson", "corr"),
+    ],
 )
 def test_rsatoolbox_compares_the_same(rsatoolbox, rng, ours, theirs):
     a, b = rng.random((3, 28)), rng.integers(0, 4, (4, 28)).astype(float)
@@ -53,7 +59,9 @@ def test_rsatoolbox_compares_the_same(rsatoolbox, rng, ours, theirs):
     np.testing.assert_allclose(compare_vectors(a, b, COMPARISONS[ours]), peer, atol=1e-9)
 
 
-@pytest.mark.parametrize(("ours", "theirs"), [("spearman", "spearman"), ("rho_a", "rho-a"), ("cosine", "cosine"), ("pearson", "corr")])
+@pytest.mark.parametrize(
+    ("ours", "theirs"), [("spearman", "spearman"), ("rho_a", "rho-a"), ("cosine", "cosine"), ("pearson", "corr")]
+)
 def test_rsatoolbox_has_the_same_noise_ceiling(rsatoolbox, rng, ours, theirs):
     values = rng.random(28) + 0.4 * rng.random((5, 28))
     subjects = RDMs(values, [f"c{n}" for n in range(8)], pd.DataFrame({"subject": range(5)}))
@@ -71,7 +79,9 @@ def test_mne_rsa_measures_the_same_rdms(mne_rsa, rng, distance):
     np.testing.assert_allclose(rdm_vectors(patterns, DISTANCES[distance]), peer, atol=1e-12)
 
 
-@pytest.mark.parametrize(("ours", "theirs"), [("spearman", "spearman"), ("pearson", "pearson"), ("kendall_tau_a", "kendall-tau-a")])
+@pytest.mark.parametrize(
+    ("ours", "theirs"), [("spearman", "spearman"), ("pearson", "pearson"), ("kendall_tau_a", "kendall-tau-a")]
+)
 def test_mne_rsa_compares_the_same(mne_rsa, rng, ours, theirs):
     a, b = rng.random(28), rng.integers(0, 4, 28).astype(float)
     peer = mne_rsa.rsa(a, b, metric=theirs)

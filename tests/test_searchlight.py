@@ -176,7 +176,9 @@ def test_nan_in_one_voxel_changes_nothing_where_it_is_not_a_member():
     assert after.reason[40] == 2
     assert np.isnan(after.values[:, 40]).all()
     assert np.isfinite(np.delete(after.values, 40, axis=1)).all()
-    np.testing.assert_array_equal(after.n_members[touched], np.where(np.flatnonzero(touched) == 40, 0, before.n_members[touched] - 1))
+    np.testing.assert_array_equal(
+        after.n_members[touched], np.where(np.flatnonzero(touched) == 40, 0, before.n_members[touched] - 1)
+    )
 
 
 @pytest.mark.parametrize(("distance", "reason"), [("correlation", 4), ("cosine", 0), ("euclidean", 0)])
@@ -420,7 +422,7 @@ def test_rdms_of_spheres_name_their_centres():
 def test_the_library_below_the_pipeline_in_a_notebook(rng):
     mask, affine = np.ones((5, 5, 5)), np.diag([3.0, 3, 3, 1])
     names = [f"image{n}" for n in range(6)]
-    X, R = rng.standard_normal((6, 125)), rng.random((2, 15))  # noqa: N806
+    X, R = rng.standard_normal((6, 125)), rng.random((2, 15))
     df, layers = pd.DataFrame({"condition": names}), pd.DataFrame({"model": "net", "layer": ["conv1", "conv2"]})
 
     vol = core.Volume(mask=mask, affine=affine)
@@ -428,7 +430,7 @@ def test_the_library_below_the_pipeline_in_a_notebook(rng):
     ref = core.RDMs(values=R, conditions=names, table=layers, distance="correlation")
     spheres = neighbourhood.spheres(vol, radius_mm=10)
     scores = searchlight.compare(pat, spheres, ref, distance="correlation", comparison="spearman")
-    scores.values  # (n_rdms, n_voxels)
+    scores.values  # (n_rdms, n_voxels)  # noqa: B018
     image = scores.to_nifti(layer="conv2")
 
     assert scores.values.shape == (2, 125)

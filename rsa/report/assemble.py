@@ -4,10 +4,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from rsa import io
 from rsa.core import RDMs, ScoreMap, concatenate
+from rsa.errors import listed
 from rsa.maps import derive, layered_models
 from rsa.report import study as pages
 from rsa.report.methods import Summary
@@ -34,7 +36,11 @@ def derived_maps(scores: ScoreMap, names: Sequence[str]) -> ScoreMap | None:
 
 
 def summary_of(
-    settings: dict[str, Any], references: RDMs, scores: Sequence[ScoreMap], brain: Sequence[Path]
+    settings: dict[str, Any],
+    references: RDMs,
+    scores: Sequence[ScoreMap],
+    brain: Sequence[Path],
+    fits: pd.DataFrame | None,
 ) -> Summary:
     """Collect the numbers of a study from its settings and files.
 
@@ -48,6 +54,8 @@ def summary_of(
         The searchlight maps of all subjects, if there are any.
     brain : sequence of path
         The brain data of all subjects (HDF5).
+    fits : DataFrame, optional
+        The fits of regions.
     """
     models: dict[str, list[str]] = {}
     for model, layer in zip(references.table["model"], references.table["layer"], strict=True):
@@ -69,6 +77,7 @@ def summary_of(
         reference_distance=settings["layer_distance"],
         comparison=settings["comparison"],
         space=brain_settings.get("space") if scores else None,
+        regions=[] if fits is None else list(dict.fromkeys(fits["region"])),
         version=versions["brain-model-rsa"],
         commit=versions["commit"],
     )
@@ -103,20 +112,40 @@ def page_of(
     """
     stack = concatenate([io.load_rdms(path) for path in references])
     maps = [(str(one.table["subject"].iloc[0]), one) for one in map(io.load_scores, scores)]
+    table = io.load_table(fits) if fits is not None else None
     tables = [io.load_table(path) for path in sorted(folder.glob("sub-*/*_peaks.tsv"))]
     return pages.study_page(
         pages.Study(
-            summary=summary_of(settings, stack, [one for _, one in maps], brain),
+            summary=summary_of(settings, stack, [one for _, one in maps], brain, table),
             references=_pictures(folder, "references"),
             group=_pictures(folder, "group") if len(maps) > 1 else [],
             regions=_pictures(folder, "regions") if fits is not None else [],
             subjects={f"Subject {subject}": _pictures(folder, f"sub-{subject}") for subject, _ in maps},
             peaks=pd.concat(tables, ignore_index=True) if maps and tables else None,
-            fits=io.load_table(fits) if fits is not None else None,
+            fits=table,
             reasons=pages.reasons_table(maps) if maps else None,
+            warnings=[*_undefined_references(stack), *_small_coverage(maps)],
             made=[*(io.read_provenance(path) for path in [*references, *brain, *scores]), io.provenance()],
         )
     )
+
+
+def _undefined_references(references: RDMs) -> list[str]:
+    """Name the references for which no score can be defined."""
+    undefined = np.isnan(references.values).any(axis=1) | (np.ptp(references.values, axis=1) == 0)
+    names = [f"{row.model} {row.layer}".strip() for row in references.table[undefined].itertuples()]
+    return [f"No score is defined for {listed(names)}: its RDM has gaps or is constant."] if names else []
+
+
+def _small_coverage(maps: Sequence[tuple[str, ScoreMap]]) -> list[str]:
+    """Name the subjects of whom more than a tenth of the centres have no score."""
+    warnings = []
+    for subject, scores in maps:
+        centres = scores.reason != 1 if scores.reason is not None else np.ones(scores.values.shape[1], dtype=bool)
+        share = float((scores.reason[centres] != 0).mean()) if scores.reason is not None else 0.0
+        if share > 0.1:
+            warnings.append(f"Subject {subject}: {share:.0%} of the voxels have no score; see the table of reasons.")
+    return warnings
 
 
 def _pictures(folder: Path, name: str) -> list[Path]:

@@ -6,7 +6,7 @@ rule extract:
         stimuli=PLAN.stimulus_files(),
         weights=lambda wildcards: PLAN.model(wildcards.model).files(),
     output:
-        PLAN.activations("{model}"),
+        PLAN.activations("{model}") if STUDY.keep_activations else temp(PLAN.activations("{model}")),
     params:
         model=lambda wildcards: options_of("model", PLAN.model(wildcards.model)),
         stimuli=options("stimuli", STUDY.stimuli),

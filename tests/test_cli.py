@@ -1,0 +1,151 @@
+"""The command line: derived from signatures, one line for a mistake, a traceback for a bug."""
+
+from pathlib import Path
+
+import pytest
+
+from rsa import cli, io, stages
+from rsa.config import PlantedRegion, Regions, Simulation
+from rsa.datasets.maps import Maps
+from rsa.errors import UserError
+from rsa.models import MODELS
+from rsa.references import TableReference
+
+
+def parsed(stage: str, options: str) -> dict[str, object]:
+    """Read options as the stage gets them."""
+    import shlex
+
+    function = getattr(stages, stage)
+    given = vars(cli.build_parser(stage, function).parse_args(shlex.split(options)))
+    given.pop("log")
+    return cli._collect(function, given)[1]
+
+
+@pytest.mark.parametrize("name", stages.__all__)
+def test_every_stage_explains_itself(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        cli.main([name.replace("_", "-"), "--help"])
+    assert stop.value.code == 0
+    text = capsys.readouterr().out
+    assert cli._summary(getattr(stages, name)).split()[0] in text
+    parser = cli.build_parser(name, getattr(stages, name))
+    assert all(action.help for action in parser._actions), "an option without help"
+
+
+def test_the_overview_names_every_stage(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["--help"]) == 0
+    text = capsys.readouterr().out
+    assert all(name.replace("_", "-") in text for name in stages.__all__)
+
+
+SECTIONS = [
+    (
+        "brain",
+        "dataset",
+        Maps(
+            subjects=("01", "02"),
+            runs=("1", "2"),
+            images="my data/sub-{subject}_run-{run}.nii.gz",
+            table="t {subject} {run}.tsv",
+            run_column=None,
+            exclude=("rest", "it's"),
+        ),
+    ),
+    (
+        "extract",
+        "model",
+        MODELS["torchvision"](architecture="alexnet", weights="untrained", layers=("features.*",), seed=3),
+    ),
+    ("region_rdms", "regions", Regions(masks={"V 1": "a b.nii", "V2": "{subject}.nii"}, resample=True)),
+    ("reference", "reference", TableReference(name="animal", column="is it?", rule="difference")),
+    (
+        "simulate_stimuli",
+        "simulation",
+        Simulation(
+            signal=0.5,
+            regions=(PlantedRegion(name="a b", model="m", layer="features.1", centres_mm=((-1.5, 2, 3), (4, 5, 6))),),
+        ),
+    ),
+]
+
+
+@pytest.mark.parametrize(("stage", "prefix", "section"), SECTIONS, ids=[stage for stage, _, _ in SECTIONS])
+def test_a_section_survives_the_shell(stage: str, prefix: str, section: object) -> None:
+    function = getattr(stages, stage)
+    others = {
+        "brain": "--subject 01 --output o.h5",
+        "extract": "--stimuli-folder f --output o.h5",
+        "region_rdms": "--patterns p.h5 --subject 01 --output o.h5",
+        "reference": "--output o.h5",
+        "simulate_stimuli": "--stimuli-table t.tsv",
+    }
+    assert function is not None
+    arguments = parsed(stage, f"{cli.options_of(prefix, section)} {others[stage]}")  # type: ignore[arg-type]
+    assert arguments[prefix] == section
+
+
+def test_defaults_are_not_written_out() -> None:
+    options = cli.options_of("simulation", Simulation(signal=2.0))
+    assert options == "--simulation-signal=2.0"
+    assert cli.options_of("simulation", None) == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["serchlight"], "There is no stage 'serchlight'. Did you mean 'searchlight'?"),
+        (["layers", "alexnt"], "torchvision has no classification model 'alexnt'. Did you mean 'alexnet'"),
+        (["check", "nowhere.yaml"], "Cannot read the configuration nowhere.yaml"),
+        (["region-fits", "--brain", "no.h5", "--references", "no.h5", "--output", "o.tsv"], "There is no file no.h5"),
+        (["brain", "--dataset-kind", "betas", "--subject", "1", "--output", "o"], "--dataset"),
+    ],
+)
+def test_a_mistake_is_one_line_and_exit_code_2(
+    arguments: list[str],
+    message: str,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(arguments) == 2
+    said = capsys.readouterr().err
+    assert message in said
+    assert "Traceback" not in said
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_bug_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError("a bug")
+
+    monkeypatch.setattr(io, "load_scores", broken)
+    log = tmp_path / "logs" / "maps.log"
+    with pytest.raises(ZeroDivisionError, match="a bug"):
+        cli.main(["maps", "--scores", "s", "--subject", "1", "--space", "T1w", "--folder", "f", "--log", str(log)])
+    text = log.read_text()
+    assert "Traceback" in text
+    assert '"numpy":' in text, "the log names the versions"
+
+
+def test_an_interrupt_stops_quietly(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(io, "load_scores", interrupted)
+    assert cli.main(["maps", "--scores", "s", "--subject", "1", "--space", "T1w", "--folder", "f"]) == 130
+    assert "stopped" in capsys.readouterr().err
+
+
+def test_layers_lists_what_can_be_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["layers", "alexnet"]) == 0
+    text = capsys.readouterr().out
+    assert "features.0" in text
+    assert "classifier.6" in text
+    assert "64x55x55" in text
+
+
+def test_a_setting_that_is_wrong_is_named_by_its_option() -> None:
+    with pytest.raises(UserError, match="--searchlight-radius-mm: Input should be greater than 0"):
+        parsed("searchlight", "--patterns p --references r --output o --subject 1 --searchlight-radius-mm=-1")

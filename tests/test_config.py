@@ -1,0 +1,116 @@
+"""The form of a configuration: what is accepted, and what is said when it is not."""
+
+from copy import deepcopy
+from typing import Any
+
+import pytest
+
+from rsa.config import load_study, read_yaml
+from rsa.errors import UserError
+
+BASE: dict[str, Any] = {
+    "study": "test",
+    "stimuli": {"folder": "pictures"},
+    "models": [{"architecture": "alexnet", "weights": "untrained"}],
+    "brain": {"kind": "maps", "subjects": ["01"], "images": "sub-{subject}.nii", "table": "t.tsv"},
+    "searchlight": {"radius_mm": 8},
+}
+
+
+def changed(**changes: Any) -> dict[str, Any]:
+    """Return the base configuration with some keys replaced; "a__b" is b in the section a."""
+    raw = deepcopy(BASE)
+    for place, value in changes.items():
+        section, _, key = place.rpartition("__")
+        (raw[section] if section else raw)[key] = value
+    return raw
+
+
+def test_defaults_are_those_of_the_documentation() -> None:
+    study = load_study(BASE)
+    assert study.comparison == "spearman"
+    assert study.layer_distance == study.brain_distance == "correlation"
+    assert study.searchlight is not None
+    assert (study.searchlight.radius_mm, study.searchlight.min_voxels, study.searchlight.stride) == (8, 20, 1)
+    assert study.models[0].label == "alexnet"
+    assert study.folder.as_posix() == "results/test"
+
+
+def test_a_study_is_frozen() -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        load_study(BASE).study = "other"  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"serchlight": {}}, r"unknown key 'serchlight'. Did you mean 'searchlight'\?"),
+        ({"searchlight__radius": 3}, r"unknown key 'searchlight.radius'. Did you mean 'radius_mm'\?"),
+        ({"brain__image": "x"}, r"unknown key 'brain.image'. Did you mean 'images'\? Known here: 'kind', 'subjects'"),
+        (
+            {"models": [{"architecture": "alexnet", "wieghts": "x"}]},
+            r"unknown key 'models.0.wieghts'. Did you mean 'weights'",
+        ),
+        ({"brain": {"kind": "maps"}}, r"the key 'brain.subjects' is missing"),
+        ({"brain__kind": "betas"}, r"brain"),
+        ({"searchlight__radius_mm": 0}, r"searchlight.radius_mm: input should be greater than 0 \(it is 0\)"),
+        ({"searchlight__radius_mm": "ten"}, r"searchlight.radius_mm: input should be a valid number.*'ten'"),
+        ({"comparison": "kendall"}, r"unknown comparison 'kendall'. Did you mean 'kendall_tau_a'\?.*spearman, pearson"),
+        ({"layer_distance": "crossnobis"}, r"unknown distance 'crossnobis'.*correlation, cosine"),
+        ({"group": ["median"]}, r"unknown group test 'median'"),
+        ({"maps": ["best"]}, r"unknown map 'best'.*best_layer"),
+        ({"study": "my study"}, r"'my study' becomes part of BIDS file names"),
+        ({"brain__subjects": [1]}, r"quote it"),
+        ({"stimuli": {}}, r"stimuli"),
+        ({"regions": {}}, r"regions: regions are given either by `atlas` or by `masks`"),
+        (
+            {"references": [{"kind": "table", "name": "a", "colum": "x"}]},
+            r"unknown key 'references.0.colum'. Did you mean 'column'",
+        ),
+        (
+            {"simulate": {"regions": [{"name": "a", "model": "alexnet", "layer": "x"}]}},
+            r"the planted region 'a' needs either `centres_mm` or `atlas_indices`",
+        ),
+    ],
+)
+def test_each_mistake_has_its_message(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        load_study(changed(**changes))
+
+
+def test_all_mistakes_are_listed_at_once() -> None:
+    raw = changed(serchlight={}, comparison="kendall", searchlight__radius_mm=-1, study="a b")
+    with pytest.raises(UserError) as error:
+        load_study(raw)
+    lines = str(error.value).splitlines()
+    assert lines[0] == "The configuration has 4 problems:"
+    assert len(lines) == 5
+    assert all(line.startswith("  - ") for line in lines[1:])
+
+
+def test_relative_paths_start_at_data_root() -> None:
+    study = load_study({**BASE, "data_root": "/data"})
+    assert study.brain.files("01", [])[0].as_posix() == "/data/sub-01.nii"
+    assert study.stimuli is not None
+    assert study.stimuli.folder == "/data/pictures"
+
+
+@pytest.mark.parametrize(
+    ("path", "read"),
+    [("{results}/a.nii", "results/test/a.nii"), ("./a.nii", "a.nii"), ("/else/a.nii", "/else/a.nii")],
+)
+def test_some_paths_do_not_start_at_data_root(path: str, read: str) -> None:
+    study = load_study({**changed(brain__images=path), "data_root": "/data"})
+    assert study.brain.files("01", [])[0].as_posix() == read
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("a: [", "is not valid YAML"), ("- a", "should hold settings like"), (None, "Cannot read the configuration")],
+)
+def test_a_file_that_is_no_configuration(tmp_path: Any, text: str | None, message: str) -> None:
+    path = tmp_path / "my.yaml"
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(UserError, match=message):
+        read_yaml(path)

@@ -1,0 +1,122 @@
+"""Group maps: over the voxels that all subjects have, NaN never a 0, grids the same to 1e-4 mm."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.stats import ttest_1samp
+
+from rsa.core import ScoreMap, Volume
+from rsa.errors import UserError
+from rsa.group import GROUP_TESTS, combine
+
+SHAPE = (3, 2, 2)
+
+
+def subject(number, rng, mask=None, affine=None, **columns):
+    volume = Volume(
+        np.ones(SHAPE) if mask is None else mask, np.diag([2.0, 2, 2, 1]) if affine is None else affine, 4, 1
+    )
+    table = {"subject": f"{number:02d}", "model": "net", "layer": ["a", "b"], "statistic": "spearman", **columns}
+    return ScoreMap(rng.uniform(-0.2, 0.9, (2, volume.n_voxels)), pd.DataFrame(table), volume)
+
+
+def test_t_equals_scipy_on_fisher_z(rng):
+    subjects = [subject(n, rng) for n in range(5)]
+    result = combine(subjects, "t")
+    z = np.arctanh([one.values.astype(float) for one in subjects])
+    for voxel in (0, 7):
+        for row in (0, 1):
+            expected = ttest_1samp(z[:, row, voxel], 0).statistic
+            assert result.values[row, voxel] == pytest.approx(expected, rel=1e-5)
+    assert list(result.table) == ["model", "layer", "statistic"]
+    assert set(result.table["statistic"]) == {"t"}
+    assert (result.volume.sform_code, result.volume.qform_code) == (4, 1)
+
+
+def test_t_is_defined_for_perfect_scores_and_not_for_equal_ones():
+    scores = np.array([[1.0, 0.5, 0.0], [0.9, 0.5, 0.0], [1.0, 0.5, 0.0]])
+    result = GROUP_TESTS["t"](scores)
+    assert np.isfinite(result[0])
+    assert np.isnan(result[1:]).all()
+
+
+def test_masks_that_differ_leave_what_they_share(rng):
+    first, second = np.ones(SHAPE), np.ones(SHAPE)
+    first[0], second[2] = 0, 0
+    a, b = subject(1, rng, first), subject(2, rng, second)
+    result = combine([a, b], "mean")
+    assert result.volume.mask.sum() == 4
+    assert result.volume.mask[1].all()
+    expected = (a.volume.unmask(a.values) + b.volume.unmask(b.values)) / 2
+    np.testing.assert_allclose(result.values, expected[:, result.volume.mask], rtol=1e-6)
+    image = result.to_nifti(layer="b").get_fdata()
+    assert np.isnan(image[[0, 2]]).all()
+    assert np.isfinite(image[1]).all()
+
+
+@pytest.mark.parametrize("test", GROUP_TESTS)
+def test_nan_of_a_subject_never_becomes_0(test, rng):
+    subjects = [subject(n, rng) for n in range(4)]
+    values = subjects[2].values.copy()
+    values[0, 5], values[:, 8] = np.nan, np.nan
+    holed = [*subjects[:2], ScoreMap(values, subjects[2].table, subjects[2].volume), subjects[3]]
+    before, after = combine(subjects, test), combine(holed, test)
+    assert np.isnan(after.values[0, 5])
+    assert np.isnan(after.values[:, 8]).all()
+    touched = np.isnan(after.values)
+    assert touched.sum() == 3
+    np.testing.assert_array_equal(after.values[~touched], before.values[~touched])
+    assert after.n_members.tolist() == [4, 4, 4, 4, 4, 3, 4, 4, 3, 4, 4, 4]
+
+
+def test_rounding_noise_of_affines_is_no_mismatch(rng):
+    shifted = np.diag([2.0, 2, 2, 1])
+    shifted[:3, 3] = 9e-5
+    assert combine([subject(1, rng), subject(2, rng, affine=shifted)], "mean").volume.n_voxels == 12
+
+
+def test_grids_that_differ_are_both_printed(rng):
+    message = (
+        r"The map of a subject and that of the first subject lie on different grids: "
+        r"shape \(3, 2, 2\) with affine \[\[3.0.*with affine \[\[2.0"
+    )
+    with pytest.raises(UserError, match=message):
+        combine([subject(1, rng), subject(2, rng, affine=np.diag([3.0, 2, 2, 1]))], "mean")
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [{"layer": ["b", "a"]}, {"model": "other"}, {"time_s": [0.1, 0.2]}, {"statistic": "pearson"}],
+)
+def test_maps_of_different_things_are_not_averaged(columns, rng):
+    with pytest.raises(UserError, match="The subjects' maps are not of the same models, layers, times and statistic"):
+        combine([subject(1, rng), subject(2, rng, **columns)], "mean")
+
+
+def test_maps_over_time_are_averaged_time_by_time(rng):
+    a, b = subject(1, rng, time_s=[0.1, np.nan]), subject(2, rng, time_s=[0.1, np.nan])
+    np.testing.assert_allclose(combine([a, b], "mean").values, (a.values + b.values) / 2, rtol=1e-6)
+
+
+def test_too_few_subjects(rng):
+    with pytest.raises(UserError, match="A group map needs 2 subjects or more, not 1"):
+        combine([subject(1, rng)], "mean")
+
+
+def test_maps_of_regions(rng):
+    one = subject(1, rng)
+    regions = ScoreMap([[0.1], [0.2]], one.table, regions=pd.DataFrame({"region": ["V1"]}))
+    with pytest.raises(UserError, match="Group maps are made of maps over voxels; some of these are over regions"):
+        combine([one, regions], "mean")
+
+
+def test_masks_that_share_nothing(rng):
+    first, second = np.zeros(SHAPE), np.zeros(SHAPE)
+    first[0], second[2] = 1, 1
+    with pytest.raises(UserError, match="The masks of the subjects share no voxel; are the subjects in one space"):
+        combine([subject(1, rng, first), subject(2, rng, second)], "mean")
+
+
+def test_unknown_test(rng):
+    with pytest.raises(UserError, match=r"Unknown group test 'median'.*Choose one of: mean, t"):
+        combine([subject(1, rng), subject(2, rng)], "median")

@@ -1,0 +1,150 @@
+"""Averages, noise ceilings and fits of RDMs, by hand and by their definition."""
+
+import numpy as np
+import oracles
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from scipy.stats import pearsonr, rankdata, spearmanr
+from strategies import quick, seeds
+
+from rsa.comparisons import COMPARISONS, compare_vectors
+from rsa.core import RDMs, Volume
+from rsa.distances import DISTANCES, rdm_vectors
+from rsa.errors import UserError
+from rsa.neighbourhood import from_masks
+from rsa.rdm import average, compare_stacks, noise_ceiling, region_fits
+from rsa.searchlight import compare
+from rsa.simulate import patterns_like
+
+NAMES = ["img1", "img2", "img10", "img20"]
+
+
+def stack(values, names=NAMES, **columns):
+    return RDMs(values, names, pd.DataFrame(columns or {"subject": range(len(values))}))
+
+
+def test_noise_ceiling_of_three_subjects_by_hand():
+    """Ranks 123456, 213456, 123465: the average of all keeps 1 to 6 with ties (4/3, 5/3, 3, 4, 16/3, 17/3)."""
+    subjects = stack([[1.0, 2, 3, 4, 5, 6], [2.0, 1, 3, 4, 5, 6], [1.0, 2, 3, 4, 6, 5]])
+    one_swap, two_swaps = 1 - 6 * 2 / 210, 1 - 6 * 4 / 210
+    lower, upper = noise_ceiling(subjects, "spearman")
+    assert upper == pytest.approx((1 + one_swap + one_swap) / 3)
+    # others of the first: (1.5, 1.5, 3, 4, 5.5, 5.5); of the second: 1, 2, 3, 4, 5.5, 5.5; of the third: 1.5, 1.5, 3...
+    tied = [
+        spearmanr([1, 2, 3, 4, 5, 6], [1.5, 1.5, 3, 4, 5.5, 5.5]).statistic,
+        spearmanr([2, 1, 3, 4, 5, 6], [1, 2, 3, 4, 5.5, 5.5]).statistic,
+        spearmanr([1, 2, 3, 4, 6, 5], [1.5, 1.5, 3, 4, 5, 6]).statistic,
+    ]
+    assert lower == pytest.approx(np.mean(tied))
+    assert two_swaps < lower < upper
+
+
+@pytest.mark.parametrize(
+    ("comparison", "scale"),
+    [
+        ("spearman", rankdata),
+        ("kendall_tau_a", rankdata),
+        ("rho_a", rankdata),
+        ("pearson", lambda row: (row - row.mean()) / row.std()),
+        ("cosine", lambda row: row / np.sqrt(row @ row)),
+    ],
+)
+@settings(quick, max_examples=8)
+@given(seed=seeds)
+def test_noise_ceiling_leaves_one_subject_out(comparison, scale, seed):
+    values = np.random.default_rng(seed).random((4, 6)) * [[1], [5], [0.2], [3]]
+    scaled = np.array([scale(row) for row in values])
+    lower = [oracles.compare(values[s], np.delete(scaled, s, 0).mean(axis=0), comparison) for s in range(4)]
+    upper = [oracles.compare(values[s], scaled.mean(axis=0), comparison) for s in range(4)]
+    assert noise_ceiling(stack(values), comparison) == pytest.approx((np.mean(lower), np.mean(upper)))
+    np.testing.assert_allclose(average(stack(values), comparison), scaled.mean(axis=0))
+
+
+@pytest.mark.parametrize("comparison", ["spearman", "pearson", "cosine", "rho_a"])
+def test_no_model_beats_the_upper_bound(comparison, rng):
+    values = rng.random(6) + rng.random((5, 6))
+    best = noise_ceiling(stack(values), comparison)[1]
+    models = np.vstack([rng.random((500, 6)), values])
+    assert compare_vectors(models, values, COMPARISONS[comparison]).mean(axis=1).max() <= best + 1e-12
+
+
+def test_noise_ceiling_of_identical_subjects_is_1_and_of_one_subject_undefined(rng):
+    values = np.repeat(rng.random((1, 6)), 3, axis=0)
+    assert noise_ceiling(stack(values), "spearman") == (1.0, 1.0)
+    assert np.isnan(noise_ceiling(stack(values[:1]), "spearman")).all()
+
+
+def test_stacks_meet_by_label(rng):
+    brain = stack(rng.random((2, 6)), time_s=[0.1, 0.2])
+    models = stack(rng.random((3, 6)), model="net", layer=["a", "b", "c"])
+    expected = compare_stacks(brain, models, "pearson")
+    shuffled = compare_stacks(brain, models.reordered(sorted(NAMES)), "pearson")
+    pd.testing.assert_frame_equal(shuffled, expected)
+    assert list(expected) == ["model", "layer", "time_s", "statistic", "score"]
+    assert expected["time_s"].tolist() == [0.1] * 3 + [0.2] * 3
+    assert expected["layer"].tolist() == ["a", "b", "c"] * 2
+    assert expected["score"][4] == pytest.approx(pearsonr(brain.values[1], models.values[1]).statistic)
+    with pytest.raises(
+        UserError, match="brain RDMs and reference RDMs share 3 of 4 conditions; missing in reference RDMs: 'img10'"
+    ):
+        compare_stacks(brain, models.reordered(["img1", "img2", "img20"]), "pearson")
+
+
+def test_region_fits(rng):
+    values = rng.random((4, 6))
+    brain = stack(values, subject=["01", "01", "02", "02"], region=["V1", "IT"] * 2)
+    models = stack(rng.random((2, 6)), model="net", layer=["a", "b"])
+    fits = region_fits(brain, models, "spearman")
+    assert list(fits) == [
+        "subject", "region", "model", "layer", "statistic", "score", "ceiling_lower", "ceiling_upper",
+    ]  # fmt: skip
+    assert len(fits) == 8
+    row = fits[(fits["subject"] == "02") & (fits["region"] == "V1") & (fits["layer"] == "b")].iloc[0]
+    assert row["score"] == pytest.approx(spearmanr(values[2], models.values[1]).statistic)
+    assert row["ceiling_lower"] == pytest.approx(spearmanr(values[0], values[2]).statistic)
+    assert row["statistic"] == "spearman"
+    assert fits.groupby("region")["ceiling_upper"].nunique().tolist() == [1, 1]
+
+
+@pytest.mark.parametrize(("left", "missing"), [("subject", "region"), ("region", "subject")])
+def test_region_fits_need_subject_and_region(left, missing):
+    brain = stack(np.ones((1, 6)), **{left: ["a"]})
+    with pytest.raises(UserError, match=f"The table of the brain RDMs has no column '{missing}', only {left}"):
+        region_fits(brain, brain, "spearman")
+
+
+@pytest.mark.parametrize("call", [average, noise_ceiling])
+def test_unknown_comparison(call):
+    with pytest.raises(UserError, match=r"Unknown comparison 'spearmann'\. Did you mean 'spearman'"):
+        call(stack(np.ones((2, 6))), "spearmann")
+
+
+# ------------------------------------------------------------------------------------- a known answer
+
+
+def planted(rng, n_conditions=12):
+    names = [f"img{n}" for n in range(n_conditions)]
+    hidden = rng.standard_normal((n_conditions, 6))
+    return RDMs(rdm_vectors(hidden, DISTANCES["correlation"]), names, pd.DataFrame({"layer": ["true"]}), "correlation")
+
+
+def test_patterns_drawn_after_an_rdm_have_it(rng):
+    truth = planted(rng)
+    drawn = rdm_vectors(patterns_like(truth, 5000, rng), DISTANCES["correlation"])
+    assert spearmanr(drawn, truth.values[0]).statistic > 0.95
+    assert compare_vectors(drawn, truth.values, COMPARISONS["spearman"])[0, 0] > 0.95
+
+
+def test_pure_noise_scores_zero_on_average(rng):
+    """600 regions that share no voxel, so their scores are independent."""
+    from rsa.core import Patterns
+
+    volume = Volume(np.ones((30, 20, 20)), np.eye(4))
+    truth = planted(rng)
+    noise = Patterns(rng.standard_normal((12, 12000)), pd.DataFrame({"condition": truth.conditions}), volume)
+    regions = from_masks(volume, {str(n): np.arange(12000) // 20 == n for n in range(600)})
+    scores = compare(noise, regions, truth).values[0]
+    error = scores.std(ddof=1) / np.sqrt(len(scores))
+    assert 0 < error < 0.01
+    assert abs(scores.mean()) < 3 * error

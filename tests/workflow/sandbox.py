@@ -1,0 +1,74 @@
+"""Running Snakemake as a user does, in a folder of its own, on the files of this checkout."""
+
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+ROOT = Path(__file__).parents[2]
+LINKED = ("Snakefile", "workflow", "config", "config.yaml", "profiles", "envs")
+
+
+@dataclass(frozen=True)
+class Sandbox:
+    """A folder that looks like a checkout, with results of its own."""
+
+    folder: Path
+
+    def command(self, *options: str) -> list[str]:
+        return [sys.executable, "-m", "snakemake", "--cores", "2", *options]
+
+    def run(self, *options: str) -> subprocess.CompletedProcess[str]:
+        """Run Snakemake to its end; what it says is in `stdout`."""
+        return subprocess.run(
+            self.command(*options),
+            cwd=self.folder,
+            env=environment(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    def succeed(self, *options: str) -> str:
+        """Run Snakemake and insist that it succeeds."""
+        result = self.run(*options)
+        assert result.returncode == 0, result.stdout[-6000:]
+        return result.stdout
+
+    def configured(self, name: str, **changes: Any) -> str:
+        """Write a copy of a configuration with some sections changed; a section that is None is removed."""
+        settings = yaml.safe_load((ROOT / name).read_text())
+        for key, value in changes.items():
+            if value is None:
+                settings.pop(key)
+            else:
+                settings[key] = {**settings[key], **value} if isinstance(value, dict) and key in settings else value
+        path = self.folder / f"{settings['study']}.yaml"
+        path.write_text(yaml.safe_dump(settings))
+        return str(path)
+
+    def rules(self, *options: str) -> set[str]:
+        """Return the rules that a dry run would run."""
+        said = self.succeed("--dry-run", *options)
+        return {line.split()[1].rstrip(":") for line in said.splitlines() if line.startswith("rule ")}
+
+
+def environment() -> dict[str, str]:
+    """Return the environment of a user: no settings of this test run."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST", "SNAKEMAKE"))}
+
+
+SMALL = {
+    "study": "small",
+    "models": [
+        {"architecture": "alexnet", "weights": "untrained", "layers": ["features.1", "features.7", "classifier.2"]}
+    ],
+    "brain": {"subjects": ["01", "02"], "runs": ["1", "2"]},
+    "searchlight": {"radius_mm": 16, "min_voxels": 10},
+    "simulate": {"images_per_category": 4, "voxel_size_mm": 8, "noise_fwhm_mm": 8},
+}
+"""The default study, smaller: 24 pictures, 3 layers, 2 subjects x 2 runs on the 8 mm grid."""

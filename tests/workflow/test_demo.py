@@ -1,0 +1,191 @@
+"""The default study as shipped: each planted region prefers its planted layer, and nothing is found elsewhere."""
+
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pandas as pd
+import pytest
+from sandbox import ROOT, SMALL, Sandbox
+
+from rsa import io
+from rsa.config import Study, load_study, read_yaml
+from rsa.core import Volume
+from rsa.simulation import planted_voxels, simulated_volume
+
+SPACE = "MNI152NLin2009cAsym"
+
+
+@pytest.fixture(scope="module")
+def study() -> Study:
+    return load_study(read_yaml(ROOT / "config.yaml"))
+
+
+@pytest.fixture(scope="module")
+def demo(make_sandbox: Callable[[str], Sandbox]) -> Sandbox:
+    sandbox = make_sandbox("demo")
+    sandbox.succeed()
+    return sandbox
+
+
+@pytest.fixture(scope="module")
+def results(demo: Sandbox) -> Path:
+    return demo.folder / "results" / "demo"
+
+
+@pytest.fixture(scope="module")
+def volume(study: Study) -> Volume:
+    assert study.simulate is not None
+    return simulated_volume(study.simulate)
+
+
+def far_from_signal(study: Study, volume: Volume, distance_mm: float) -> np.ndarray:
+    """Mark the voxels whose spheres hold nothing that was planted."""
+    assert study.simulate is not None
+    centres_mm = volume.voxel_to_mm(volume.indices)
+    far = np.ones(volume.n_voxels, dtype=bool)
+    for region in study.simulate.regions:
+        planted_mm = centres_mm[planted_voxels(study.simulate, region, volume)]
+        far &= (np.linalg.norm(centres_mm[:, None] - planted_mm, axis=2) > distance_mm).all(axis=1)
+    return far
+
+
+@pytest.mark.parametrize("subject", ["01", "02", "03", "04", "group"])
+def test_each_region_prefers_the_layer_planted_in_it(study: Study, volume: Volume, results: Path, subject: str) -> None:
+    assert study.simulate is not None
+    name = "group_scores.h5" if subject == "group" else f"sub-{subject}_scores.h5"
+    scores = io.load_scores(results / "scores" / name)
+    layers = (scores.table["model"] == "alexnet") & scores.table["statistic"].isin(["spearman", "mean"])
+    for region in study.simulate.regions:
+        inside = planted_voxels(study.simulate, region, volume)
+        means = scores.values[layers][:, inside].mean(axis=1)
+        assert scores.table["layer"][layers].iloc[means.argmax()] == region.layer
+        assert means.max() > 0.3
+
+
+def test_regions_without_signal_stay_at_chance(study: Study, volume: Volume, results: Path) -> None:
+    assert study.searchlight is not None
+    far = far_from_signal(study, volume, study.searchlight.radius_mm + 1e-6)
+    assert far.sum() > 15_000
+    for subject in study.brain.subjects:
+        scores = io.load_scores(results / "scores" / f"sub-{subject}_scores.h5").values[:, far]
+        assert np.abs(scores.mean(axis=1)).max() < 0.01
+        assert np.abs(scores).max() < 0.3
+    group = io.load_scores(results / "scores" / "group_scores.h5")
+    mean = group.values[(group.table["statistic"] == "mean").to_numpy()][:, far]
+    assert np.abs(mean).max() < 0.12
+
+
+def test_maps_lie_where_the_images_lie(volume: Volume, results: Path) -> None:
+    folder = results / "sub-01"
+    path = folder / f"sub-01_space-{SPACE}_model-alexnet_layer-features1_stat-spearman_statmap.nii.gz"
+    image, mask = nib.load(path), nib.load(results / "simulated" / "sub-01" / "sub-01_mask.nii.gz")
+    np.testing.assert_allclose(image.affine, mask.affine)
+    assert image.shape == mask.shape
+    assert (int(image.header["sform_code"]), int(image.header["qform_code"])) == (4, 4)
+    values = image.get_fdata()
+    assert np.isnan(values[mask.get_fdata() == 0]).all()
+    assert np.isfinite(values[mask.get_fdata() > 0]).mean() > 0.95
+    peak_mm = image.affine[:3] @ [*np.unravel_index(np.nanargmax(values), values.shape), 1]
+    assert np.linalg.norm(np.abs(peak_mm) - [13, 93, 0]) < 14, "the first layer peaks at the occipital pole"
+
+
+def test_every_map_of_a_subject_is_written_with_a_sidecar(results: Path) -> None:
+    folder = results / "sub-02"
+    layers = [
+        "features1",
+        "features4",
+        "features7",
+        "features9",
+        "features11",
+        "classifier2",
+        "classifier5",
+        "classifier6",
+    ]
+    stem = f"sub-02_space-{SPACE}"
+    names = [f"{stem}_model-alexnet_layer-{layer}_stat-spearman" for layer in layers]
+    names += [f"{stem}_model-alexnet_stat-{name}" for name in ("bestlayer", "layergradient")]
+    names += [f"{stem}_model-category_stat-spearman", f"{stem}_stat-nvoxels", f"{stem}_stat-reason"]
+    expected = {f"{name}_statmap{ending}" for name in names for ending in (".nii.gz", ".json")}
+    expected |= {f"{stem}_peaks.tsv", f"{stem}_peaks.json", ".snakemake_timestamp"}
+    assert {path.name for path in folder.iterdir()} == expected
+    sidecar = pd.read_json(folder / f"{names[1]}_statmap.json", typ="series")
+    assert sidecar["Layer"] == "features.4"
+    assert sidecar["Settings"]["radius_mm"] == 10
+    assert sidecar["Software"]["brain-model-rsa"]
+
+
+def test_best_layer_and_gradient_order_the_regions(study: Study, volume: Volume, results: Path) -> None:
+    assert study.simulate is not None
+    stem = results / "group" / f"space-{SPACE}_model-alexnet_stat-"
+    best = nib.load(f"{stem}bestlayer_statmap.nii.gz").get_fdata()[volume.mask]
+    gradient = nib.load(f"{stem}layergradient_statmap.nii.gz").get_fdata()[volume.mask]
+    inside = [planted_voxels(study.simulate, region, volume) for region in study.simulate.regions]
+    assert [np.median(best[voxels]) for voxels in inside] == [1, 3, 6]
+    early, _, late = (gradient[voxels].mean() for voxels in inside)
+    assert early < -0.3
+    assert late > 0.05
+
+
+def test_peaks_are_listed(results: Path) -> None:
+    peaks = pd.read_csv(results / "sub-01" / f"sub-01_space-{SPACE}_peaks.tsv", sep="\t")
+    first = peaks[(peaks["peak"] == 1) & (peaks["layer"] == "features.1")].iloc[0]
+    assert first["score"] > 0.8
+    assert first["n_voxels"] >= 20
+    assert peaks.groupby(["model", "layer"], dropna=False).size().max() <= 5
+
+
+def test_the_report_is_one_page_with_everything_on_it(results: Path) -> None:
+    text = (results / "report.html").read_text(encoding="utf-8")
+    HTMLParser().feed(text)
+    assert text.count("data:image/png;base64,") == len(list(results.glob("figures/*/*.png")))
+    assert 'src="http' not in text
+    for words in ("Subject 04", "Reference RDMs", "Methods", "Peaks", "48 (1,128 pairs)", "29,398"):
+        assert words in text
+    assert len(text) < 10e6
+
+
+def test_the_results_are_a_bids_derivative(results: Path) -> None:
+    description = pd.read_json(results / "dataset_description.json", typ="series")
+    assert description["DatasetType"] == "derivative"
+    assert description["GeneratedBy"][0]["Name"] == "brain-model-rsa"
+
+
+def test_logs_name_versions(results: Path) -> None:
+    logs = list((results / "logs").glob("*.log"))
+    assert len(logs) >= 20
+    assert all('"nibabel":' in log.read_text() for log in logs)
+
+
+def test_activations_are_kept_only_while_they_are_needed(results: Path) -> None:
+    assert not list((results / "models").glob("*_activations.h5"))
+
+
+def test_nothing_is_left_to_do_after_a_run(demo: Sandbox) -> None:
+    assert "Nothing to be done" in demo.succeed("--dry-run")
+
+
+def test_a_change_reruns_what_uses_it_and_nothing_else(demo: Sandbox) -> None:
+    changed = demo.configured("config.yaml", searchlight={"radius_mm": 12})
+    again = demo.rules("--configfile", changed)
+    assert {"searchlight", "maps", "draw_subject", "report", "group"} <= again
+    assert not {"extract", "layer_rdms", "simulate_brain", "simulate_stimuli", "brain", "draw_references"} & again
+
+
+def test_a_study_without_signal_finds_nothing_anywhere(make_sandbox: Callable[[str], Sandbox]) -> None:
+    sandbox = make_sandbox("null")
+    small = {**SMALL, "study": "null", "simulate": {**SMALL["simulate"], "signal": 0.0}}  # type: ignore[dict-item]
+    sandbox.succeed("--configfile", sandbox.configured("config.yaml", **small))
+    maps = [io.load_scores(path).values for path in sorted(sandbox.folder.glob("results/null/scores/sub-*.h5"))]
+    assert len(maps) == 2
+    n_pairs = 24 * 23 / 2
+    for scores in maps:
+        defined = scores[:, np.isfinite(scores).all(axis=0)]
+        assert defined.shape[1] > 3_000
+        assert np.abs(defined.mean(axis=1)).max() < 0.02
+        # Scores of a map are as wide as chance makes them: 1 / sqrt(n_pairs - 1) for independent dissimilarities, up to
+        # twice that since dissimilarities share conditions.
+        assert (defined.std(axis=1) < 2 / np.sqrt(n_pairs - 1)).all()
+        assert np.abs(defined).max() < 0.5
