@@ -20,7 +20,9 @@ from rsa.registry import pick
 
 __all__ = ["compare", "region_rdms"]
 
-CHUNK = 128
+CHUNK_BYTES = 32_000_000
+"""Size of the products of one chunk of centres, which bounds the memory of each thread at a few times that."""
+
 logger = logging.getLogger(__name__)
 
 DEFINED, NOT_A_CENTRE, NO_DATA, TOO_SMALL, CONSTANT_PATTERN, CONSTANT_RDM = range(6)
@@ -36,7 +38,7 @@ def compare(
     comparison: str = "spearman",
     min_voxels: int = 2,
     n_threads: int = 1,
-    chunk_size: int = CHUNK,
+    chunk_size: int | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> ScoreMap:
     """Compare the RDM of every neighbourhood with every reference RDM.
@@ -56,7 +58,7 @@ def compare(
     min_voxels : int
         Spheres with fewer usable voxels are undefined. At least 2.
     n_threads, chunk_size : int
-        How it runs, never what it computes.
+        How it runs, never what it computes. By default a chunk has 128 centres, or fewer if there are many conditions.
     progress : callable, optional
         Called with the number of centres of each chunk that is done.
 
@@ -90,7 +92,8 @@ def compare(
 
     scores = np.full((len(references), len(neighbourhood)), np.nan)
     reason = np.zeros(len(neighbourhood), dtype=np.int8)
-    for centres, (chunk_scores, chunk_reason) in _in_chunks(scored, len(neighbourhood), chunk_size, n_threads):
+    size = chunk_size or max(1, min(128, CHUNK_BYTES // (8 * responses.shape[1] ** 2)))
+    for centres, (chunk_scores, chunk_reason) in _in_chunks(scored, len(neighbourhood), size, n_threads):
         scores[:, centres], reason[centres] = chunk_scores.T, chunk_reason
         if progress is not None:
             progress(len(centres))

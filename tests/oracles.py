@@ -21,7 +21,10 @@ def rdm(patterns: np.ndarray, distance: str) -> np.ndarray:
         patterns = np.where(np.ptp(patterns, axis=1, keepdims=True) == 0, np.nan, patterns)
     if distance == "cosine":
         patterns = np.where((patterns == 0).all(axis=1, keepdims=True), np.nan, patterns)
-    return pdist(patterns, distance)
+    distances = pdist(patterns, distance)
+    if distance in ("correlation", "cosine"):
+        distances[np.abs(distances) < 2.0**-44] = 0  # equal patterns, but for rounding
+    return distances
 
 
 def tied(values: np.ndarray) -> np.ndarray:

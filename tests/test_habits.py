@@ -33,7 +33,9 @@ from rsa.maps import MAPS
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 SHIPPED = [ROOT / "config.yaml", *sorted((ROOT / "config").glob("*.yaml"))]
-PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), ROOT / "config/README.md", ROOT / "results/README.md"])
+PAGES = sorted(
+    [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), ROOT / "config/README.md", ROOT / "results/README.md"]
+)
 NOT_OURS = {"results", "data", "build", "dist", "__pycache__"}
 NAMES_ON_CONDA = {"torch": ("pytorch-cpu", "pytorch-gpu"), "matplotlib": ("matplotlib-base",)}
 NAMES_ON_CONDA |= {"snakemake": ("snakemake-minimal",)}
@@ -100,7 +102,9 @@ def test_every_key_is_described_and_on_the_page():
         for key, field in section.model_fields.items():
             text = " ".join((field.description or "").split())
             assert len(text) > 10, f"{section.__name__}.{key} has no description"
-            assert re.search(rf"^\| `{key}` \|.*\| {re.escape(text)} \|$", page, flags=re.M), f"{key} is not on the page"
+            assert re.search(rf"^\| `{key}` \|.*\| {re.escape(text)} \|$", page, flags=re.M), (
+                f"{key} is not on the page"
+            )
 
 
 def test_every_choice_is_on_the_page():
@@ -252,14 +256,20 @@ def test_stages_in_the_pages_take_the_options_that_are_given(monkeypatch):
     assert len(lines) >= 6
     for line in lines:
         words = shlex.split(line, comments=True)[3:]
+        if "--help" in words:
+            continue
         assert words[0].replace("-", "_") in stages.__all__, line
         stage = getattr(stages, words[0].replace("-", "_"))
-        build_parser(words[0], stage).parse_args(words[1:])  # exits, and so fails, if an option is unknown
+        parser = build_parser(words[0], stage)
+        parser.allow_abbrev = False
+        parser.parse_args(words[1:])  # exits, and so fails, if an option is unknown
 
 
 def test_snakemake_commands_name_files_and_rules_that_are_there():
     lines = [line for line in shell_lines() if line.startswith("snakemake ")]
-    rules = set(re.findall(r"^ *rule (\w+):", "\n".join(map(text_of, ROOT.rglob("workflow/rules/*.smk"))), flags=re.M))
+    rules = set(
+        re.findall(r"^ *rule (\w+):", "\n".join(map(text_of, (ROOT / "workflow/rules").glob("*.smk"))), flags=re.M)
+    )
     assert len(lines) >= 3
     for line in lines:
         words = shlex.split(line, comments=True)
@@ -267,6 +277,31 @@ def test_snakemake_commands_name_files_and_rules_that_are_there():
         config = given.get("--configfile", "config.yaml")
         assert config == "my.yaml" or (ROOT / config).is_file(), line
         assert given.get("--forcerun", "searchlight") in rules, line
+
+
+def test_configurations_in_the_pages_are_valid():
+    validator = jsonschema.Draft202012Validator(schema.json_schema())
+    blocks = [block for page in PAGES for block in code_blocks(page, "yaml") if block.startswith("study:")]
+    assert blocks
+    for block in blocks:
+        raw = yaml.safe_load(block)
+        validator.validate(raw)
+        load_study(raw)
+
+
+def test_the_table_of_modules_is_complete_and_imports_point_down():
+    page = (ROOT / "docs/architecture.md").read_text(encoding="utf-8").partition("## Modules")[2]
+    rows = [re.findall(r"`(\w+)/?`", line.split("|")[1]) for line in page.splitlines() if line.startswith("| `")]
+    level = {name: number for number, names in enumerate(rows) for name in names}
+    found = [path for path in (ROOT / "rsa").rglob("*.py") if path != ROOT / "rsa/__init__.py"]
+    assert set(level) == {path.relative_to(ROOT / "rsa").with_suffix("").parts[0] for path in found}
+    for path in found:
+        own = path.relative_to(ROOT / "rsa").with_suffix("").parts[0]
+        for line in re.findall(r"^ *(?:from rsa.* import .*|import rsa.*)$", path.read_text(), flags=re.M):
+            names = re.search(r"(?:from|import) rsa\.(\w+)", line)
+            used = [names[1]] if names else line.partition(" import ")[2].split(", ")
+            for name in (name.split(" as ")[0] for name in used if name in level):
+                assert level[name] >= level[own], f"{path.name}: {line.strip()}"
 
 
 # ---------------------------------------------------------------------------------- examples that are run

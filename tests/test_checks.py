@@ -1,0 +1,191 @@
+"""What is found before any long work starts, on files that a lab could have."""
+
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from rsa import checks, cli
+from rsa.config import load_study
+
+CONDITIONS = ["img1", "img2", "img10", "img11"]
+AFFINE = np.diag([3.0, 3.0, 3.0, 1.0])
+
+
+@pytest.fixture
+def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Make a complete small study on disk: 4 pictures, 2 subjects x 2 runs of betas, a mask, an atlas."""
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    Path("pictures").mkdir()
+    for name in CONDITIONS:
+        Image.new("RGB", (8, 8), (10, 20, 30)).save(f"pictures/{name}.png")
+    for subject in ("01", "02"):
+        for run in ("1", "2"):
+            write_betas(subject, run, rng.standard_normal((6, 6, 6, 4)))
+    nib.save(nib.Nifti1Image(np.ones((6, 6, 6), np.uint8), AFFINE), "mask.nii.gz")
+    nib.save(nib.Nifti1Image(np.ones((6, 6, 6), np.uint8), AFFINE), "atlas.nii.gz")
+    return tmp_path
+
+
+def write_betas(
+    subject: str, run: str, values: np.ndarray, conditions: list[str] = CONDITIONS, affine: np.ndarray = AFFINE
+) -> None:
+    nib.save(nib.Nifti1Image(values.astype(np.float32), affine), f"sub-{subject}_run-{run}.nii.gz")
+    pd.DataFrame({"condition": conditions}).to_csv(f"sub-{subject}_run-{run}.tsv", sep="\t", index=False)
+
+
+def study(**changes: Any) -> Any:
+    raw: dict[str, Any] = {
+        "study": "lab",
+        "stimuli": {"folder": "pictures"},
+        "models": [{"architecture": "alexnet", "weights": "untrained", "layers": ["features.1", "classifier.6"]}],
+        "brain": {
+            "kind": "maps",
+            "subjects": ["01", "02"],
+            "runs": ["1", "2"],
+            "images": "sub-{subject}_run-{run}.nii.gz",
+            "table": "sub-{subject}_run-{run}.tsv",
+            "mask": "mask.nii.gz",
+        },
+        "searchlight": {"radius_mm": 6, "min_voxels": 5},
+    }
+    for place, value in changes.items():
+        section, _, key = place.rpartition("__")
+        (raw[section] if section else raw)[key] = value
+    return load_study({key: value for key, value in raw.items() if value is not None})
+
+
+def test_a_sound_study_has_no_problems(lab: Path) -> None:
+    assert checks.problems_of(study()) == []
+    text = checks.summary(study())
+    assert "conditions  4" in text
+    assert "'alexnet features.1', 'alexnet classifier.6'" in text
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"models": [], "searchlight": None}, "nothing to compare the brain with"),
+        ({"searchlight": None}, "nothing to do with the brain images"),
+        ({"stimuli": None}, "models need pictures"),
+        ({"group": ["mean"], "brain__subjects": ["01"]}, "`group` maps need a searchlight and 2 subjects"),
+        (
+            {"models": [{"architecture": "alexnet", "weights": "untrained"}] * 2},
+            "two models or references are called 'alexnet'",
+        ),
+        ({"models": [{"architecture": "alexnt"}]}, "'alexnt'. Did you mean 'alexnet'"),
+        ({"models": [{"architecture": "alexnet", "weights": "untrained", "layers": ["conv1"]}]}, "conv1"),
+        ({"models": [{"architecture": "alexnet", "weights": "IMAGENET"}]}, "IMAGENET1K_V1"),
+        ({"models": [{"architecture": "alexnet", "weights": "no.pth"}]}, "no.pth"),
+        ({"searchlight__min_voxels": 200}, "a sphere of 6 mm holds at most 33 voxels of these images, fewer than"),
+        ({"brain__subjects": ["01", "03"]}, "sub-03_run-1.nii.gz"),
+        ({"brain__mask": "nowhere.nii"}, "nowhere.nii"),
+        ({"regions": {"atlas": "nowhere.nii"}}, "There is no file nowhere.nii"),
+        ({"references": [{"kind": "file", "name": "a", "file": "no.npz"}]}, "no.npz"),
+        ({"references": [{"kind": "table", "name": "a", "column": "animal"}]}, "no column 'animal'"),
+    ],
+)
+def test_each_problem_is_found(lab: Path, changes: dict[str, Any], message: str) -> None:
+    problems = checks.problems_of(study(**changes))
+    assert any(message in problem for problem in problems), problems
+
+
+def test_conditions_that_do_not_match_are_named(lab: Path) -> None:
+    rng = np.random.default_rng(0)
+    write_betas("02", "2", rng.standard_normal((6, 6, 6, 4)), ["img1", "img2", "img10", "img12"])
+    Path("pictures/img11.png").rename("pictures/img13.png")
+    problems = " ".join(checks.problems_of(study()))
+    assert "'img13'" in problems
+    assert "'img12'" in problems
+    assert "'img11'" in problems
+
+
+def test_grids_that_do_not_match_are_printed(lab: Path) -> None:
+    other = AFFINE.copy()
+    other[0, 3] = 5.0
+    write_betas("01", "2", np.zeros((6, 6, 6, 4)), affine=other)
+    problems = " ".join(checks.problems_of(study()))
+    assert "[3.0, 0.0, 0.0, 5.0]" in problems
+    assert "[3.0, 0.0, 0.0, 0.0]" in problems
+
+
+def test_rounding_of_an_affine_is_no_problem(lab: Path) -> None:
+    other = AFFINE.copy()
+    other[0, 3] = 5e-5
+    write_betas("01", "2", np.random.default_rng(0).standard_normal((6, 6, 6, 4)), affine=other)
+    assert checks.problems_of(study()) == []
+
+
+def test_a_group_needs_one_grid(lab: Path) -> None:
+    for run in ("1", "2"):
+        write_betas("02", run, np.zeros((5, 6, 6, 4)))
+    nib.save(nib.Nifti1Image(np.ones((5, 6, 6), np.uint8), AFFINE), "mask-02.nii.gz")
+    nib.save(nib.Nifti1Image(np.ones((6, 6, 6), np.uint8), AFFINE), "mask-01.nii.gz")
+    own = {"brain__mask": "mask-{subject}.nii.gz"}
+    assert checks.problems_of(study(**own)) == []
+    problems = checks.problems_of(study(**own, group=["mean"]))
+    assert len(problems) == 1
+    assert "group maps need all subjects on one grid" in problems[0]
+    assert "(5, 6, 6)" in problems[0]
+    assert "(6, 6, 6)" in problems[0]
+
+
+def test_ready_rdms_have_no_searchlight(lab: Path) -> None:
+    np.savez("rdms.npz", V1=np.ones((2, 4, 4)) - np.eye(4))
+    brain = {"kind": "rdms", "subjects": ["01", "02"], "file": "rdms.npz", "regions": ["V1"]}
+    assert checks.problems_of(study(brain=brain, searchlight=None)) == []
+    assert "need brain images, not `kind: rdms`" in checks.problems_of(study(brain=brain))[0]
+
+
+def test_an_unreadable_picture_is_named(lab: Path) -> None:
+    Path("pictures/img2.png").write_bytes(b"no picture")
+    assert any("img2.png" in problem for problem in checks.problems_of(study()))
+
+
+def test_layers_that_would_share_a_file_are_refused(lab: Path) -> None:
+    from rsa.errors import UserError
+    from rsa.names import require_distinct_labels
+
+    with pytest.raises(UserError, match=r"'features.1' and 'features1' would share the file name label 'features1'"):
+        require_distinct_labels(["features.1", "features1"], "layers of net")
+
+
+@pytest.mark.parametrize(
+    ("simulate", "message"),
+    [
+        ({"mask": "nowhere.nii"}, "There is no file nowhere.nii (simulate)"),
+        ({"images_per_category": 2}, "a simulation writes its pictures beside a table"),
+        ({}, "all with {subject}"),
+        (
+            {"regions": [{"name": "a", "model": "alexnet", "layer": "conv1", "centres_mm": [[0, 0, 0]]}]},
+            "'a' plants alexnet conv1, which no model has",
+        ),
+    ],
+)
+def test_a_simulation_that_cannot_be_written(lab: Path, simulate: dict[str, Any], message: str) -> None:
+    problems = checks.problems_of(study(simulate=simulate))
+    assert any(message in problem for problem in problems), problems
+
+
+def test_the_command_line_lists_all_problems(lab: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("my.yaml").write_text(
+        """
+study: lab
+stimuli: {folder: pictures}
+models: [{architecture: alexnt}]
+brain: {kind: maps, subjects: ["09"], images: "{subject}.nii", table: t.tsv}
+searchlight: {radius_mm: 6}
+group: [mean]
+"""
+    )
+    assert cli.main(["check", "my.yaml"]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("error: The configuration has 3 problems:\n  - ")
+    assert "alexnet" in said
+    assert "09.nii" in said
+    assert "group" in said
