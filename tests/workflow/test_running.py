@@ -1,0 +1,136 @@
+"""How a study runs: every config, mistakes before any work, killed jobs, the right interpreter, lint."""
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import h5py
+import pytest
+from sandbox import ROOT, SMALL, Sandbox, environment
+
+from rsa import cli
+
+
+@pytest.fixture(scope="module")
+def sandbox(make_sandbox: Callable[[str], Sandbox]) -> Sandbox:
+    return make_sandbox("running")
+
+
+@pytest.mark.parametrize(
+    "config", ["config.yaml", "config/cichy92.yaml", "config/haxby_slice.yaml", "config/planted92.yaml"]
+)
+def test_dry_run_of_every_config(sandbox: Sandbox, config: str, request: pytest.FixtureRequest) -> None:
+    options = ["--configfile", config]
+    if config != "config.yaml":
+        options += ["--config", f"data_root={request.getfixturevalue('data')}"]
+    assert {"report", "describe", "draw_references"} <= sandbox.rules(*options)
+
+
+def test_no_config_is_forgotten() -> None:
+    tested = {"cichy92.yaml", "haxby_slice.yaml", "planted92.yaml"}
+    run_whole = {"god_v1.yaml"}  # needs the RDM of V1 first: tests/workflow/test_real.py
+    assert {path.name for path in (ROOT / "config").glob("*.yaml")} == tested | run_whole
+
+
+def test_another_study_takes_nothing_from_the_default_one(sandbox: Sandbox, tmp_path: Path) -> None:
+    (tmp_path / "own.yaml").write_text("study: own\nbrain: {kind: rdms}\n")
+    result = sandbox.run("--dry-run", "--configfile", str(tmp_path / "own.yaml"))
+    assert result.returncode == 2
+    assert "the key 'brain.subjects' is missing" in result.stdout
+    assert "simulate" not in result.stdout
+
+
+def test_a_mistake_stops_a_run_before_any_work(sandbox: Sandbox) -> None:
+    wrong = sandbox.configured("config.yaml", study="wrong", searchlight={"radius": 3}, comparison="spearmann")
+    result = sandbox.run("--configfile", wrong)
+    assert result.returncode == 2
+    assert "error: The configuration has 2 problems:" in result.stdout
+    assert "Did you mean 'radius_mm'?" in result.stdout
+    assert "Traceback" not in result.stdout
+    assert not (sandbox.folder / "results" / "wrong").exists()
+
+
+def test_lint_finds_nothing(sandbox: Sandbox) -> None:
+    result = sandbox.run("--lint")
+    assert result.returncode == 0, result.stdout
+
+
+def started(sandbox: Sandbox, options: list[str]) -> subprocess.Popen[bytes]:
+    """Start Snakemake in a process group of its own."""
+    return subprocess.Popen(
+        sandbox.command(*options),
+        cwd=sandbox.folder,
+        env=environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+
+
+def jobs_of(stage: str, folder: Path) -> list[int]:
+    """Return the processes that run a stage in a folder."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            words = (process / "cmdline").read_bytes().split(b"\0")
+            here = Path(os.readlink(process / "cwd"))
+        except OSError:
+            continue
+        if words[1:4] == [b"-m", b"rsa", stage.encode()] and here == folder:
+            found.append(int(process.name))
+    return found
+
+
+def wait_for_job(stage: str, folder: Path, seconds: float = 120) -> int:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if jobs := jobs_of(stage, folder):
+            return jobs[0]
+        time.sleep(0.01)
+    raise TimeoutError(f"no job ran {stage} within {seconds} s")
+
+
+@pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="finds the job to kill in /proc")
+def test_a_killed_job_leaves_nothing_half_done_and_a_rerun_continues(make_sandbox: Callable[[str], Sandbox]) -> None:
+    sandbox = make_sandbox("killed")
+    options = ["--configfile", sandbox.configured("config.yaml", **SMALL)]
+    results = sandbox.folder / "results" / "small"
+    run = started(sandbox, options)
+    os.kill(wait_for_job("searchlight", sandbox.folder), signal.SIGKILL)
+    assert run.wait(300) == 1
+    rdms = results / "models" / "model-alexnet_rdms.h5"
+    made = rdms.stat().st_mtime_ns
+    assert len(list((results / "scores").glob("*"))) < 2, "the killed job left no scores"
+
+    run = started(sandbox, options)
+    wait_for_job("draw-references", sandbox.folder)
+    os.killpg(run.pid, signal.SIGINT)
+    run.wait(300)
+    for path in results.rglob("*.h5"):
+        with h5py.File(path, "r") as file:
+            assert file.attrs["kind"]
+
+    said = sandbox.succeed(*options)
+    assert (results / "report.html").exists()
+    assert rdms.stat().st_mtime_ns == made, "what was done is not done again"
+    assert "rule extract" not in said
+    assert not list(results.rglob(".partial-*"))
+
+
+def test_a_stage_can_be_run_by_hand(make_sandbox: Callable[[str], Sandbox], monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = make_sandbox("by-hand").folder
+    monkeypatch.chdir(folder)
+    draw = ["simulate-stimuli", "--simulation-images-per-category", "2", "--stimuli-table", "s/stimuli.tsv"]
+    assert cli.main(draw) == 0
+    network = ["--model-architecture", "alexnet", "--model-weights", "untrained", "--model-layers", "features.1"]
+    assert (
+        cli.main(["extract", *network, "--stimuli-table", "s/stimuli.tsv", "--output", "a.h5", "--device", "cpu"]) == 0
+    )
+    assert cli.main(["layer-rdms", "--activations", "a.h5", "--output", "r.h5", "--log", "r.log"]) == 0
+    column = ["--reference-kind", "table", "--reference-name", "category", "--reference-column", "category"]
+    assert cli.main(["reference", *column, "--stimuli-table", "s/stimuli.tsv", "--output", "c.h5"]) == 0
+    assert cli.main(["draw-references", "--references", "r.h5", "c.h5", "--folder", "pictures"]) == 0
+    assert (folder / "pictures" / "rdms.png").stat().st_size > 5_000
