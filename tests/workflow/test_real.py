@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from sandbox import ROOT, Sandbox
-from scipy.stats import rankdata
+from scipy.stats import rankdata, spearmanr
 
 from rsa import cli, io
 from rsa.config import load_study, read_yaml
@@ -57,7 +57,7 @@ def test_noise_ceilings_are_those_of_a_loop_over_subjects(fits: pd.DataFrame, da
     for region in ("EVC", "IT"):
         ranks = rankdata(arrays[region][:, *np.triu_indices(92, 1)], axis=1)
         correlate = [
-            [np.corrcoef(own, others)[0, 1] for others in (np.delete(ranks, i, 0).mean(0), ranks.mean(0))]
+            [spearmanr(own, others).statistic for others in (np.delete(ranks, i, 0).mean(0), ranks.mean(0))]
             for i, own in enumerate(ranks)
         ]
         lower, upper = np.mean(correlate, axis=0)

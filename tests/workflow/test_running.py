@@ -106,7 +106,7 @@ def test_a_killed_job_leaves_nothing_half_done_and_a_rerun_continues(make_sandbo
     assert len(list((results / "scores").glob("*"))) < 2, "the killed job left no scores"
 
     run = started(sandbox, options)
-    wait_for_job("draw-references", sandbox.folder)
+    wait_for_job("searchlight", sandbox.folder)
     os.killpg(run.pid, signal.SIGINT)
     run.wait(300)
     for path in results.rglob("*.h5"):

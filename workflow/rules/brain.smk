@@ -6,15 +6,15 @@ rule brain:
         lambda wildcards: PLAN.brain_files(wildcards.subject),
     output:
         PLAN.brain("{subject}"),
-    params:
-        dataset=options("dataset", STUDY.brain),
-        stimuli=options("stimuli", STUDY.stimuli),
     log:
         f"{LOGS}/brain_sub-{{subject}}.log",
     conda:
         "../../envs/cpu.yaml"
+    params:
+        dataset=options("dataset", STUDY.brain),
+        stimuli=options("stimuli", STUDY.stimuli),
     shell:
-        "{RSA} brain {params.dataset} --subject {wildcards.subject} {params.stimuli} --output {output} --log {log}"
+        "python -m rsa brain {params.dataset} --subject {wildcards.subject} {params.stimuli} --output {output} --log {log}"
 
 
 if STUDY.regions is not None:
@@ -25,13 +25,13 @@ if STUDY.regions is not None:
             regions=lambda wildcards: PLAN.region_files(wildcards.subject),
         output:
             PLAN.region_rdms("{subject}"),
-        params:
-            regions=options("regions", STUDY.regions),
-            distance=STUDY.brain_distance,
         log:
             f"{LOGS}/region_rdms_sub-{{subject}}.log",
         conda:
             "../../envs/cpu.yaml"
+        params:
+            regions=options("regions", STUDY.regions),
+            distance=STUDY.brain_distance,
         shell:
-            "{RSA} region-rdms --patterns {input.patterns} {params.regions} --subject {wildcards.subject} "
+            "python -m rsa region-rdms --patterns {input.patterns} {params.regions} --subject {wildcards.subject} "
             "--distance {params.distance} --output {output} --log {log}"

@@ -1,9 +1,12 @@
 """Paths, wildcards and targets; no science."""
 
+import os
+import shlex
 import sys
 
 from rsa.cli import options_of
 from rsa.plan import study_of
+
 
 wildcard_constraints:
     subject="[0-9a-zA-Z]+",
@@ -17,7 +20,8 @@ OUT = PLAN.folder
 LOGS = f"{OUT}/logs"
 
 # The interpreter that runs Snakemake runs the jobs, unless Snakemake makes environments for them.
-RSA = "python -m rsa" if workflow.deployment_settings.deployment_method else f"{sys.executable} -m rsa"
+if not workflow.deployment_settings.deployment_method:
+    shell.prefix(f"export PATH={shlex.quote(os.path.dirname(sys.executable))}:$PATH; ")
 
 
 def options(prefix, section):

@@ -7,17 +7,17 @@ rule searchlight:
         references=PLAN.references(),
     output:
         PLAN.scores("{subject}"),
+    log:
+        f"{LOGS}/searchlight_sub-{{subject}}.log",
+    conda:
+        "../../envs/cpu.yaml"
+    threads: 4
     params:
         searchlight=options("searchlight", STUDY.searchlight),
         distance=STUDY.brain_distance,
         comparison=STUDY.comparison,
-    log:
-        f"{LOGS}/searchlight_sub-{{subject}}.log",
-    threads: 4
-    conda:
-        "../../envs/cpu.yaml"
     shell:
-        "{RSA} searchlight --patterns {input.patterns} --references {input.references} --subject {wildcards.subject} "
+        "python -m rsa searchlight --patterns {input.patterns} --references {input.references} --subject {wildcards.subject} "
         "{params.searchlight} --distance {params.distance} --comparison {params.comparison} --threads {threads} "
         "--output {output} --log {log}"
 
@@ -27,16 +27,16 @@ rule maps:
         PLAN.scores("{subject}"),
     output:
         directory(PLAN.maps("{subject}")),
-    params:
-        space=PLAN.space,
-        folder=OUT,
-        derived=PLAN.derived_option(),
     log:
         f"{LOGS}/maps_sub-{{subject}}.log",
     conda:
         "../../envs/cpu.yaml"
+    params:
+        space=PLAN.space,
+        folder=OUT,
+        derived=PLAN.derived_option(),
     shell:
-        "{RSA} maps --scores {input} --subject {wildcards.subject} --space {params.space} --folder {params.folder} "
+        "python -m rsa maps --scores {input} --subject {wildcards.subject} --space {params.space} --folder {params.folder} "
         "{params.derived} --log {log}"
 
 
@@ -45,14 +45,14 @@ rule region_fits:
         brain=PLAN.all_region_rdms(),
         references=PLAN.references(),
     output:
-        PLAN.region_fits(),
-        f"{OUT}/regions.json",
-    params:
-        comparison=STUDY.comparison,
+        table=PLAN.region_fits(),
+        dictionary=f"{OUT}/regions.json",
     log:
         f"{LOGS}/region_fits.log",
     conda:
         "../../envs/cpu.yaml"
+    params:
+        comparison=STUDY.comparison,
     shell:
-        "{RSA} region-fits --brain {input.brain} --references {input.references} --comparison {params.comparison} "
-        "--output {output[0]} --log {log}"
+        "python -m rsa region-fits --brain {input.brain} --references {input.references} --comparison {params.comparison} "
+        "--output {output.table} --log {log}"

@@ -8,15 +8,15 @@ if STUDY.group:
         output:
             scores=PLAN.group_scores(),
             maps=directory(PLAN.maps("")),
+        log:
+            f"{LOGS}/group.log",
+        conda:
+            "../../envs/cpu.yaml"
         params:
             space=PLAN.space,
             folder=OUT,
             tests=STUDY.group,
             derived=PLAN.derived_option(),
-        log:
-            f"{LOGS}/group.log",
-        conda:
-            "../../envs/cpu.yaml"
         shell:
-            "{RSA} group --scores {input} --space {params.space} --folder {params.folder} --tests {params.tests} "
+            "python -m rsa group --scores {input} --space {params.space} --folder {params.folder} --tests {params.tests} "
             "{params.derived} --output {output.scores} --log {log}"

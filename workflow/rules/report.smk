@@ -6,15 +6,15 @@ rule describe:
         f"{OUT}/study.json",
         f"{OUT}/dataset_description.json",
         f"{OUT}/.bidsignore",
-    params:
-        settings=lambda wildcards: PLAN.settings(),
-        folder=OUT,
     log:
         f"{LOGS}/describe.log",
     conda:
         "../../envs/cpu.yaml"
+    params:
+        settings=lambda wildcards: PLAN.settings(),
+        folder=OUT,
     shell:
-        "{RSA} describe --settings {params.settings:q} --folder {params.folder} --log {log}"
+        "python -m rsa describe --settings {params.settings:q} --folder {params.folder} --log {log}"
 
 
 rule draw_references:
@@ -23,15 +23,15 @@ rule draw_references:
         stimuli=PLAN.stimulus_table(),
     output:
         directory(PLAN.figures("references")),
-    params:
-        comparison=STUDY.comparison,
-        stimuli=options("stimuli", STUDY.stimuli),
     log:
         f"{LOGS}/draw_references.log",
     conda:
         "../../envs/cpu.yaml"
+    params:
+        comparison=STUDY.comparison,
+        stimuli=options("stimuli", STUDY.stimuli),
     shell:
-        "{RSA} draw-references --references {input.references} --comparison {params.comparison} {params.stimuli} "
+        "python -m rsa draw-references --references {input.references} --comparison {params.comparison} {params.stimuli} "
         "--folder {output} --log {log}"
 
 
@@ -40,15 +40,15 @@ rule draw_subject:
         PLAN.scores("{subject}"),
     output:
         directory(PLAN.figures("sub-{subject}")),
-    params:
-        space=PLAN.space,
-        derived=PLAN.derived_option(),
     log:
         f"{LOGS}/draw_subject_sub-{{subject}}.log",
     conda:
         "../../envs/cpu.yaml"
+    params:
+        space=PLAN.space,
+        derived=PLAN.derived_option(),
     shell:
-        "{RSA} draw-subject --scores {input} --subject {wildcards.subject} --space {params.space} {params.derived} "
+        "python -m rsa draw-subject --scores {input} --subject {wildcards.subject} --space {params.space} {params.derived} "
         "--folder {output} --log {log}"
 
 
@@ -58,16 +58,16 @@ rule draw_group:
         group=[PLAN.group_scores()] if STUDY.group else [],
     output:
         directory(PLAN.figures("group")),
-    params:
-        space=PLAN.space,
-        group=f"--group {PLAN.group_scores()}" if STUDY.group else "",
-        derived=PLAN.derived_option(),
     log:
         f"{LOGS}/draw_group.log",
     conda:
         "../../envs/cpu.yaml"
+    params:
+        space=PLAN.space,
+        group=f"--group {PLAN.group_scores()}" if STUDY.group else "",
+        derived=PLAN.derived_option(),
     shell:
-        "{RSA} draw-group --scores {input.scores} {params.group} --space {params.space} {params.derived} "
+        "python -m rsa draw-group --scores {input.scores} {params.group} --space {params.space} {params.derived} "
         "--folder {output} --log {log}"
 
 
@@ -81,7 +81,7 @@ rule draw_regions:
     conda:
         "../../envs/cpu.yaml"
     shell:
-        "{RSA} draw-regions --fits {input} --folder {output} --log {log}"
+        "python -m rsa draw-regions --fits {input} --folder {output} --log {log}"
 
 
 rule report:
@@ -95,14 +95,14 @@ rule report:
         figures=PLAN.all_figures(),
     output:
         f"{OUT}/report.html",
-    params:
-        folder=OUT,
-        scores=PLAN.option("--scores", PLAN.all_scores()),
-        fits=PLAN.option("--fits", PLAN.all_region_fits()),
     log:
         f"{LOGS}/report.log",
     conda:
         "../../envs/cpu.yaml"
+    params:
+        folder=OUT,
+        scores=PLAN.option("--scores", PLAN.all_scores()),
+        fits=PLAN.option("--fits", PLAN.all_region_fits()),
     shell:
-        "{RSA} report --study {input.study} --references {input.references} --brain {input.brain} {params.scores} "
+        "python -m rsa report --study {input.study} --references {input.references} --brain {input.brain} {params.scores} "
         "{params.fits} --folder {params.folder} --output {output} --log {log}"

@@ -5,15 +5,15 @@ if PLAN.simulates_stimuli:
     rule simulate_stimuli:
         output:
             STUDY.stimuli.table,
-        params:
-            simulation=options("simulation", STUDY.simulate),
-            stimuli=options("stimuli", STUDY.stimuli),
         log:
             f"{LOGS}/simulate_stimuli.log",
         conda:
             "../../envs/cpu.yaml"
+        params:
+            simulation=options("simulation", STUDY.simulate),
+            stimuli=options("stimuli", STUDY.stimuli),
         shell:
-            "{RSA} simulate-stimuli {params.simulation} {params.stimuli} --log {log}"
+            "python -m rsa simulate-stimuli {params.simulation} {params.stimuli} --log {log}"
 
 
 if STUDY.simulate is not None:
@@ -24,13 +24,13 @@ if STUDY.simulate is not None:
             files=PLAN.simulation_files(),
         output:
             PLAN.simulated_brain("{subject}"),
-        params:
-            simulation=options("simulation", STUDY.simulate),
-            dataset=options("dataset", STUDY.brain),
         log:
             f"{LOGS}/simulate_brain_sub-{{subject}}.log",
         conda:
             "../../envs/cpu.yaml"
+        params:
+            simulation=options("simulation", STUDY.simulate),
+            dataset=options("dataset", STUDY.brain),
         shell:
-            "{RSA} simulate-brain {params.simulation} {params.dataset} --subject {wildcards.subject} "
+            "python -m rsa simulate-brain {params.simulation} {params.dataset} --subject {wildcards.subject} "
             "--rdms {input.rdms} --log {log}"
