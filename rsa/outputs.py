@@ -17,17 +17,22 @@ __all__ = ["PEAK_COLUMNS", "peaks_path", "write_description", "write_maps"]
 BIDSIGNORE = """# Not in released BIDS: the entities model- and layer-, and everything that is not a map
 *_statmap.*
 *_peaks.*
-brain/
-figures/
-logs/
-models/
-references/
-scores/
-simulated/
-group/
+brain
+figures
+group
+logs
+models
+references
+scores
+simulated
 regions.*
 report.html
 study.json
+"""
+README = """Representational similarity of a brain and of models, made by brain-model-rsa {version}.
+
+Look at report.html first. The maps of each subject are in sub-*/, those of the group in group/ (NIfTI, with a JSON file
+beside each that says what its numbers are); fits of regions are in regions.tsv. study.json holds all settings.
 """
 
 PEAK_COLUMNS = {
@@ -129,19 +134,21 @@ def write_description(folder: Path, study: Mapping[str, Any], sources: Sequence[
     Parameters
     ----------
     folder : path
-        Folder of the study's results; `study.json`, `dataset_description.json` and `.bidsignore` are written.
+        Folder of the study's results; `study.json`, `README`, `dataset_description.json` and `.bidsignore` are written.
     study : mapping
         The settings.
     sources : sequence of str
         Where the brain data are.
     """
+    version = io.versions()["brain-model-rsa"]
     about = {
         "Name": f"{study['study']}: brain-model representational similarity analysis",
         "BIDSVersion": "1.10.0",
         "DatasetType": "derivative",
-        "GeneratedBy": [{"Name": "brain-model-rsa", "Version": io.versions()["brain-model-rsa"]}],
+        "GeneratedBy": [{"Name": "brain-model-rsa", "Version": version}],
         "SourceDatasets": [{"URL": source} for source in sources],
     }
     io.save_json(folder / "study.json", study)
     io.save_text(folder / ".bidsignore", BIDSIGNORE)
+    io.save_text(folder / "README", README.format(version=version))
     io.save_json(folder / "dataset_description.json", about)

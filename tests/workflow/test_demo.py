@@ -1,5 +1,10 @@
 """The default study as shipped: each planted region prefers its planted layer, and nothing is found elsewhere."""
 
+import json
+import os
+import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
@@ -151,6 +156,12 @@ def test_the_results_are_a_bids_derivative(results: Path) -> None:
     description = pd.read_json(results / "dataset_description.json", typ="series")
     assert description["DatasetType"] == "derivative"
     assert description["GeneratedBy"][0]["Name"] == "brain-model-rsa"
+    validator = shutil.which("bids-validator-deno", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
+    if validator is None:
+        pytest.skip("bids-validator-deno is not installed")
+    said = subprocess.run([validator, results, "--json"], capture_output=True, text=True)
+    issues = json.loads(said.stdout)["issues"]["issues"]
+    assert [issue for issue in issues if issue["severity"] == "error"] == []
 
 
 def test_logs_name_versions(results: Path) -> None:

@@ -6,6 +6,7 @@ rule describe:
         f"{OUT}/study.json",
         f"{OUT}/dataset_description.json",
         f"{OUT}/.bidsignore",
+        f"{OUT}/README",
     log:
         f"{LOGS}/describe.log",
     conda:
