@@ -12,7 +12,8 @@ import re
 import shlex
 import sys
 import types
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
@@ -42,40 +43,48 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(stage: Callable[..., None], given: dict[str, Any]) -> int:
-    log = given.pop("log", None)
-    _start_log(log)
-    try:
-        if log is not None:
+    with _logging(given.pop("log", None)):
+        try:
             logger.debug("%s with %s", stage.__name__, json.dumps(io.versions()))
-        positional, options = _collect(stage, given)
-        stage(*positional, **options)
-    except UserError as error:
-        logger.error("error: %s", error)
-        return 2
-    except KeyboardInterrupt:
-        logger.error("stopped")
-        return 130
-    except BrokenPipeError:
-        return 0
-    except Exception:
-        if log is not None:
-            logger.exception("%s failed", stage.__name__)
-        raise
+            positional, options = _collect(stage, given)
+            stage(*positional, **options)
+        except UserError as error:
+            logger.error("error: %s", error)
+            return 2
+        except KeyboardInterrupt:
+            logger.error("stopped")
+            return 130
+        except BrokenPipeError:
+            return 0
+        except Exception:
+            logger.debug("%s failed", stage.__name__, exc_info=True)
+            raise
     return 0
 
 
-def _start_log(path: Path | None) -> None:
-    """Send what is logged to the terminal and, if wanted, to a file."""
-    logging.captureWarnings(True)
+@contextmanager
+def _logging(path: Path | None) -> Iterator[None]:
+    """Send messages to the terminal and, if wanted, with versions and tracebacks to a file; then as before."""
     handlers: list[logging.Handler] = [logging.StreamHandler()]
     handlers[0].setFormatter(logging.Formatter("%(message)s"))
+    handlers[0].setLevel(logging.INFO)
     if path is not None:
         path.parent.mkdir(parents=True, exist_ok=True)
         handlers.append(logging.FileHandler(path, mode="w", encoding="utf-8"))
         handlers[1].setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-    handlers[0].setLevel(logging.INFO)
-    logging.basicConfig(level=logging.INFO, handlers=handlers, force=True)
+    root, level = logging.getLogger(), logger.level
+    for handler in handlers:
+        root.addHandler(handler)
     logger.setLevel(logging.DEBUG)
+    logging.captureWarnings(True)
+    try:
+        yield
+    finally:
+        logging.captureWarnings(False)
+        logger.setLevel(level)
+        for handler in handlers:
+            root.removeHandler(handler)
+            handler.close()
 
 
 def _overview(names: dict[str, str]) -> str:

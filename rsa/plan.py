@@ -104,8 +104,7 @@ class Plan:
 
     def brain_files(self, subject: str) -> list[Path]:
         """Return what the brain data of a subject are read from."""
-        conditions = checks.study_conditions(self.study) or ()
-        return [*self.study.brain.files(subject, conditions), *self.stimulus_table()]
+        return [*self.study.brain.files(subject, checks.study_conditions(self.study)), *self.stimulus_table()]
 
     def brain(self, subject: str) -> Path:
         """Return the file of the patterns, or of the ready RDMs, of a subject."""

@@ -181,9 +181,7 @@ def brain(dataset: Dataset, subject: str, output: Path, stimuli: Stimuli | None 
     """
     conditions = None if stimuli is None else stimuli.conditions()
     data = dataset.load(subject, conditions)
-    io.save(
-        output, data, _made(dataset.files(subject, conditions or ()), dataset=dataset.model_dump(), subject=subject)
-    )
+    io.save(output, data, _made(dataset.files(subject, conditions), dataset=dataset.model_dump(), subject=subject))
 
 
 def searchlight(
