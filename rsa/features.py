@@ -23,6 +23,7 @@ from rsa.errors import UserError, did_you_mean, listed
 from rsa.io import FORMAT_VERSION, opened, require_space, writing
 from rsa.models import Model
 from rsa.models.torchvision import single_tensor
+from rsa.models.weights import weights_sha256
 from rsa.registry import pick
 from rsa.stimuli import read_image
 
@@ -163,7 +164,9 @@ def extract(
     output : path
         HDF5 file: `layers/0`, `layers/1`, ... in forward order, each of shape (n_conditions, n_units), float32, with
         attributes `layer` and `shape` (of one activation); `conditions` in order of first appearance; attributes
-        `kind`, `format_version`, `model`, `preprocessing`, `provenance` (JSON). Written whole or not at all.
+        `kind`, `format_version`, `model`, `preprocessing`, `provenance` (JSON). Written whole or not at all. To the
+        provenance are added the `device` that was used, `weights_sha256` of the weights that the network had (see
+        `rsa.models.weights.weights_sha256`), `preprocessing` and the names of the `layers`.
     device : str
         See `choose_device`.
     batch_size : int, optional
@@ -184,8 +187,9 @@ def extract(
     n_units = model.describe().set_index("layer").loc[layers, "n_units"].sum()
     require_space(output, int(1.05 * 4 * n_units * len(conditions)))
     network, preprocess = model.load()
+    used = {"device": place, "weights_sha256": weights_sha256(network.state_dict()), "layers": layers}
     with writing(output) as temporary, h5py.File(temporary, "w", rdcc_nbytes=0) as file:  # rows are whole chunks
-        _describe(file, model, conditions, made)
+        _describe(file, model, conditions, {**(made or {}), **used})
         means = _create_layers(file, model, layers, ordered)
         with _exactly(), recording(network.to(place), layers) as seen:
             for rows, pictures in _batches(ordered, preprocess, size, f"activations of {model.label}"):
@@ -249,9 +253,11 @@ def _by_condition(images: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
     return ordered, [str(name) for name in conditions]
 
 
-def _describe(file: h5py.File, model: Model, conditions: list[str], made: Mapping[str, Any] | None) -> None:
-    file.attrs.update(kind="Activations", format_version=FORMAT_VERSION, provenance=json.dumps(made or {}))
-    file.attrs.update(model=model.label, preprocessing=model.preprocessing())
+def _describe(file: h5py.File, model: Model, conditions: list[str], made: Mapping[str, Any]) -> None:
+    preprocessing = model.preprocessing()
+    made = {**made, "preprocessing": preprocessing}
+    file.attrs.update(kind="Activations", format_version=FORMAT_VERSION, provenance=json.dumps(made))
+    file.attrs.update(model=model.label, preprocessing=preprocessing)
     file.create_dataset("conditions", data=np.array(conditions, dtype=object), dtype=h5py.string_dtype())
 
 

@@ -17,7 +17,7 @@ from pydantic.fields import FieldInfo
 from rsa import io
 from rsa.comparisons import COMPARISONS
 from rsa.config import Study
-from rsa.datasets.maps import Names
+from rsa.datasets.common import Names
 from rsa.distances import DISTANCES
 from rsa.group import GROUP_TESTS
 from rsa.maps import MAPS

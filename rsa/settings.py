@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationInfo
 
-__all__ = ["DataPath", "Label", "Section", "fill", "placeholders"]
+__all__ = ["DataPath", "Label", "Section", "below_data_root", "fill", "placeholders"]
 
 
 class Section(BaseModel):
@@ -15,11 +15,19 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
-def _below_data_root(path: str, info: ValidationInfo) -> str:
+def below_data_root(path: str, info: ValidationInfo) -> str:
     """Join a relative path to the `data_root` of the configuration; leave it alone elsewhere (the command line).
 
     A path that starts with {results} lies in the folder of the study's results instead, one that starts with ./ in the
-    folder in which Snakemake runs.
+    folder in which Snakemake runs, and ~ is the user's home. To be used as a validator: `DataPath` is a text with this
+    one, and a setting that is not always a path may call it where it is.
+
+    Parameters
+    ----------
+    path : str
+        A file, folder or path template, as it was given.
+    info : ValidationInfo
+        Its context may hold `data_root` and `results`, two folders.
     """
     context = info.context or {}
     if path.startswith("{results}"):
@@ -37,7 +45,7 @@ def _alphanumeric(label: str) -> str:
     return label
 
 
-DataPath = Annotated[str, AfterValidator(_below_data_root)]
+DataPath = Annotated[str, AfterValidator(below_data_root)]
 """A file, folder or path template; in a configuration, relative paths start at `data_root`."""
 
 Label = Annotated[str, AfterValidator(_alphanumeric)]

@@ -131,6 +131,8 @@ def extract(model: Model, stimuli: Stimuli, output: Path, device: str = "auto", 
 def layer_rdms(activations: Path, output: Path, distance: str = "correlation") -> None:
     """Build the RDM of every layer from its activations, block by block of features.
 
+    The provenance of the activations, which are deleted when they are used, is kept in that of the RDMs.
+
     Parameters
     ----------
     activations : path
@@ -143,7 +145,8 @@ def layer_rdms(activations: Path, output: Path, distance: str = "correlation") -
     from rsa import features
 
     rdms = features.layer_rdms(activations, distance)
-    io.save(output, rdms, _made([activations], distance=distance))
+    made = _made([activations], distance=distance) | {"source": io.read_provenance(activations)}
+    io.save(output, rdms, made)
 
 
 def reference(reference: Reference, output: Path, stimuli: Stimuli | None = None) -> None:

@@ -15,6 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from rsa.core import RDMs
 from rsa.datasets import DATASETS, Dataset, Maps, Rdms
+from rsa.datasets.images import varying_voxels
 from rsa.errors import UserError
 from rsa.io import content_hash, load_table, save
 
@@ -308,6 +309,16 @@ def test_computed_mask_ignores_what_is_excluded(study, tmp_path):
     write_image(tmp_path / "sub-01" / "run-1.nii", values)
     assert Maps(**section).volume("01").mask[0, 0, 0]
     assert not Maps(**section, exclude=["img2"]).volume("01").mask[0, 0, 0]
+
+
+def test_varying_voxels_do_not_depend_on_how_a_run_is_split_over_files():
+    first = np.array([[1, 2, 3, 4], [5, 5, 5, 5], [1, np.nan, 3, 4], [7, 7, 7, 8]], dtype=np.float32)[:, None, None]
+    second = np.array([[9], [6], [9], [8]], dtype=np.float32)[:, None, None]  # a run of one image
+    expected = [True, False, False, True]
+    whole = varying_voxels([("1", first), ("2", second)])
+    parts = varying_voxels([("1", first[..., 2:]), ("2", second), ("1", first[..., :2])])
+    assert whole[:, 0, 0].tolist() == expected
+    np.testing.assert_array_equal(parts, whole)
 
 
 @pytest.mark.parametrize(("n_empty", "guess"), [(5, ""), (13, "; the mask probably does not belong to the images")])

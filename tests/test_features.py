@@ -13,11 +13,13 @@ from PIL import Image
 from scipy.spatial.distance import pdist
 from scipy.stats import spearmanr
 
+from rsa import stages
 from rsa.errors import UserError
 from rsa.features import choose_device, extract, layer_rdms, recording
-from rsa.io import read_provenance
+from rsa.io import content_hash, load_rdms, read_provenance
 from rsa.models import Torchvision
-from rsa.stimuli import read_image
+from rsa.models.weights import weights_sha256
+from rsa.stimuli import Stimuli, read_image
 
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
 OVERWRITTEN = ["features.0", "features.3", "features.6", "features.8", "features.10", "classifier.1", "classifier.4"]
@@ -399,3 +401,56 @@ def test_from_pictures_to_rdms(tmp_path, images):
     expected = [pdist(values, "euclidean") for values in one_at_a_time(Tiny(), images)]
     np.testing.assert_allclose(rdms.values, expected, rtol=1e-5)
     assert rdms.conditions == ("img2", "img10", "a")
+
+
+# ------------------------------------------------------------------------------------------ provenance
+
+
+def made_by_the_stages(model: Torchvision, folder: Path, device: str = "auto") -> dict:
+    """Return the provenance of the layer RDMs, whose activations are gone, as in a study."""
+    stages.extract(model, Stimuli(folder=str(folder)), folder / "a.h5", device=device)
+    stages.layer_rdms(folder / "a.h5", folder / "rdms.h5", "euclidean")
+    (folder / "a.h5").unlink()
+    assert list(load_rdms(folder / "rdms.h5").table["layer"]) == ["features.0", "classifier.3"]
+    return read_provenance(folder / "rdms.h5")
+
+
+@pytest.mark.usefixtures("images")
+def test_layer_rdms_made_by_the_stages_tell_device_weights_and_preprocessing(tmp_path, device):
+    model = Torchvision(
+        architecture="squeezenet1_1", weights="untrained", seed=5, layers=("classifier.[3]", "features.0")
+    )
+    made = made_by_the_stages(model, tmp_path, device)
+    assert made["settings"] == {"distance": "euclidean"}
+    assert list(made["inputs"]) == [str(tmp_path / "a.h5")]
+    source = made["source"]
+    assert source["device"] == device
+    assert source["weights_sha256"] == weights_sha256(model.load()[0].state_dict())
+    assert source["preprocessing"] == model.preprocessing()
+    assert source["layers"] == ["features.0", "classifier.3"]
+    assert source["settings"]["model"]["seed"] == 5
+    pictures = [tmp_path / f"{i}.png" for i in range(7)]
+    assert source["inputs"] == {str(path): content_hash(path) for path in pictures}
+
+
+@pytest.mark.usefixtures("images")
+def test_the_device_is_the_one_that_was_used(tmp_path, monkeypatch):
+    monkeypatch.setattr("rsa.features.choose_device", lambda device: {"auto": "cpu:0"}[device])
+    model = Torchvision(architecture="squeezenet1_1", weights="untrained", layers=("features.0", "classifier.3"))
+    assert made_by_the_stages(model, tmp_path)["source"]["device"] == "cpu:0"
+
+
+@pytest.mark.usefixtures("images")
+def test_weights_are_told_apart_by_content_and_not_by_where_they_came_from(tmp_path):
+    settings = {"architecture": "squeezenet1_1", "layers": ("features.0", "classifier.3")}
+    untrained = Torchvision(weights="untrained", **settings)
+    state = untrained.load()[0].state_dict()
+    torch.save(state, tmp_path / "same.pth")
+    torch.save(state | {"classifier.1.bias": state["classifier.1.bias"] + 1e-3}, tmp_path / "other.pth")
+    files = [Torchvision(weights=str(tmp_path / name), **settings) for name in ("same.pth", "other.pth")]
+    reseeded = Torchvision(weights="untrained", seed=1, **settings)
+    first, same, other, third = (
+        made_by_the_stages(model, tmp_path)["source"]["weights_sha256"] for model in (untrained, *files, reseeded)
+    )
+    assert same == first
+    assert len({first, other, third}) == 3

@@ -1,8 +1,10 @@
+import hashlib
 import re
 import shutil
 import urllib.error
 import warnings
 
+import jsonschema
 import numpy as np
 import pytest
 import torch
@@ -14,7 +16,10 @@ from safetensors.torch import save_file
 from rsa.errors import UserError
 from rsa.io import load_table
 from rsa.models import MODELS, Torchvision
-from rsa.models.torchvision import DEFAULT_LAYERS, single_tensor
+from rsa.models.default_layers import DEFAULT_LAYERS
+from rsa.models.torchvision import single_tensor
+from rsa.models.weights import weights_sha256
+from rsa.schema import json_schema
 from rsa.stimuli import read_image
 
 ARCHITECTURES = torchvision.models.list_models(module=torchvision.models)
@@ -41,6 +46,19 @@ def test_settings():
         Torchvision(architecture="alexnet", name="my_net")
     with pytest.raises(ValidationError, match="at least 1 item"):
         Torchvision(architecture="alexnet", layers=[])
+
+
+@pytest.mark.parametrize("layers", ["default", "features.*", ["features.*", "classifier"], [], 3, [3], None])
+def test_schema_and_loader_agree_on_layers(layers):
+    given = {"architecture": "alexnet", "layers": layers}
+    schema = {"$ref": "#/$defs/Torchvision", "$defs": json_schema()["$defs"]}
+    try:
+        Torchvision.model_validate(given)
+        loads = True
+    except ValidationError:
+        loads = False
+    assert jsonschema.Draft202012Validator(schema).is_valid(given) == loads
+    assert loads == (layers in ("default", "features.*", ["features.*", "classifier"]))
 
 
 @pytest.mark.parametrize(
@@ -330,6 +348,42 @@ def test_inception_networks_see_pictures_as_their_published_weights_do():
         assert network.transform_input
 
 
+# ------------------------------------------------------------------------------------ weights by content
+
+
+def test_hash_of_weights_is_that_of_names_types_shapes_and_bytes():
+    state = {
+        "b.weight": torch.arange(6, dtype=torch.float32).reshape(2, 3),
+        "a.count": torch.tensor(3),
+        "a.none": torch.zeros(0),
+    }
+    expected = hashlib.sha256(
+        b'["a.count", "torch.int64", []]\n'
+        + np.int64(3).tobytes()
+        + b'["a.none", "torch.float32", [0]]\n'
+        + b'["b.weight", "torch.float32", [2, 3]]\n'
+        + np.arange(6, dtype=np.float32).tobytes()
+    )
+    assert weights_sha256(state) == expected.hexdigest()
+
+
+def test_hash_of_weights_follows_their_content_alone(small):
+    whole = weights_sha256(small)
+    assert weights_sha256(dict(reversed(small.items()))) == whole
+    assert weights_sha256({name: tensor.clone() for name, tensor in small.items()}) == whole
+    strided = {name: tensor.repeat_interleave(2, 0)[::2] for name, tensor in small.items()}
+    assert not strided["classifier.1.weight"].is_contiguous()
+    assert weights_sha256(strided) == whole
+
+    bias = small["classifier.1.bias"]
+    nudged = bias.clone()
+    nudged[7] = torch.nextafter(nudged[7], torch.tensor(1.0))
+    changes = (nudged, bias.reshape(10, 100), bias.to(torch.bfloat16), bias.view(torch.int32))
+    changed = {weights_sha256(dict(small) | {"classifier.1.bias": tensor}) for tensor in changes}
+    renamed = {name.replace("classifier.1.bias", "classifier.2.bias"): tensor for name, tensor in small.items()}
+    assert len({whole, weights_sha256(renamed), *changed}) == 6
+
+
 # ------------------------------------------------------------------------------- torchvision's own weights
 
 
@@ -366,6 +420,7 @@ def test_cached_weights_need_no_network(hub, data):
         network, _ = Torchvision(architecture="squeezenet1_1").load()
     state = torch.load(data / "weights" / "squeezenet1_1.pth", weights_only=True)
     assert all(torch.equal(network.state_dict()[name], tensor) for name, tensor in state.items())
+    assert weights_sha256(network.state_dict()) == weights_sha256(state)
 
 
 def test_a_damaged_cache_is_named(hub):

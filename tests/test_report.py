@@ -17,7 +17,15 @@ from scipy.stats import spearmanr
 from rsa.core import RDMs, ScoreMap, Volume, select
 from rsa.errors import UserError
 from rsa.maps import derive, peaks
-from rsa.report.figures import percentiles, profile, rdm_grid, rdm_similarity, reference_names, region_bars
+from rsa.report.figures import (
+    percentiles,
+    profile,
+    rdm_grid,
+    rdm_similarity,
+    reference_names,
+    reference_titles,
+    region_bars,
+)
 from rsa.report.glass import glass_grid
 from rsa.report.html import Section, definitions, page, table_html
 from rsa.report.methods import Summary, counts, methods_text, mixed_versions
@@ -394,6 +402,59 @@ def test_rdm_similarity_writes_the_correlations(rng):
 )
 def test_references_are_named_by_what_tells_them_apart(table, expected):
     assert reference_names(pd.DataFrame(table)) == expected
+
+
+BLOCKS = [f"encoder.layers.encoder_layer_{i}" for i in (0, 11)]
+
+
+@pytest.mark.parametrize(
+    ("table", "expected"),
+    [
+        ({"model": ["net", "net"], "layer": ["a", "b"]}, ["a", "b"]),
+        ({"model": ["net", "animacy", "size"], "layer": ["a", "", np.nan]}, ["a", "animacy", "size"]),
+        ({"model": ["net", "vgg", "animacy"], "layer": ["a", "a", ""]}, ["net\na", "vgg\na", "animacy"]),
+        ({"model": ["vit", "vit", "net"], "layer": [*BLOCKS, "fc"]}, ["vit\n…0", "vit\n…11", "net\nfc"]),
+        ({"model": ["vit", "vit", "animacy"], "layer": [*BLOCKS, ""]}, ["…0", "…11", "animacy"]),
+        ({"model": ["net", "net", "x"], "layer": ["$a$", "b", ""]}, ["$a$", "b", "x"]),
+        ({"model": ["net", "vgg"], "layer": ["$a$", "b"]}, [r"net" "\n" r"\$a\$", "vgg\nb"]),
+        ({"model": ["meg", "animacy"], "time_s": [0.25, np.nan]}, ["250 ms", "animacy"]),
+        ({"category": ["x"]}, ["reference 1"]),
+    ],
+)
+def test_titles_of_columns_name_the_model_only_where_several_have_layers(table, expected):
+    assert reference_titles(pd.DataFrame(table), 12) == expected
+
+
+ALEXNET = [*(f"features.{i}" for i in (1, 4, 7, 9, 11)), *(f"classifier.{i}" for i in (2, 5, 6))]
+RESNET = ["maxpool", *(f"layer{i}.{j}" for i in (1, 2, 3, 4) for j in (0, 1)), "fc"]
+
+
+def grid_over_subjects(references: list[tuple[str, str]], rng) -> Figure:
+    """Draw two subjects with these (model, layer), and check that no title reaches into the next one."""
+    models, layers = zip(*references, strict=True)
+    scores = maps(oblique(), rng, layers, model=list(models))
+    figure = glass_grid([("sub-01", scores), ("sub-02", scores)])
+    figure.canvas.draw()
+    boxes = [(text.get_window_extent(), text.get_text()) for text in figure.texts if text.get_text()]
+    for i, (box, text) in enumerate(boxes):
+        assert not [other for place, other in boxes[i + 1 :] if box.overlaps(place)], text
+    return figure
+
+
+def test_columns_of_one_model_are_titled_by_the_layer_alone(rng):
+    figure = grid_over_subjects([*(("alexnet", layer) for layer in ALEXNET), ("animacy", "")], rng)
+    assert [text for text in texts(figure) if "…" in text or "alexnet" in text] == []
+    assert {*ALEXNET, "animacy"} <= set(texts(figure))
+
+
+def test_columns_of_two_models_are_titled_in_two_lines(rng):
+    figure = grid_over_subjects([(model, layer) for model in ("resnet18", "resnet50") for layer in RESNET], rng)
+    count = Counter(texts(figure))
+    assert [count["resnet18"], count["resnet50"]] == [10, 10]
+    assert [count[layer] for layer in RESNET] == [2] * 10
+    long = [("vitb16", f"encoder.layers.encoder_layer_{i}") for i in range(12)]
+    figure = grid_over_subjects([*long, *(("alexnet", layer) for layer in ALEXNET)], rng)
+    assert {*ALEXNET, *(f"…{i}" for i in range(12))} <= set(texts(figure))
 
 
 # -------------------------------------------------------------------------------- regions, profiles

@@ -1,82 +1,31 @@
 """Images per condition (betas, t maps) in NIfTI files, wherever they lie and whatever they are called."""
 
 import glob
-import logging
 import re
-import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import ClassVar, Literal, Self
 
-import nibabel as nib
 import numpy as np
 import pandas as pd
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import model_validator
 
-from rsa.core import Array, Patterns, Volume, difference_of_conditions
+from rsa.core import Array, Patterns, Volume
+from rsa.datasets.common import (
+    Names,
+    Subjects,
+    by_subject,
+    problems_of_conditions,
+    warn_of_uneven_runs,
+    warn_of_unusable_voxels,
+)
+from rsa.datasets.images import count_volumes, opened, problems_of_grids, read_voxels, varying_voxels, whole_grid
 from rsa.errors import UserError, listed
-from rsa.io import load_image, load_table
+from rsa.io import load_table
 from rsa.settings import DataPath, Label, Section, fill, placeholders
 
-__all__ = ["Maps", "Names", "Subjects", "by_subject"]
-
-logger = logging.getLogger(__name__)
-
-
-# ------------------------------------------------------------------------------- shared by the data sets
-
-
-def _as_text(names: Any) -> Any:
-    """Refuse numbers: YAML reads an unquoted 01 as the number 1, and the leading zero is lost."""
-    for name in names if isinstance(names, list | tuple) else ():
-        if isinstance(name, int | float):
-            raise ValueError(f'{name!r} is a number to YAML, which drops leading zeros; quote it: "{name:02}"')
-    return names
-
-
-def _each_once(names: tuple[str, ...]) -> tuple[str, ...]:
-    twice = [name for name in dict.fromkeys(names) if names.count(name) > 1]
-    if twice:
-        raise ValueError(f"{listed(twice)} given more than once; give each name once")
-    return names
-
-
-Names = Annotated[tuple[str, ...], BeforeValidator(_as_text), AfterValidator(_each_once)]
-"""Names, each once; numbers have to be quoted."""
-
-Subjects = Annotated[tuple[Label, ...], BeforeValidator(_as_text), AfterValidator(_each_once), Field(min_length=1)]
-"""BIDS labels of the subjects, at least one."""
-
-
-def by_subject(problems: Sequence[tuple[str, str]]) -> list[str]:
-    """Say each problem once, with the subjects that have it.
-
-    Parameters
-    ----------
-    problems : sequence of (subject, text)
-        A text may contain ``{subject}``: the label is put there if only one subject has the problem.
-
-    Examples
-    --------
-    >>> by_subject([("01", "no file sub-{subject}.nii"), ("02", "no file sub-{subject}.nii")])
-    ["subjects '01', '02': no file sub-{subject}.nii"]
-    >>> by_subject([("01", "no file sub-{subject}.nii")])
-    ["subject '01': no file sub-01.nii"]
-    """
-    subjects: dict[str, list[str]] = {}
-    for subject, text in problems:
-        if subject not in subjects.setdefault(text, []):
-            subjects[text].append(subject)
-    return [
-        f"subjects {listed(having)}: {text}"
-        if len(having) > 1
-        else f"subject {having[0]!r}: {text.replace('{subject}', having[0])}"
-        for text, having in subjects.items()
-    ]
-
-
-# -------------------------------------------------------------------------------------------- settings
+__all__ = ["Maps"]
 
 
 @dataclass(frozen=True)
@@ -166,7 +115,7 @@ class Maps(Section):
 
     def grid(self, subject: str) -> tuple[tuple[int, int, int], Array]:
         """Return shape (n_x, n_y, n_z) and affine (4, 4) in mm of a subject's first image, from its header."""
-        volume = _whole_grid(_opened(self._sources(subject)[0].image))
+        volume = whole_grid(opened(self._sources(subject)[0].image))
         return volume.shape, volume.affine
 
     def problems(self, conditions: Sequence[str] | None = None) -> list[str]:
@@ -196,14 +145,14 @@ class Maps(Section):
             If the mask is missing, empty or on another grid.
         """
         sources = self._sources(subject)
-        grid = _whole_grid(_opened(sources[0].image))
+        grid = whole_grid(opened(sources[0].image))
         if self.mask is None:
-            inside = self._varying_voxels(sources)
+            inside = varying_voxels(self._images_of_runs(sources))
         else:
             path = fill(self.mask, subject=subject)
-            mask = _opened(path)
+            mask = opened(path)
             grid.require_grid(mask.shape, mask.affine, f"The mask {path}", f"the image {sources[0].image}")
-            inside = _read(path)[..., 0] > 0
+            inside = read_voxels(path)[..., 0] > 0
         return Volume(inside, grid.affine, grid.sform_code, grid.qform_code)
 
     def load(self, subject: str, conditions: Sequence[str] | None = None) -> Patterns:
@@ -235,11 +184,11 @@ class Maps(Section):
         values, tables = [], []
         for source in self._sources(subject, conditions):
             rows = self._kept_rows(source)
-            values.append(_read(source.image)[volume.mask].T[rows.index])  # (n_rows, n_voxels)
+            values.append(read_voxels(source.image)[volume.mask].T[rows.index])  # (n_rows, n_voxels)
             tables.append(rows)
         patterns = Patterns(np.concatenate(values), pd.concat(tables, ignore_index=True), volume)
-        _warn_of_unusable_voxels(subject, patterns)
-        _warn_of_uneven_runs(subject, patterns)
+        warn_of_unusable_voxels(subject, patterns)
+        warn_of_uneven_runs(subject, patterns)
         return patterns
 
     # --------------------------------------------------------------------------------------- the parts
@@ -301,25 +250,13 @@ class Maps(Section):
             raise UserError(f"There is no file {template}, whatever the {{condition}}; see `images`.")
         return sorted(found)
 
-    def _varying_voxels(self, sources: Sequence[_Source]) -> Array:
-        """Find the voxels that are finite in all images and vary over them, within each run of several images."""
-        lowest: dict[str, Array] = {}
-        highest: dict[str, Array] = {}
-        n_images: dict[str, int] = {}
+    def _images_of_runs(self, sources: Sequence[_Source]) -> Iterator[tuple[str, Array]]:
+        """Yield each run, "" where none is known, with its images, (n_x, n_y, n_z, n_volumes), one file at a time."""
         for source in sources:
-            rows, images = self._kept_rows(source), _read(source.image)
+            rows, images = self._kept_rows(source), read_voxels(source.image)
             runs = rows["run"] if "run" in rows else pd.Series("", index=rows.index)
             for run, volumes in rows.groupby(runs).groups.items():
-                block = images[..., volumes]  # (n_x, n_y, n_z, n_volumes); a NaN stays NaN in minimum and maximum
-                low, high = block.min(axis=-1), block.max(axis=-1)
-                lowest[run] = np.minimum(lowest.get(run, low), low)
-                highest[run] = np.maximum(highest.get(run, high), high)
-                n_images[run] = n_images.get(run, 0) + len(volumes)
-        low, high = np.stack(list(lowest.values())), np.stack(list(highest.values()))  # (n_runs, n_x, n_y, n_z)
-        alone = np.array([n_images[run] == 1 for run in lowest])[:, None, None, None]
-        varies = ((low < high) | alone).all(axis=0) & (low.min(axis=0) < high.max(axis=0))
-        inside: Array = varies & np.isfinite(low).all(axis=0) & np.isfinite(high).all(axis=0)
-        return inside
+                yield str(run), images[..., volumes]
 
     # ------------------------------------------------------------------------------------ what is wrong
 
@@ -340,9 +277,9 @@ class Maps(Section):
             rows, wrong = self._examined(source, name)
             problems += wrong
             labels.append(rows)
-        problems += self._problems_of_grids(subject, [pair for pair in pairs if pair[0].image.exists()])
+        problems += problems_of_grids(self._named_images(subject, pairs))
         if conditions is not None and all(len(rows) for rows in labels[1:]):
-            problems += _problems_of_conditions(conditions, pd.concat(labels))
+            problems += problems_of_conditions(conditions, pd.concat(labels))
         if not problems and not any(len(rows) for rows in labels):
             problems.append("No image is left, since `exclude` names every condition.")
         return problems
@@ -365,26 +302,12 @@ class Maps(Section):
             problems += _problem_of_length(source, shown, len(rows))
         return kept, problems
 
-    def _problems_of_grids(self, subject: str, pairs: Sequence[tuple[_Source, _Source]]) -> list[str]:
-        """Compare the grid of every image, and of the mask, with that of the first image."""
-        if not pairs:
-            return []
+    def _named_images(self, subject: str, pairs: Sequence[tuple[_Source, _Source]]) -> list[tuple[Path, str]]:
+        """List the images that are there, and then the mask, with what messages call them."""
         images = [(source.image, f"The image {shown.image}") for source, shown in pairs]
-        mask = fill(self.mask, subject=subject) if self.mask is not None else None
-        if mask is not None and mask.exists():
-            images.append((mask, f"The mask {self.mask}"))
-        problems = []
-        try:
-            first = _whole_grid(_opened(images[0][0]))
-        except UserError:
-            return []  # told already
-        for path, name in images[1:]:
-            try:
-                image = _opened(path)
-                first.require_grid(image.shape, image.affine, name, images[0][1].replace("The", "the", 1))
-            except UserError as error:
-                problems.append(str(error))
-        return problems
+        if self.mask is not None and images:
+            images.append((fill(self.mask, subject=subject), f"The mask {self.mask}"))
+        return [(path, name) for path, name in images if path.exists()]
 
     def _problems_of_exclude(self) -> list[str]:
         """Name the excluded conditions that no subject has."""
@@ -400,45 +323,10 @@ class Maps(Section):
         )
 
 
-# ---------------------------------------------------------------------------------------- one file
-
-
-def _opened(path: Path) -> nib.Nifti1Pair:
-    """Open an image without its data, and refuse what has no grid of voxels."""
-    image = load_image(path)
-    if not isinstance(image, nib.Nifti1Pair) or image.ndim not in (3, 4):
-        shape = getattr(image, "shape", None)
-        raise UserError(
-            f"{path} is a {type(image).__name__} of shape {shape}; give a NIfTI image of 3 or 4 dimensions."
-        )
-    return image
-
-
-def _n_volumes(image: nib.Nifti1Pair) -> int:
-    return int(image.shape[3]) if image.ndim == 4 else 1
-
-
-def _whole_grid(image: nib.Nifti1Pair) -> Volume:
-    """Return the grid of an image, every voxel inside, with its affine and codes."""
-    codes = {name: int(image.header[name]) for name in ("sform_code", "qform_code")}
-    return Volume(np.ones(image.shape[:3], dtype=bool), image.affine, **codes)
-
-
-def _read(path: Path) -> Array:
-    """Read an image as float32, scaled, of shape (n_x, n_y, n_z, n_volumes)."""
-    image = _opened(path)
-    try:
-        with np.errstate(over="ignore"):  # beyond single precision becomes infinite: not usable
-            values = np.asarray(image.dataobj, dtype=np.float32)
-    except (OSError, EOFError, ValueError, zlib.error) as error:
-        raise UserError(f"{path} is damaged, its data cannot be read: {error}. Copy or make it again.") from error
-    return values.reshape((*image.shape[:3], _n_volumes(image)))
-
-
 def _problem_of_length(source: _Source, shown: _Source, n_rows: int) -> Iterator[str]:
     """Compare the number of volumes of an image with the number of rows that describe them."""
     try:
-        n_volumes = _n_volumes(_opened(source.image))
+        n_volumes = count_volumes(opened(source.image))
     except UserError as error:
         yield str(error).replace(str(source.image), str(shown.image))
         return
@@ -449,43 +337,4 @@ def _problem_of_length(source: _Source, shown: _Source, n_rows: int) -> Iterator
         yield (
             f"The image {shown.image} has {n_volumes} volumes and its table {shown.table} has {n_rows} rows{run}; "
             "row i has to describe volume i."
-        )
-
-
-def _problems_of_conditions(conditions: Sequence[str], rows: pd.DataFrame) -> Iterator[str]:
-    """Compare the conditions of one subject with those that there should be, and name the runs with others."""
-    difference = difference_of_conditions(conditions, list(rows["condition"]), "the stimulus table", "the maps")
-    if not difference:
-        return
-    extra = rows[~rows["condition"].isin(conditions)]
-    runs = list(dict.fromkeys(extra["run"].dropna())) if "run" in extra else []
-    where = f" Conditions without a stimulus are in run {listed(runs)}." if runs else ""
-    advice = " Those that belong to no stimulus go into `exclude`." if len(extra) else ""
-    yield difference + where + advice
-
-
-def _warn_of_unusable_voxels(subject: str, patterns: Patterns) -> None:
-    n_unusable, n_voxels = int(np.count_nonzero(~patterns.usable)), patterns.n_features
-    if n_unusable:
-        guess = "; the mask probably does not belong to the images" if n_unusable > n_voxels / 2 else ""
-        logger.warning(
-            "subject %r: %d of %d voxels of the mask have no data (NaN in a row, or the same in all rows)%s",
-            subject,
-            n_unusable,
-            n_voxels,
-            guess,
-        )
-
-
-def _warn_of_uneven_runs(subject: str, patterns: Patterns) -> None:
-    if "run" not in patterns.table:
-        return
-    n_of_run = patterns.table.groupby("run", sort=False).size()
-    if n_of_run.min() < len(patterns.conditions):
-        logger.warning(
-            "subject %r: not every run has each of the %d conditions; run %r has %d",
-            subject,
-            len(patterns.conditions),
-            n_of_run.idxmin(),
-            n_of_run.min(),
         )

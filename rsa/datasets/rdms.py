@@ -8,7 +8,7 @@ import pandas as pd
 from pydantic import Field, model_validator
 
 from rsa.core import Array, RDMs, align, concatenate, select
-from rsa.datasets.maps import Names, Subjects, by_subject
+from rsa.datasets.common import Names, Subjects, by_subject
 from rsa.errors import UserError
 from rsa.io import load_rdms
 from rsa.rdm_files import is_rdms_file, read_conditions, read_rdms

@@ -114,6 +114,7 @@ def page_of(
     maps = [(str(one.table["subject"].iloc[0]), one) for one in map(io.load_scores, scores)]
     table = io.load_table(fits) if fits is not None else None
     tables = [io.load_table(path) for path in sorted(folder.glob("sub-*/*_peaks.tsv"))]
+    made = [io.read_provenance(path) for path in [*references, *brain, *scores]]
     return pages.study_page(
         pages.Study(
             summary=summary_of(settings, stack, [one for _, one in maps], brain, table),
@@ -125,7 +126,8 @@ def page_of(
             fits=table,
             reasons=pages.reasons_table(maps) if maps else None,
             warnings=[*_undefined_references(stack), *_small_coverage(maps)],
-            made=[*(io.read_provenance(path) for path in [*references, *brain, *scores]), io.provenance()],
+            networks=pages.networks_table(made),
+            made=[*made, io.provenance()],
         )
     )
 

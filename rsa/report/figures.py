@@ -27,9 +27,10 @@ from rsa.report.style import (
     model_colours,
     plain,
     short_names,
+    without_shared_ends,
 )
 
-__all__ = ["percentiles", "profile", "rdm_grid", "rdm_similarity", "reference_names", "region_bars"]
+__all__ = ["percentiles", "profile", "rdm_grid", "rdm_similarity", "reference_names", "reference_titles", "region_bars"]
 
 N_ACROSS = 5
 
@@ -46,6 +47,31 @@ def reference_names(table: pd.DataFrame) -> list[str]:
     shown = [models if len(set(models)) > 1 or not any(layers) else [""] * len(table), layers, times]
     names = [" ".join(filter(None, parts)) for parts in zip(*shown, strict=True)]
     return [name or model or f"reference {i}" for i, (name, model) in enumerate(zip(names, models, strict=True), 1)]
+
+
+def reference_titles(table: pd.DataFrame, n_shown: int) -> list[str]:
+    r"""Name each reference above a narrow picture: its layer alone where one model has layers, else below its model.
+
+    Layers of a model that are longer than `n_shown` letters are shortened among themselves. A reference without layers
+    has the name of `reference_names`.
+
+    Examples
+    --------
+    >>> reference_titles(pd.DataFrame({"model": ["alexnet", "animacy"], "layer": ["conv1", ""]}), 12)
+    ['conv1', 'animacy']
+    >>> reference_titles(pd.DataFrame({"model": ["alexnet", "vgg11"], "layer": ["conv1", "conv1"]}), 12)
+    ['alexnet\nconv1', 'vgg11\nconv1']
+    """
+    models, layers, times = (_labels(table, column) for column in ("model", "layer", "time_s"))
+    parts = [" ".join(filter(None, pair)) for pair in zip(layers, times, strict=True)]
+    several = len({model for model, part in zip(models, parts, strict=True) if part}) > 1
+    titles: list[str] = []
+    for model, rows in groupby(zip(models, parts, reference_names(table), strict=True), key=itemgetter(0)):
+        _, own, names = zip(*rows, strict=True)
+        short = short_names(own, n_shown) if several else without_shared_ends(own, n_shown)
+        above = f"{model}\n" if several else ""
+        titles += [f"{above}{part}" if part else name for part, name in zip(short, names, strict=True)]
+    return titles
 
 
 def _labels(table: pd.DataFrame, column: str) -> list[str]:

@@ -26,8 +26,8 @@ from rsa.report.drawing import (
     score_scale,
     volume_of,
 )
-from rsa.report.figures import reference_names
-from rsa.report.layout import sheet
+from rsa.report.figures import reference_names, reference_titles
+from rsa.report.layout import GAP, LETTER, LONGEST, PAGE_WIDTH, sheet
 from rsa.report.planes import VIEWS, Upright, project, upright
 from rsa.report.style import GREY, INK, SIGNED
 
@@ -62,6 +62,9 @@ def glass_grid(maps: Sequence[tuple[str, ScoreMap]], *, space: str = "", limit: 
     views, stacked = drawn_views(volumes[0], space), len(maps) > 1 and len(names) > 2
     views = views.replace("y", "") if stacked and len(views) > 1 else views
     n_across, places = _places(len(maps), len(names))
+    if len(maps) > 1:
+        n_letters = int(1.15 * min(PAGE_WIDTH / n_across - GAP, LONGEST) / LETTER)  # of the smaller second line
+        names = reference_titles(maps[0][1].table, max(n_letters, 9))
     titles = [names[layer] if layer is not None and subject == 0 else "" for subject, layer in places]
     rows = [maps[subject][0] for subject, _ in places[::n_across]] if len(maps) > 1 else []
     page = sheet(titles, n_across, views, extents, stacked=stacked, row_names=rows)

@@ -95,7 +95,7 @@ def sheet(
         for i in range(len(titles))
     ]
     lines = [title.partition("\n") for title in titles]
-    names = short_names([name for name, _, _ in lines], max(int(cell.width / LETTER), 9))
+    names = short_names([name for name, _, _ in lines], max(int((cell.width + GAP) / LETTER), 9))
     for corner, name, (_, _, below) in zip(corners, names, lines, strict=True):
         middle, top = corner[0] + cell.width / 2, corner[1] + cell.height + 0.06
         _write(figure, middle, top + LINE * bool(below), name, "center", TITLE - 0.5)

@@ -20,6 +20,7 @@ from rsa.report.style import caption_of, save_figure
 __all__ = [
     "Study",
     "group_figures",
+    "networks_table",
     "peak_profile",
     "reasons_table",
     "reference_figures",
@@ -232,6 +233,17 @@ def reasons_table(maps: Sequence[tuple[str, ScoreMap]]) -> pd.DataFrame:
     return table.astype({column: int for column in table if column != "subject"})
 
 
+def networks_table(made: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+    """List the networks whose activations are behind the layer RDMs with this provenance, and what they were given."""
+    rows = []
+    for source in [one["source"] for one in made if "weights_sha256" in one.get("source", {})]:
+        model = source["settings"]["model"]
+        seed = {"seed": model["seed"]} if model["weights"] == "untrained" else {}
+        shown = {"network": model["architecture"], "weights": model["weights"], **seed, "device": source["device"]}
+        rows.append(shown | {name: source[name] for name in ("preprocessing", "weights_sha256")})
+    return pd.DataFrame(rows)
+
+
 # ----------------------------------------------------------------------------------------------- page
 
 
@@ -253,6 +265,8 @@ class Study:
         From `rsa.rdm.region_fits`.
     reasons : DataFrame, optional
         From `reasons_table`.
+    networks : DataFrame, optional
+        From `networks_table`.
     made : sequence of mapping
         The provenance of the files that the report is made of.
     warnings : sequence of str
@@ -267,6 +281,7 @@ class Study:
     peaks: pd.DataFrame | None = None
     fits: pd.DataFrame | None = None
     reasons: pd.DataFrame | None = None
+    networks: pd.DataFrame | None = None
     made: Sequence[Mapping[str, Any]] = ()
     warnings: Sequence[str] = ()
 
@@ -293,6 +308,7 @@ def study_page(study: Study) -> str:
         Section("Peaks", paragraphs("The highest score of each map."), table=_first_peaks(study.peaks)),
         Section("Voxels with and without a score", table=study.reasons),
         Section("Methods, to adapt for a paper", paragraphs(*methods_text(summary).split("\n\n"))),
+        Section("Networks", table=study.networks),
         Section("How this was made", _made_html(study.made)),
     ]
     shown = [section for section in sections if _has_content(section)]

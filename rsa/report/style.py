@@ -33,6 +33,7 @@ __all__ = [
     "save_figure",
     "short_names",
     "signed_limit",
+    "without_shared_ends",
 ]
 
 INK, GREY, FAINT = "#222222", "#777777", "#e3e3e3"
@@ -91,12 +92,23 @@ def short_names(names: Sequence[str], n_shown: int) -> list[str]:
     >>> short_names(["conv1", "fc"], 12)
     ['conv1', 'fc']
     """
-    if max(map(len, names), default=0) > n_shown:
-        named = list(dict.fromkeys(filter(None, names)))
-        first = _n_shared(named)
-        last = _n_shared([name[first:][::-1] for name in named])
-        names = [_without_ends(name, first, last) if name else "" for name in names]
-    return [plain(name, n_shown) for name in names]
+    return [plain(name, n_shown) for name in without_shared_ends(names, n_shown)]
+
+
+def without_shared_ends(names: Sequence[str], n_shown: int) -> list[str]:
+    """Leave out what all of these names share at their ends, if one is longer than `n_shown`; an empty one stays empty.
+
+    Examples
+    --------
+    >>> without_shared_ends(["encoder.layer_0", "", "encoder.layer_1"], 12)
+    ['…0', '', '…1']
+    """
+    if max(map(len, names), default=0) <= n_shown:
+        return list(names)
+    named = list(dict.fromkeys(filter(None, names)))
+    first = _n_shared(named)
+    last = _n_shared([name[first:][::-1] for name in named])
+    return [_without_ends(name, first, last) if name else "" for name in names]
 
 
 def _n_shared(names: Sequence[str]) -> int:

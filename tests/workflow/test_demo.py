@@ -147,7 +147,16 @@ def test_the_report_is_one_page_with_everything_on_it(results: Path) -> None:
     HTMLParser().feed(text)
     assert text.count("data:image/png;base64,") == len(list(results.glob("figures/*/*.png")))
     assert 'src="http' not in text
-    for words in ("Subject 04", "Reference RDMs", "Methods", "Peaks", "48 (1,128 pairs)", "29,398"):
+    for words in (
+        "Subject 04",
+        "Reference RDMs",
+        "Networks",
+        "untrained",
+        "Methods",
+        "Peaks",
+        "48 (1,128 pairs)",
+        "29,398",
+    ):
         assert words in text
     assert len(text) < 10e6
 

@@ -1,0 +1,128 @@
+"""What the kinds of data sets share: how names are given, and how what is wrong with the data is said."""
+
+import logging
+from collections.abc import Iterator, Sequence
+from typing import Annotated, Any
+
+import numpy as np
+import pandas as pd
+from pydantic import AfterValidator, BeforeValidator, Field
+
+from rsa.core import Patterns, difference_of_conditions
+from rsa.errors import listed
+from rsa.settings import Label
+
+__all__ = [
+    "Names",
+    "Subjects",
+    "by_subject",
+    "problems_of_conditions",
+    "warn_of_uneven_runs",
+    "warn_of_unusable_voxels",
+]
+
+logger = logging.getLogger(__name__)
+
+
+# ---------------------------------------------------------------------------------------------- names
+
+
+def _as_text(names: Any) -> Any:
+    """Refuse numbers: YAML reads an unquoted 01 as the number 1, and the leading zero is lost."""
+    for name in names if isinstance(names, list | tuple) else ():
+        if isinstance(name, int | float):
+            raise ValueError(f'{name!r} is a number to YAML, which drops leading zeros; quote it: "{name:02}"')
+    return names
+
+
+def _each_once(names: tuple[str, ...]) -> tuple[str, ...]:
+    twice = [name for name in dict.fromkeys(names) if names.count(name) > 1]
+    if twice:
+        raise ValueError(f"{listed(twice)} given more than once; give each name once")
+    return names
+
+
+Names = Annotated[tuple[str, ...], BeforeValidator(_as_text), AfterValidator(_each_once)]
+"""Names, each once; numbers have to be quoted."""
+
+Subjects = Annotated[tuple[Label, ...], BeforeValidator(_as_text), AfterValidator(_each_once), Field(min_length=1)]
+"""BIDS labels of the subjects, at least one."""
+
+
+# ------------------------------------------------------------------------------------------- messages
+
+
+def by_subject(problems: Sequence[tuple[str, str]]) -> list[str]:
+    """Say each problem once, with the subjects that have it.
+
+    Parameters
+    ----------
+    problems : sequence of (subject, text)
+        A text may contain ``{subject}``: the label is put there if only one subject has the problem.
+
+    Examples
+    --------
+    >>> by_subject([("01", "no file sub-{subject}.nii"), ("02", "no file sub-{subject}.nii")])
+    ["subjects '01', '02': no file sub-{subject}.nii"]
+    >>> by_subject([("01", "no file sub-{subject}.nii")])
+    ["subject '01': no file sub-01.nii"]
+    """
+    subjects: dict[str, list[str]] = {}
+    for subject, text in problems:
+        if subject not in subjects.setdefault(text, []):
+            subjects[text].append(subject)
+    return [
+        f"subjects {listed(having)}: {text}"
+        if len(having) > 1
+        else f"subject {having[0]!r}: {text.replace('{subject}', having[0])}"
+        for text, having in subjects.items()
+    ]
+
+
+def problems_of_conditions(conditions: Sequence[str], rows: pd.DataFrame) -> Iterator[str]:
+    """Compare the conditions of one subject with those that there should be, and name the runs with others.
+
+    Parameters
+    ----------
+    conditions : sequence of str
+        Those that there should be.
+    rows : DataFrame
+        Those that there are: `condition` and, if known, `run`.
+    """
+    difference = difference_of_conditions(conditions, list(rows["condition"]), "the stimulus table", "the maps")
+    if not difference:
+        return
+    extra = rows[~rows["condition"].isin(conditions)]
+    runs = list(dict.fromkeys(extra["run"].dropna())) if "run" in extra else []
+    where = f" Conditions without a stimulus are in run {listed(runs)}." if runs else ""
+    advice = " Those that belong to no stimulus go into `exclude`." if len(extra) else ""
+    yield difference + where + advice
+
+
+def warn_of_unusable_voxels(subject: str, patterns: Patterns) -> None:
+    """Log how many voxels of the mask have no data, and what that means if they are most."""
+    n_unusable, n_voxels = int(np.count_nonzero(~patterns.usable)), patterns.n_features
+    if n_unusable:
+        guess = "; the mask probably does not belong to the images" if n_unusable > n_voxels / 2 else ""
+        logger.warning(
+            "subject %r: %d of %d voxels of the mask have no data (NaN in a row, or the same in all rows)%s",
+            subject,
+            n_unusable,
+            n_voxels,
+            guess,
+        )
+
+
+def warn_of_uneven_runs(subject: str, patterns: Patterns) -> None:
+    """Log that some run lacks conditions that others have."""
+    if "run" not in patterns.table:
+        return
+    n_of_run = patterns.table.groupby("run", sort=False).size()
+    if n_of_run.min() < len(patterns.conditions):
+        logger.warning(
+            "subject %r: not every run has each of the %d conditions; run %r has %d",
+            subject,
+            len(patterns.conditions),
+            n_of_run.idxmin(),
+            n_of_run.min(),
+        )

@@ -1,0 +1,33 @@
+"""The layers that `layers: default` stands for, by architecture of torchvision."""
+
+__all__ = ["DEFAULT_LAYERS"]
+
+DEFAULT_LAYERS: dict[str, tuple[str, ...]] = {
+    "alexnet": ("features.[1479]", "features.11", "classifier.[256]"),
+    "convnext_.*": ("features.[0-7]", "classifier.2"),
+    "densenet.*": ("features.pool0", "features.denseblock[1-4]", "features.transition[1-3]", "classifier"),
+    "efficientnet_.*": ("features.[0-9]", "classifier.1"),
+    "googlenet": ("maxpool[12]", "inception[345][a-e]", "avgpool", "fc"),
+    "inception_v3": ("maxpool[12]", "Mixed_[567][a-e]", "avgpool", "fc"),
+    "maxvit_t": ("stem", "blocks.[0-3].layers.[0-9]", "classifier.5"),
+    "mnasnet.*": ("layers.[25789]", "layers.1[01236]", "classifier.1"),
+    "mobilenet_v2": ("features.[0-9]", "features.1[0-9]", "classifier.1"),
+    "mobilenet_v3_.*": ("features.[0-9]", "features.1[0-9]", "classifier.[13]"),
+    "regnet_.*": ("stem", "trunk_output.block[1-4].block[1-4]-[0-9]", "trunk_output.*-[1-9][0-9]", "avgpool", "fc"),
+    "(wide_)?resne[xt].*": ("maxpool", "layer[1-4].[0-9]", "layer[1-4].[1-9][0-9]", "avgpool", "fc"),
+    "shufflenet_v2_.*": ("maxpool", "stage[234].[0-9]", "conv5", "fc"),
+    "squeezenet1_0": ("features.[1345789]", "features.1[02]", "classifier"),
+    "squeezenet1_1": ("features.[134679]", "features.1[0-2]", "classifier"),
+    "swin_.*": ("features.[0-7]", "avgpool", "head"),
+    "vgg11": ("features.[25]", "features.1[05]", "features.20", "classifier.[146]"),
+    "vgg13": ("features.[49]", "features.1[49]", "features.24", "classifier.[146]"),
+    "vgg16": ("features.[49]", "features.16", "features.23", "features.30", "classifier.[146]"),
+    "vgg19": ("features.[49]", "features.18", "features.27", "features.36", "classifier.[146]"),
+    "vgg11_bn": ("features.[37]", "features.14", "features.2[18]", "classifier.[146]"),
+    "vgg13_bn": ("features.6", "features.13", "features.2[07]", "features.34", "classifier.[146]"),
+    "vgg16_bn": ("features.6", "features.13", "features.23", "features.[34]3", "classifier.[146]"),
+    "vgg19_bn": ("features.6", "features.13", "features.26", "features.39", "features.52", "classifier.[146]"),
+    "vit_.*": ("conv_proj", "encoder.layers.encoder_layer_[0-9]", "encoder.*_layer_[1-9][0-9]", "heads.head"),
+}
+"""Layers that `default` stands for: architecture (regular expression) -> globs. Outputs of blocks, or of the
+non-linearity or pooling that ends a stage, and the class scores; never dropout."""
