@@ -427,3 +427,33 @@ def test_a_damaged_cache_is_named(hub):
     (hub / "squeezenet1_1-b8a52dc0.pth").write_bytes(b"half a download")
     with pytest.raises(UserError, match=r"squeezenet1_1-b8a52dc0\.pth is damaged \(.+\); delete it and run again\."):
         Torchvision(architecture="squeezenet1_1").load()
+
+
+def test_preprocessing_of_own_weights_can_be_chosen():
+    sizes = {}
+    for name in (None, "IMAGENET1K_V1", "IMAGENET1K_V2"):
+        model = Torchvision(architecture="mobilenet_v2", weights="untrained", preprocess_as=name)
+        assert model.problems() == []
+        sizes[name] = model._entry().transforms().resize_size
+        assert f"resize_size={sizes[name]}" in model.preprocessing()
+    assert sizes == {None: [232], "IMAGENET1K_V1": [256], "IMAGENET1K_V2": [232]}
+
+
+@pytest.mark.parametrize(
+    ("weights", "preprocess_as", "message"),
+    [
+        (
+            "untrained",
+            "IMAGENET",
+            "mobilenet_v2 has no weights 'IMAGENET' to preprocess as. Choose one of: IMAGENET1K_V1",
+        ),
+        (
+            "IMAGENET1K_V1",
+            "IMAGENET1K_V2",
+            "weights IMAGENET1K_V1 bring their own preprocessing; leave out preprocess_as",
+        ),
+    ],
+)
+def test_preprocessing_that_cannot_be_chosen(weights, preprocess_as, message):
+    model = Torchvision(architecture="mobilenet_v2", weights=weights, preprocess_as=preprocess_as)
+    assert any(message in problem for problem in model.problems())

@@ -49,7 +49,10 @@ class Torchvision(Section):
     weights: Annotated[str, AfterValidator(_path_below_data_root)] = "DEFAULT"
     """Name of torchvision's weights (DEFAULT, IMAGENET1K_V1, ...), `untrained`, or a file with a state dict (.pth, .pt,
     .safetensors), also one below a key `state_dict` or with names that start with `module.`. Named weights bring their
-    own preprocessing; a file and `untrained` get that of DEFAULT."""
+    own preprocessing; for a file and for `untrained`, `preprocess_as` says which."""
+    preprocess_as: str | None = None
+    """For weights of a file and `untrained`: the name of torchvision's weights whose preprocessing is used; by default
+    that of DEFAULT, whose picture size may differ from that of IMAGENET1K_V1."""
     seed: int = Field(default=0, ge=0)
     """Seed of the random weights of an `untrained` network."""
     layers: Layers = "default"
@@ -140,13 +143,25 @@ class Torchvision(Section):
             raise UserError(f"torchvision has no classification model {self.architecture!r}.{hint}")
         entries = torchvision.models.get_model_weights(self.architecture)
         if is_weights_file(self.weights) or self.weights == "untrained":
-            return entries.DEFAULT
+            return self._entry_like(entries)
+        if self.preprocess_as is not None:
+            raise UserError(f"The weights {self.weights} bring their own preprocessing; leave out preprocess_as.")
         if self.weights not in entries.__members__:
             raise UserError(
                 f"{self.architecture} has no weights {self.weights!r}. Choose one of: "
                 f"{', '.join(entries.__members__)}, untrained, or a file that ends in {', '.join(WEIGHTS_SUFFIXES)}."
             )
         return entries[self.weights]
+
+    def _entry_like(self, entries: Any) -> Any:
+        """Return the entry whose preprocessing suits weights of one's own."""
+        name = self.preprocess_as or "DEFAULT"
+        if name not in entries.__members__:
+            raise UserError(
+                f"{self.architecture} has no weights {name!r} to preprocess as. Choose one of: "
+                f"{', '.join(entries.__members__)}."
+            )
+        return entries[name]
 
     def _state(self, entry: Any) -> "dict[str, torch.Tensor]":
         if is_weights_file(self.weights):

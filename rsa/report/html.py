@@ -30,7 +30,8 @@ figure img { display: block; max-width: 100%; height: auto; margin: 0 auto; }
 figcaption { color: #3f3f45; font-size: .9rem; margin-top: .5rem; max-width: 50rem; overflow-wrap: anywhere; }
 .scroll { overflow-x: auto; margin: 1rem 0; }
 table { border-collapse: collapse; font-size: .88rem; }
-th, td { padding: .28rem .8rem; text-align: left; vertical-align: top; overflow-wrap: anywhere; }
+th, td { padding: .28rem .8rem; text-align: left; vertical-align: top; overflow-wrap: anywhere; min-width: 4.5rem; }
+tbody th { min-width: 8rem; }
 thead th { border-bottom: 1.5px solid #8e8e93; white-space: nowrap; }
 tbody tr + tr > * { border-top: 1px solid #ececf0; }
 .number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
