@@ -127,7 +127,7 @@ def page_of(
             reasons=pages.reasons_table(maps) if maps else None,
             warnings=[*_undefined_references(stack), *_small_coverage(maps)],
             networks=pages.networks_table(made),
-            made=[*made, io.provenance()],
+            made=[*({**one, "settings": {}} for one in made), io.provenance(settings=settings)],
         )
     )
 
