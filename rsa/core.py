@@ -374,13 +374,14 @@ class Neighbourhood:
 
 # ------------------------------------------------------------------------------------------- score map
 
+DEFINED, NOT_A_CENTRE, NO_DATA, TOO_SMALL, CONSTANT_PATTERN, CONSTANT_RDM = range(6)
 REASONS = {
-    0: "defined",
-    1: "not a centre (stride)",
-    2: "the voxel has no data (NaN in a row, or the same in all rows)",
-    3: "fewer voxels in the sphere than min_voxels",
-    4: "a condition has the same value in all voxels of the sphere, so its distances are undefined",
-    5: "all dissimilarities are equal, so no score is defined",
+    DEFINED: "defined",
+    NOT_A_CENTRE: "not a centre (stride)",
+    NO_DATA: "the voxel has no data (NaN in a row, or the same in all rows)",
+    TOO_SMALL: "fewer voxels in the sphere than min_voxels",
+    CONSTANT_PATTERN: "a condition has the same value in all voxels of the sphere, so its distances are undefined",
+    CONSTANT_RDM: "all dissimilarities are equal, so no score is defined",
 }
 """Why a searchlight has no score; the codes of the `reason` image."""
 

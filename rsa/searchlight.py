@@ -4,7 +4,6 @@ The four steps of a chunk: gather the patterns of each sphere and sum their prod
 dissimilarities; prepare (rank) them; score them against all references at once.
 """
 
-import logging
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -13,7 +12,20 @@ import pandas as pd
 from threadpoolctl import threadpool_limits
 
 from rsa.comparisons import COMPARISONS
-from rsa.core import Array, Neighbourhood, Patterns, RDMs, ScoreMap, align
+from rsa.core import (
+    CONSTANT_PATTERN,
+    CONSTANT_RDM,
+    DEFINED,
+    NO_DATA,
+    NOT_A_CENTRE,
+    TOO_SMALL,
+    Array,
+    Neighbourhood,
+    Patterns,
+    RDMs,
+    ScoreMap,
+    align,
+)
 from rsa.distances import DISTANCES, CrossProducts, Distance, cross_products
 from rsa.errors import UserError
 from rsa.registry import pick
@@ -22,11 +34,6 @@ __all__ = ["compare", "region_rdms"]
 
 CHUNK_BYTES = 32_000_000
 """Size of the products of one chunk of centres, which bounds the memory of each thread at a few times that."""
-
-logger = logging.getLogger(__name__)
-
-DEFINED, NOT_A_CENTRE, NO_DATA, TOO_SMALL, CONSTANT_PATTERN, CONSTANT_RDM = range(6)
-"""Why a searchlight has no score; the keys of `rsa.core.REASONS`."""
 
 
 def compare(

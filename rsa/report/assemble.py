@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from rsa import io
-from rsa.core import RDMs, ScoreMap, concatenate
+from rsa.core import DEFINED, NOT_A_CENTRE, RDMs, ScoreMap, concatenate
 from rsa.errors import listed
 from rsa.maps import derive, layered_models
 from rsa.report import study as pages
@@ -70,7 +70,9 @@ def summary_of(
         models=models,
         n_runs=max(table["run"].nunique() for table in tables) if all("run" in table for table in tables) else None,
         n_voxels=_range([scores_of.values.shape[1] for scores_of in scores]),
-        n_centres=_range([int((scores_of.reason != 1).sum()) for scores_of in scores if scores_of.reason is not None]),
+        n_centres=_range(
+            [int((scores_of.reason != NOT_A_CENTRE).sum()) for scores_of in scores if scores_of.reason is not None]
+        ),
         radius_mm=light.get("radius_mm"),
         min_voxels=light.get("min_voxels"),
         distance=brain_settings.get("distance", settings["brain_distance"]),
@@ -143,8 +145,8 @@ def _small_coverage(maps: Sequence[tuple[str, ScoreMap]]) -> list[str]:
     """Name the subjects of whom more than a tenth of the centres have no score."""
     warnings = []
     for subject, scores in maps:
-        centres = scores.reason != 1 if scores.reason is not None else np.ones(scores.values.shape[1], dtype=bool)
-        share = float((scores.reason[centres] != 0).mean()) if scores.reason is not None else 0.0
+        reasons = scores.reason if scores.reason is not None else np.array([DEFINED])
+        share = (reasons[reasons != NOT_A_CENTRE] != DEFINED).mean()
         if share > 0.1:
             warnings.append(f"Subject {subject}: {share:.0%} of the voxels have no score; see the table of reasons.")
     return warnings
