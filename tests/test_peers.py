@@ -105,3 +105,26 @@ def test_mne_rsa_draws_the_same_map(mne_rsa, rng):
     )
     peer = np.stack([one.get_fdata()[mask] for one in theirs])
     np.testing.assert_allclose(ours.values, peer, atol=1e-6)
+
+
+PYMVPA_PATTERNS = """
+.22366105 .51562476 .62623543 .28081652 .56513533   .22077129 .63013374 .19641318 .38466208 .60788347
+.64273055 .60455658 .71368501 .36652763 .51720253   .40148338 .34188668 .09174233 .33906488 .17804584
+.60728718 .6110304  .84817742 .33830628 .7123945    .32113428 .16916899 .53471886 .93321617 .22531679
+"""
+"""Six patterns of five features, on which PyMVPA (Hanke et al. 2009, Neuroinformatics 7:37) publishes these values."""
+
+
+@pytest.mark.parametrize(
+    ("distance", "comparison", "published"),
+    [
+        ("correlation", "pearson", 0.30956920104253227),
+        ("euclidean", "pearson", 0.5388271075196246),
+        ("correlation", "spearman", 0.33571428571428563),
+    ],
+)
+def test_published_values_of_pymvpa(distance, comparison, published):
+    patterns = np.array(PYMVPA_PATTERNS.split(), dtype=float).reshape(6, 5)
+    brain = rdm_vectors(patterns, DISTANCES[distance])
+    found = compare_vectors(brain, np.arange(15.0), COMPARISONS[comparison])
+    assert found.item() == pytest.approx(published, abs=1e-9)
