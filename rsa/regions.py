@@ -8,6 +8,7 @@ import pandas as pd
 from rsa import io, neighbourhood
 from rsa.config import Regions
 from rsa.core import Array, Neighbourhood, Volume
+from rsa.datasets.images import count_volumes, opened, read_voxels
 from rsa.errors import UserError, did_you_mean, listed
 from rsa.settings import fill
 
@@ -69,12 +70,15 @@ def read_regions(settings: Regions, subject: str, volume: Volume | None) -> Neig
 
 def _on_grid(path: Path, volume: Volume, settings: Regions) -> Array:
     """Read an image of labels on the grid of a volume."""
-    image = io.load_image(path)
+    image = opened(path)
+    if count_volumes(image) != 1:
+        raise UserError(f"{path} has {count_volumes(image)} volumes; regions are read from an image of one.")
     if not volume.same_grid(image.shape, image.affine) and settings.resample:
         from nilearn.image import resample_img
 
         image = resample_img(
             image, volume.affine, volume.shape, interpolation="nearest", copy_header=True, force_resample=True
         )
+        return np.asarray(image.dataobj).reshape(volume.shape)
     volume.require_grid(image.shape, image.affine, f"The regions of {path}", "the brain images")
-    return np.asarray(image.dataobj).reshape(volume.shape)
+    return read_voxels(path)[..., 0]

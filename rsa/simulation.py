@@ -1,6 +1,7 @@
 """Writing simulated studies in the very files from which a real study would be read."""
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel as nib
@@ -10,6 +11,7 @@ import pandas as pd
 from rsa import io
 from rsa.config import PlantedRegion, Simulation
 from rsa.core import Array, RDMs, Volume, select
+from rsa.datasets.images import opened, read_voxels, whole_grid
 from rsa.datasets.maps import Maps
 from rsa.errors import UserError
 from rsa.settings import fill
@@ -17,6 +19,9 @@ from rsa.simulate import patterns_like, real_noise, smooth_noise, spheres_mask, 
 from rsa.stimuli import Stimuli
 
 __all__ = ["planted_voxels", "simulated_volume", "write_brain", "write_stimuli"]
+
+MNI_CODE = 4
+"""The NIfTI code of MNI152 space."""
 
 logger = logging.getLogger(__name__)
 
@@ -65,15 +70,12 @@ def write_brain(simulation: Simulation, dataset: Maps, subject: str, rdms: RDMs)
 def simulated_volume(simulation: Simulation) -> Volume:
     """Return the grid and mask of a simulation: those of its mask image, or the MNI152 brain of nilearn."""
     if simulation.mask is not None:
-        image = io.load_image(simulation.mask)
-    else:
-        from nilearn.datasets import load_mni152_brain_mask
+        grid = whole_grid(opened(Path(simulation.mask)))
+        return replace(grid, mask=read_voxels(Path(simulation.mask))[..., 0] > 0)
+    from nilearn.datasets import load_mni152_brain_mask
 
-        image = load_mni152_brain_mask(resolution=simulation.voxel_size_mm)
-    codes = {f"{name}_code": int(image.header[f"{name}_code"]) for name in ("sform", "qform")}
-    if simulation.mask is None:
-        codes = {"sform_code": 4, "qform_code": 4}
-    return Volume(np.asarray(image.dataobj) > 0, image.affine, **codes)
+    image = load_mni152_brain_mask(resolution=simulation.voxel_size_mm)
+    return Volume(np.asarray(image.dataobj) > 0, image.affine, sform_code=MNI_CODE, qform_code=MNI_CODE)
 
 
 def planted_voxels(simulation: Simulation, region: PlantedRegion, volume: Volume) -> Array:
@@ -89,9 +91,9 @@ def planted_voxels(simulation: Simulation, region: PlantedRegion, volume: Volume
     else:
         if simulation.atlas is None:
             raise UserError(f"The planted region {region.name!r} has atlas_indices; set simulate.atlas as well.")
-        atlas = io.load_image(simulation.atlas)
+        atlas = opened(Path(simulation.atlas))
         volume.require_grid(atlas.shape, atlas.affine, f"The atlas {simulation.atlas}")
-        inside = np.isin(np.asarray(atlas.dataobj)[volume.mask], region.atlas_indices)
+        inside = np.isin(read_voxels(Path(simulation.atlas))[volume.mask, 0], region.atlas_indices)
     if not inside.any():
         raise UserError(f"The planted region {region.name!r} has no voxel in the mask.")
     return inside
@@ -110,9 +112,10 @@ def _signal(simulation: Simulation, volume: Volume, rdms: RDMs, rng: np.random.G
 
 def _residuals(simulation: Simulation, volume: Volume) -> Array:
     """Read a BOLD run and take the effects of its events out, shape (n_volumes, n_voxels), each voxel with mean 0."""
-    image = io.load_image(simulation.noise_images or "")
-    volume.require_grid(image.shape, image.affine, f"The noise images {simulation.noise_images}")
-    bold = np.asarray(image.dataobj, dtype=np.float32)[volume.mask].T  # (n_volumes, n_voxels)
+    path = Path(simulation.noise_images or "")
+    image = opened(path)
+    volume.require_grid(image.shape, image.affine, f"The noise images {path}")
+    bold = read_voxels(path)[volume.mask].T  # (n_volumes, n_voxels)
     effects = np.ones((len(bold), 1))
     if simulation.noise_events is not None:
         from nilearn.glm.first_level import make_first_level_design_matrix

@@ -33,6 +33,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     shifted = np.diag([1.0, 1.0, 1.0, 1.0])
     shifted[:3, 3] = -1
     nib.save(nib.Nifti1Image(fine.astype(np.int16), shifted), "fine.nii.gz")
+    nib.save(nib.Nifti1Image(np.stack([atlas, atlas], axis=-1).astype(np.int16), AFFINE), "several.nii")
+    nib.save(nib.Nifti1Image(atlas.astype(np.int16), AFFINE), "damaged.nii")
+    Path("damaged.nii").write_bytes(Path("damaged.nii").read_bytes()[:-40])
     table = pd.DataFrame({"index": [1, 2, 3], "region": ["early", "late", "late"]})
     table.to_csv("labels.tsv", sep="\t", index=False)
     return tmp_path
@@ -64,6 +67,8 @@ def test_regions_are_read(folder: Path, volume: Volume, settings: dict[str, Any]
     [
         ({"atlas": "fine.nii.gz"}, r"lie on different grids: shape \(18, 18, 18\).*against shape \(6, 6, 6\)"),
         ({"atlas": "nowhere.nii"}, "There is no image nowhere.nii"),
+        ({"atlas": "several.nii"}, "several.nii has 2 volumes; regions are read from an image of one"),
+        ({"atlas": "damaged.nii"}, "damaged.nii is damaged, its data cannot be read"),
         ({"atlas": "atlas.nii.gz", "labels": "labels.tsv", "name_column": "area"}, "no column 'area'"),
         ({"atlas": "atlas.nii.gz", "labels": "labels.tsv", "keep": ["erly"]}, "no region 'erly'. Did you mean 'early'"),
         ({"atlas": "atlas.nii.gz", "keep": ["V1"]}, "regions are kept by number; 'V1' is not"),
