@@ -17,7 +17,15 @@ from rsa.references import TableReference
 from rsa.regions import region_files, region_labels
 from rsa.stimuli import condition_table
 
-__all__ = ["problems_of", "summary", "validated"]
+__all__ = [
+    "problems_of",
+    "reference_labels",
+    "require_no_problems",
+    "simulates_stimuli",
+    "study_conditions",
+    "summary",
+    "validated",
+]
 
 
 def validated(path: str | Path) -> Study:
@@ -44,9 +52,10 @@ def problems_of(study: Study) -> list[str]:
 
     Files that the study itself is going to simulate are not looked for.
     """
-    stimuli = list(_stimuli(study))
-    problems = [*_structure(study), *stimuli, *_models(study), *_regions(study), *_simulation(study)]
+    stimuli, models = list(_stimuli(study)), list(_models(study))
+    problems = [*_structure(study), *stimuli, *models, *_regions(study), *_simulation(study)]
     problems += _references(study) if not stimuli else _missing_references(study)
+    problems += _planted(study) if not models else ()
     if study.simulate is None:
         brain = study.brain.problems(None if stimuli else study_conditions(study))
         problems += brain or _grids(study)
@@ -96,8 +105,9 @@ def _structure(study: Study) -> Iterator[str]:
 
 def _stimuli(study: Study) -> Iterator[str]:
     if study.stimuli is not None and not simulates_stimuli(study):
-        yield from study.stimuli.problems()
-        if study.models and not study.stimuli.problems() and "file" not in study.stimuli.load():
+        problems = study.stimuli.problems()  # opens every picture
+        yield from problems
+        if study.models and not problems and "file" not in study.stimuli.load():
             yield f"models need pictures, and {study.stimuli.table} has no column {study.stimuli.file_column!r}."
 
 
@@ -175,11 +185,14 @@ def _simulation(study: Study) -> Iterator[str]:
     for path in (simulation.mask, simulation.atlas, simulation.noise_images, simulation.noise_events):
         if path is not None and not Path(path).exists():
             yield f"There is no file {path} (simulate)."
-    if not list(_models(study)):
-        known = {(model.label, layer) for model in study.models for layer in model.layer_names()}
-        for region in simulation.regions:
-            if (region.model, region.layer) not in known:
-                yield f"simulate.regions: {region.name!r} plants {region.model} {region.layer}, which no model has."
+
+
+def _planted(study: Study) -> Iterator[str]:
+    """Look for the layers that a simulation plants, among models without problems."""
+    known = {(model.label, layer) for model in study.models for layer in model.layer_names()}
+    for region in study.simulate.regions if study.simulate is not None else ():
+        if (region.model, region.layer) not in known:
+            yield f"simulate.regions: {region.name!r} plants {region.model} {region.layer}, which no model has."
 
 
 def _names(study: Study) -> list[str]:
@@ -187,11 +200,12 @@ def _names(study: Study) -> list[str]:
 
 
 def _conditions_table(study: Study) -> pd.DataFrame | None:
-    """Return what is known of the conditions: the stimulus table, or just the names that the brain data have."""
+    """Return what is known of the conditions: the stimulus table, or just the names that the brain data have.
+
+    The stimuli have to be without problems.
+    """
     if study.stimuli is not None:
-        if simulates_stimuli(study) or study.stimuli.problems():
-            return None
-        return condition_table(study.stimuli.load())
+        return None if simulates_stimuli(study) else condition_table(study.stimuli.load())
     conditions = _brain_conditions(study)
     return None if conditions is None else pd.DataFrame({"condition": conditions})
 
