@@ -11,16 +11,16 @@ import logging
 import re
 import shlex
 import sys
-import types
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from rsa import io, stages
 from rsa.errors import UserError, did_you_mean
+from rsa.settings import alternatives
 
 __all__ = ["build_parser", "main", "options_of"]
 
@@ -114,7 +114,7 @@ def build_parser(name: str, stage: Callable[..., None]) -> argparse.ArgumentPars
 
 def _add_option(parser: argparse.ArgumentParser, parameter: inspect.Parameter, hint: Any, text: str) -> None:
     required = parameter.default is inspect.Parameter.empty
-    plain = next(kind for kind in _alternatives(hint) if kind is not type(None))
+    plain = next(kind for kind in alternatives(hint) if kind is not type(None))
     many = get_origin(plain) in (list, tuple)
     kind = get_args(plain)[0] if many else plain
     default = "" if required or parameter.default in (None, ()) else f" (default: {parameter.default})"
@@ -219,26 +219,17 @@ def _flag(name: str) -> str:
     return "--" + name.replace("_", "-")
 
 
-def _alternatives(hint: Any) -> list[Any]:
-    """Return the types of which an argument may be, unpacking unions and annotations."""
-    if get_origin(hint) is Annotated:
-        return _alternatives(get_args(hint)[0])
-    if get_origin(hint) in (Union, types.UnionType):
-        return [kind for one in get_args(hint) for kind in _alternatives(one)]
-    return [hint]
-
-
 def _sections(hint: Any) -> list[type[BaseModel]]:
-    return [kind for kind in _alternatives(hint) if isinstance(kind, type) and issubclass(kind, BaseModel)]
+    return [kind for kind in alternatives(hint) if isinstance(kind, type) and issubclass(kind, BaseModel)]
 
 
 def _is_plain_sequence(hint: Any) -> bool:
-    return any(get_origin(kind) is tuple for kind in _alternatives(hint)) and not _is_structure(hint)
+    return any(get_origin(kind) is tuple for kind in alternatives(hint)) and not _is_structure(hint)
 
 
 def _is_structure(hint: Any) -> bool:
     """Say whether a setting has to be written as JSON: a mapping, a section, or a sequence of such."""
-    for kind in _alternatives(hint):
+    for kind in alternatives(hint):
         inner = get_args(kind)[0] if get_origin(kind) is tuple else kind
         if get_origin(kind) is dict or get_origin(inner) is tuple or _sections(inner):
             return True

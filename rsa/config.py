@@ -18,7 +18,7 @@ from rsa.maps import MAPS
 from rsa.models import Model
 from rsa.references import Reference
 from rsa.registry import pick
-from rsa.settings import DataPath, Label, Section
+from rsa.settings import DataPath, Label, Section, alternatives
 from rsa.stimuli import Stimuli
 
 __all__ = ["PlantedRegion", "Regions", "Searchlight", "Simulation", "Study", "load_study", "read_yaml"]
@@ -261,32 +261,24 @@ def _inside(here: Any, part: Any) -> Any:
     """Step from a type into its field, its item, or the kind of section with that tag."""
     if part in _fields(here):
         return _fields(here)[part].annotation
-    for kind in _alternatives(here):
+    for kind in alternatives(here):
         if isinstance(part, str) and _is_tag(kind, part):
             return kind
         if part in _fields(kind):
             return kind.model_fields[part].annotation
-    items = [kind for kind in _alternatives(here) if get_origin(kind) in (tuple, dict)]
+    items = [kind for kind in alternatives(here) if get_origin(kind) in (tuple, dict)]
     return get_args(items[0])[-1 if get_origin(items[0]) is dict else 0] if items else here
-
-
-def _alternatives(annotation: Any) -> list[Any]:
-    """Return the types of which a value may be, unpacking unions and annotations."""
-    if get_origin(annotation) in (tuple, dict) or not get_args(annotation):
-        return [annotation]
-    inner = get_args(annotation)[:1] if get_origin(annotation) is Annotated else get_args(annotation)
-    return [kind for one in inner for kind in _alternatives(one)]
 
 
 def _fields(annotation: Any) -> dict[str, Any]:
     """Return the fields of a section, or of an optional one."""
-    sections = [kind for kind in _alternatives(annotation) if kind is not type(None)]
+    sections = [kind for kind in alternatives(annotation) if kind is not type(None)]
     return dict(getattr(sections[0], "model_fields", {})) if len(sections) == 1 else {}
 
 
 def _is_tag(annotation: Any, part: str) -> bool:
     """Say whether a section's `kind` or `source` is this tag."""
-    for kind in _alternatives(annotation):
+    for kind in alternatives(annotation):
         fields = _fields(kind)
         if any(name in fields and part in get_args(fields[name].annotation) for name in ("kind", "source")):
             return True

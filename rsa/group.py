@@ -1,16 +1,14 @@
 """Maps of subjects -> maps of the group."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 
 import numpy as np
-import pandas as pd
 
-from rsa.core import Array, ScoreMap, Volume
+from rsa.core import MAP_COLUMNS, Array, ScoreMap, Volume
 from rsa.errors import UserError
 from rsa.registry import pick
 
-__all__ = ["GROUP_TESTS", "combine", "stack"]
+__all__ = ["GROUP_TESTS", "combine"]
 
 
 def mean(scores: Array) -> Array:
@@ -63,7 +61,10 @@ def combine(subjects: Sequence[ScoreMap], test: str) -> ScoreMap:
     for volume in volumes[1:]:
         first.require_grid(volume.shape, volume.affine, "The map of a subject", "that of the first subject")
     labels = [
-        scores.table.reindex(columns=["model", "layer", "time_s", "statistic"]).astype(str).to_numpy().tolist()
+        scores.table.reindex(columns=[name for name in MAP_COLUMNS if name != "subject"])
+        .astype(str)
+        .to_numpy()
+        .tolist()
         for scores in subjects
     ]
     if any(other != labels[0] for other in labels):
@@ -82,9 +83,3 @@ def combine(subjects: Sequence[ScoreMap], test: str) -> ScoreMap:
     n_defined = np.isfinite(values).all(axis=1).sum(axis=0)
     result = pick(GROUP_TESTS, test, "group test")(values.astype(np.float64))
     return ScoreMap(result, table, common, n_members=n_defined)
-
-
-def stack(maps: Sequence[ScoreMap]) -> ScoreMap:
-    """Put maps over the same columns into one: the rows of all, the counts of the first."""
-    values = np.concatenate([scores.values for scores in maps])
-    return replace(maps[0], values=values, table=pd.concat([scores.table for scores in maps], ignore_index=True))

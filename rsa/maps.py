@@ -1,7 +1,7 @@
 """ScoreMap -> ScoreMap: which layer fits best, how the fit changes along the layers, and where the peaks are."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -10,7 +10,7 @@ from rsa.core import Array, ScoreMap, select
 from rsa.errors import UserError
 from rsa.registry import pick
 
-__all__ = ["MAPS", "DerivedMap", "derive", "layered_models", "peaks"]
+__all__ = ["MAPS", "DerivedMap", "derive", "derive_all", "layered_models", "peaks", "stack"]
 
 
 @dataclass(frozen=True)
@@ -88,6 +88,20 @@ def derive(scores: ScoreMap, name: str) -> ScoreMap:
     values = np.stack([make(row.values.astype(np.float64)) for row in rows])
     table = pd.concat([row.table.iloc[:1] for row in rows]).assign(layer="", statistic=name)
     return ScoreMap(values, table, scores.volume, scores.regions)
+
+
+def derive_all(scores: ScoreMap, names: Iterable[str]) -> ScoreMap | None:
+    """Make several derived maps, in one stack: map by map, model by model; None where no model has two layers."""
+    chosen = list(names)
+    if not chosen or not layered_models(scores.table):
+        return None
+    return stack([derive(scores, name) for name in chosen])
+
+
+def stack(maps: Sequence[ScoreMap]) -> ScoreMap:
+    """Put maps over the same columns into one: the rows of all, the counts of the first."""
+    values = np.concatenate([scores.values for scores in maps])
+    return replace(maps[0], values=values, table=pd.concat([scores.table for scores in maps], ignore_index=True))
 
 
 def peaks(scores: ScoreMap, *, n_peaks: int = 5, separation_mm: float = 20.0) -> pd.DataFrame:

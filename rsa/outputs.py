@@ -9,7 +9,7 @@ import numpy as np
 from rsa import io
 from rsa.core import REASONS, Array, ScoreMap, select
 from rsa.errors import UserError
-from rsa.maps import MAPS, derive, layered_models, peaks
+from rsa.maps import MAPS, derive_all, peaks
 from rsa.names import map_path
 
 __all__ = ["PEAK_COLUMNS", "peaks_path", "write_description", "write_maps"]
@@ -105,12 +105,13 @@ def _contents(
         about: dict[str, Any] = {"Description": what.strip(), "Undefined": undefined}
         contents[row["model"], row["layer"], row["statistic"]] = values, about
     first = select(scores, statistic=scores.table["statistic"].iloc[0])
-    for name in derived if layered_models(first.table) else ():
-        result = derive(first, name)
-        for model, values in zip(result.table["model"], result.values, strict=True):
-            layers = first.table["layer"][first.table["model"] == model]
-            about = {"Description": MAPS[name].unit, "Layers": dict(enumerate(layers, start=1))}
-            contents[model, "", name] = values, about
+    result = derive_all(first, derived)
+    rows = [] if result is None else zip(result.table.to_dict("records"), result.values, strict=True)
+    for labels, values in rows:
+        model, name = labels["model"], labels["statistic"]
+        layers = first.table["layer"][first.table["model"] == model]
+        about = {"Description": MAPS[name].unit, "Layers": dict(enumerate(layers, start=1))}
+        contents[model, "", name] = values, about
     for name, text in _counts(subject).items():
         values = scores.reason if name == "reason" else scores.n_members
         levels = {"Levels": REASONS} if name == "reason" else {}

@@ -2,11 +2,12 @@
 
 import string
 from pathlib import Path
-from typing import Annotated, Any
+from types import UnionType
+from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationInfo
 
-__all__ = ["DataPath", "Label", "Section", "below_data_root", "fill", "placeholders"]
+__all__ = ["DataPath", "Label", "Section", "alternatives", "below_data_root", "fill", "placeholders"]
 
 
 class Section(BaseModel):
@@ -50,6 +51,21 @@ DataPath = Annotated[str, AfterValidator(below_data_root)]
 
 Label = Annotated[str, AfterValidator(_alphanumeric)]
 """A BIDS label: letters and digits."""
+
+
+def alternatives(hint: Any) -> list[Any]:
+    """Return the types of which a value may be, unpacking unions and annotations.
+
+    Examples
+    --------
+    >>> alternatives(int | tuple[str, ...] | None)
+    [<class 'int'>, tuple[str, ...], <class 'NoneType'>]
+    """
+    if get_origin(hint) is Annotated:
+        return alternatives(get_args(hint)[0])
+    if get_origin(hint) in (Union, UnionType):
+        return [kind for one in get_args(hint) for kind in alternatives(one)]
+    return [hint]
 
 
 def placeholders(template: str) -> set[str]:

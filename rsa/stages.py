@@ -222,7 +222,7 @@ def searchlight(
 
     from rsa import neighbourhood
     from rsa import searchlight as engine
-    from rsa.core import concatenate
+    from rsa.core import MAP_COLUMNS, concatenate
     from rsa.errors import UserError
 
     data = io.load_patterns(patterns)
@@ -242,7 +242,8 @@ def searchlight(
             progress=progress,
         )
     settings = {**searchlight.model_dump(), "distance": distance, "comparison": comparison}
-    scores = replace(scores, table=scores.table.assign(subject=subject)[["subject", "model", "layer", "statistic"]])
+    table = scores.table.assign(subject=subject)
+    scores = replace(scores, table=table[[name for name in MAP_COLUMNS if name in table]])
     io.save(output, scores, _made([patterns, *references], **settings))
 
 
@@ -337,10 +338,11 @@ def group(
         Maps made of all layers of a model, from the first test.
     """
     from rsa import group as groups
+    from rsa.maps import stack
     from rsa.outputs import write_maps
 
     subjects = [io.load_scores(path) for path in scores]
-    result = groups.stack([groups.combine(subjects, test) for test in tests])
+    result = stack([groups.combine(subjects, test) for test in tests])
     made = _made(scores, **{**io.read_provenance(scores[0])["settings"], "tests": tests})
     io.save(output, result, made)
     write_maps(result, folder, "", space, derived or [], made, output)
@@ -405,11 +407,11 @@ def draw_subject(scores: Path, subject: str, space: str, folder: Path, derived: 
     derived : list of str
         Maps made of all layers of a model.
     """
-    from rsa.report.assemble import derived_maps
+    from rsa.maps import derive_all
     from rsa.report.study import subject_figures
 
     maps = io.load_scores(scores)
-    subject_figures(maps, derived_maps(maps, derived or []), space=space, folder=folder, title=f"subject {subject}")
+    subject_figures(maps, derive_all(maps, derived or []), space=space, folder=folder, title=f"subject {subject}")
 
 
 def draw_group(
@@ -431,13 +433,13 @@ def draw_group(
         Maps made of all layers of a model.
     """
     from rsa.core import select
-    from rsa.report.assemble import derived_maps
+    from rsa.maps import derive_all
     from rsa.report.study import group_figures
 
     subjects = [(str(one.table["subject"].iloc[0]), one) for one in map(io.load_scores, scores)]
     together = None if group is None else io.load_scores(group)
     together = None if together is None else select(together, statistic=together.table["statistic"].iloc[0])
-    made = None if together is None else derived_maps(together, derived or [])
+    made = None if together is None else derive_all(together, derived or [])
     group_figures(subjects, together, made, space=space, folder=folder)
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from rsa.core import ScoreMap, Volume
 from rsa.errors import UserError
-from rsa.maps import MAPS, best_layer, derive, layer_gradient, layered_models, peaks
+from rsa.maps import MAPS, best_layer, derive, derive_all, layer_gradient, layered_models, peaks
 
 NAN = np.nan
 
@@ -62,6 +62,14 @@ def test_a_derived_map_for_every_model_with_layers(scores):
     gradient = derive(scores, "layer_gradient")
     np.testing.assert_allclose(gradient.values, [[0.3, NAN], [-0.1, -0.1]], atol=1e-6)
     assert gradient.volume is scores.volume
+
+
+def test_all_derived_maps_in_one_stack(scores):
+    together = derive_all(scores, list(MAPS))
+    each = [derive(scores, name) for name in MAPS]
+    np.testing.assert_array_equal(together.values, np.concatenate([one.values for one in each]))
+    assert list(together.table["statistic"]) == [name for one in each for name in one.table["statistic"]]
+    assert derive_all(scores, []) is None
 
 
 def test_derived_map_needs_layers(scores):

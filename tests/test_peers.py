@@ -14,20 +14,22 @@ from rsa.distances import DISTANCES, rdm_vectors
 from rsa.neighbourhood import spheres
 
 
-@pytest.fixture(scope="module")
-def rsatoolbox():
+def imported(name):
+    """Import a peer, or skip; what its imports warn of is its own affair."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         warnings.simplefilter("ignore", FutureWarning)
-        return pytest.importorskip("rsatoolbox")
+        return pytest.importorskip(name)
+
+
+@pytest.fixture(scope="module")
+def rsatoolbox():
+    return imported("rsatoolbox")
 
 
 @pytest.fixture(scope="module")
 def mne_rsa():
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)
-        warnings.simplefilter("ignore", FutureWarning)
-        return pytest.importorskip("mne_rsa")
+    return imported("mne_rsa")
 
 
 # ----------------------------------------------------------------------------------------- rsatoolbox

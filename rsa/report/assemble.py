@@ -10,12 +10,11 @@ import pandas as pd
 from rsa import io
 from rsa.core import DEFINED, NOT_A_CENTRE, RDMs, ScoreMap, concatenate
 from rsa.errors import listed
-from rsa.maps import derive, layered_models
 from rsa.report import study as pages
 from rsa.report.methods import Summary
 from rsa.stimuli import Stimuli, condition_table
 
-__all__ = ["categories_of", "derived_maps", "page_of", "summary_of"]
+__all__ = ["categories_of", "page_of", "summary_of"]
 
 
 def categories_of(stimuli: Stimuli | None, references: RDMs) -> pd.Series | None:
@@ -24,15 +23,6 @@ def categories_of(stimuli: Stimuli | None, references: RDMs) -> pd.Series | None
         return None
     table = condition_table(stimuli.load()).set_index("condition")
     return table["category"].astype(str).reindex(references.conditions) if "category" in table else None
-
-
-def derived_maps(scores: ScoreMap, names: Sequence[str]) -> ScoreMap | None:
-    """Make the derived maps of scores and stack them; None where no model has layers."""
-    from rsa.group import stack
-
-    if not names or not layered_models(scores.table):
-        return None
-    return stack([derive(scores, name) for name in names])
 
 
 def summary_of(
