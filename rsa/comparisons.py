@@ -13,8 +13,8 @@ from rsa.core import Array
 
 __all__ = ["COMPARISONS", "Comparison", "compare_vectors"]
 
-TIE_BITS = 40
-"""Dissimilarities that differ by less than 2^-40 of the largest one in their RDM are ties (see `ranks`)."""
+TIE = 2.0**-40
+"""Dissimilarities that differ by less than this share of the largest one in their RDM are ties (see `ranks`)."""
 
 
 @dataclass(frozen=True)
@@ -55,25 +55,19 @@ def ranks(rdms: Array) -> Array:
     Floating-point noise must not break ties (two pairs of identical patterns have the distances 0 and 1e-16), so
     neighbours in ascending order that differ by at most 2^-40 of the largest absolute value, about 1e-12, are ties.
     """
-    rdms = np.asarray(rdms, dtype=np.float64)
-    n_pairs = rdms.shape[-1]
-    order = np.argsort(rdms, axis=-1)
-    ascending = np.take_along_axis(rdms, order, axis=-1)
-    differs = np.diff(ascending, axis=-1) > _noise(rdms)  # (n_rdms, n_pairs - 1)
-    edge = np.ones((*rdms.shape[:-1], 1), dtype=bool)
-    starts, ends = np.concatenate([edge, differs], axis=-1), np.concatenate([differs, edge], axis=-1)
-    places = np.arange(1.0, n_pairs + 1)
-    first = np.maximum.accumulate(np.where(starts, places, 0), axis=-1)
-    last = np.minimum.accumulate(np.where(ends, places, n_pairs)[..., ::-1], axis=-1)[..., ::-1]
-    ranked = np.empty_like(rdms)
-    np.put_along_axis(ranked, order, (first + last) / 2, axis=-1)
-    ranked[np.isnan(ascending[..., -1])] = np.nan
-    return ranked
+    return _ranks_from(1.0, rdms)
 
 
 def centred_ranks(rdms: Array) -> Array:
-    """Rank each RDM and subtract the mean rank; multiples of one half, so that their products add up exactly."""
-    return np.asarray(ranks(rdms) - (rdms.shape[-1] + 1) / 2)
+    """Rank each RDM about a mean of 0; ranks are multiples of one half, so that their products add up exactly."""
+    return _ranks_from((1 - rdms.shape[-1]) / 2, rdms)
+
+
+def _ranks_from(lowest: float, rdms: Array) -> Array:
+    from rsa.kernels import rank_rows
+
+    ranked: Array = rank_rows(np.atleast_2d(np.ascontiguousarray(rdms, dtype=np.float64)), lowest, TIE)
+    return ranked.reshape(np.shape(rdms))
 
 
 def centred(rdms: Array) -> Array:
@@ -91,7 +85,7 @@ def unchanged(rdms: Array) -> Array:
 
 def _noise(rdms: Array) -> Array:
     """Return the difference, shape (n_rdms, 1), up to which dissimilarities of an RDM are the same number."""
-    return np.asarray(np.abs(rdms).max(axis=-1, keepdims=True) * 2.0**-TIE_BITS)
+    return np.asarray(np.abs(rdms).max(axis=-1, keepdims=True) * TIE)
 
 
 # -------------------------------------------------------------------------------------------- scoring
@@ -99,8 +93,11 @@ def _noise(rdms: Array) -> Array:
 
 def normalised_product(a: Array, b: Array) -> Array:
     """Return the cosine of the angle between prepared RDMs, which is exactly 1 for an RDM of ranks and itself."""
-    squares = np.outer(_squares(a), _squares(b))
-    scores: Array = (a @ b.T) / np.sqrt(np.where(squares > 0, squares, np.nan))  # (n_a, n_b)
+    scores: Array = a @ b.T  # (n_a, n_b)
+    lengths = np.outer(_squares(a), _squares(b))
+    np.sqrt(lengths, out=lengths)
+    with np.errstate(invalid="ignore"):  # 0 / 0: no angle
+        np.divide(scores, lengths, out=scores)
     return np.clip(scores, -1, 1, out=scores)
 
 
@@ -112,29 +109,12 @@ def rank_product(a: Array, b: Array) -> Array:
 
 
 def kendall_tau_a(a: Array, b: Array) -> Array:
-    """Return (concordant - discordant pairs) / all pairs of dissimilarities, ties counting as neither.
-
-    Scipy's tau-b, which takes O(P log P) for P dissimilarities, has the same numerator.
-    """
-    from scipy.stats import kendalltau
+    """Return (concordant - discordant pairs) / all pairs of dissimilarities, ties counting as neither."""
+    from rsa.kernels import concordance
 
     n_pairs = a.shape[-1]
-    n_all = n_pairs * (n_pairs - 1) / 2
-    untied = [
-        np.sqrt(np.maximum(n_all - np.array([_n_ties(row) for row in rows]), 0)) / np.sqrt(n_all) for rows in (a, b)
-    ]
-    scores = np.full((len(a), len(b)), np.nan)
-    for i, j in np.argwhere(np.outer(*untied) > 0):
-        scores[i, j] = kendalltau(a[i], b[j]).statistic * untied[0][i] * untied[1][j]
-    return scores
-
-
-def _n_ties(row: Array) -> float:
-    """Count the pairs of equal entries; all of them for a row with NaN, so that its score is undefined."""
-    if np.isnan(row).any():
-        return float("inf")
-    counts = np.unique(row, return_counts=True)[1].astype(np.float64)
-    return float((counts * (counts - 1) / 2).sum())
+    varies = np.outer(np.ptp(a, axis=-1) > 0, np.ptp(b, axis=-1) > 0)
+    return np.where(varies, concordance(a, b) / (n_pairs * (n_pairs - 1) / 2), np.nan)
 
 
 def _squares(rows: Array) -> Array:

@@ -14,9 +14,13 @@ from rsa.core import Array
 
 __all__ = ["DISTANCES", "CrossProducts", "Distance", "cross_products", "rdm_vectors"]
 
-NOISE = 2.0**-44
-"""Squared distances below this share of the squared patterns are 0: that is what sums of products leave of equal
-patterns, and less than the single precision of the patterns can tell. Its root would break ties."""
+NOISE, SINGLE_NOISE = 2.0**-44, 2.0**-21
+"""Squared distances below this share of the squared patterns are 0: that is what sums of products, in double and in
+single precision, leave of equal patterns. Its root would break ties."""
+
+
+ORIGINS = ("zero", "pattern", "feature")
+"""What may be subtracted from patterns: nothing, a number from each pattern, a number from each feature."""
 
 
 @dataclass(frozen=True)
@@ -25,17 +29,23 @@ class CrossProducts:
 
     Parameters
     ----------
-    gram : array, shape (..., n_conditions, n_conditions), float64
-        Sum over features of the products of two conditions.
+    products : array, shape (..., n_pairs), float64
+        Sum over features of the products of two conditions, pairs in condensed order.
+    squares : array, shape (..., n_conditions), float64
+        Sum over features of the squares of each condition.
     sums : array, shape (..., n_conditions), float64
         Sum over features of each condition.
     n_features : array of int, shape (...)
         Number of features.
+    noise : float
+        Squared distances below this share of the squared patterns are rounding errors.
     """
 
-    gram: Array
+    products: Array
+    squares: Array
     sums: Array
     n_features: Array
+    noise: float = NOISE
 
 
 @dataclass(frozen=True)
@@ -60,25 +70,17 @@ class Distance:
 
 def correlation(products: CrossProducts) -> Array:
     """Return 1 - Pearson r over features; NaN where a pattern is constant."""
-    sums = products.sums
-    outer = sums[..., :, None] * sums[..., None, :]
-    covariance = products.gram - outer / np.asarray(products.n_features)[..., None, None]
-    return 1 - _normalised(covariance)
+    return _normalised(products, products.sums)
 
 
 def cosine(products: CrossProducts) -> Array:
     """Return 1 - cosine of the angle between patterns; NaN where a pattern is zero."""
-    return 1 - _normalised(products.gram)
+    return _normalised(products, np.zeros_like(products.sums))
 
 
 def sqeuclidean(products: CrossProducts) -> Array:
     """Return the squared Euclidean distance (summed over features, not divided by their number)."""
-    gram = products.gram
-    squares = np.diagonal(gram, axis1=-2, axis2=-1)
-    rows, columns = np.triu_indices(gram.shape[-1], k=1)
-    both = squares[..., rows] + squares[..., columns]
-    distances: Array = both - 2 * gram[..., rows, columns]
-    return np.where(distances <= NOISE * both, 0, distances)
+    return _differences(products, products.noise)
 
 
 def euclidean(products: CrossProducts) -> Array:
@@ -86,16 +88,46 @@ def euclidean(products: CrossProducts) -> Array:
     return np.sqrt(sqeuclidean(products))
 
 
-def _normalised(products: Array) -> Array:
-    """Divide products by the roots of their diagonals; condensed, in [-1, 1], NaN where a diagonal is zero.
+def crossnobis(products: CrossProducts) -> Array:
+    """Return the squared Euclidean distance per feature, of products between different runs; negatives stay [1]_.
 
-    Equal patterns give exactly 1 (see `NOISE`).
+    References
+    ----------
+    .. [1] Walther A, Nili H, Ejaz N, Alink A, Kriegeskorte N, Diedrichsen J (2016). Reliability of dissimilarity
+       measures for multi-voxel pattern analysis. NeuroImage 137:188-200.
     """
-    squares = np.diagonal(products, axis1=-2, axis2=-1)
-    norms = np.sqrt(np.where(squares > 0, squares, np.nan))
-    rows, columns = np.triu_indices(products.shape[-1], k=1)
-    ratios: Array = products[..., rows, columns] / (norms[..., rows] * norms[..., columns])
-    return np.where(ratios >= 1 - NOISE, 1, np.maximum(ratios, -1))
+    distances: Array = _differences(products, noise=0) / np.asarray(products.n_features)[..., None]
+    return distances
+
+
+def _normalised(stack: CrossProducts, sums: Array) -> Array:
+    """Return 1 - normalised products; equal patterns give exactly 0 (see `NOISE`)."""
+    from rsa.kernels import normalised
+
+    each = _one_axis(stack)
+    distances: Array = normalised(
+        each.products, each.squares, sums.reshape(each.sums.shape), each.n_features, stack.noise
+    )
+    return distances.reshape(stack.products.shape)
+
+
+def _differences(stack: CrossProducts, noise: float) -> Array:
+    from rsa.kernels import differences
+
+    each = _one_axis(stack)
+    distances: Array = differences(each.products, each.squares, noise)
+    return distances.reshape(stack.products.shape)
+
+
+def _one_axis(stack: CrossProducts) -> CrossProducts:
+    """Lay RDMs along one axis, in the types that the compiled functions take."""
+    n_pairs, n_conditions = stack.products.shape[-1], stack.squares.shape[-1]
+    return CrossProducts(
+        np.ascontiguousarray(stack.products, dtype=np.float64).reshape(-1, n_pairs),
+        np.ascontiguousarray(stack.squares, dtype=np.float64).reshape(-1, n_conditions),
+        np.ascontiguousarray(stack.sums, dtype=np.float64).reshape(-1, n_conditions),
+        np.asarray(stack.n_features, dtype=np.float64).reshape(-1),
+    )
 
 
 DISTANCES: dict[str, Distance] = {
@@ -104,17 +136,26 @@ DISTANCES: dict[str, Distance] = {
     "euclidean": Distance(euclidean, "feature", "length of the difference of two patterns"),
     "sqeuclidean": Distance(sqeuclidean, "feature", "squared length of the difference of two patterns"),
 }
+CROSS_VALIDATED: dict[str, Distance] = {
+    "crossnobis": Distance(
+        crossnobis, "feature", "squared distance per feature between runs, free of the bias of noise"
+    ),
+}
+"""Distances of patterns that have several runs; their cross-products are between different runs."""
 
 
 def cross_products(blocks: Iterable[Array], origin: str) -> CrossProducts:
     """Sum the products of patterns over features, holding one block of features at a time.
+
+    Products of single-precision features are single-precision within a block, which takes half the time, and are added
+    up in double precision: correlations of a million units are then right to some 1e-7.
 
     Parameters
     ----------
     blocks : iterable of arrays, each of shape (n_conditions, n_block_features)
         Successive features of the same conditions.
     origin : {"pattern", "feature", "zero"}
-        See `Distance`. Patterns are taken relative to their first feature, features relative to their first
+        See `Distance`. Patterns are taken relative to a number of about their mean, features relative to their first
         condition: a constant pattern becomes exactly zero, whatever its value and however the sum is split.
 
     Returns
@@ -122,19 +163,36 @@ def cross_products(blocks: Iterable[Array], origin: str) -> CrossProducts:
     CrossProducts
         Those of all blocks side by side, in float64.
     """
-    gram, sums, n_features, first = np.zeros(()), np.zeros(()), 0, None
+    gram, sums, n_features, centre, noise = np.zeros((0, 0)), np.zeros(0), 0, None, NOISE
     for block in blocks:
-        features = np.asarray(block, dtype=np.float64)
+        features = np.asarray(block, dtype=block.dtype if block.dtype == np.float32 else np.float64)
         if origin == "pattern":
-            first = features[:, :1] if first is None else first
-            features = features - first
+            centre = _centre(features) if centre is None else centre
+            features = features - centre
         elif origin == "feature":
             features = features - features[:1]
-        gram, sums = gram + features @ features.T, sums + features.sum(axis=1)
+        if not n_features:
+            gram, sums = np.zeros((len(features), len(features))), np.zeros(len(features))
+        gram += features @ features.T
+        sums += features.sum(axis=1, dtype=np.float64)
         n_features += features.shape[1]
-    return CrossProducts(gram, sums, np.asarray(n_features))
+        noise = SINGLE_NOISE if features.dtype == np.float32 else noise
+    return CrossProducts(gram[np.triu_indices(len(gram), 1)], np.diag(gram), sums, np.asarray(n_features), noise)
+
+
+def _centre(features: Array) -> Array:
+    """Return what to take out of each pattern, shape (n_conditions, 1): its mean if that is large beside its spread.
+
+    A constant pattern becomes exactly zero. Where the mean is small, the zeros that a ReLU leaves had better stay
+    zeros: adding up thousands of equal products makes errors that do not cancel.
+    """
+    first = features[:, :1]
+    shifted = features - first
+    mean = first + shifted.mean(axis=1, keepdims=True, dtype=features.dtype)
+    centre: Array = np.where(np.abs(mean) > 2 * shifted.std(axis=1, keepdims=True), mean, 0).astype(features.dtype)
+    return centre
 
 
 def rdm_vectors(patterns: Array, distance: Distance) -> Array:
     """Return the condensed RDM, shape (n_pairs,), of patterns of shape (n_conditions, n_features)."""
-    return distance.from_products(cross_products([patterns], distance.origin))
+    return distance.from_products(cross_products([np.asarray(patterns, dtype=np.float64)], distance.origin))

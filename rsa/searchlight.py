@@ -1,11 +1,12 @@
 """Neighbourhoods -> RDMs -> scores, streaming: what is held at any time is one chunk of centres.
 
-The four steps of a chunk: gather the patterns of each sphere and sum their products; turn the sums into
-dissimilarities; prepare (rank) them; score them against all references at once.
+The four steps of a chunk: sum the products of the patterns of each sphere; turn the sums into dissimilarities; prepare
+(rank) them; score them against all references at once.
 """
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -26,14 +27,18 @@ from rsa.core import (
     ScoreMap,
     align,
 )
-from rsa.distances import DISTANCES, CrossProducts, Distance, cross_products
-from rsa.errors import UserError
+from rsa.distances import CROSS_VALIDATED, DISTANCES, ORIGINS, CrossProducts, Distance
+from rsa.errors import UserError, listed
 from rsa.registry import pick
 
 __all__ = ["compare", "region_rdms"]
 
-CHUNK_BYTES = 32_000_000
-"""Size of the products of one chunk of centres, which bounds the memory of each thread at a few times that."""
+RUN_BYTES = 4_000_000
+"""Size of the RDMs of one run of centres, which bounds the memory of each thread at a few times that, and keeps it in
+the processor's cache."""
+
+REFERENCES = 250
+"""Beyond so many references a chunk has several runs, so that their product with the references is worth its while."""
 
 
 def compare(
@@ -53,19 +58,20 @@ def compare(
     Parameters
     ----------
     patterns : Patterns
-        Responses over the voxels of a volume; runs are averaged first.
+        Responses over the voxels of a volume. Runs are averaged first, unless the distance is between runs.
     neighbourhood : Neighbourhood
         Spheres or regions over the same volume.
     references : RDMs
         Over the same conditions, in any order.
     distance : str
-        A key of `DISTANCES`: how dissimilar two patterns are.
+        A key of `DISTANCES` or `CROSS_VALIDATED`: how dissimilar two patterns are.
     comparison : str
         A key of `COMPARISONS`: how alike two RDMs are.
     min_voxels : int
         Spheres with fewer usable voxels are undefined. At least 2.
     n_threads, chunk_size : int
-        How it runs, never what it computes. By default a chunk has 128 centres, or fewer if there are many conditions.
+        How it runs, never what it computes. A chunk is rounded up to whole runs of at most 64 centres (within which
+        sums slide from one to the next); by default it is one run, or several for many references.
     progress : callable, optional
         Called with the number of centres of each chunk that is done.
 
@@ -78,35 +84,49 @@ def compare(
     Raises
     ------
     UserError
-        If the conditions or the grids differ, there are fewer than 3 conditions, or no sphere has `min_voxels`.
+        If the conditions or the grids differ, there are fewer than 3 conditions, no sphere has `min_voxels`, or a
+        distance between runs lacks a condition in a run.
     """
-    measure, likeness = pick(DISTANCES, distance, "distance"), pick(COMPARISONS, comparison, "comparison")
+    likeness = pick(COMPARISONS, comparison, "comparison")
     if len(patterns.conditions) < 3:
         raise UserError(f"RDMs can be compared from 3 conditions on; the patterns have {len(patterns.conditions)}.")
-    responses, members = _prepare(patterns, neighbourhood, min_voxels)
-    sizes = np.array([len(voxels) for voxels in members])
-    if sizes.max() < min_voxels:
+    spheres = _prepare(patterns, neighbourhood, distance, min_voxels)
+    if spheres.sizes.max() < min_voxels:
         raise UserError(
-            f"No searchlight has the {min_voxels} voxels that min_voxels asks for; the largest has {sizes.max()}. "
-            "Choose a larger radius_mm or a smaller min_voxels."
+            f"No searchlight has the {min_voxels} voxels that min_voxels asks for; the largest has "
+            f"{spheres.sizes.max()}. Choose a larger radius_mm or a smaller min_voxels."
         )
     reference_rows = likeness.prepare(align(patterns.conditions, references).values)  # (n_rdms, n_pairs)
 
     def scored(centres: range) -> tuple[Array, Array]:
-        rdms = _chunk_rdms(responses, members, centres, measure, min_voxels)  # (n_chunk, n_pairs)
-        chunk_scores = likeness.score(likeness.prepare(rdms), reference_rows)  # (n_chunk, n_rdms)
-        return chunk_scores, _reasons(rdms, chunk_scores)
+        prepared = np.empty((len(centres), references.values.shape[1]))
+        undefined = np.empty(len(centres), dtype=bool)
+        for run in _chunks(centres, spheres.run):
+            place = slice(run.start - centres.start, run.stop - centres.start)
+            rdms = spheres.rdms(run)
+            undefined[place] = np.isnan(rdms).any(axis=1)
+            prepared[place] = likeness.prepare(rdms)
+        chunk_scores = likeness.score(prepared, reference_rows)  # (n_chunk, n_rdms)
+        no_score = np.isnan(chunk_scores).all(axis=1)
+        return chunk_scores, np.select([undefined, no_score], [CONSTANT_PATTERN, CONSTANT_RDM], DEFINED)
 
-    scores = np.full((len(references), len(neighbourhood)), np.nan)
-    reason = np.zeros(len(neighbourhood), dtype=np.int8)
-    size = chunk_size or max(1, min(128, CHUNK_BYTES // (8 * responses.shape[1] ** 2)))
-    for centres, (chunk_scores, chunk_reason) in _in_chunks(scored, len(neighbourhood), size, n_threads):
-        scores[:, centres], reason[centres] = chunk_scores.T, chunk_reason
+    scores, reason = _empty(neighbourhood, len(references))
+    columns = np.arange(len(neighbourhood)) if neighbourhood.centres is None else neighbourhood.centres
+    size = _whole_runs(chunk_size or spheres.run * len(references) // REFERENCES, spheres.run)
+    chunks = _chunks(range(len(neighbourhood)), size)
+    for centres, (chunk_scores, chunk_reason) in _in_threads(scored, chunks, n_threads):
+        where = columns[centres.start : centres.stop]
+        scores[:, where], reason[where] = chunk_scores.T, chunk_reason
         if progress is not None:
             progress(len(centres))
-    reason[sizes < min_voxels] = TOO_SMALL
+    reason[columns[spheres.sizes < min_voxels]] = TOO_SMALL
+    n_members = np.zeros(len(reason), dtype=np.int32)
+    n_members[columns] = spheres.sizes
     table = references.table.assign(statistic=comparison)
-    return _on_columns(scores, table, sizes, reason, patterns, neighbourhood)
+    if neighbourhood.regions is not None:
+        return ScoreMap(scores, table, regions=neighbourhood.regions, n_members=n_members, reason=reason)
+    reason[~patterns.usable] = NO_DATA
+    return ScoreMap(scores, table, volume=patterns.volume, n_members=n_members, reason=reason)
 
 
 def region_rdms(
@@ -125,83 +145,123 @@ def region_rdms(
         ``values`` of shape (n_neighbourhoods, n_pairs), rows of NaN where there are too few usable voxels; the table
         holds the labels of the regions and `n_voxels`, the number that is usable.
     """
-    responses, members = _prepare(patterns, neighbourhood, min_voxels)
-    measure = pick(DISTANCES, distance, "distance")
-    rdms = _chunk_rdms(responses, members, range(len(neighbourhood)), measure, min_voxels)
+    spheres = _prepare(patterns, neighbourhood, distance, min_voxels)
     table = (
         neighbourhood.regions if neighbourhood.regions is not None else pd.DataFrame({"centre": neighbourhood.centres})
     )
-    table = table.assign(n_voxels=[len(voxels) for voxels in members])
-    return RDMs(rdms, patterns.conditions, table, distance)
+    table = table.assign(n_voxels=spheres.sizes)
+    return RDMs(spheres.rdms(range(len(neighbourhood))), patterns.conditions, table, distance)
 
 
 # ----------------------------------------------------------------------------------------- the steps
 
 
-def _prepare(patterns: Patterns, neighbourhood: Neighbourhood, min_voxels: int) -> tuple[Array, list[Array]]:
-    """Average runs, put voxels first, and drop unusable voxels from all neighbourhoods."""
+@dataclass(frozen=True, eq=False)
+class _Spheres:
+    """Responses and members as the compiled functions take them.
+
+    ``responses`` of shape (n_voxels, n_runs, n_conditions), float32, one run if the distance is not between runs;
+    ``indptr`` and ``indices`` of the usable members of each neighbourhood.
+    """
+
+    responses: Array
+    indptr: Array
+    indices: Array
+    distance: Distance
+    min_voxels: int
+
+    @property
+    def sizes(self) -> Array:
+        """Number of usable members, shape (n_neighbourhoods,)."""
+        return np.diff(self.indptr)
+
+    @property
+    def run(self) -> int:
+        """Neighbourhoods from one fresh start of the sliding sums to the next; those that don't slide have one each."""
+        n_conditions = int(self.responses.shape[2])
+        return max(8, min(64, RUN_BYTES // (4 * n_conditions**2)))
+
+    def rdms(self, centres: range) -> Array:
+        """Return the condensed RDMs of some neighbourhoods, shape (n_centres, n_pairs), NaN where undefined."""
+        from rsa.kernels import sphere_products
+
+        n_runs, n_conditions = self.responses.shape[1:]
+        products = np.empty((len(centres), n_conditions * (n_conditions - 1) // 2))
+        squares, sums = np.empty((2, len(centres), n_conditions))
+        run = 1 if self.distance.origin == "zero" else self.run
+        origin = ORIGINS.index(self.distance.origin)
+        between = (self.responses, self.indptr, self.indices, centres.start, centres.stop)
+        sphere_products(*between, origin, run, products, squares, sums)
+        if n_runs > 1:
+            products /= n_runs * (n_runs - 1)
+            squares /= n_runs * (n_runs - 1)
+        sizes = self.sizes[centres.start : centres.stop]
+        rdms = self.distance.from_products(CrossProducts(products, squares, sums, np.maximum(sizes, 1)))
+        rdms[sizes < self.min_voxels] = np.nan
+        return rdms
+
+
+def _prepare(patterns: Patterns, neighbourhood: Neighbourhood, distance: str, min_voxels: int) -> _Spheres:
+    """Put voxels first, runs averaged or side by side, and drop unusable voxels from all neighbourhoods."""
+    measure = pick(DISTANCES | CROSS_VALIDATED, distance, "distance")
     if min_voxels < 2:
         raise UserError(f"min_voxels is at least 2 (a pattern of one voxel has no shape), not {min_voxels}.")
     volume = patterns.volume
     if volume is None or not np.array_equal(volume.mask, neighbourhood.volume.mask):
         raise UserError("Patterns and neighbourhood are over different masks; make the spheres from patterns.volume.")
     volume.require_grid(neighbourhood.volume.shape, neighbourhood.volume.affine, "The neighbourhood", "the patterns")
-    means = patterns.mean_over_runs()
-    responses = np.ascontiguousarray(means.values.T)  # (n_voxels, n_conditions)
-    members = [neighbourhood.members(i) for i in range(len(neighbourhood))]
-    if not means.usable.all():
-        members = [voxels[means.usable[voxels]] for voxels in members]
+    runs = _runs(patterns) if distance in CROSS_VALIDATED else patterns.mean_over_runs().values[None]
+    responses = np.ascontiguousarray(np.moveaxis(runs, -1, 0), dtype=np.float32)  # (n_voxels, n_runs, n_conditions)
+    usable = patterns.usable
+    indptr, indices = neighbourhood.indptr, neighbourhood.indices
+    if not usable.all():
+        kept = usable[indices]
         if neighbourhood.centres is not None:
-            members = [
-                voxels if means.usable[centre] else voxels[:0]
-                for voxels, centre in zip(members, neighbourhood.centres, strict=True)
-            ]
-    return responses, members
+            kept &= np.repeat(usable[neighbourhood.centres], neighbourhood.n_members)
+        indptr = np.concatenate([[0], np.cumsum(np.add.reduceat(kept, indptr[:-1], dtype=np.int64))])
+        indices = indices[kept]
+    where = np.require(indptr, np.int64, ["C", "W"]), np.require(indices, np.int32, ["C", "W"])
+    return _Spheres(responses, *where, measure, min_voxels)
 
 
-def _chunk_rdms(responses: Array, members: list[Array], centres: range, distance: Distance, min_voxels: int) -> Array:
-    """Return the condensed RDMs of some neighbourhoods, shape (n_centres, n_pairs), NaN where undefined."""
-    n_conditions = responses.shape[1]
-    gram = np.full((len(centres), n_conditions, n_conditions), np.nan)
-    sums = np.full((len(centres), n_conditions), np.nan)
-    n_features = np.ones(len(centres), dtype=int)
-    for row, centre in enumerate(centres):
-        voxels = members[centre]
-        if len(voxels) >= min_voxels:
-            products = cross_products([responses[voxels].T], distance.origin)
-            gram[row], sums[row], n_features[row] = products.gram, products.sums, len(voxels)
-    return distance.from_products(CrossProducts(gram, sums, n_features))
+def _runs(patterns: Patterns) -> Array:
+    """Return the patterns of each run, shape (n_runs, n_conditions, n_voxels); every condition is in every run."""
+    table, conditions = patterns.table, patterns.conditions
+    if "run" not in table or table["run"].nunique() < 2:
+        raise UserError(
+            "A distance between runs needs patterns of at least 2 runs, with a column `run` in their table."
+        )
+    counts = pd.crosstab(table["run"], table["condition"])
+    if (counts != 1).any(axis=None):
+        odd = [f"{name} (run {run})" for run, row in counts.iterrows() for name in row.index[row != 1]]
+        raise UserError(f"A distance between runs needs every condition once in every run; see {listed(odd)}.")
+    order = table.reset_index().set_index(["run", "condition"])["index"]
+    return np.stack([patterns.values[order[run].loc[conditions]] for run in table["run"].unique()])
 
 
-def _reasons(rdms: Array, scores: Array) -> Array:
-    """Say for each RDM, shape (n_chunk, n_pairs), whether it has scores, and why not if it hasn't."""
-    no_score = np.isnan(scores).all(axis=1)
-    return np.select([np.isnan(rdms).any(axis=1), no_score], [CONSTANT_PATTERN, CONSTANT_RDM], DEFINED)
+def _empty(neighbourhood: Neighbourhood, n_rdms: int) -> tuple[Array, Array]:
+    """Return scores of NaN and reasons for the voxels of the mask, or for the regions."""
+    n_columns = len(neighbourhood) if neighbourhood.centres is None else neighbourhood.volume.n_voxels
+    scores = np.full((n_rdms, n_columns), np.nan, dtype=np.float32)
+    return scores, np.full(n_columns, NOT_A_CENTRE, dtype=np.int8)
 
 
-def _in_chunks(
-    work: Callable[[range], tuple[Array, Array]], n_centres: int, chunk_size: int, n_threads: int
+def _whole_runs(size: int, run: int) -> int:
+    """Round a number of centres up to whole runs, one at least."""
+    return max(1, -(-size // run)) * run
+
+
+def _chunks(centres: range, size: int) -> list[range]:
+    return [range(start, min(start + size, centres.stop)) for start in range(centres.start, centres.stop, size)]
+
+
+def _in_threads(
+    work: Callable[[range], tuple[Array, Array]], chunks: list[range], n_threads: int
 ) -> Iterator[tuple[range, tuple[Array, Array]]]:
-    """Do the work on successive ranges of centres, several at a time, and give the results in order."""
-    chunks = [range(start, min(start + chunk_size, n_centres)) for start in range(0, n_centres, chunk_size)]
+    """Do the work on chunks of centres, several at a time, and give the results in order."""
     with threadpool_limits(1, "blas"), ThreadPoolExecutor(n_threads) as pool:
         try:
             yield from zip(chunks, pool.map(work, chunks), strict=True)
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
-
-
-def _on_columns(
-    scores: Array, table: pd.DataFrame, sizes: Array, reason: Array, patterns: Patterns, neighbourhood: Neighbourhood
-) -> ScoreMap:
-    """Put scores of centres on the voxels of the mask, or leave them on their regions."""
-    if neighbourhood.centres is None:
-        return ScoreMap(scores, table, regions=neighbourhood.regions, n_members=sizes, reason=reason)
-    n_voxels, centres = neighbourhood.volume.n_voxels, neighbourhood.centres
-    values = np.full((len(scores), n_voxels), np.nan, dtype=np.float32)
-    values[:, centres] = scores
-    n_members, reasons = np.zeros(n_voxels, dtype=np.int32), np.full(n_voxels, NOT_A_CENTRE, dtype=np.int8)
-    n_members[centres], reasons[centres] = sizes, reason
-    reasons[~patterns.usable] = NO_DATA
-    return ScoreMap(values, table, volume=patterns.volume, n_members=n_members, reason=reasons)

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from strategies import quick, seeds
 
-from rsa.distances import DISTANCES, cross_products, rdm_vectors
+from rsa.distances import DISTANCES, CrossProducts, cross_products, rdm_vectors
 
 PAIRS_OF_12 = np.triu_indices(12, 1)
 
@@ -24,17 +24,19 @@ def test_equals_scipy(distance, seed, offset, scale):
     )
 
 
+@pytest.mark.parametrize(("dtype", "tolerance"), [(np.float64, 1e-9), (np.float32, 2e-6)])
 @pytest.mark.parametrize("distance", DISTANCES)
 @settings(quick, max_examples=10)
 @given(seed=seeds, cuts=st.lists(st.integers(1, 59), max_size=5, unique=True))
-def test_blocks_of_features_change_nothing(distance, seed, cuts):
+def test_blocks_of_features_change_nothing(distance, dtype, tolerance, seed, cuts):
+    """Nothing but the rounding of products in the precision of the features."""
     rng = np.random.default_rng(seed)
-    patterns = (rng.standard_normal((12, 60)) + (0 if distance == "cosine" else 1e4)).astype(np.float32)
+    patterns = (rng.standard_normal((12, 60)) + (0 if distance == "cosine" else 1e4)).astype(np.float32).astype(dtype)
     patterns[4] = 0.1  # constant, and not a number that binary fractions can write
     measure = DISTANCES[distance]
     together = measure.from_products(cross_products([patterns], measure.origin))
     split = measure.from_products(cross_products(np.split(patterns, sorted(cuts), axis=1), measure.origin))
-    np.testing.assert_allclose(split, together, rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(split, together, rtol=tolerance, atol=tolerance)
     undefined = (np.array(PAIRS_OF_12) == 4).any(axis=0) & (distance == "correlation")
     np.testing.assert_array_equal(np.isnan(split), undefined)
     np.testing.assert_array_equal(np.isnan(together), undefined)
@@ -46,9 +48,11 @@ def test_equal_patterns_have_distance_zero_exactly(distance, n_conditions, n_fea
     patterns = rng.standard_normal((n_conditions, n_features)).astype(np.float32) * 100
     half = n_conditions // 2
     patterns[half:] = patterns[:half]
-    rdm = rdm_vectors(patterns, DISTANCES[distance])
     rows, columns = np.triu_indices(n_conditions, 1)
-    np.testing.assert_array_equal(rdm == 0, columns == rows + half)
+    measure = DISTANCES[distance]
+    single = measure.from_products(cross_products([patterns], measure.origin))
+    for rdm in (rdm_vectors(patterns, measure), single):
+        np.testing.assert_array_equal(rdm == 0, columns == rows + half)
 
 
 @pytest.mark.parametrize("distance", DISTANCES)
@@ -112,6 +116,7 @@ def test_stack_of_products_is_measured_one_by_one(distance, rng):
     patterns = rng.standard_normal((3, 5, 8))
     measure = DISTANCES[distance]
     each = [cross_products([one], measure.origin) for one in patterns]
-    stack = type(each[0])(*(np.stack([getattr(one, name) for one in each]) for name in ("gram", "sums", "n_features")))
+    names = ("products", "squares", "sums", "n_features")
+    stack = CrossProducts(*(np.stack([getattr(one, name) for one in each]) for name in names))
     expected = np.stack([rdm_vectors(one, measure) for one in patterns])
     np.testing.assert_allclose(measure.from_products(stack), expected, atol=1e-14)

@@ -303,9 +303,9 @@ def test_order_of_voxels_changes_nothing(rng):
 def test_progress_counts_every_centre():
     patterns, references = study()
     around, done = spheres(patterns.volume, RADIUS_MM), []
-    searchlight.compare(patterns, around, references, chunk_size=50, progress=done.append)
+    searchlight.compare(patterns, around, references, chunk_size=1, progress=done.append)
     assert sum(done) == len(around)
-    assert set(done[:-1]) == {50}
+    assert set(done[:-1]) == {64}
 
 
 # ---------------------------------------------------------------------------------------- by label
@@ -499,13 +499,17 @@ def test_order_of_chunks_is_kept_when_the_first_takes_longest():
         time.sleep(0.05 if centres.start == 0 else 0)
         return np.array([centres.start]), np.zeros(1)
 
-    found = [chunk[0].item() for _, chunk in searchlight._in_chunks(slow_first, 10, 4, 3)]
+    chunks = searchlight._chunks(range(10), 4)
+    found = [chunk[0].item() for _, chunk in searchlight._in_threads(slow_first, chunks, 3)]
     assert found == [0, 4, 8]
 
 
 @quick
-@given(st.integers(1, 40), st.integers(1, 50))
-def test_chunks_cover_every_centre_once(n_centres, chunk_size):
-    work = lambda centres: (np.zeros(1), np.zeros(1))  # noqa: E731
-    covered = [c for centres, _ in searchlight._in_chunks(work, n_centres, chunk_size, 1) for c in centres]
-    assert covered == list(range(n_centres))
+@given(st.integers(1, 300), st.integers(1, 50), st.integers(1, 64))
+def test_chunks_cover_every_centre_once_and_begin_with_a_run(n_centres, chunk_size, run):
+    size = searchlight._whole_runs(chunk_size, run)
+    chunks = searchlight._chunks(range(n_centres), size)
+    assert [centre for centres in chunks for centre in centres] == list(range(n_centres))
+    assert all(centres.start % run == 0 for centres in chunks)
+    assert chunk_size <= size < chunk_size + run
+    assert {len(centres) for centres in chunks[:-1]} <= {size}

@@ -1,0 +1,522 @@
+"""The inner loops, compiled by numba: products of neighbouring spheres, dissimilarities, ranks, concordance.
+
+Each function does one step for many RDMs on one thread, without Python's lock, so that threads can work on different
+chunks of centres. They are compiled when first called, which takes seconds, and kept on disk.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numba import njit
+
+__all__ = ["concordance", "differences", "normalised", "rank_rows", "sphere_products"]
+
+LOSS = 2.0**-5
+"""Products are summed afresh when a condition's sum of squares has fallen below this share of the largest one that was
+slid through: the rounding errors of the larger numbers would begin to show."""
+
+WIDTH, DEPTH = 32, 512
+"""Conditions and rows of a block of products: small enough for the cache and to leave out most of the lower triangle;
+large enough for BLAS to reach its full speed."""
+
+
+def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Compile when first called, and keep the result on disk if there is a folder to write to."""
+    try:
+        return njit(nogil=True, error_model="numpy", cache=True)(function)
+    except RuntimeError:  # "no locator available": neither the package nor the home can be written
+        return njit(nogil=True, error_model="numpy")(function)
+
+
+# ------------------------------------------------------------------------------------ sliding products
+
+
+@compiled
+def sphere_products(responses, indptr, indices, first, last, origin, run, products, squares, sums):
+    """Sum products over the members of successive neighbourhoods, adding and taking away what differs from the last.
+
+    Neighbours share most of their voxels: along an axis, a full sphere of 123 voxels gains 29 and loses 29. With one
+    run of data these are the products of the responses. With R runs they are the products of different runs, summed
+    over all pairs of runs: those of the sum over runs, less those of each run with itself.
+
+    Parameters
+    ----------
+    responses : array, shape (n_voxels, n_runs, n_conditions), float32
+    indptr, indices : arrays of int
+        Members of each neighbourhood, ascending (see `rsa.core.Neighbourhood`).
+    first, last : int
+        The neighbourhoods to work on; `first` is a multiple of `run`.
+    origin : int
+        What is subtracted, so that large offsets cost no digits: 0 nothing, 1 a number from each condition, 2 from each
+        voxel (and run) the response to the first condition.
+    run : int
+        Every so many neighbourhoods the sums are begun afresh, so that rounding errors stay as they are and no result
+        depends on where a chunk begins.
+    products, squares, sums : arrays, shapes (n, n_pairs), (n, n_conditions), (n, n_conditions), float64
+        The results: products of two conditions, of each with itself, and sums over voxels.
+    """
+    n_conditions = responses.shape[2]
+    n_blocks = (n_conditions + WIDTH - 1) // WIDTH
+    width = ((n_conditions + n_blocks - 1) // n_blocks + 7) // 8 * 8
+    gram = np.zeros((n_blocks, n_blocks, width, width))
+    rows, signed = np.zeros((n_blocks, DEPTH, width)), np.zeros((n_blocks, DEPTH, width))
+    total, energy, most = np.zeros(n_conditions), np.zeros(n_conditions), np.zeros(n_conditions)
+    offset = np.zeros(n_conditions)
+    largest = 0
+    for centre in range(first, last):
+        largest = max(largest, indptr[centre + 1] - indptr[centre])
+    entering, leaving = np.empty(largest, dtype=indices.dtype), np.empty(largest, dtype=indices.dtype)
+    before = nothing = indices[:0]
+    for centre in range(first, last):
+        members = indices[indptr[centre] : indptr[centre + 1]]
+        fresh = True
+        if centre % run:
+            n_in, n_out = compare_members(before, members, entering, leaving)
+            if n_in + n_out < len(members):
+                come, go = entering[:n_in], leaving[:n_out]
+                add(responses, come, go, origin, offset, gram, total, energy, rows, signed)
+                fresh = has_lost_digits(energy, total, most, len(members), origin == 1)
+        if fresh:
+            gram[:] = 0
+            total[:] = 0
+            energy[:] = 0
+            most[:] = 0
+            if origin == 1 and len(members):
+                offset[:] = responses[members[0], 0]
+            add(responses, members, nothing, origin, offset, gram, total, energy, rows, signed)
+            has_lost_digits(energy, total, most, len(members), origin == 1)
+        before = members
+        copy(total, sums[centre - first])
+        condense(gram, products[centre - first], squares[centre - first])
+
+
+@compiled
+def compare_members(before, now, entering, leaving):
+    """Find what is in one ascending list and not in the other; return how many enter and how many leave."""
+    i, j, n_in, n_out = 0, 0, 0, 0
+    while i < len(before) and j < len(now):
+        if before[i] == now[j]:
+            i += 1
+            j += 1
+        elif before[i] < now[j]:
+            leaving[n_out] = before[i]
+            n_out += 1
+            i += 1
+        else:
+            entering[n_in] = now[j]
+            n_in += 1
+            j += 1
+    while i < len(before):
+        leaving[n_out] = before[i]
+        n_out += 1
+        i += 1
+    while j < len(now):
+        entering[n_in] = now[j]
+        n_in += 1
+        j += 1
+    return n_in, n_out
+
+
+@compiled
+def add(responses, entering, leaving, origin, offset, gram, total, energy, rows, signed):
+    """Add the products of the voxels that enter and take away those of the voxels that leave."""
+    n_runs, n_in, n_all = responses.shape[1], len(entering), len(entering) + len(leaving)
+    n_rows = 1 if n_runs == 1 else n_runs + 1
+    n_blocks, _, width, _ = gram.shape
+    update, ones, more = np.empty((width, width)), np.ones(DEPTH), np.empty(width)
+    at_once = DEPTH // n_rows
+    for start in range(0, n_all, at_once):
+        stop = min(start + at_once, n_all)
+        for place in range(start, stop):
+            enters = place < n_in
+            voxel = entering[place] if enters else leaving[place - n_in]
+            sign, at = 1.0 if enters else -1.0, (place - start) * n_rows
+            if n_runs == 1:
+                fill(responses[voxel, 0], origin, offset, sign, rows, signed, at)
+            else:
+                fill_runs(responses[voxel], origin, offset, sign, rows, signed, at, energy)
+        depth = (stop - start) * n_rows
+        for a in range(n_blocks):
+            np.dot(ones[:depth], signed[a, :depth], more)
+            accumulate(total[a * width : (a + 1) * width], more)
+            for b in range(a, n_blocks):
+                np.dot(rows[a, :depth].T, signed[b, :depth], update)
+                for i in range(width):
+                    accumulate(gram[a, b, i], update[i])
+    if n_runs == 1:
+        for i in range(len(energy)):
+            energy[i] = gram[i // width, i // width, i % width, i % width]
+
+
+@compiled
+def fill(response, origin, offset, sign, rows, signed, at):
+    """Lay the responses of a voxel, relative to their origin, into row `at` of the blocks, with and without sign."""
+    n_blocks, _, width = rows.shape
+    first = np.float64(response[0]) if origin == 2 else 0.0
+    for block in range(n_blocks):
+        left, right = block * width, min(block * width + width, len(response))
+        row, other, part, origins = rows[block, at], signed[block, at], response[left:right], offset[left:right]
+        for i in range(len(part)):
+            row[i] = np.float64(part[i]) - origins[i] - first
+        for i in range(len(part)):
+            other[i] = sign * row[i]
+
+
+@compiled
+def fill_runs(runs, origin, offset, sign, rows, signed, at, energy):
+    """Lay the sum of a voxel's runs into row `at`, and each run, with the opposite sign, into a row after it."""
+    n_blocks, _, width = rows.shape
+    n_runs, n_conditions = runs.shape
+    for block in range(n_blocks):
+        rows[block, at] = 0
+    for run in range(1, n_runs + 1):
+        fill(runs[run - 1], origin, offset, -sign, rows, signed, at + run)
+        for block in range(n_blocks):
+            accumulate(rows[block, at], rows[block, at + run])
+            for i in range(min(width, n_conditions - block * width)):
+                energy[block * width + i] += n_runs * sign * rows[block, at + run, i] ** 2  # the sum's is no larger
+    for block in range(n_blocks):
+        row, other = rows[block, at], signed[block, at]
+        for i in range(width):
+            other[i] = sign * row[i]
+
+
+@compiled
+def accumulate(total, more):
+    for i in range(len(total)):
+        total[i] += more[i]
+
+
+@compiled
+def has_lost_digits(energy, total, most, n_members, centred):
+    """Tell whether a sum of squares is small beside the largest one that went through it; keep the largest."""
+    lost = False
+    for i in range(len(most)):
+        most[i] = max(most[i], energy[i])
+        left = energy[i] - total[i] * total[i] / n_members if centred else energy[i]
+        lost |= left < LOSS * most[i]
+    return lost
+
+
+@compiled
+def condense(gram, products, squares):
+    """Copy the upper triangle, row by row, and the diagonal out of the blocks."""
+    n_blocks, _, width, _ = gram.shape
+    n_conditions = len(squares)
+    pair = 0
+    for i in range(n_conditions):
+        a, row = i // width, i % width
+        squares[i] = gram[a, a, row, row]
+        for b in range(a, n_blocks):
+            left = row + 1 if a == b else 0
+            n = min(width, n_conditions - b * width) - left
+            copy(gram[a, b, row, left:], products[pair : pair + n])
+            pair += n
+
+
+@compiled
+def copy(source, target):
+    for i in range(len(target)):
+        target[i] = source[i]
+
+
+# ------------------------------------------------------------------------------------- dissimilarities
+
+
+@compiled
+def normalised(products, squares, sums, n_features, noise):
+    """Return 1 - products / roots of the squares, the products of sums over the number of features taken out before.
+
+    Shapes as in `rsa.distances.CrossProducts`, with one axis of RDMs. Ratios within `noise` of 1 are 1; pairs with a
+    condition whose square is not above 0 are NaN.
+    """
+    n_rdms, n_conditions = squares.shape
+    out = np.empty_like(products)
+    mean, scale = np.empty(n_conditions), np.empty(n_conditions)
+    for rdm in range(n_rdms):
+        for i in range(n_conditions):
+            mean[i] = sums[rdm, i] / np.sqrt(n_features[rdm])
+            square = squares[rdm, i] - mean[i] * mean[i]
+            scale[i] = 1 / np.sqrt(square) if square > 0 else np.nan
+        pair = 0
+        for i in range(n_conditions - 1):
+            n = n_conditions - 1 - i
+            values, others, scales = products[rdm, pair : pair + n], mean[i + 1 :], scale[i + 1 :]
+            result = out[rdm, pair : pair + n]
+            for j in range(n):
+                ratio = (values[j] - mean[i] * others[j]) * (scale[i] * scales[j])
+                result[j] = 0.0 if ratio >= 1 - noise else (2.0 if ratio <= -1 else 1 - ratio)
+            pair += n
+    return out
+
+
+@compiled
+def differences(products, squares, noise):
+    """Return the squares of both conditions minus twice their products; 0 if that is below `noise` times the squares.
+
+    Shapes as in `rsa.distances.CrossProducts`, with one axis of RDMs.
+    """
+    n_rdms, n_conditions = squares.shape
+    out = np.empty_like(products)
+    for rdm in range(n_rdms):
+        pair = 0
+        for i in range(n_conditions - 1):
+            n = n_conditions - 1 - i
+            values, others, result = products[rdm, pair : pair + n], squares[rdm, i + 1 :], out[rdm, pair : pair + n]
+            for j in range(n):
+                both = squares[rdm, i] + others[j]
+                difference = both - 2 * values[j]
+                result[j] = 0.0 if abs(difference) <= noise * both else difference
+            pair += n
+    return out
+
+
+# ----------------------------------------------------------------------------------------------- ranks
+
+
+@compiled
+def rank_rows(rdms, lowest, tie):
+    """Rank each row from `lowest` up, ties by their average rank; a row with NaN becomes NaN.
+
+    Neighbours in ascending order that differ by at most `tie` times the largest absolute value are ties.
+
+    Two counting passes bring the values of a row into the order of keys of some 20 bits; only where keys are equal or
+    next to each other, at a few values in a hundred, are the values themselves looked at.
+    """
+    n_rdms, n_pairs = rdms.shape
+    place_bits = 1
+    while 2**place_bits < n_pairs:
+        place_bits += 1
+    ranks = np.empty((n_rdms, n_pairs))
+    if place_bits <= 13:
+        words, spare = np.empty(n_pairs, np.uint32), np.empty(n_pairs, np.uint32)
+        rank_each(rdms, lowest, tie, place_bits, 32 - place_bits, words, spare, ranks)
+    else:
+        wide, other = np.empty(n_pairs, np.int64), np.empty(n_pairs, np.int64)
+        rank_each(rdms, lowest, tie, place_bits, place_bits + 7, wide, other, ranks)
+    return ranks
+
+
+@compiled
+def rank_each(rdms, lowest, tie, place_bits, key_bits, words, spare, ranks):
+    low_counts, high_counts = np.empty(2 ** (key_bits // 2), np.uint32), np.empty(2 ** ((key_bits + 1) // 2), np.uint32)
+    in_word = 2**place_bits - 1
+    for row in range(len(rdms)):
+        values, out = rdms[row], ranks[row]
+        low, high = extremes(values)
+        if not np.isfinite(high - low):
+            out[:] = np.nan
+            continue
+        noise = max(abs(low), abs(high)) * tie
+        scale = (2.0**key_bits - 1) / (high - low) if high > low else 0.0
+        if high - low < noise * 2.0**key_bits:  # neighbouring keys are closer than ties: order all by value
+            for place in range(len(values)):
+                words[place] = place
+            settle(values, words, 0, len(values), in_word, noise, lowest, out)
+            continue
+        sort_by_keys(values, low, scale, place_bits, words, spare, low_counts, high_counts, lowest, out)
+        start = 0
+        for place in range(1, len(values) + 1):
+            if place < len(values) and key_of(words[place], place_bits) - key_of(words[place - 1], place_bits) <= 1:
+                continue
+            if place - start == 2:
+                settle_pair(values, np.int64(words[start]) & in_word, np.int64(words[start + 1]) & in_word, noise, out)
+            elif place - start > 2:
+                settle(values, words, start, place, in_word, noise, lowest, out)
+            start = place
+
+
+@compiled
+def key_of(word, place_bits):
+    return np.int64(word) >> place_bits
+
+
+@compiled
+def extremes(values):
+    """Return the smallest and the largest value, NaN if one is not finite.
+
+    The bits of numbers, read as integers, are in the order of the numbers (of negative ones once all but the sign is
+    flipped); processors compare many integers at once.
+    """
+    flip = np.int64(2**63 - 1)
+    low, high = flip, -flip
+    bits = values.view(np.int64)
+    for i in range(len(bits)):
+        ordered = bits[i] ^ ((bits[i] >> 63) & flip)
+        low, high = min(low, ordered), max(high, ordered)
+    ends = np.array([low ^ ((low >> 63) & flip), high ^ ((high >> 63) & flip)]).view(np.float64)
+    return (ends[0], ends[1]) if np.isfinite(ends).all() else (np.nan, np.nan)
+
+
+@compiled
+def sort_by_keys(values, low, scale, place_bits, words, spare, low_counts, high_counts, lowest, out):
+    """Sort words of a key and a place by their keys, first by the lower digit, then by the upper; rank the places."""
+    low_size, n_values = len(low_counts), len(values)
+    low_bits = 0
+    while 2**low_bits < low_size:
+        low_bits += 1
+    low_counts[:] = 0
+    high_counts[:] = 0
+    for place in range(n_values):
+        spare[place] = (np.int64((values[place] - low) * scale) << place_bits) | place
+    for place in range(n_values):
+        key = key_of(spare[place], place_bits)
+        low_counts[key & (low_size - 1)] += 1
+        high_counts[key >> low_bits] += 1
+    first_places(low_counts)
+    first_places(high_counts)
+    for place in range(n_values):
+        word = np.int64(spare[place])
+        digit = (word >> place_bits) & (low_size - 1)
+        target = np.int64(low_counts[digit])
+        low_counts[digit] = target + 1
+        words[target] = word
+    spare[:] = words
+    in_word = 2**place_bits - 1
+    for place in range(n_values):
+        word = np.int64(spare[place])
+        digit = word >> (place_bits + low_bits)
+        target = np.int64(high_counts[digit])
+        high_counts[digit] = target + 1
+        words[target] = word
+        out[word & in_word] = target + lowest
+
+
+@compiled
+def first_places(counts):
+    """Turn how often each digit comes into the place where its first word goes."""
+    before = np.int64(0)
+    for digit in range(len(counts)):
+        count = np.int64(counts[digit])
+        counts[digit] = before
+        before += count
+
+
+@compiled
+def settle_pair(values, a, b, noise, out):
+    """Put two places whose keys are equal or neighbours into the order of their values, or tie them."""
+    step = values[b] - values[a]
+    if step < -noise:
+        out[a], out[b] = out[b], out[a]
+    elif step <= noise:
+        out[a] = out[b] = (out[a] + out[b]) / 2
+
+
+@compiled
+def settle(values, words, start, stop, in_word, noise, lowest, out):
+    """Rank the places of the words from `start` to `stop` by their values."""
+    n = stop - start
+    places, some = np.empty(n, np.int64), np.empty(n)
+    for i in range(n):
+        places[i] = np.int64(words[start + i]) & in_word
+        some[i] = values[places[i]]
+    order = np.argsort(some)
+    first = 0
+    for i in range(1, n + 1):
+        if i == n or some[order[i]] - some[order[i - 1]] > noise:
+            for tied in range(first, i):
+                out[places[order[tied]]] = start + (first + i - 1) / 2 + lowest
+            first = i
+
+
+# ----------------------------------------------------------------------------------------- concordance
+
+
+@compiled
+def concordance(a, b):
+    """Count concordant less discordant pairs of entries for all rows of `a` and of `b`, given ranks; (n_a, n_b).
+
+    In the order of one row, what the other has in the wrong order is what merging sorted stretches moves ahead [1]_;
+    that takes n log n steps for n entries. Rows with NaN give NaN.
+
+    References
+    ----------
+    .. [1] Knight WR (1966). A computer method for calculating Kendall's tau with ungrouped data. J Am Stat Assoc
+       61:436-439.
+    """
+    n = a.shape[1]
+    out = np.full((len(a), len(b)), np.nan)
+    order, starts = np.empty(n, np.int64), np.empty(2 * n + 1, np.int64)
+    one, other = np.empty(n), np.empty(n)
+    ties_b = np.empty(len(b))
+    for row in range(len(b)):
+        ties_b[row] = np.nan if np.isnan(b[row, 0]) else tied_pairs(np.sort(b[row]))
+    for i in range(len(a)):
+        if np.isnan(a[i, 0]):
+            continue
+        order_of_ranks(a[i], starts, order)
+        for j in range(len(b)):
+            if np.isnan(ties_b[j]):
+                continue
+            for place in range(n):
+                one[place] = b[j, order[place]]
+            ties_a, ties_both, first = 0.0, 0.0, 0
+            for place in range(1, n + 1):
+                if place == n or a[i, order[place]] != a[i, order[first]]:
+                    if place - first > 1:
+                        ties_a += (place - first) * (place - first - 1) / 2
+                        one[first:place] = np.sort(one[first:place])
+                        ties_both += tied_pairs(one[first:place])
+                    first = place
+            discordant = moved_ahead(one, other)
+            out[i, j] = n * (n - 1) / 2 - ties_a - ties_b[j] + ties_both - 2 * discordant
+    return out
+
+
+@compiled
+def tied_pairs(ascending):
+    """Count the pairs of equal entries."""
+    pairs, first = 0.0, 0
+    for place in range(1, len(ascending) + 1):
+        if place == len(ascending) or ascending[place] != ascending[first]:
+            pairs += (place - first) * (place - first - 1) / 2
+            first = place
+    return pairs
+
+
+@compiled
+def order_of_ranks(ranks, starts, order):
+    """Say where each entry goes, by counting how often each rank, a multiple of one half, comes."""
+    starts[:] = 0
+    for rank in ranks:
+        starts[np.int64(2 * rank)] += 1
+    before = 0
+    for key in range(len(starts)):
+        count = starts[key]
+        starts[key] = before
+        before += count
+    for place in range(len(ranks)):
+        key = np.int64(2 * ranks[place])
+        order[starts[key]] = place
+        starts[key] += 1
+
+
+@compiled
+def moved_ahead(values, spare):
+    """Sort by merging, and count by how many larger entries each entry moves ahead."""
+    n, moves, width = len(values), 0, 8
+    for start in range(0, n, width):
+        for place in range(start + 1, min(start + width, n)):
+            value, hole = values[place], place
+            while hole > start and values[hole - 1] > value:
+                values[hole] = values[hole - 1]
+                hole -= 1
+            values[hole] = value
+            moves += place - hole
+    source, target = values, spare
+    while width < n:
+        for start in range(0, n, 2 * width):
+            middle, stop = min(start + width, n), min(start + 2 * width, n)
+            left, right = start, middle
+            for place in range(start, stop):
+                if left < middle and (right == stop or source[left] <= source[right]):
+                    target[place] = source[left]
+                    left += 1
+                else:
+                    target[place] = source[right]
+                    right += 1
+                    moves += middle - left
+        source, target = target, source
+        width *= 2
+    return moves
