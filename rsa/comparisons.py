@@ -118,7 +118,7 @@ def kendall_tau_a(a: Array, b: Array) -> Array:
 
 
 def _squares(rows: Array) -> Array:
-    squares: Array = np.einsum("ij,ij->i", rows, rows)
+    squares: Array = np.vecdot(rows, rows)
     return squares
 
 

@@ -23,12 +23,13 @@ import numpy as np
 import pandas as pd
 
 from rsa import __version__
-from rsa.core import Array, Patterns, RDMs, ScoreMap, Volume
+from rsa.core import Array, Neighbourhood, Patterns, RDMs, ScoreMap, Volume
 from rsa.errors import UserError, listed
 
 __all__ = [
     "content_hash",
     "load_image",
+    "load_neighbourhood",
     "load_patterns",
     "load_rdms",
     "load_row_table",
@@ -46,12 +47,15 @@ __all__ = [
     "writing",
 ]
 
+Storable = Patterns | RDMs | ScoreMap | Neighbourhood
+
 FORMAT_VERSION = 1
 MISSING: dict[str, Any] = {"keep_default_na": False, "na_values": ["", "n/a", "nan", "NaN"]}
 """What means 'no value' in a table, as in BIDS; a condition may be called NA or None."""
 LIBRARIES = (
     "numpy",
     "scipy",
+    "numba",
     "pandas",
     "nibabel",
     "nilearn",
@@ -204,17 +208,18 @@ def provenance(
 # --------------------------------------------------------------------------------------------- HDF5
 
 
-def save(path: str | Path, thing: Patterns | RDMs | ScoreMap, made: Mapping[str, Any] | None = None) -> None:
-    """Write patterns, RDMs or scores as one HDF5 file.
+def save(path: str | Path, thing: Storable, made: Mapping[str, Any] | None = None) -> None:
+    """Write patterns, RDMs, scores or a neighbourhood as one HDF5 file.
 
     The file holds `values` (float32 in chunks of rows; RDMs in float64), `table/<column>` and, as attributes,
-    `kind`, `format_version`, what the kind needs, and the provenance as JSON. Nothing in it is pickled.
+    `kind`, `format_version`, what the kind needs, and the provenance as JSON; a neighbourhood `indptr` and `indices`.
+    Nothing in it is pickled.
 
     Parameters
     ----------
     path : path
         Where to; written whole or not at all.
-    thing : Patterns, RDMs or ScoreMap
+    thing : Patterns, RDMs, ScoreMap or Neighbourhood
         What to write.
     made : mapping, optional
         The provenance; see `provenance`.
@@ -226,8 +231,11 @@ def save(path: str | Path, thing: Patterns | RDMs | ScoreMap, made: Mapping[str,
         temporary.write_bytes(file.id.get_file_image())
 
 
-def _fill_file(file: h5py.File, thing: Patterns | RDMs | ScoreMap, made: Mapping[str, Any]) -> None:
+def _fill_file(file: h5py.File, thing: Storable, made: Mapping[str, Any]) -> None:
     file.attrs.update(kind=type(thing).__name__, format_version=FORMAT_VERSION, provenance=json.dumps(made))
+    if isinstance(thing, Neighbourhood):
+        _fill_neighbourhood(file, thing)
+        return
     n_rows, n_columns = thing.values.shape
     file.create_dataset("values", data=thing.values, chunks=(1, max(n_columns, 1)) if n_rows else None)
     _save_frame(file, "table", thing.table)
@@ -245,6 +253,28 @@ def _fill_file(file: h5py.File, thing: Patterns | RDMs | ScoreMap, made: Mapping
     for name in ("n_members", "reason"):
         if getattr(thing, name) is not None:
             file.create_dataset(name, data=getattr(thing, name))
+
+
+def _fill_neighbourhood(file: h5py.File, around: Neighbourhood) -> None:
+    _save_volume(file, around.volume)
+    for name in ("indptr", "indices", "centres"):
+        if getattr(around, name) is not None:
+            file.create_dataset(name, data=getattr(around, name))
+    if around.regions is not None:
+        _save_frame(file, "regions", around.regions)
+    if around.radius_mm is not None:
+        file.attrs["radius_mm"] = around.radius_mm
+
+
+def load_neighbourhood(path: str | Path) -> Neighbourhood:
+    """Read a neighbourhood that `save` wrote."""
+    with opened(path, "Neighbourhood") as file:
+        volume = _load_volume(file)
+        assert volume is not None, "every neighbourhood has a volume"
+        centres = file["centres"][:] if "centres" in file else None
+        regions = _load_frame(file, "regions") if "regions" in file else None
+        radius_mm = float(file.attrs["radius_mm"]) if "radius_mm" in file.attrs else None
+        return Neighbourhood(file["indptr"][:], file["indices"][:], volume, centres, regions, radius_mm)
 
 
 def load_patterns(path: str | Path) -> Patterns:

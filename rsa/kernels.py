@@ -1,4 +1,4 @@
-"""The inner loops, compiled by numba: products of neighbouring spheres, dissimilarities, ranks, concordance.
+"""The inner loops, compiled by numba: products of neighbouring spheres, dissimilarities, ranks, and what is counted.
 
 Each function does one step for many RDMs on one thread, without Python's lock, so that threads can work on different
 chunks of centres. They are compiled when first called, which takes seconds, and kept on disk.
@@ -10,7 +10,15 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-__all__ = ["concordance", "differences", "normalised", "rank_rows", "sphere_products"]
+__all__ = [
+    "concordance",
+    "count_permuted",
+    "differences",
+    "normalised",
+    "permute",
+    "rank_rows",
+    "sphere_products",
+]
 
 LOSS = 2.0**-5
 """Products are summed afresh when a condition's sum of squares has fallen below this share of the largest one that was
@@ -427,8 +435,9 @@ def settle(values, words, start, stop, in_word, noise, lowest, out):
 def concordance(a, b):
     """Count concordant less discordant pairs of entries for all rows of `a` and of `b`, given ranks; (n_a, n_b).
 
-    In the order of one row, what the other has in the wrong order is what merging sorted stretches moves ahead [1]_;
-    that takes n log n steps for n entries. Rows with NaN give NaN.
+    Entries are met in the order of one row; those met before that are higher in the other row are discordant with the
+    new one [1]_. How many they are is read from counts at three scales: 64 entries to a word, 64 words to a group, and
+    the groups. Rows with NaN give NaN.
 
     References
     ----------
@@ -436,87 +445,147 @@ def concordance(a, b):
        61:436-439.
     """
     n = a.shape[1]
+    n_groups = n // 4096 + 1
+    words = np.empty(64 * n_groups, np.uint64)
+    in_group, groups = np.empty(64 * n_groups, np.int32), np.empty(n_groups, np.int32)
+    order, slot, end = np.empty(n, np.int32), np.empty(n, np.int32), np.empty(n, np.int32)
+    slots, ends, ties_b = np.empty(b.shape, np.int32), np.empty(b.shape, np.int32), np.full(len(b), np.nan)
+    for j in range(len(b)):
+        if not np.isnan(b[j, 0]):
+            ties_b[j] = sort_ranks(b[j], order, slots[j], ends[j])
     out = np.full((len(a), len(b)), np.nan)
-    order, starts = np.empty(n, np.int64), np.empty(2 * n + 1, np.int64)
-    one, other = np.empty(n), np.empty(n)
-    ties_b = np.empty(len(b))
-    for row in range(len(b)):
-        ties_b[row] = np.nan if np.isnan(b[row, 0]) else tied_pairs(np.sort(b[row]))
     for i in range(len(a)):
         if np.isnan(a[i, 0]):
             continue
-        order_of_ranks(a[i], starts, order)
+        ties_a = sort_ranks(a[i], order, slot, end)
         for j in range(len(b)):
-            if np.isnan(ties_b[j]):
-                continue
-            for place in range(n):
-                one[place] = b[j, order[place]]
-            ties_a, ties_both, first = 0.0, 0.0, 0
-            for place in range(1, n + 1):
-                if place == n or a[i, order[place]] != a[i, order[first]]:
-                    if place - first > 1:
-                        ties_a += (place - first) * (place - first - 1) / 2
-                        one[first:place] = np.sort(one[first:place])
-                        ties_both += tied_pairs(one[first:place])
-                    first = place
-            discordant = moved_ahead(one, other)
-            out[i, j] = n * (n - 1) / 2 - ties_a - ties_b[j] + ties_both - 2 * discordant
+            if not np.isnan(ties_b[j]):
+                discordant, ties_both = count_discordant(order, end, slots[j], ends[j], words, in_group, groups)
+                out[i, j] = n * (n - 1) / 2 - ties_a - ties_b[j] + ties_both - 2 * discordant
     return out
 
 
 @compiled
-def tied_pairs(ascending):
-    """Count the pairs of equal entries."""
-    pairs, first = 0.0, 0
-    for place in range(1, len(ascending) + 1):
-        if place == len(ascending) or ascending[place] != ascending[first]:
-            pairs += (place - first) * (place - first - 1) / 2
-            first = place
-    return pairs
+def sort_ranks(ranks, order, slot, end):
+    """Sort ranks, which are multiples of one half, by counting; return the number of tied pairs.
 
-
-@compiled
-def order_of_ranks(ranks, starts, order):
-    """Say where each entry goes, by counting how often each rank, a multiple of one half, comes."""
-    starts[:] = 0
+    `order` lists the entries in ascending order, `slot` says where in it each entry is, `end` where its ties end.
+    """
+    starts = np.zeros(2 * len(ranks) + 2, np.int64)
     for rank in ranks:
-        starts[np.int64(2 * rank)] += 1
-    before = 0
-    for key in range(len(starts)):
-        count = starts[key]
-        starts[key] = before
-        before += count
-    for place in range(len(ranks)):
-        key = np.int64(2 * ranks[place])
-        order[starts[key]] = place
+        starts[np.int64(2 * rank) + 1] += 1
+    ties = 0.0
+    for key in range(1, len(starts)):
+        ties += starts[key] * (starts[key] - 1) / 2
+        starts[key] += starts[key - 1]
+    for entry in range(len(ranks)):
+        end[entry] = starts[np.int64(2 * ranks[entry]) + 1]
+    for entry in range(len(ranks)):
+        key = np.int64(2 * ranks[entry])
+        slot[entry] = starts[key]
+        order[starts[key]] = entry
         starts[key] += 1
+    return ties
 
 
 @compiled
-def moved_ahead(values, spare):
-    """Sort by merging, and count by how many larger entries each entry moves ahead."""
-    n, moves, width = len(values), 0, 8
-    for start in range(0, n, width):
-        for place in range(start + 1, min(start + width, n)):
-            value, hole = values[place], place
-            while hole > start and values[hole - 1] > value:
-                values[hole] = values[hole - 1]
-                hole -= 1
-            values[hole] = value
-            moves += place - hole
-    source, target = values, spare
-    while width < n:
-        for start in range(0, n, 2 * width):
-            middle, stop = min(start + width, n), min(start + 2 * width, n)
-            left, right = start, middle
-            for place in range(start, stop):
-                if left < middle and (right == stop or source[left] <= source[right]):
-                    target[place] = source[left]
-                    left += 1
-                else:
-                    target[place] = source[right]
-                    right += 1
-                    moves += middle - left
-        source, target = target, source
-        width *= 2
-    return moves
+def count_discordant(order, end, slot, other_end, words, in_group, groups):
+    """Count pairs that two rows put into opposite orders, and pairs that are tied in both."""
+    words[:] = 0
+    in_group[:] = 0
+    groups[:] = 0
+    discordant, ties_both, first = 0, 0.0, 0
+    while first < len(order):
+        last = end[order[first]]
+        for entry in order[first:last]:
+            discordant += first - count_below(other_end[entry], words, in_group, groups)
+        for entry in order[first:last]:
+            count_in(slot[entry], words, in_group, groups)
+        if last - first > 1:
+            tied = np.sort(other_end[order[first:last]])
+            start = 0
+            for place in range(1, len(tied) + 1):
+                if place == len(tied) or tied[place] != tied[start]:
+                    ties_both += (place - start) * (place - start - 1) / 2
+                    start = place
+        first = last
+    return discordant, ties_both
+
+
+@compiled
+def count_below(slot, words, in_group, groups):
+    """Count the entries in slots below this one."""
+    word = slot >> 6
+    below = words[word] & ((np.uint64(1) << np.uint64(slot & 63)) - np.uint64(1))
+    return groups[word >> 6] + in_group[word] + count_bits(below)
+
+
+@compiled
+def count_in(slot, words, in_group, groups):
+    """Put an entry into its slot, and into the counts of all words of its group and of all groups that come after."""
+    word = slot >> 6
+    words[word] |= np.uint64(1) << np.uint64(slot & 63)
+    for later in range(word + 1, ((word >> 6) + 1) << 6):
+        in_group[later] += 1
+    for later in range((word >> 6) + 1, len(groups)):
+        groups[later] += 1
+
+
+@compiled
+def count_bits(word):
+    """Add up the bits of a word in pairs, fours and eights; compilers know this form as one instruction."""
+    word -= (word >> np.uint64(1)) & np.uint64(0x5555555555555555)
+    word = (word & np.uint64(0x3333333333333333)) + ((word >> np.uint64(2)) & np.uint64(0x3333333333333333))
+    word = (word + (word >> np.uint64(4))) & np.uint64(0x0F0F0F0F0F0F0F0F)
+    return np.int64((word * np.uint64(0x0101010101010101)) >> np.uint64(56))
+
+
+# ---------------------------------------------------------------------------------------- permutations
+
+
+@compiled
+def permute(squareforms, orders):
+    """Put the conditions of RDMs into other orders.
+
+    Parameters
+    ----------
+    squareforms : array, shape (n_rdms, n_conditions, n_conditions)
+    orders : array of int, shape (n_orders, n_conditions)
+
+    Returns
+    -------
+    array, shape (n_orders * n_rdms, n_pairs)
+        Condensed; all RDMs in the first order, all in the second, ...
+    """
+    n_rdms, n_conditions, _ = squareforms.shape
+    out = np.empty((len(orders) * n_rdms, n_conditions * (n_conditions - 1) // 2), squareforms.dtype)
+    for i in range(len(orders)):
+        order = orders[i]
+        for rdm in range(n_rdms):
+            row, pair = out[i * n_rdms + rdm], 0
+            for a in range(n_conditions - 1):
+                source = squareforms[rdm, order[a]]
+                for b in range(a + 1, n_conditions):
+                    row[pair] = source[order[b]]
+                    pair += 1
+    return out
+
+
+@compiled
+def count_permuted(permuted, thresholds, exceedances, maxima):
+    """Count the permuted scores that reach a threshold, and keep the highest score of each permutation.
+
+    Parameters
+    ----------
+    permuted : array, shape (n_centres, n_orders * n_rdms)
+    thresholds, exceedances : arrays, shape (n_centres, n_rdms)
+    maxima : array, shape (n_orders, n_rdms)
+    """
+    n_orders, n_rdms = maxima.shape
+    for centre in range(len(permuted)):
+        for i in range(n_orders):
+            scores = permuted[centre, i * n_rdms : (i + 1) * n_rdms]
+            for rdm in range(n_rdms):
+                exceedances[centre, rdm] += scores[rdm] >= thresholds[centre, rdm]
+                if scores[rdm] > maxima[i, rdm]:
+                    maxima[i, rdm] = scores[rdm]

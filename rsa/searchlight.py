@@ -6,13 +6,14 @@ The four steps of a chunk: sum the products of the patterns of each sphere; turn
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from functools import partial
+from typing import TypeVar
 
 import numpy as np
 import pandas as pd
 from threadpoolctl import threadpool_limits
 
-from rsa.comparisons import COMPARISONS
+from rsa.comparisons import COMPARISONS, Comparison
 from rsa.core import (
     CONSTANT_PATTERN,
     CONSTANT_RDM,
@@ -25,17 +26,15 @@ from rsa.core import (
     Patterns,
     RDMs,
     ScoreMap,
-    align,
 )
-from rsa.distances import CROSS_VALIDATED, DISTANCES, ORIGINS, CrossProducts, Distance
+from rsa.devices import choose_device
 from rsa.errors import UserError, listed
 from rsa.registry import pick
+from rsa.spheres import Spheres, cut, prepare, prepare_spheres
 
-__all__ = ["compare", "region_rdms"]
+Result = TypeVar("Result")
 
-RUN_BYTES = 4_000_000
-"""Size of the RDMs of one run of centres, which bounds the memory of each thread at a few times that, and keeps it in
-the processor's cache."""
+__all__ = ["Canvas", "compare", "in_threads", "prepared_rdms", "region_rdms"]
 
 REFERENCES = 250
 """Beyond so many references a chunk has several runs, so that their product with the references is worth its while."""
@@ -49,6 +48,7 @@ def compare(
     distance: str = "correlation",
     comparison: str = "spearman",
     min_voxels: int = 2,
+    device: str = "cpu",
     n_threads: int = 1,
     chunk_size: int | None = None,
     progress: Callable[[int], None] | None = None,
@@ -69,9 +69,13 @@ def compare(
         A key of `COMPARISONS`: how alike two RDMs are.
     min_voxels : int
         Spheres with fewer usable voxels are undefined. At least 2.
+    device : {"cpu", "auto", "cuda", "cuda:N"}
+        "auto" takes CUDA where there is one and it knows the distance and the comparison. Scores of both differ by
+        less than 1e-6.
     n_threads, chunk_size : int
-        How it runs, never what it computes. A chunk is rounded up to whole runs of at most 64 centres (within which
-        sums slide from one to the next); by default it is one run, or several for many references.
+        How it runs, never what it computes. On the CPU a chunk is rounded up to whole runs of at most 64 centres,
+        within which sums slide from one to the next; by default it is one run, or several for many references. On a
+        GPU, which takes no notice of threads, it is what half of the free memory holds.
     progress : callable, optional
         Called with the number of centres of each chunk that is done.
 
@@ -84,49 +88,26 @@ def compare(
     Raises
     ------
     UserError
-        If the conditions or the grids differ, there are fewer than 3 conditions, no sphere has `min_voxels`, or a
-        distance between runs lacks a condition in a run.
+        If the conditions or the grids differ, there are fewer than 3 conditions, no sphere has `min_voxels`, a distance
+        between runs lacks a condition in a run, or the device is missing or can't do what is asked.
     """
     likeness = pick(COMPARISONS, comparison, "comparison")
-    if len(patterns.conditions) < 3:
-        raise UserError(f"RDMs can be compared from 3 conditions on; the patterns have {len(patterns.conditions)}.")
-    spheres = _prepare(patterns, neighbourhood, distance, min_voxels)
-    if spheres.sizes.max() < min_voxels:
-        raise UserError(
-            f"No searchlight has the {min_voxels} voxels that min_voxels asks for; the largest has "
-            f"{spheres.sizes.max()}. Choose a larger radius_mm or a smaller min_voxels."
-        )
-    reference_rows = likeness.prepare(align(patterns.conditions, references).values)  # (n_rdms, n_pairs)
+    spheres, reference_rows = prepare(patterns, neighbourhood, references, distance, likeness, min_voxels)
+    work: Callable[[range], tuple[Array, Array]]
+    if (place := _choose_place(device, distance, comparison)) == "cpu":
+        work = partial(_scores, spheres, likeness, reference_rows)
+        size = chunk_size or spheres.run * len(references) // REFERENCES
+    else:
+        from rsa import gpu
 
-    def scored(centres: range) -> tuple[Array, Array]:
-        prepared = np.empty((len(centres), references.values.shape[1]))
-        undefined = np.empty(len(centres), dtype=bool)
-        for run in _chunks(centres, spheres.run):
-            place = slice(run.start - centres.start, run.stop - centres.start)
-            rdms = spheres.rdms(run)
-            undefined[place] = np.isnan(rdms).any(axis=1)
-            prepared[place] = likeness.prepare(rdms)
-        chunk_scores = likeness.score(prepared, reference_rows)  # (n_chunk, n_rdms)
-        no_score = np.isnan(chunk_scores).all(axis=1)
-        return chunk_scores, np.select([undefined, no_score], [CONSTANT_PATTERN, CONSTANT_RDM], DEFINED)
-
-    scores, reason = _empty(neighbourhood, len(references))
-    columns = np.arange(len(neighbourhood)) if neighbourhood.centres is None else neighbourhood.centres
-    size = _whole_runs(chunk_size or spheres.run * len(references) // REFERENCES, spheres.run)
-    chunks = _chunks(range(len(neighbourhood)), size)
-    for centres, (chunk_scores, chunk_reason) in _in_threads(scored, chunks, n_threads):
-        where = columns[centres.start : centres.stop]
-        scores[:, where], reason[where] = chunk_scores.T, chunk_reason
+        work = on_device = gpu.Searchlight(spheres, reference_rows, distance, comparison, place)
+        size, n_threads = chunk_size or on_device.chunk_size(), 1
+    canvas = Canvas(patterns, neighbourhood, spheres, len(references))
+    for centres, (scores, undefined) in in_threads(work, spheres.chunks(size), n_threads):
+        canvas.draw(centres, scores, undefined)
         if progress is not None:
             progress(len(centres))
-    reason[columns[spheres.sizes < min_voxels]] = TOO_SMALL
-    n_members = np.zeros(len(reason), dtype=np.int32)
-    n_members[columns] = spheres.sizes
-    table = references.table.assign(statistic=comparison)
-    if neighbourhood.regions is not None:
-        return ScoreMap(scores, table, regions=neighbourhood.regions, n_members=n_members, reason=reason)
-    reason[~patterns.usable] = NO_DATA
-    return ScoreMap(scores, table, volume=patterns.volume, n_members=n_members, reason=reason)
+    return canvas.score_map(references.table.assign(statistic=comparison))
 
 
 def region_rdms(
@@ -145,7 +126,7 @@ def region_rdms(
         ``values`` of shape (n_neighbourhoods, n_pairs), rows of NaN where there are too few usable voxels; the table
         holds the labels of the regions and `n_voxels`, the number that is usable.
     """
-    spheres = _prepare(patterns, neighbourhood, distance, min_voxels)
+    spheres = prepare_spheres(patterns, neighbourhood, distance, min_voxels)
     table = (
         neighbourhood.regions if neighbourhood.regions is not None else pd.DataFrame({"centre": neighbourhood.centres})
     )
@@ -156,108 +137,40 @@ def region_rdms(
 # ----------------------------------------------------------------------------------------- the steps
 
 
-@dataclass(frozen=True, eq=False)
-class _Spheres:
-    """Responses and members as the compiled functions take them.
+def _choose_place(device: str, distance: str, comparison: str) -> str:
+    """Return the device, which is the CPU for "auto" if a GPU can't do what is asked."""
+    place = choose_device(device)
+    if place == "cpu":
+        return place
+    if place == "mps":
+        raise UserError("A searchlight needs double precision, which 'mps' has not; set device to cpu.")
+    from rsa import gpu
 
-    ``responses`` of shape (n_voxels, n_runs, n_conditions), float32, one run if the distance is not between runs;
-    ``indptr`` and ``indices`` of the usable members of each neighbourhood.
-    """
-
-    responses: Array
-    indptr: Array
-    indices: Array
-    distance: Distance
-    min_voxels: int
-
-    @property
-    def sizes(self) -> Array:
-        """Number of usable members, shape (n_neighbourhoods,)."""
-        return np.diff(self.indptr)
-
-    @property
-    def run(self) -> int:
-        """Neighbourhoods from one fresh start of the sliding sums to the next; those that don't slide have one each."""
-        n_conditions = int(self.responses.shape[2])
-        return max(8, min(64, RUN_BYTES // (4 * n_conditions**2)))
-
-    def rdms(self, centres: range) -> Array:
-        """Return the condensed RDMs of some neighbourhoods, shape (n_centres, n_pairs), NaN where undefined."""
-        from rsa.kernels import sphere_products
-
-        n_runs, n_conditions = self.responses.shape[1:]
-        products = np.empty((len(centres), n_conditions * (n_conditions - 1) // 2))
-        squares, sums = np.empty((2, len(centres), n_conditions))
-        run = 1 if self.distance.origin == "zero" else self.run
-        origin = ORIGINS.index(self.distance.origin)
-        between = (self.responses, self.indptr, self.indices, centres.start, centres.stop)
-        sphere_products(*between, origin, run, products, squares, sums)
-        if n_runs > 1:
-            products /= n_runs * (n_runs - 1)
-            squares /= n_runs * (n_runs - 1)
-        sizes = self.sizes[centres.start : centres.stop]
-        rdms = self.distance.from_products(CrossProducts(products, squares, sums, np.maximum(sizes, 1)))
-        rdms[sizes < self.min_voxels] = np.nan
-        return rdms
+    lacks = [name for name, table in ((distance, gpu.DISTANCES), (comparison, gpu.COMPARISONS)) if name not in table]
+    if lacks and device != "auto":
+        raise UserError(f"{listed(lacks)} can't be computed on {device!r}; set device to cpu.")
+    return "cpu" if lacks else place
 
 
-def _prepare(patterns: Patterns, neighbourhood: Neighbourhood, distance: str, min_voxels: int) -> _Spheres:
-    """Put voxels first, runs averaged or side by side, and drop unusable voxels from all neighbourhoods."""
-    measure = pick(DISTANCES | CROSS_VALIDATED, distance, "distance")
-    if min_voxels < 2:
-        raise UserError(f"min_voxels is at least 2 (a pattern of one voxel has no shape), not {min_voxels}.")
-    volume = patterns.volume
-    if volume is None or not np.array_equal(volume.mask, neighbourhood.volume.mask):
-        raise UserError("Patterns and neighbourhood are over different masks; make the spheres from patterns.volume.")
-    volume.require_grid(neighbourhood.volume.shape, neighbourhood.volume.affine, "The neighbourhood", "the patterns")
-    runs = _runs(patterns) if distance in CROSS_VALIDATED else patterns.mean_over_runs().values[None]
-    responses = np.ascontiguousarray(np.moveaxis(runs, -1, 0), dtype=np.float32)  # (n_voxels, n_runs, n_conditions)
-    usable = patterns.usable
-    indptr, indices = neighbourhood.indptr, neighbourhood.indices
-    if not usable.all():
-        kept = usable[indices]
-        if neighbourhood.centres is not None:
-            kept &= np.repeat(usable[neighbourhood.centres], neighbourhood.n_members)
-        indptr = np.concatenate([[0], np.cumsum(np.add.reduceat(kept, indptr[:-1], dtype=np.int64))])
-        indices = indices[kept]
-    where = np.require(indptr, np.int64, ["C", "W"]), np.require(indices, np.int32, ["C", "W"])
-    return _Spheres(responses, *where, measure, min_voxels)
+def prepared_rdms(spheres: Spheres, likeness: Comparison, centres: range) -> tuple[Array, Array]:
+    """Return the prepared RDMs of some neighbourhoods, shape (n_centres, n_pairs), and which are undefined."""
+    prepared = np.empty((len(centres), spheres.n_pairs))
+    undefined = np.empty(len(centres), dtype=bool)
+    for run in cut(centres, spheres.run):
+        place = slice(run.start - centres.start, run.stop - centres.start)
+        rdms = spheres.rdms(run)
+        undefined[place] = np.isnan(rdms).any(axis=1)
+        prepared[place] = likeness.prepare(rdms)
+    return prepared, undefined
 
 
-def _runs(patterns: Patterns) -> Array:
-    """Return the patterns of each run, shape (n_runs, n_conditions, n_voxels); every condition is in every run."""
-    table, conditions = patterns.table, patterns.conditions
-    if "run" not in table or table["run"].nunique() < 2:
-        raise UserError(
-            "A distance between runs needs patterns of at least 2 runs, with a column `run` in their table."
-        )
-    counts = pd.crosstab(table["run"], table["condition"])
-    if (counts != 1).any(axis=None):
-        odd = [f"{name} (run {run})" for run, row in counts.iterrows() for name in row.index[row != 1]]
-        raise UserError(f"A distance between runs needs every condition once in every run; see {listed(odd)}.")
-    order = table.reset_index().set_index(["run", "condition"])["index"]
-    return np.stack([patterns.values[order[run].loc[conditions]] for run in table["run"].unique()])
+def _scores(spheres: Spheres, likeness: Comparison, references: Array, centres: range) -> tuple[Array, Array]:
+    """Return the scores of some neighbourhoods, shape (n_rdms, n_centres), and which have no RDM."""
+    prepared, undefined = prepared_rdms(spheres, likeness, centres)
+    return likeness.score(references, prepared), undefined
 
 
-def _empty(neighbourhood: Neighbourhood, n_rdms: int) -> tuple[Array, Array]:
-    """Return scores of NaN and reasons for the voxels of the mask, or for the regions."""
-    n_columns = len(neighbourhood) if neighbourhood.centres is None else neighbourhood.volume.n_voxels
-    scores = np.full((n_rdms, n_columns), np.nan, dtype=np.float32)
-    return scores, np.full(n_columns, NOT_A_CENTRE, dtype=np.int8)
-
-
-def _whole_runs(size: int, run: int) -> int:
-    """Round a number of centres up to whole runs, one at least."""
-    return max(1, -(-size // run)) * run
-
-
-def _chunks(centres: range, size: int) -> list[range]:
-    return [range(start, min(start + size, centres.stop)) for start in range(centres.start, centres.stop, size)]
-
-
-def _in_threads(
-    work: Callable[[range], tuple[Array, Array]], chunks: list[range], n_threads: int
-) -> Iterator[tuple[range, tuple[Array, Array]]]:
+def in_threads(work: Callable[[range], Result], chunks: list[range], n_threads: int) -> Iterator[tuple[range, Result]]:
     """Do the work on chunks of centres, several at a time, and give the results in order."""
     with threadpool_limits(1, "blas"), ThreadPoolExecutor(n_threads) as pool:
         try:
@@ -265,3 +178,41 @@ def _in_threads(
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
+
+
+class Canvas:
+    """Scores of chunks of centres, put on the voxels of the mask or on regions."""
+
+    def __init__(self, patterns: Patterns, neighbourhood: Neighbourhood, spheres: Spheres, n_rdms: int) -> None:
+        self.patterns, self.neighbourhood, self.spheres = patterns, neighbourhood, spheres
+        centres = neighbourhood.centres
+        n_columns = len(neighbourhood) if centres is None else neighbourhood.volume.n_voxels
+        self.columns: Array = np.arange(n_columns) if centres is None else centres
+        self.all_in_order = len(self.columns) == n_columns and bool((self.columns == np.arange(n_columns)).all())
+        self.scores = np.full((n_rdms, n_columns), np.nan, dtype=np.float32)
+        self.reason = np.full(n_columns, NOT_A_CENTRE, dtype=np.int8)
+
+    def where(self, centres: range) -> slice | Array:
+        """Return the columns of some centres."""
+        if self.all_in_order:
+            return slice(centres.start, centres.stop)
+        return self.columns[centres.start : centres.stop]
+
+    def draw(self, centres: range, scores: Array, undefined: Array) -> None:
+        """Put the scores of some centres, shape (n_rdms, n_centres), in their places; say why there are none."""
+        where = self.where(centres)
+        self.scores[:, where] = scores
+        no_score = np.isnan(scores).all(axis=0)
+        self.reason[where] = np.select([undefined, no_score], [CONSTANT_PATTERN, CONSTANT_RDM], DEFINED)
+
+    def score_map(self, table: pd.DataFrame) -> ScoreMap:
+        """Return all scores, whose rows are described by the table."""
+        sizes = self.spheres.sizes
+        self.reason[self.columns[sizes < self.spheres.min_voxels]] = TOO_SMALL
+        n_members = np.zeros(len(self.reason), dtype=np.int32)
+        n_members[self.columns] = sizes
+        if self.neighbourhood.regions is not None:
+            regions = self.neighbourhood.regions
+            return ScoreMap(self.scores, table, regions=regions, n_members=n_members, reason=self.reason)
+        self.reason[~self.patterns.usable] = NO_DATA
+        return ScoreMap(self.scores, table, volume=self.patterns.volume, n_members=n_members, reason=self.reason)

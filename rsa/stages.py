@@ -4,9 +4,6 @@ The command line is derived from these signatures, the Snakemake rules call the 
 functions or the library below them.
 """
 
-import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +12,7 @@ from rsa.config import Regions, Searchlight, Simulation
 from rsa.datasets import Dataset
 from rsa.datasets.maps import Maps
 from rsa.models import Model
+from rsa.progress import progress
 from rsa.references import Reference
 from rsa.stimuli import Stimuli
 
@@ -39,8 +37,6 @@ __all__ = [
     "draw_regions",
     "report",
 ]
-
-logger = logging.getLogger(__name__)
 
 
 def check(config: Path, /) -> None:
@@ -195,6 +191,7 @@ def searchlight(
     searchlight: Searchlight,
     distance: str = "correlation",
     comparison: str = "spearman",
+    device: str = "auto",
     threads: int = 1,
 ) -> None:
     """Compare the RDM of the sphere around every voxel with all reference RDMs.
@@ -215,8 +212,10 @@ def searchlight(
         How dissimilar two patterns are.
     comparison : str
         How alike two RDMs are.
+    device : str
+        auto (CUDA where there is one that can do what is asked), cpu, cuda, cuda:1.
     threads : int
-        Number of threads; changes no result.
+        Number of threads on the CPU; changes no result.
     """
     from dataclasses import replace
 
@@ -230,7 +229,7 @@ def searchlight(
         raise UserError(f"The patterns in {patterns} are not over voxels; a searchlight needs a volume.")
     stack = concatenate([io.load_rdms(path) for path in references])
     spheres = neighbourhood.spheres(data.volume, searchlight.radius_mm, stride=searchlight.stride)
-    with _progress(len(spheres), "spheres") as progress:
+    with progress(len(spheres), "spheres") as advance:
         scores = engine.compare(
             data,
             spheres,
@@ -238,8 +237,9 @@ def searchlight(
             distance=distance,
             comparison=comparison,
             min_voxels=searchlight.min_voxels,
+            device=device,
             n_threads=threads,
-            progress=progress,
+            progress=advance,
         )
     settings = {**searchlight.model_dump(), "distance": distance, "comparison": comparison}
     table = scores.table.assign(subject=subject)
@@ -499,16 +499,3 @@ def report(
 
 def _made(inputs: list[Path], **settings: Any) -> dict[str, Any]:
     return io.provenance(inputs, settings)
-
-
-@contextmanager
-def _progress(total: int, unit: str) -> Iterator[Any]:
-    """Show a bar on a terminal, and log the time at the end."""
-    from time import perf_counter
-
-    from tqdm import tqdm
-
-    start = perf_counter()
-    with tqdm(total=total, unit=f" {unit}", disable=None) as bar:
-        yield bar.update
-    logger.info("%d %s in %.1f s", total, unit, perf_counter() - start)

@@ -18,6 +18,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from rsa import io, neighbourhood
 from rsa.core import Patterns, RDMs, ScoreMap, Volume
 from rsa.errors import UserError
 from rsa.io import (
@@ -113,6 +114,25 @@ def test_patterns_keep_grid_codes_and_usable_voxels(tmp_path, rng, volume):
     np.testing.assert_array_equal(found.volume.affine, OBLIQUE)
     assert (found.volume.sform_code, found.volume.qform_code) == (4, 2)
     assert list(found.table["run"]) == ["01", "01", "02", "02"]
+
+
+@pytest.mark.parametrize("kind", ["spheres", "regions"])
+def test_neighbourhoods(tmp_path, volume, kind):
+    halves = np.arange(volume.n_voxels) < volume.n_voxels // 2
+    around = (
+        neighbourhood.spheres(volume, 3.5, stride=2)
+        if kind == "spheres"
+        else neighbourhood.from_masks(volume, {"first": halves, "all": halves | True})
+    )
+    io.save(tmp_path / "around.h5", around)
+    again = io.load_neighbourhood(tmp_path / "around.h5")
+    for name in ("indptr", "indices", "centres"):
+        np.testing.assert_array_equal(getattr(again, name), getattr(around, name))
+    np.testing.assert_array_equal(again.volume.mask, volume.mask)
+    np.testing.assert_array_equal(again.volume.affine, volume.affine)
+    assert again.radius_mm == around.radius_mm
+    if kind == "regions":
+        pd.testing.assert_frame_equal(again.regions, around.regions)
 
 
 def test_scores_of_voxels_and_of_regions(tmp_path, scores):

@@ -11,7 +11,7 @@ from rsa import rdm, searchlight
 from rsa.comparisons import COMPARISONS, compare_vectors
 from rsa.core import Patterns, RDMs, Volume
 from rsa.distances import DISTANCES, rdm_vectors
-from rsa.neighbourhood import spheres
+from rsa.neighbourhood import from_masks, spheres
 
 
 def imported(name):
@@ -43,6 +43,20 @@ def test_rsatoolbox_measures_the_same_rdms(rsatoolbox, rng, ours, theirs, scale)
     patterns = rng.standard_normal((9, 40)) + 2
     peer = rsatoolbox.rdm.calc_rdm(rsatoolbox.data.Dataset(patterns), method=theirs)
     np.testing.assert_allclose(rdm_vectors(patterns, DISTANCES[ours]) * scale, peer.dissimilarities[0], atol=1e-12)
+
+
+@pytest.mark.filterwarnings("ignore:invalid value encountered in cast:RuntimeWarning")
+@pytest.mark.parametrize("n_runs", [2, 5])
+def test_rsatoolbox_measures_the_same_crossnobis(rsatoolbox, rng, n_runs):
+    values = rng.standard_normal((n_runs, 7, 40)).astype(np.float32)
+    names = [f"img{n}" for n in range(7)]
+    table = pd.DataFrame({"condition": names * n_runs, "run": np.repeat(range(n_runs), 7)})
+    patterns = Patterns(values.reshape(-1, 40), table, Volume(np.ones((10, 4, 1)), np.eye(4)))
+    whole = from_masks(patterns.volume, {"all": np.ones(40, bool)})
+    found = searchlight.region_rdms(patterns, whole, distance="crossnobis").values[0]
+    dataset = rsatoolbox.data.Dataset(values.reshape(-1, 40).astype(float), obs_descriptors=table.to_dict("list"))
+    peer = rsatoolbox.rdm.calc_rdm(dataset, method="crossnobis", descriptor="condition", cv_descriptor="run")
+    np.testing.assert_allclose(found, peer.dissimilarities[0], atol=1e-12)
 
 
 @pytest.mark.parametrize(

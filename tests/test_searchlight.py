@@ -15,6 +15,7 @@ from rsa.core import Patterns, RDMs, Volume
 from rsa.distances import DISTANCES
 from rsa.errors import UserError
 from rsa.neighbourhood import from_masks, spheres
+from rsa.spheres import Spheres, cut
 
 RADIUS_MM = 3.0
 WIDE_MM = 5.0
@@ -499,17 +500,83 @@ def test_order_of_chunks_is_kept_when_the_first_takes_longest():
         time.sleep(0.05 if centres.start == 0 else 0)
         return np.array([centres.start]), np.zeros(1)
 
-    chunks = searchlight._chunks(range(10), 4)
-    found = [chunk[0].item() for _, chunk in searchlight._in_threads(slow_first, chunks, 3)]
+    found = [chunk[0].item() for _, chunk in searchlight.in_threads(slow_first, cut(range(10), 4), 3)]
     assert found == [0, 4, 8]
 
 
 @quick
-@given(st.integers(1, 300), st.integers(1, 50), st.integers(1, 64))
-def test_chunks_cover_every_centre_once_and_begin_with_a_run(n_centres, chunk_size, run):
-    size = searchlight._whole_runs(chunk_size, run)
-    chunks = searchlight._chunks(range(n_centres), size)
+@given(st.integers(1, 300), st.integers(1, 200), st.integers(3, 300))
+def test_chunks_cover_every_centre_once_and_begin_with_a_run(n_centres, chunk_size, n_conditions):
+    where = np.arange(n_centres + 1), np.zeros(n_centres, np.int32)
+    around = Spheres(np.zeros((1, 1, n_conditions)), *where, DISTANCES["correlation"], 2)
+    chunks = around.chunks(chunk_size)
     assert [centre for centres in chunks for centre in centres] == list(range(n_centres))
-    assert all(centres.start % run == 0 for centres in chunks)
-    assert chunk_size <= size < chunk_size + run
-    assert {len(centres) for centres in chunks[:-1]} <= {size}
+    assert all(centres.start % around.run == 0 for centres in chunks)
+    assert all(chunk_size <= len(centres) < chunk_size + around.run for centres in chunks[:-1])
+
+
+# ----------------------------------------------------------------------------------------- between runs
+
+
+def runs_of(n_runs=3, n_conditions=7, seed=0):
+    """Noise in several runs, rows shuffled, around a signal that is the same in all of them."""
+    rng = np.random.default_rng(seed)
+    volume = Volume(np.ones((5, 5, 4)), np.eye(4))
+    signal = rng.standard_normal((n_conditions, volume.n_voxels))
+    values = signal + rng.standard_normal((n_runs, n_conditions, volume.n_voxels)) + rng.normal(size=(n_runs, 1, 1))
+    names = [f"img{n}" for n in range(n_conditions)]
+    table = pd.DataFrame(
+        {"condition": names * n_runs, "run": np.repeat([f"r{n}" for n in range(n_runs)], n_conditions)}
+    )
+    order = rng.permutation(len(table))
+    rdms = RDMs(rng.random((2, n_conditions * (n_conditions - 1) // 2)), names, pd.DataFrame({"layer": ["a", "b"]}))
+    return Patterns(values.reshape(len(table), -1)[order], table.iloc[order], volume), values, rdms
+
+
+@pytest.mark.parametrize("n_runs", [2, 3, 8])
+def test_crossnobis_is_the_mean_over_folds(n_runs):
+    """Training mean of the other runs times the run that is left out, per voxel, as the definition says."""
+    patterns, values, references = runs_of(n_runs)
+    around = spheres(patterns.volume, 2)
+    rdms = searchlight.region_rdms(patterns, around, distance="crossnobis")
+    names = [f"img{n}" for n in range(7)]
+    by_name = rdms.reordered(names).values
+    for centre in (0, 31, 63, 64, 99):
+        x = values[:, :, around.members(centre)].astype(np.float32).astype(np.float64)
+        expected = []
+        for i, j in zip(*np.triu_indices(7, 1), strict=True):
+            differences = x[:, i] - x[:, j]
+            others = (differences.sum(axis=0) - differences) / (n_runs - 1)
+            expected.append((others * differences).sum(axis=1).mean() / x.shape[2])
+        np.testing.assert_allclose(by_name[centre], expected, atol=1e-10)
+    scores = searchlight.compare(patterns, around, references, distance="crossnobis")
+    expected = [oracles.compare(by_name[31], row, "spearman") for row in references.values]
+    np.testing.assert_allclose(scores.values[:, 31], expected, atol=1e-6)
+
+
+def test_crossnobis_is_unbiased_and_keeps_negatives():
+    """Without a signal: mean 0 within 4 standard errors over independent brains."""
+    means = []
+    for seed in range(30):
+        rng = np.random.default_rng(seed)
+        volume = Volume(np.ones((4, 4, 4)), np.eye(4))
+        table = pd.DataFrame({"condition": list("abcde") * 4, "run": np.repeat(range(4), 5)})
+        patterns = Patterns(rng.standard_normal((20, 64)), table, volume)
+        whole = from_masks(volume, {"all": np.ones(64, bool)})
+        rdm = searchlight.region_rdms(patterns, whole, distance="crossnobis").values[0]
+        means.append(rdm.mean())
+        assert (rdm < 0).any()
+    assert abs(np.mean(means)) < 4 * np.std(means) / np.sqrt(30)
+
+
+def test_a_distance_between_runs_needs_them():
+    patterns, _ = study()
+    around = spheres(patterns.volume, 2)
+    with pytest.raises(UserError, match="needs patterns of 2 runs or more, told apart by a column `run`"):
+        searchlight.region_rdms(patterns, around, distance="crossnobis")
+    runs, _, _ = runs_of()
+    fewer = runs.table.iloc[1:]
+    some = Patterns(runs.values[1:], fewer, runs.volume)
+    missing = runs.table.iloc[0]
+    with pytest.raises(UserError, match=rf"see '{missing['condition']} \(run {missing['run']}\)'"):
+        searchlight.region_rdms(some, spheres(runs.volume, 2), distance="crossnobis")

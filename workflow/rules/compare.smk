@@ -10,7 +10,7 @@ rule searchlight:
     log:
         f"{LOGS}/searchlight_sub-{{subject}}.log",
     conda:
-        "../../envs/cpu.yaml"
+        "../../envs/gpu.yaml"
     threads: 4
     params:
         searchlight=options("searchlight", STUDY.searchlight),

@@ -1,0 +1,187 @@
+"""The searchlight on an accelerator: the four steps of `rsa.searchlight` for many centres at once, in torch.
+
+All numbers are in double precision and every sphere is summed afresh, so scores differ from those of the CPU by
+rounding only (below 1e-6, and by nothing where no two dissimilarities are closer than rounding).
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+
+from rsa.comparisons import TIE
+from rsa.core import Array
+from rsa.distances import NOISE
+from rsa.spheres import Spheres
+
+__all__ = ["COMPARISONS", "DISTANCES", "Searchlight"]
+
+
+class Searchlight:
+    """Scores chunks of centres on one device.
+
+    Parameters
+    ----------
+    spheres : Spheres
+        Responses and members.
+    references : array, shape (n_rdms, n_pairs)
+        Prepared references.
+    distance, comparison : str
+        Keys of `DISTANCES` and `COMPARISONS` of this module.
+    device : str
+        Where torch computes.
+    """
+
+    def __init__(self, spheres: Spheres, references: Array, distance: str, comparison: str, device: str) -> None:
+        self.device, self.min_voxels, self.origin = torch.device(device), spheres.min_voxels, spheres.distance.origin
+        self.measure, (self.prepare, self.score) = DISTANCES[distance], COMPARISONS[comparison]
+        self.responses, self.indptr, self.indices, self.references = (
+            torch.from_numpy(values).to(self.device)
+            for values in (spheres.responses, spheres.indptr, spheres.indices, np.ascontiguousarray(references))
+        )
+        n_conditions = self.responses.shape[2]
+        self.rows, self.columns = torch.triu_indices(n_conditions, n_conditions, offset=1, device=self.device)
+        self.bytes_per_centre = 8 * (
+            3
+            * int(spheres.sizes.max())
+            * self.responses[0].numel()  # responses as gathered, and their products' factors
+            + 2 * n_conditions**2
+            + 10 * len(self.rows)  # dissimilarities, their order and ranks, and what is needed on the way
+            + 3 * len(references)
+        )
+
+    def chunk_size(self) -> int:
+        """Return the number of centres that half of the free memory holds, at most 4,096."""
+        if self.device.type != "cuda":
+            return 256
+        free, _ = torch.cuda.mem_get_info(self.device)
+        return max(1, min(4096, free // 2 // self.bytes_per_centre))
+
+    def __call__(self, centres: range) -> tuple[Array, Array]:
+        """Return the scores, shape (n_rdms, n_centres), and which of the centres have no RDM."""
+        with torch.inference_mode():
+            rdms = self.rdms(centres)
+            scores = self.score(self.references, self.prepare(rdms))
+            return scores.cpu().numpy(), torch.isnan(rdms).any(dim=1).cpu().numpy()
+
+    def rdms(self, centres: range) -> torch.Tensor:
+        """Return the condensed RDMs, shape (n_centres, n_pairs), NaN where undefined."""
+        start, stop = self.indptr[centres.start : centres.stop], self.indptr[centres.start + 1 : centres.stop + 1]
+        sizes = stop - start
+        place = torch.arange(int(sizes.max()), device=self.device)
+        inside = place < sizes[:, None]  # (n_centres, n_largest)
+        members = self.indices[torch.where(inside, start[:, None] + place, 0)].long()
+        patterns = self.responses[members].double()  # (n_centres, n_largest, n_runs, n_conditions)
+        if self.origin == "pattern":
+            patterns -= patterns[:, :1].clone()
+        elif self.origin == "feature":
+            patterns -= patterns[..., :1].clone()
+        patterns *= inside[:, :, None, None]
+        gram = _products(patterns)
+        squares, sums = gram.diagonal(dim1=1, dim2=2), patterns.sum(dim=(1, 2))
+        rdms = self.measure(gram[:, self.rows, self.columns], squares, sums, sizes.double(), self.rows, self.columns)
+        rdms[sizes < self.min_voxels] = torch.nan
+        return rdms
+
+
+def _products(patterns: torch.Tensor) -> torch.Tensor:
+    """Return the products of conditions, or with several runs those between runs; (n, n_conditions, n_conditions)."""
+    n_runs = patterns.shape[2]
+    each = patterns.flatten(1, 2)
+    if n_runs == 1:
+        return each.mT @ each
+    together = patterns.sum(dim=2)
+    return (together.mT @ together - each.mT @ each) / (n_runs * (n_runs - 1))
+
+
+# ------------------------------------------------------------------------------------- dissimilarities
+
+
+def _normalised(products: Any, squares: Any, mean: Any, rows: Any, columns: Any) -> torch.Tensor:
+    squares = squares - mean**2
+    scale = torch.where(squares > 0, squares, torch.nan).rsqrt()
+    ratio = (products - mean[:, rows] * mean[:, columns]) * (scale[:, rows] * scale[:, columns])
+    return torch.where(ratio >= 1 - NOISE, 0, 1 - ratio.clamp(min=-1))
+
+
+def _correlation(products: Any, squares: Any, sums: Any, sizes: Any, rows: Any, columns: Any) -> torch.Tensor:
+    return _normalised(products, squares, sums / sizes.clamp(min=1).sqrt()[:, None], rows, columns)
+
+
+def _cosine(products: Any, squares: Any, sums: Any, sizes: Any, rows: Any, columns: Any) -> torch.Tensor:
+    return _normalised(products, squares, torch.zeros_like(sums), rows, columns)
+
+
+def _sqeuclidean(products: Any, squares: Any, sums: Any, sizes: Any, rows: Any, columns: Any) -> torch.Tensor:
+    both = squares[:, rows] + squares[:, columns]
+    difference = both - 2 * products
+    return torch.where(difference <= NOISE * both, 0, difference)
+
+
+def _euclidean(*of: Any) -> torch.Tensor:
+    return torch.sqrt(_sqeuclidean(*of))
+
+
+def _crossnobis(products: Any, squares: Any, sums: Any, sizes: Any, rows: Any, columns: Any) -> torch.Tensor:
+    return torch.div(squares[:, rows] + squares[:, columns] - 2 * products, sizes[:, None])
+
+
+DISTANCES: dict[str, Callable[..., torch.Tensor]] = {
+    "correlation": _correlation,
+    "cosine": _cosine,
+    "euclidean": _euclidean,
+    "sqeuclidean": _sqeuclidean,
+    "crossnobis": _crossnobis,
+}
+
+
+# ----------------------------------------------------------------------------------------- comparisons
+
+
+def _noise(rdms: torch.Tensor) -> torch.Tensor:
+    return rdms.abs().amax(dim=1, keepdim=True) * TIE
+
+
+def _centred_ranks(rdms: torch.Tensor) -> torch.Tensor:
+    """Rank each row about a mean of 0, ties by their average rank; a row with NaN becomes NaN."""
+    n_pairs = rdms.shape[1]
+    ascending, order = rdms.sort(dim=1)
+    differs = ascending.diff(dim=1) > _noise(rdms)
+    edge = torch.ones_like(differs[:, :1])
+    places = torch.arange(1, n_pairs + 1, dtype=torch.float64, device=rdms.device)
+    first = torch.where(torch.cat([edge, differs], 1), places, 0).cummax(dim=1).values
+    last = torch.where(torch.cat([differs, edge], 1), places, n_pairs).flip(1).cummin(dim=1).values.flip(1)
+    ranks = torch.empty_like(rdms).scatter_(1, order, (first + last) / 2 - (n_pairs + 1) / 2)
+    ranks[ascending[:, -1].isnan()] = torch.nan
+    return ranks
+
+
+def _centred(rdms: torch.Tensor) -> torch.Tensor:
+    same = rdms.amax(dim=1, keepdim=True) - rdms.amin(dim=1, keepdim=True) <= _noise(rdms)
+    shifted = torch.where(same, 0, rdms - rdms[:, :1])
+    return shifted - shifted.mean(dim=1, keepdim=True)
+
+
+def _unchanged(rdms: torch.Tensor) -> torch.Tensor:
+    return rdms
+
+
+def _normalised_product(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    lengths = torch.outer((a * a).sum(dim=1), (b * b).sum(dim=1)).sqrt()
+    return (a @ b.T / lengths).clamp(-1, 1)
+
+
+def _rank_product(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    n_pairs = a.shape[1]
+    varies = torch.outer((a * a).sum(dim=1), (b * b).sum(dim=1)) > 0
+    return torch.where(varies, 12 * (a @ b.T) / (n_pairs**3 - n_pairs), torch.nan)
+
+
+COMPARISONS: dict[str, tuple[Callable[..., torch.Tensor], Callable[..., torch.Tensor]]] = {
+    "spearman": (_centred_ranks, _normalised_product),
+    "pearson": (_centred, _normalised_product),
+    "rho_a": (_centred_ranks, _rank_product),
+    "cosine": (_unchanged, _normalised_product),
+}
+"""How each comparison prepares RDMs and scores them; Kendall's tau-a, which is counting, stays on the CPU."""

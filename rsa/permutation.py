@@ -1,0 +1,133 @@
+"""Is a score higher than those of references whose conditions are permuted?"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.spatial.distance import squareform
+
+from rsa.comparisons import COMPARISONS
+from rsa.core import Array, Neighbourhood, Patterns, RDMs, ScoreMap
+from rsa.errors import UserError
+from rsa.registry import pick
+from rsa.searchlight import Canvas, in_threads, prepared_rdms
+from rsa.spheres import prepare
+
+__all__ = ["PermutationTest", "permutation_test"]
+
+CENTRES, PERMUTED = 1024, 1024
+"""Centres, and permuted references, in one matrix product; bound the memory, change nothing else."""
+
+PRECISION = 1e-6
+"""Of permuted scores, which are computed in single precision; lower ones by less than this count as equal."""
+
+
+@dataclass(frozen=True, eq=False)
+class PermutationTest:
+    """Scores beside those of references whose conditions are permuted.
+
+    Parameters
+    ----------
+    scores : ScoreMap
+        Of the references as they are.
+    exceedances : array of int, shape (n_rdms, n_columns)
+        How many permutations scored at least as high (within 1e-6, the precision of their scores).
+    maxima : array, shape (n_rdms, n_permutations)
+        Highest score of each permutation over all columns.
+    """
+
+    scores: ScoreMap
+    exceedances: Array
+    maxima: Array
+
+    def p_values(self) -> Array:
+        """Return one-sided p values, uncorrected, shape (n_rdms, n_columns); NaN where there is no score."""
+        p_values: Array = (1 + self.exceedances) / (1 + self.maxima.shape[1])
+        return np.where(np.isnan(self.scores.values), np.nan, p_values)
+
+    def corrected_p_values(self) -> Array:
+        """Return one-sided p values, family-wise corrected by the distribution of the maximum over columns [1]_.
+
+        References
+        ----------
+        .. [1] Nichols TE, Holmes AP (2002). Nonparametric permutation tests for functional neuroimaging: a primer with
+           examples. Hum Brain Mapp 15:1-25.
+        """
+        n_permutations = self.maxima.shape[1]
+        rows = zip(np.sort(self.maxima, axis=1), self.scores.values, strict=True)
+        n_lower = np.stack([np.searchsorted(maxima, scores - PRECISION) for maxima, scores in rows])
+        return np.where(np.isnan(self.scores.values), np.nan, (1 + n_permutations - n_lower) / (1 + n_permutations))
+
+
+def permutation_test(
+    patterns: Patterns,
+    neighbourhood: Neighbourhood,
+    references: RDMs,
+    *,
+    n_permutations: int,
+    seed: int,
+    distance: str = "correlation",
+    comparison: str = "spearman",
+    min_voxels: int = 2,
+    n_threads: int = 1,
+    progress: Callable[[int], None] | None = None,
+) -> PermutationTest:
+    """Compare every neighbourhood with the references, and with the references after permuting their conditions.
+
+    A permuted reference is the same ranks in another order, so nothing is ranked again; permuted scores, in single
+    precision, are counted as they come and never kept.
+
+    Parameters
+    ----------
+    patterns, neighbourhood, references, distance, comparison, min_voxels, n_threads, progress
+        As in `compare`.
+    n_permutations : int
+        How many random orders of the conditions.
+    seed : int
+        Of the permutations, which are the same for all references and neighbourhoods.
+
+    Returns
+    -------
+    PermutationTest
+        Scores, exceedances and maxima.
+
+    Raises
+    ------
+    UserError
+        As `compare`; and if there is no permutation.
+    """
+    if n_permutations < 1:
+        raise UserError(f"A permutation test needs 1 permutation at least, not {n_permutations}.")
+    from rsa.kernels import count_permuted, permute
+
+    likeness = pick(COMPARISONS, comparison, "comparison")
+    spheres, reference_rows = prepare(patterns, neighbourhood, references, distance, likeness, min_voxels)
+    n_rdms, n_conditions = len(references), len(patterns.conditions)
+    rng = np.random.default_rng(seed)
+    orders = np.stack([rng.permutation(n_conditions) for _ in range(n_permutations)])
+    squareforms = np.stack([squareform(row, checks=False) for row in reference_rows]).astype(np.float32)
+    n_at_once = max(1, PERMUTED // n_rdms)
+
+    def work(centres: range) -> tuple[Array, Array, Array, Array]:
+        prepared, undefined = prepared_rdms(spheres, likeness, centres)
+        observed = likeness.score(reference_rows, prepared)  # (n_rdms, n_chunk)
+        single = prepared.astype(np.float32)
+        exceedances, maxima = np.zeros(observed.T.shape, np.int32), np.full((n_permutations, n_rdms), -np.inf)
+        for start in range(0, n_permutations, n_at_once):
+            some = orders[start : start + n_at_once]
+            permuted = likeness.score(single, permute(squareforms, some))  # (n_chunk, n_some * n_rdms)
+            count_permuted(permuted, observed.T - PRECISION, exceedances, maxima[start : start + n_at_once])
+        return observed, undefined, exceedances.T, maxima
+
+    canvas = Canvas(patterns, neighbourhood, spheres, n_rdms)
+    exceedances, maxima = (
+        np.zeros(canvas.scores.shape, np.int32),
+        np.full((n_permutations, n_rdms), -np.inf, np.float32),
+    )
+    for centres, result in in_threads(work, spheres.chunks(CENTRES), n_threads):
+        canvas.draw(centres, *result[:2])
+        exceedances[:, canvas.where(centres)] = result[2]
+        np.maximum(maxima, result[3], out=maxima)
+        if progress is not None:
+            progress(len(centres))
+    return PermutationTest(canvas.score_map(references.table.assign(statistic=comparison)), exceedances, maxima.T)
