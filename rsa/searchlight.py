@@ -10,6 +10,7 @@ from functools import partial
 from typing import TypeVar
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 from threadpoolctl import threadpool_limits
 
@@ -36,8 +37,9 @@ Result = TypeVar("Result")
 
 __all__ = ["Canvas", "compare", "in_threads", "prepared_rdms", "region_rdms"]
 
-REFERENCES = 250
-"""Beyond so many references a chunk has several runs, so that their product with the references is worth its while."""
+MANY_REFERENCES, MANY_CENTRES = 250, 512
+"""From so many references on, their products are most of the work: they are in single precision, which takes half the
+time and is right to 5e-7, and of so many centres at once."""
 
 
 def compare(
@@ -95,8 +97,9 @@ def compare(
     spheres, reference_rows = prepare(patterns, neighbourhood, references, distance, likeness, min_voxels)
     work: Callable[[range], tuple[Array, Array]]
     if (place := _choose_place(device, distance, comparison)) == "cpu":
-        work = partial(_scores, spheres, likeness, reference_rows)
-        size = chunk_size or spheres.run * len(references) // REFERENCES
+        dtype = np.float64 if len(references) < MANY_REFERENCES else np.float32
+        work = partial(_scores, spheres, likeness, reference_rows.astype(dtype))
+        size = chunk_size or (1 if dtype == np.float64 else MANY_CENTRES)
     else:
         from rsa import gpu
 
@@ -152,9 +155,11 @@ def _choose_place(device: str, distance: str, comparison: str) -> str:
     return "cpu" if lacks else place
 
 
-def prepared_rdms(spheres: Spheres, likeness: Comparison, centres: range) -> tuple[Array, Array]:
+def prepared_rdms(
+    spheres: Spheres, likeness: Comparison, centres: range, dtype: npt.DTypeLike = np.float64
+) -> tuple[Array, Array]:
     """Return the prepared RDMs of some neighbourhoods, shape (n_centres, n_pairs), and which are undefined."""
-    prepared = np.empty((len(centres), spheres.n_pairs))
+    prepared = np.empty((len(centres), spheres.n_pairs), dtype)
     undefined = np.empty(len(centres), dtype=bool)
     for run in cut(centres, spheres.run):
         place = slice(run.start - centres.start, run.stop - centres.start)
@@ -166,15 +171,20 @@ def prepared_rdms(spheres: Spheres, likeness: Comparison, centres: range) -> tup
 
 def _scores(spheres: Spheres, likeness: Comparison, references: Array, centres: range) -> tuple[Array, Array]:
     """Return the scores of some neighbourhoods, shape (n_rdms, n_centres), and which have no RDM."""
-    prepared, undefined = prepared_rdms(spheres, likeness, centres)
+    prepared, undefined = prepared_rdms(spheres, likeness, centres, references.dtype)
     return likeness.score(references, prepared), undefined
 
 
 def in_threads(work: Callable[[range], Result], chunks: list[range], n_threads: int) -> Iterator[tuple[range, Result]]:
-    """Do the work on chunks of centres, several at a time, and give the results in order."""
+    """Do the work on chunks of centres, several at a time, and give the results in order.
+
+    The first is done by this thread, as what is compiled then takes seconds, in which other threads could not be
+    interrupted.
+    """
     with threadpool_limits(1, "blas"), ThreadPoolExecutor(n_threads) as pool:
+        yield chunks[0], work(chunks[0])
         try:
-            yield from zip(chunks, pool.map(work, chunks), strict=True)
+            yield from zip(chunks[1:], pool.map(work, chunks[1:]), strict=True)
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise

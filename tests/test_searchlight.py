@@ -368,6 +368,18 @@ def test_a_stack_of_many_references_is_scored_row_by_row():
         np.testing.assert_array_equal(alone.values[0], together.values[row])
 
 
+@pytest.mark.parametrize("comparison", COMPARISONS)
+def test_very_many_references_are_scored_in_single_precision(comparison):
+    patterns, references = study(n_conditions=12, n_rdms=300)
+    around = spheres(patterns.volume, RADIUS_MM)
+    together = searchlight.compare(patterns, around, references, comparison=comparison)
+    some = searchlight.compare(patterns, around, references.subset(range(0, 300, 30)), comparison=comparison)
+    np.testing.assert_allclose(together.values[::30], some.values, rtol=0, atol=5e-7)
+    np.testing.assert_array_equal(together.reason, some.reason)
+    other = searchlight.compare(patterns, around, references, comparison=comparison, n_threads=3)
+    np.testing.assert_array_equal(other.values, together.values)
+
+
 # ------------------------------------------------------------------------------------------- regions
 
 
