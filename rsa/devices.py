@@ -1,13 +1,12 @@
 """Where to compute: the CPU, or an accelerator that torch can use."""
 
 import ctypes
+import os
 import sys
 
 from rsa.errors import UserError
 
 __all__ = ["choose_device"]
-
-CUDA_DRIVER = {"linux": "libcuda.so.1", "win32": "nvcuda.dll"}
 
 
 def choose_device(device: str) -> str:
@@ -39,11 +38,20 @@ def choose_device(device: str) -> str:
 
 
 def count_cuda() -> int:
-    """Count CUDA devices; torch, which takes seconds and memory to import, is asked only where there is a driver."""
-    try:
-        ctypes.CDLL(CUDA_DRIVER.get(sys.platform, ""))
-    except OSError:
+    """Count the devices that torch calls CUDA; torch, which is slow to import, is asked only if there is a driver."""
+    if not has_driver():
         return 0
     import torch
 
     return torch.cuda.device_count() if torch.cuda.is_available() else 0
+
+
+def has_driver() -> bool:
+    """Tell whether there is a driver for GPUs of NVIDIA or AMD."""
+    if os.path.exists("/dev/kfd"):  # AMD
+        return True
+    try:
+        ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
+    except OSError:
+        return False
+    return True

@@ -19,6 +19,9 @@ NOISE, SINGLE_NOISE = 2.0**-44, 2.0**-21
 single precision, leave of equal patterns. Its root would break ties."""
 
 
+FIRST = 1024
+"""Features from which the size of a pattern's mean is taken, to subtract it before anything is multiplied."""
+
 ORIGINS = ("zero", "pattern", "feature")
 """What may be subtracted from patterns: nothing, a number from each pattern, a number from each feature."""
 
@@ -167,8 +170,8 @@ def cross_products(blocks: Iterable[Array], origin: str) -> CrossProducts:
     for block in blocks:
         features = np.asarray(block, dtype=block.dtype if block.dtype == np.float32 else np.float64)
         if origin == "pattern":
-            centre = _centre(features) if centre is None else centre
-            features = features - centre
+            centre = _centre(features[:, :FIRST]) if centre is None else centre
+            features = features - centre if centre.any() else features
         elif origin == "feature":
             features = features - features[:1]
         if not n_features:
@@ -181,7 +184,7 @@ def cross_products(blocks: Iterable[Array], origin: str) -> CrossProducts:
 
 
 def _centre(features: Array) -> Array:
-    """Return what to take out of each pattern, shape (n_conditions, 1): its mean if that is large beside its spread.
+    """Return what to take out of each pattern, shape (n_conditions, 1): its mean, if that is large beside its spread.
 
     A constant pattern becomes exactly zero. Where the mean is small, the zeros that a ReLU leaves had better stay
     zeros: adding up thousands of equal products makes errors that do not cancel.

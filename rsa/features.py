@@ -1,41 +1,53 @@
 """Pictures in, RDMs of layers out: activations stream to a file, and from it through the distances."""
 
+import ctypes
 import json
 import logging
 import os
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import sys
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from functools import partial
-from itertools import pairwise
+from itertools import islice, pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import h5py
 import numpy as np
 import pandas as pd
 from PIL import Image
-from tqdm import tqdm
 
 from rsa.core import Array, RDMs
+from rsa.devices import choose_device
 from rsa.distances import DISTANCES, CrossProducts, Distance, cross_products
 from rsa.errors import UserError, did_you_mean, listed
 from rsa.io import FORMAT_VERSION, opened, require_space, writing
 from rsa.models import Model
 from rsa.models.torchvision import single_tensor
 from rsa.models.weights import weights_sha256
+from rsa.progress import progress
 from rsa.registry import pick
 from rsa.stimuli import read_image
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["choose_device", "extract", "layer_rdms", "recording"]
+__all__ = ["extract", "layer_rdms", "recording"]
 
 BLOCK_SIZE = 16_384
-"""Features of one condition that lie together in the file, and are read together: 64 KiB."""
+"""Features of a layer that are read together: 64 KiB of each condition."""
+
+WRITE_SIZE = 262_144
+"""Features of one condition that are written at once: 1 MiB, which takes half the time of smaller or larger pieces."""
+
+N_BATCHES_AHEAD = 2
+"""Batches of pictures that are read ahead of the network."""
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 
 # ------------------------------------------------------------------------------------------- recording
@@ -86,35 +98,7 @@ def _keep(seen: "dict[str, torch.Tensor]", name: str, module: "torch.nn.Module",
     seen[name] = tensor.detach().clone()
 
 
-# -------------------------------------------------------------------------------------------- devices
-
-
-def choose_device(device: str) -> str:
-    """Return the device to compute on: for "auto" CUDA where there is one, else the CPU.
-
-    Parameters
-    ----------
-    device : {"auto", "cpu", "cuda", "cuda:N", "mps"}
-        What is asked for.
-
-    Raises
-    ------
-    UserError
-        If there is no such device on this machine.
-    """
-    import torch
-
-    n_cuda = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if device == "auto":
-        return "cuda" if n_cuda else "cpu"
-    kind, colon, index = device.partition(":")
-    if kind not in ("cpu", "cuda", "mps") or (colon and not (kind == "cuda" and index.isdecimal())):
-        raise UserError(f"Unknown device {device!r}. Choose one of: auto, cpu, cuda, cuda:0 (or another number), mps.")
-    if kind == "cuda" and int(index or 0) >= n_cuda:
-        raise UserError(f"This machine has {n_cuda} CUDA devices, so no {device!r}; set device to auto or cpu.")
-    if kind == "mps" and not torch.backends.mps.is_available():
-        raise UserError("This machine has no device 'mps'; set device to auto or cpu.")
-    return device
+# ------------------------------------------------------------------------------------ how torch computes
 
 
 @contextmanager
@@ -138,6 +122,61 @@ def _exactly() -> Iterator[None]:
         torch.use_deterministic_algorithms(mode[0], warn_only=mode[1])
 
 
+@contextmanager
+def _keeping_memory() -> Iterator[None]:
+    """Let the C library keep the memory that is freed, for the next batch needs it again; then give it back.
+
+    By default glibc returns large pieces to the system at once, and each forward pass pays for getting them anew: up to
+    half of its time. The settings cannot be read; those at the end are where glibc arrives by itself once pieces of
+    32 MB have been freed. Other C libraries are left alone.
+    """
+    if not sys.platform.startswith("linux") or not hasattr(library := ctypes.CDLL(None), "mallopt"):
+        yield
+        return
+    trim_threshold, mmap_threshold, mmap_max = -1, -3, -4
+    library.mallopt(mmap_max, 0)
+    library.mallopt(trim_threshold, -1)
+    try:
+        yield
+    finally:
+        library.mallopt(mmap_max, 65_536)
+        library.mallopt(mmap_threshold, 32 * 2**20)
+        library.mallopt(trim_threshold, 64 * 2**20)
+        library.malloc_trim(0)
+
+
+# ------------------------------------------------------------------------------------- in the background
+
+
+@contextmanager
+def _background() -> Iterator[ThreadPoolExecutor]:
+    """Start a thread for work beside the network; when the block ends, it finishes its task and begins no other.
+
+    Torch runs this thread's operations on one core: further ones would only be taken from the network.
+    """
+    import torch
+
+    with ThreadPoolExecutor(1) as thread:
+        n_cores = torch.get_num_threads()
+        thread.submit(torch.set_num_threads, 1).result()
+        torch.set_num_threads(n_cores)  # for threads to come, which take the number that was set last
+        try:
+            yield thread
+        finally:
+            thread.shutdown(cancel_futures=True)
+
+
+def _ahead(thread: ThreadPoolExecutor, tasks: Iterable[Callable[[], T]], n_ahead: int) -> Iterator[T]:
+    """Do tasks in a background thread and yield their results in order, at most `n_ahead` before they are asked for."""
+    begun: deque[Future[T]] = deque()
+    for task in tasks:
+        begun.append(thread.submit(task))
+        if len(begun) > n_ahead:
+            yield begun.popleft().result()
+    while begun:
+        yield begun.popleft().result()
+
+
 # ----------------------------------------------------------------------------------------- activations
 
 
@@ -152,8 +191,9 @@ def extract(
 ) -> None:
     """Write what each layer of a network answers to each condition, averaged over the condition's images.
 
-    No more is held in memory than one batch of all layers and, per layer, the sum for one condition. Neither the batch
-    size nor the order of the images changes the result (but for rounding in single precision).
+    Pictures are read, and activations written, in the background while the network computes. No more is held in memory
+    than two batches of all layers and, per layer, the sum for one condition. Neither the batch size nor the order of
+    the images changes the result (but for rounding in single precision).
 
     Parameters
     ----------
@@ -168,7 +208,7 @@ def extract(
         provenance are added the `device` that was used, `weights_sha256` of the weights that the network had (see
         `rsa.models.weights.weights_sha256`), `preprocessing` and the names of the `layers`.
     device : str
-        See `choose_device`.
+        See `rsa.devices.choose_device`.
     batch_size : int, optional
         Images at a time; by default 8 on the CPU and 64 elsewhere.
     made : mapping, optional
@@ -182,24 +222,61 @@ def extract(
     ordered, conditions = _by_condition(images)
     place = choose_device(device)
     size = batch_size or (8 if place == "cpu" else 64)
-    started = time.perf_counter()
     layers = model.layer_names()
     n_units = model.describe().set_index("layer").loc[layers, "n_units"].sum()
     require_space(output, int(1.05 * 4 * n_units * len(conditions)))
     network, preprocess = model.load()
     used = {"device": place, "weights_sha256": weights_sha256(network.state_dict()), "layers": layers}
-    with writing(output) as temporary, h5py.File(temporary, "w", rdcc_nbytes=0) as file:  # rows are whole chunks
+    log.info(
+        "%s: %d images of %d conditions through %d layers on %s, %d at a time",
+        *(model.label, len(ordered), len(conditions), len(layers), place, size),
+    )
+    with writing(output) as temporary, h5py.File(temporary, "w") as file:
         _describe(file, model, conditions, {**(made or {}), **used})
         means = _create_layers(file, model, layers, ordered)
-        with _exactly(), recording(network.to(place), layers) as seen:
-            for rows, pictures in _batches(ordered, preprocess, size, f"activations of {model.label}"):
-                network(pictures.to(place))
-                for layer, mean in means.items():
-                    mean.add(seen.pop(layer).flatten(1).cpu().numpy(), rows)
-    log.info(
-        "%s: %d images of %d conditions through %d layers on %s, %d at a time, in %.1f s",
-        *(model.label, len(ordered), len(conditions), len(layers), place, size, time.perf_counter() - started),
-    )
+        read = [partial(_read, preprocess, name) for name in ordered["file"]]
+        with ExitStack() as stack:
+            stack.enter_context(_keeping_memory())
+            stack.enter_context(_exactly())
+            reader, writer = (stack.enter_context(_background()) for _ in range(2))
+            seen = stack.enter_context(recording(network.to(place), layers))
+            advance = stack.enter_context(progress(len(ordered), "images", f"activations of {model.label}"))
+            pictures = _ahead(reader, read, N_BATCHES_AHEAD * size)
+            outputs = _outputs(network, seen, pictures, size, place)
+            for n_added in _ahead(writer, (partial(_add, means, *batch) for batch in outputs), 1):
+                advance(n_added)
+
+
+def _read(preprocess: "Callable[[Image.Image], torch.Tensor]", name: str) -> "torch.Tensor":
+    return preprocess(read_image(name))
+
+
+def _outputs(
+    network: "torch.nn.Module",
+    seen: "dict[str, torch.Tensor]",
+    pictures: "Iterator[torch.Tensor]",
+    size: int,
+    place: str,
+) -> "Iterator[tuple[int, dict[str, torch.Tensor]]]":
+    """Pass pictures, each of shape (3, height, width), in batches; yield the row of the first and the layers' outputs.
+
+    `seen` is where these outputs are recorded.
+    """
+    import torch
+
+    start = 0
+    while batch := list(islice(pictures, size)):
+        network(torch.stack(batch).to(place))
+        yield start, dict(seen)
+        start += len(batch)
+
+
+def _add(means: "Mapping[str, _ConditionMeans]", start: int, outputs: "dict[str, torch.Tensor]") -> int:
+    """Add a batch of outputs to the means of all layers; return the number of pictures."""
+    for layer, mean in means.items():
+        activations = outputs.pop(layer).flatten(1).cpu().numpy()  # (n_batch, n_units)
+        mean.add(activations, slice(start, start + len(activations)))
+    return len(activations)
 
 
 class _ConditionMeans:
@@ -222,13 +299,18 @@ class _ConditionMeans:
     def _add_to(self, place: int, activations: Array) -> None:
         """Add activations of one condition, (n_some_images, n_units), and write the mean if these are the last."""
         if self.n_images[place] == 1:  # nothing to sum: most studies show one image per condition
-            self.dataset[place] = activations[0]
+            self._write(place, activations[0])
             return
         self.total = self.total + activations.sum(axis=0, dtype=np.float64)
         self.n_summed += len(activations)
         if self.n_summed == self.n_images[place]:
-            self.dataset[place] = self.total / self.n_summed
+            self._write(place, self.total / self.n_summed)
             self.total, self.n_summed = 0.0, 0
+
+    def _write(self, place: int, mean: Array) -> None:
+        for start in range(0, len(mean), WRITE_SIZE):
+            units = slice(start, start + WRITE_SIZE)
+            self.dataset[place, units] = mean[units]
 
     def _require_finite(self, activations: Array, rows: slice) -> None:
         finite = np.isfinite(activations).all(axis=1)
@@ -270,25 +352,10 @@ def _create_layers(
     means = {}
     for i, layer in enumerate(layers):
         n_units = int(described.loc[layer, "n_units"])
-        chunks = (1, min(n_units, BLOCK_SIZE))  # a row is written, and a block of features is read, in whole chunks
-        dataset = file.create_dataset(f"layers/{i}", (n_conditions, n_units), "float32", chunks=chunks)
+        dataset = file.create_dataset(f"layers/{i}", (n_conditions, n_units), "float32")
         dataset.attrs.update(layer=layer, shape=[int(n) for n in described.loc[layer, "shape"].split("x")])
         means[layer] = _ConditionMeans(dataset, images, f"The output of layer {layer!r} of {model.label}")
     return means
-
-
-def _batches(
-    images: pd.DataFrame, preprocess: "Callable[[Image.Image], torch.Tensor]", size: int, what: str
-) -> "Iterator[tuple[slice, torch.Tensor]]":
-    """Read and preprocess images; yield the rows and a tensor of shape (n_batch, 3, height, width), one at a time."""
-    import torch
-
-    files = list(images["file"])
-    with tqdm(total=len(files), desc=what, unit="image", disable=None) as bar:
-        for start in range(0, len(files), size):
-            rows = slice(start, min(start + size, len(files)))
-            yield rows, torch.stack([preprocess(read_image(name)) for name in files[rows]])
-            bar.update(rows.stop - rows.start)
 
 
 # ------------------------------------------------------------------------------------------ layer RDMs
@@ -338,8 +405,8 @@ def _warn_of_undefined(
     products: CrossProducts, measure: Distance, conditions: Sequence[str], where: str, distance: str
 ) -> None:
     """Log the conditions whose patterns have no distance even to themselves."""
-    squares = np.diagonal(products.gram)[:, None, None] * np.ones((1, 2, 2))  # (n_conditions, 2, 2)
-    twins = CrossProducts(squares, np.repeat(products.sums[:, None], 2, axis=1), products.n_features)
+    squares, sums = (np.repeat(values[:, None], 2, axis=1) for values in (products.squares, products.sums))
+    twins = CrossProducts(squares[:, :1], squares, sums, np.full(len(squares), products.n_features))
     undefined = np.isnan(measure.from_products(twins)[:, 0])
     if undefined.any():
         names = [name for name, bad in zip(conditions, undefined, strict=True) if bad]

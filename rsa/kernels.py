@@ -309,6 +309,7 @@ def rank_rows(rdms, lowest, tie):
 @compiled
 def rank_each(rdms, lowest, tie, place_bits, key_bits, words, spare, ranks):
     low_counts, high_counts = np.empty(2 ** (key_bits // 2), np.uint32), np.empty(2 ** ((key_bits + 1) // 2), np.uint32)
+    near = np.empty(rdms.shape[1], np.int64)
     in_word = 2**place_bits - 1
     for row in range(len(rdms)):
         values, out = rdms[row], ranks[row]
@@ -319,9 +320,7 @@ def rank_each(rdms, lowest, tie, place_bits, key_bits, words, spare, ranks):
         noise = max(abs(low), abs(high)) * tie
         scale = (2.0**key_bits - 1) / (high - low) if high > low else 0.0
         if high - low < noise * 2.0**key_bits:  # neighbouring keys are closer than ties: order all by value
-            for place in range(len(values)):
-                words[place] = place
-            settle(values, words, 0, len(values), in_word, noise, lowest, out)
+            settle(values, np.arange(len(values)), lowest, noise, out)
             continue
         sort_by_keys(values, low, scale, place_bits, words, spare, low_counts, high_counts, lowest, out)
         start = 0
@@ -331,7 +330,9 @@ def rank_each(rdms, lowest, tie, place_bits, key_bits, words, spare, ranks):
             if place - start == 2:
                 settle_pair(values, np.int64(words[start]) & in_word, np.int64(words[start + 1]) & in_word, noise, out)
             elif place - start > 2:
-                settle(values, words, start, place, in_word, noise, lowest, out)
+                for i in range(start, place):
+                    near[i - start] = np.int64(words[i]) & in_word
+                settle(values, near[: place - start], start + lowest, noise, out)
             start = place
 
 
@@ -412,19 +413,15 @@ def settle_pair(values, a, b, noise, out):
 
 
 @compiled
-def settle(values, words, start, stop, in_word, noise, lowest, out):
-    """Rank the places of the words from `start` to `stop` by their values."""
-    n = stop - start
-    places, some = np.empty(n, np.int64), np.empty(n)
-    for i in range(n):
-        places[i] = np.int64(words[start + i]) & in_word
-        some[i] = values[places[i]]
+def settle(values, places, lowest, noise, out):
+    """Rank some places by their values, from `lowest` up."""
+    some = values[places]
     order = np.argsort(some)
     first = 0
-    for i in range(1, n + 1):
-        if i == n or some[order[i]] - some[order[i - 1]] > noise:
+    for i in range(1, len(places) + 1):
+        if i == len(places) or some[order[i]] - some[order[i - 1]] > noise:
             for tied in range(first, i):
-                out[places[order[tied]]] = start + (first + i - 1) / 2 + lowest
+                out[places[order[tied]]] = (first + i - 1) / 2 + lowest
             first = i
 
 

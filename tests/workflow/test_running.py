@@ -1,17 +1,25 @@
 """How a study runs: every config, mistakes before any work, killed jobs, the right interpreter, lint."""
 
 import os
+import re
+import select
 import signal
 import subprocess
+import sys
+import termios
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import h5py
+import numpy as np
+import pandas as pd
 import pytest
+from PIL import Image
 from sandbox import ROOT, SMALL, Sandbox, environment
 
-from rsa import cli
+from rsa import cli, io
+from rsa.core import Patterns, RDMs, Volume
 
 
 @pytest.fixture(scope="module")
@@ -118,6 +126,78 @@ def test_a_killed_job_leaves_nothing_half_done_and_a_rerun_continues(make_sandbo
     assert rdms.stat().st_mtime_ns == made, "what was done is not done again"
     assert "rule extract" not in said
     assert not list(results.rglob(".partial-*"))
+
+
+# ------------------------------------------------------------------------------------------ Ctrl-C
+
+
+def long_searchlight(folder: Path) -> list[str]:
+    """Write a study whose searchlight takes several seconds; return the options of the stage."""
+    rng = np.random.default_rng(1)
+    names = [f"c{i}" for i in range(160)]
+    volume = Volume(np.ones((40, 40, 40), dtype=bool), np.diag([2.0, 2, 2, 1]))
+    values = rng.standard_normal((160, 64_000), dtype=np.float32)
+    io.save(folder / "patterns.h5", Patterns(values, pd.DataFrame({"condition": names}), volume))
+    rdm = RDMs(rng.random((1, 160 * 159 // 2)), names, pd.DataFrame({"model": ["m"]}), "correlation")
+    io.save(folder / "rdms.h5", rdm)
+    settings = ["--searchlight-radius-mm", "10", "--device", "cpu", "--threads", "2", "--subject", "1"]
+    return ["searchlight", "--patterns", "patterns.h5", "--references", "rdms.h5", *settings]
+
+
+def long_extraction(folder: Path) -> list[str]:
+    """Write a picture that stands for thousands of conditions; return the options of the stage."""
+    Image.fromarray(np.zeros((224, 224, 3), dtype=np.uint8)).save(folder / "picture.png")
+    table = pd.DataFrame({"condition": range(3_000), "file": "picture.png"})
+    table.to_csv(folder / "stimuli.tsv", sep="\t", index=False)
+    network = ["--model-architecture", "squeezenet1_1", "--model-weights", "untrained"]
+    return ["extract", *network, "--model-layers", "features.0", "--stimuli-table", "stimuli.tsv", "--device", "cpu"]
+
+
+def heed_ctrl_c() -> None:
+    """Undo what processes inherit from a shell that runs the tests in the background."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def read_until(pattern: str, terminal: int, seconds: float) -> str:
+    """Return what a process says on its terminal, up to a pattern or to its end."""
+    said, end = "", time.monotonic() + seconds
+    while not re.search(pattern, said):
+        if not select.select([terminal], [], [], max(0, end - time.monotonic()))[0]:
+            raise TimeoutError(f"{pattern!r} was not said within {seconds} s, but: {said}")
+        try:
+            said += os.read(terminal, 65_536).decode(errors="replace")
+        except OSError:  # Linux's way to say that nobody has the other end open any more
+            break
+    return said
+
+
+@pytest.mark.skipif(not hasattr(os, "openpty"), reason="needs a terminal")
+@pytest.mark.parametrize("study", [long_searchlight, long_extraction])
+def test_ctrl_c_stops_a_stage_at_once_and_leaves_nothing(tmp_path: Path, study: Callable[[Path], list[str]]) -> None:
+    command = [sys.executable, "-m", "rsa", *study(tmp_path), "--output", "out.h5"]
+    before = sorted(tmp_path.iterdir())
+    ours, theirs = os.openpty()
+    termios.tcsetwinsize(theirs, (24, 100))
+    run = subprocess.Popen(command, cwd=tmp_path, env=environment(), stderr=theirs, preexec_fn=heed_ctrl_c)
+    os.close(theirs)
+    try:
+        said = read_until(r"\| *[1-9]\d*/\d+ \[", ours, 60)  # the bar counts
+        assert run.poll() is None, said
+        interrupted = time.monotonic()
+        run.send_signal(signal.SIGINT)
+        said += read_until("stopped", ours, 20)
+        assert time.monotonic() - interrupted < 1  # it takes some 0.05 s
+        said += read_until("(?!)", ours, 20)  # to the end
+        assert run.wait(20) == 130, said
+        assert time.monotonic() - interrupted < 3  # torch alone takes 1 s to leave
+    finally:
+        run.kill()
+        run.wait()
+        os.close(ours)
+    assert said.count("stopped") == 1
+    assert "Traceback" not in said
+    assert "100%" not in said
+    assert sorted(tmp_path.iterdir()) == before
 
 
 def test_a_stage_can_be_run_by_hand(make_sandbox: Callable[[str], Sandbox], monkeypatch: pytest.MonkeyPatch) -> None:
