@@ -322,7 +322,7 @@ class Neighbourhood:
     indptr : array of int, shape (n_centres + 1,)
         The members of centre i are ``indices[indptr[i]:indptr[i + 1]]``.
     indices : array of int
-        Positions among the voxels of the mask.
+        Positions among the voxels of the mask, ascending for each centre.
     volume : Volume
         The voxels that the indices mean.
     centres : array of int, shape (n_centres,), optional
@@ -335,7 +335,8 @@ class Neighbourhood:
     Raises
     ------
     UserError
-        If an index lies outside the mask, a centre has no members, or neither centres nor regions are given.
+        If an index lies outside the mask, a centre has no members or has them in another order or twice, or neither
+        centres nor regions are given.
     """
 
     indptr: Array
@@ -357,6 +358,10 @@ class Neighbourhood:
         if empty.size:
             names = self.regions.iloc[empty].to_dict("records") if self.regions is not None else empty.tolist()
             raise UserError(f"A neighbourhood has centres without members: {listed(list(map(str, names)))}.")
+        ascending = self.indices[1:] > self.indices[:-1]
+        ascending[self.indptr[1:-1] - 1] = True  # from one centre to the next, anything goes
+        if not ascending.all():
+            raise UserError("The members of each centre of a neighbourhood come in ascending order, and each once.")
 
     def __len__(self) -> int:
         return len(self.indptr) - 1

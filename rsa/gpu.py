@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from rsa.comparisons import TIE
-from rsa.core import Array
+from rsa.core import CONSTANT_PATTERN, CONSTANT_RDM, DEFINED, Array
 from rsa.distances import NOISE
 from rsa.spheres import Spheres
 
@@ -59,11 +59,14 @@ class Searchlight:
         return max(1, min(4096, free // 2 // self.bytes_per_centre))
 
     def __call__(self, centres: range) -> tuple[Array, Array]:
-        """Return the scores, shape (n_rdms, n_centres), and which of the centres have no RDM."""
+        """Return the scores, shape (n_rdms, n_centres), and reasons."""
         with torch.inference_mode():
-            rdms = self.rdms(centres)
-            scores = self.score(self.references, self.prepare(rdms))
-            return scores.cpu().numpy(), torch.isnan(rdms).any(dim=1).cpu().numpy()
+            prepared = self.prepare(self.rdms(centres))
+            scores = self.score(self.references, prepared)
+            reason = torch.full((len(centres),), DEFINED, dtype=torch.int8, device=self.device)
+            undefined, no_score = prepared.isnan().any(dim=1), scores.isnan().all(dim=0)
+            reason[no_score] = torch.where(undefined[no_score], CONSTANT_PATTERN, CONSTANT_RDM).to(torch.int8)
+            return scores.cpu().numpy(), reason.cpu().numpy()
 
     def rdms(self, centres: range) -> torch.Tensor:
         """Return the condensed RDMs, shape (n_centres, n_pairs), NaN where undefined."""

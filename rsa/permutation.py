@@ -10,7 +10,7 @@ from rsa.comparisons import COMPARISONS
 from rsa.core import Array, Neighbourhood, Patterns, RDMs, ScoreMap
 from rsa.errors import UserError
 from rsa.registry import pick
-from rsa.searchlight import Canvas, in_threads, prepared_rdms
+from rsa.searchlight import Canvas, in_threads, prepared_rdms, reasons
 from rsa.spheres import prepare
 
 __all__ = ["PermutationTest", "permutation_test"]
@@ -109,7 +109,7 @@ def permutation_test(
     n_at_once = max(1, PERMUTED // n_rdms)
 
     def work(centres: range) -> tuple[Array, Array, Array, Array]:
-        prepared, undefined = prepared_rdms(spheres, likeness, centres)
+        prepared = prepared_rdms(spheres, likeness, centres)
         observed = likeness.score(reference_rows, prepared)  # (n_rdms, n_chunk)
         single = prepared.astype(np.float32)
         exceedances, maxima = np.zeros(observed.T.shape, np.int32), np.full((n_permutations, n_rdms), -np.inf)
@@ -117,7 +117,7 @@ def permutation_test(
             some = orders[start : start + n_at_once]
             permuted = likeness.score(single, permute(squareforms, some))  # (n_chunk, n_some * n_rdms)
             count_permuted(permuted, observed.T - PRECISION, exceedances, maxima[start : start + n_at_once])
-        return observed, undefined, exceedances.T, maxima
+        return observed, reasons(observed, prepared), exceedances.T, maxima
 
     canvas = Canvas(patterns, neighbourhood, spheres, n_rdms)
     exceedances, maxima = (

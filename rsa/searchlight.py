@@ -35,7 +35,7 @@ from rsa.spheres import Spheres, cut, prepare, prepare_spheres
 
 Result = TypeVar("Result")
 
-__all__ = ["Canvas", "compare", "in_threads", "prepared_rdms", "region_rdms"]
+__all__ = ["Canvas", "compare", "in_threads", "prepared_rdms", "reasons", "region_rdms"]
 
 MANY_REFERENCES, MANY_CENTRES = 250, 512
 """From so many references on, their products are most of the work: they are in single precision, which takes half the
@@ -106,8 +106,8 @@ def compare(
         work = on_device = gpu.Searchlight(spheres, reference_rows, distance, comparison, place)
         size, n_threads = chunk_size or on_device.chunk_size(), 1
     canvas = Canvas(patterns, neighbourhood, spheres, len(references))
-    for centres, (scores, undefined) in in_threads(work, spheres.chunks(size), n_threads):
-        canvas.draw(centres, scores, undefined)
+    for centres, (scores, reason) in in_threads(work, spheres.chunks(size), n_threads):
+        canvas.draw(centres, scores, reason)
         if progress is not None:
             progress(len(centres))
     return canvas.score_map(references.table.assign(statistic=comparison))
@@ -155,24 +155,27 @@ def _choose_place(device: str, distance: str, comparison: str) -> str:
     return "cpu" if lacks else place
 
 
-def prepared_rdms(
-    spheres: Spheres, likeness: Comparison, centres: range, dtype: npt.DTypeLike = np.float64
-) -> tuple[Array, Array]:
-    """Return the prepared RDMs of some neighbourhoods, shape (n_centres, n_pairs), and which are undefined."""
+def prepared_rdms(spheres: Spheres, likeness: Comparison, centres: range, dtype: npt.DTypeLike = np.float64) -> Array:
+    """Return the prepared RDMs of some neighbourhoods, shape (n_centres, n_pairs), with NaN where one is undefined."""
     prepared = np.empty((len(centres), spheres.n_pairs), dtype)
-    undefined = np.empty(len(centres), dtype=bool)
     for run in cut(centres, spheres.run):
-        place = slice(run.start - centres.start, run.stop - centres.start)
-        rdms = spheres.rdms(run)
-        undefined[place] = np.isnan(rdms).any(axis=1)
-        prepared[place] = likeness.prepare(rdms)
-    return prepared, undefined
+        prepared[run.start - centres.start : run.stop - centres.start] = likeness.prepare(spheres.rdms(run))
+    return prepared
 
 
 def _scores(spheres: Spheres, likeness: Comparison, references: Array, centres: range) -> tuple[Array, Array]:
-    """Return the scores of some neighbourhoods, shape (n_rdms, n_centres), and which have no RDM."""
-    prepared, undefined = prepared_rdms(spheres, likeness, centres, references.dtype)
-    return likeness.score(references, prepared), undefined
+    """Return the scores of some neighbourhoods, shape (n_rdms, n_centres), and reasons."""
+    prepared = prepared_rdms(spheres, likeness, centres, references.dtype)
+    scores = likeness.score(references, prepared)
+    return scores, reasons(scores, prepared)
+
+
+def reasons(scores: Array, prepared: Array) -> Array:
+    """Say for each centre whether it has a score, and why not if it hasn't."""
+    reason = np.full(len(prepared), DEFINED, dtype=np.int8)
+    (without,) = np.nonzero(np.isnan(scores).all(axis=0))
+    reason[without] = np.where(np.isnan(prepared[without]).any(axis=1), CONSTANT_PATTERN, CONSTANT_RDM)
+    return reason
 
 
 def in_threads(work: Callable[[range], Result], chunks: list[range], n_threads: int) -> Iterator[tuple[range, Result]]:
@@ -208,12 +211,10 @@ class Canvas:
             return slice(centres.start, centres.stop)
         return self.columns[centres.start : centres.stop]
 
-    def draw(self, centres: range, scores: Array, undefined: Array) -> None:
-        """Put the scores of some centres, shape (n_rdms, n_centres), in their places; say why there are none."""
+    def draw(self, centres: range, scores: Array, reason: Array) -> None:
+        """Put the scores of some centres, shape (n_rdms, n_centres), and their reasons in their places."""
         where = self.where(centres)
-        self.scores[:, where] = scores
-        no_score = np.isnan(scores).all(axis=0)
-        self.reason[where] = np.select([undefined, no_score], [CONSTANT_PATTERN, CONSTANT_RDM], DEFINED)
+        self.scores[:, where], self.reason[where] = scores, reason
 
     def score_map(self, table: pd.DataFrame) -> ScoreMap:
         """Return all scores, whose rows are described by the table."""

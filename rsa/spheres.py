@@ -77,7 +77,7 @@ class Spheres:
         if n_runs > 1:
             products /= n_runs * (n_runs - 1)
             squares /= n_runs * (n_runs - 1)
-        sizes = self.sizes[centres.start : centres.stop]
+        sizes = np.diff(self.indptr[centres.start : centres.stop + 1])
         rdms = self.distance.from_products(CrossProducts(products, squares, sums, np.maximum(sizes, 1)))
         rdms[sizes < self.min_voxels] = np.nan
         return rdms

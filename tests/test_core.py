@@ -264,6 +264,8 @@ def test_stacks_are_put_together_in_the_order_of_the_first():
         ({"indptr": [0, 1], "indices": [8], "centres": [0]}, "has members outside the 8 voxels of its mask"),
         ({"indptr": [0, 1], "indices": [-1], "centres": [0]}, "has members outside the 8 voxels of its mask"),
         ({"indptr": [0, 1, 1], "indices": [0], "centres": [0, 1]}, "has centres without members: '1'"),
+        ({"indptr": [0, 1, 3], "indices": [0, 5, 4], "centres": [0, 1]}, "in ascending order, and each once"),
+        ({"indptr": [0, 1, 3], "indices": [6, 5, 5], "centres": [0, 1]}, "in ascending order, and each once"),
         (
             {"indptr": [0, 0], "indices": [], "regions": pd.DataFrame({"region": ["V1"]})},
             "has centres without members: .*V1",
