@@ -253,6 +253,35 @@ def test_stride_leaves_the_others_undefined():
     np.testing.assert_array_equal(some.values, np.where(centres, every.values, np.nan))
 
 
+@pytest.mark.parametrize("distance", DISTANCES)
+def test_equals_scipy_on_raw_bold_with_every_defect(distance):
+    """Units of 10^4 that vary over space, quiet voxels, equal patterns, voxels without data, a mask full of holes."""
+    rng = np.random.default_rng(7)
+    volume = Volume(rng.random((12, 10, 24)) < 0.9, np.diag([3.0, 3.0, 3.0, 1.0]))
+    n_conditions, n_voxels = 30, volume.n_voxels
+    noise = rng.standard_normal((n_conditions, n_voxels))
+    noise[15:20] = noise[:5]
+    anatomy = 1e4 + 2000 * np.sin(volume.indices @ [0.11, 0.07, 0.05]) + 300 * rng.standard_normal(n_voxels)
+    values = (0 if distance == "cosine" else anatomy) + 30 * noise
+    quiet = rng.random(n_voxels) < 0.05
+    values[:, quiet] = 1e4 + 1e-2 * noise[:, quiet]
+    values[3, rng.random(n_voxels) < 0.01] = np.nan
+    values[:, rng.random(n_voxels) < 0.01] = 0
+    names = [f"img{n}" for n in range(n_conditions)]
+    patterns = Patterns(values, pd.DataFrame({"condition": names}), volume)
+    n_pairs = n_conditions * (n_conditions - 1) // 2
+    rdms = np.vstack([rng.random((3, n_pairs)), rng.integers(0, 2, (1, n_pairs))])
+    around = spheres(volume, 9)
+    found = searchlight.compare(
+        patterns, around, RDMs(rdms, names, pd.DataFrame({"layer": list("abcd")})), distance=distance
+    )
+    for centre in rng.choice(np.flatnonzero(patterns.usable), 150, replace=False):
+        members = around.members(centre)
+        brain = oracles.rdm(patterns.values[:, members[patterns.usable[members]]], distance)
+        expected = [oracles.compare(brain, rdm, "spearman") for rdm in rdms]
+        np.testing.assert_allclose(found.values[:, centre], expected, rtol=0, atol=1e-6)
+
+
 # ---------------------------------------------------------------------------------- how it runs, no matter
 
 
