@@ -105,10 +105,6 @@ def extraction(architecture: str, images: pd.DataFrame, folder: Path, n_rounds: 
             for batch in batches:
                 network(batch)
 
-    def forward_keeping_memory() -> None:
-        with features._keeping_memory():
-            forward()
-
     def decode() -> None:
         for file in images["file"]:
             preprocess(read_image(file))
@@ -118,13 +114,12 @@ def extraction(architecture: str, images: pd.DataFrame, folder: Path, n_rounds: 
 
     parts: dict[str, Callable[[], None]] = {
         "forward": forward,
-        "forward, memory kept": forward_keeping_memory,
         "decode": decode,
         "extract": partial(extract, images),
         "extract half": partial(extract, half),
     }
     seconds = fastest_in_turns(parts, n_rounds, folder / "activations.h5")
-    per_picture = {name: 1e3 * seconds[name] / len(images) for name in ("forward", "forward, memory kept", "decode")}
+    per_picture = {name: 1e3 * seconds[name] / len(images) for name in ("forward", "decode")}
     per_picture["extract"] = 1e3 * (seconds["extract"] - seconds["extract half"]) / (len(images) - len(half))
     layers = model.layer_names()
     n_units = int(model.describe().set_index("layer").loc[layers, "n_units"].sum())
@@ -197,7 +192,7 @@ def layer_rdm(n_images: int, n_units: int) -> dict[str, Any]:
 
 def table(results: dict[str, Any]) -> str:
     """Write the results as a table for people."""
-    names = ["forward", "forward, memory kept", "decode", "extract"]
+    names = ["forward", "decode", "extract"]
     lines = [f"{'ms per picture':16s}" + "".join(f"{name:>22s}" for name in [*names, "extract / forward"])]
     for architecture, found in results["networks"].items():
         numbers = [*(found["ms_per_picture"][name] for name in names), found["extract / forward"]]

@@ -1,10 +1,8 @@
 """Pictures in, RDMs of layers out: activations stream to a file, and from it through the distances."""
 
-import ctypes
 import json
 import logging
 import os
-import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -122,29 +120,6 @@ def _exactly() -> Iterator[None]:
         torch.use_deterministic_algorithms(mode[0], warn_only=mode[1])
 
 
-@contextmanager
-def _keeping_memory() -> Iterator[None]:
-    """Let the C library keep the memory that is freed, for the next batch needs it again; then give it back.
-
-    By default glibc returns large pieces to the system at once, and each forward pass pays for getting them anew: up to
-    half of its time. The settings cannot be read; those at the end are where glibc arrives by itself once pieces of
-    32 MB have been freed. Other C libraries are left alone.
-    """
-    if not sys.platform.startswith("linux") or not hasattr(library := ctypes.CDLL(None), "mallopt"):
-        yield
-        return
-    trim_threshold, mmap_threshold, mmap_max = -1, -3, -4
-    library.mallopt(mmap_max, 0)
-    library.mallopt(trim_threshold, -1)
-    try:
-        yield
-    finally:
-        library.mallopt(mmap_max, 65_536)
-        library.mallopt(mmap_threshold, 32 * 2**20)
-        library.mallopt(trim_threshold, 64 * 2**20)
-        library.malloc_trim(0)
-
-
 # ------------------------------------------------------------------------------------- in the background
 
 
@@ -236,7 +211,6 @@ def extract(
         means = _create_layers(file, model, layers, ordered)
         read = [partial(_read, preprocess, name) for name in ordered["file"]]
         with ExitStack() as stack:
-            stack.enter_context(_keeping_memory())
             stack.enter_context(_exactly())
             reader, writer = (stack.enter_context(_background()) for _ in range(2))
             seen = stack.enter_context(recording(network.to(place), layers))
