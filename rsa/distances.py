@@ -5,7 +5,7 @@ matrix product: nobody needs the features again once their cross-products are kn
 """
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -73,12 +73,12 @@ class Distance:
 
 def correlation(products: CrossProducts) -> Array:
     """Return 1 - Pearson r over features; NaN where a pattern is constant."""
-    return _normalised(products, products.sums)
+    return _normalised(products)
 
 
 def cosine(products: CrossProducts) -> Array:
     """Return 1 - cosine of the angle between patterns; NaN where a pattern is zero."""
-    return _normalised(products, np.zeros_like(products.sums))
+    return _normalised(replace(products, sums=np.zeros_like(products.sums)))
 
 
 def sqeuclidean(products: CrossProducts) -> Array:
@@ -103,14 +103,12 @@ def crossnobis(products: CrossProducts) -> Array:
     return distances
 
 
-def _normalised(stack: CrossProducts, sums: Array) -> Array:
+def _normalised(stack: CrossProducts) -> Array:
     """Return 1 - normalised products; equal patterns give exactly 0 (see `NOISE`)."""
     from rsa.kernels import normalised
 
     each = _one_axis(stack)
-    distances: Array = normalised(
-        each.products, each.squares, sums.reshape(each.sums.shape), each.n_features, stack.noise
-    )
+    distances: Array = normalised(each.products, each.squares, each.sums, each.n_features, stack.noise)
     return distances.reshape(stack.products.shape)
 
 

@@ -111,19 +111,17 @@ def permutation_test(
     def work(centres: range) -> tuple[Array, Array, Array, Array]:
         prepared = prepared_rdms(spheres, likeness, centres)
         observed = likeness.score(reference_rows, prepared)  # (n_rdms, n_chunk)
-        single = prepared.astype(np.float32)
-        exceedances, maxima = np.zeros(observed.T.shape, np.int32), np.full((n_permutations, n_rdms), -np.inf)
+        single, thresholds = prepared.astype(np.float32), observed.T - PRECISION
+        exceedances, maxima = np.zeros(thresholds.shape, np.int32), np.full((n_permutations, n_rdms), -np.inf)
         for start in range(0, n_permutations, n_at_once):
             some = orders[start : start + n_at_once]
             permuted = likeness.score(single, permute(squareforms, some))  # (n_chunk, n_some * n_rdms)
-            count_permuted(permuted, observed.T - PRECISION, exceedances, maxima[start : start + n_at_once])
+            count_permuted(permuted, thresholds, exceedances, maxima[start : start + n_at_once])
         return observed, reasons(observed, prepared), exceedances.T, maxima
 
     canvas = Canvas(patterns, neighbourhood, spheres, n_rdms)
-    exceedances, maxima = (
-        np.zeros(canvas.scores.shape, np.int32),
-        np.full((n_permutations, n_rdms), -np.inf, np.float32),
-    )
+    exceedances = np.zeros(canvas.scores.shape, np.int32)
+    maxima = np.full((n_permutations, n_rdms), -np.inf, np.float32)
     for centres, result in in_threads(work, spheres.chunks(CENTRES), n_threads):
         canvas.draw(centres, *result[:2])
         exceedances[:, canvas.where(centres)] = result[2]
