@@ -20,6 +20,7 @@ __all__ = [
     "Neighbourhood",
     "Patterns",
     "RDMs",
+    "Residuals",
     "ScoreMap",
     "Volume",
     "align",
@@ -138,6 +139,38 @@ class Volume:
 
 
 @dataclass(frozen=True, eq=False)
+class Residuals:
+    """What is left of the measurements when what the model explains is taken out: samples of the noise.
+
+    Parameters
+    ----------
+    values : array, shape (n_samples, n_features)
+        In the units of the patterns they belong to; kept in float32.
+    degrees_of_freedom : float
+        Number of samples less the number of parameters that were fitted to them; their covariance is
+        ``values.T @ values / degrees_of_freedom``.
+
+    Raises
+    ------
+    UserError
+        If values are not 2-D, or the degrees of freedom are not between 1 and the number of samples.
+    """
+
+    values: Array
+    degrees_of_freedom: float
+
+    def __post_init__(self) -> None:
+        values = np.asarray(self.values, dtype=np.float32)
+        if values.ndim != 2:
+            raise UserError(f"Residuals have a row per sample and a column per voxel, not the shape {values.shape}.")
+        if not 1 <= self.degrees_of_freedom <= len(values):
+            raise UserError(
+                f"{len(values)} residuals have 1 to {len(values)} degrees of freedom, not {self.degrees_of_freedom:g}."
+            )
+        object.__setattr__(self, "values", values)
+
+
+@dataclass(frozen=True, eq=False)
 class Patterns:
     """Responses to conditions: one row per condition (and run, delay), one column per voxel or unit.
 
@@ -146,12 +179,14 @@ class Patterns:
     values : array, shape (n_rows, n_features)
         Responses; kept in float32.
     table : DataFrame, n_rows rows
-        Has the column `condition`; may have `run`, `delay_s`, ... No two rows may be the same.
+        Has the column `condition`; may have `run`, `delay_s` (seconds after onset), ... No two rows may be the same.
     volume : Volume, optional
         Where the features lie, when they are voxels.
     usable : array of bool, shape (n_features,), optional
         The features that take part. By default those that are finite in every row and not the same in all.
         A voxel that is not usable is no centre of a searchlight and a member of none.
+    residuals : Residuals, optional
+        Noise of the same features.
 
     Raises
     ------
@@ -163,6 +198,7 @@ class Patterns:
     table: pd.DataFrame
     volume: Volume | None = None
     usable: Array = None  # type: ignore[assignment]  # filled in when made
+    residuals: Residuals | None = None
 
     def __post_init__(self) -> None:
         values = np.asarray(self.values, dtype=np.float32)
@@ -174,6 +210,9 @@ class Patterns:
             raise UserError(f"The table of patterns has no column 'condition', only {listed(list(self.table))}.")
         if self.volume is not None and self.volume.n_voxels != values.shape[1]:
             raise UserError(f"Patterns have {values.shape[1]} voxels and their mask has {self.volume.n_voxels}.")
+        if self.residuals is not None and self.residuals.values.shape[1] != values.shape[1]:
+            n_residual = self.residuals.values.shape[1]
+            raise UserError(f"Patterns have {values.shape[1]} voxels and their residuals {n_residual}.")
         if self.table["condition"].isna().any():
             raise UserError(f"Row {int(self.table['condition'].isna().argmax()) + 1} of the patterns has no condition.")
         table = self.table.reset_index(drop=True).assign(condition=self.table["condition"].astype(str).to_numpy())
@@ -204,13 +243,24 @@ class Patterns:
         """Number of columns."""
         return int(self.values.shape[1])
 
+    @property
+    def delays_s(self) -> list[float]:
+        """The delays after onset at which responses were measured, in s, ascending; empty if there is one response."""
+        return sorted({float(delay) for delay in self.table["delay_s"]}) if "delay_s" in self.table else []
+
+    def at_delay(self, delay_s: float) -> "Patterns":
+        """Return the responses at one of `delays_s`; which voxels are usable stays as it is."""
+        rows = (self.table["delay_s"] == delay_s).to_numpy()
+        return replace(self, values=self.values[rows], table=self.table[rows].drop(columns="delay_s"))
+
     def mean_over_runs(self) -> "Patterns":
-        """Average the rows of each condition; the result has one row per condition."""
-        if len(self.conditions) == len(self.table) and list(self.table) == ["condition"]:
+        """Average the rows of each condition (and delay); the result has one row for each."""
+        keys = [name for name in ("condition", "delay_s") if name in self.table]
+        if list(self.table) == keys:
             return self
-        rows = self.table.groupby("condition", sort=False).indices
-        means = np.stack([self.values[rows[name]].mean(axis=0, dtype=np.float64) for name in self.conditions])
-        return Patterns(means, pd.DataFrame({"condition": self.conditions}), self.volume, self.usable)
+        groups = self.table.groupby(keys, sort=False).indices
+        means = np.stack([self.values[rows].mean(axis=0, dtype=np.float64) for rows in groups.values()])
+        return replace(self, values=means, table=pd.DataFrame(list(groups), columns=keys))
 
 
 # ------------------------------------------------------------------------------------------------ RDMs

@@ -23,7 +23,7 @@ import numpy as np
 import pandas as pd
 
 from rsa import __version__
-from rsa.core import Array, Neighbourhood, Patterns, RDMs, ScoreMap, Volume
+from rsa.core import Array, Neighbourhood, Patterns, RDMs, Residuals, ScoreMap, Volume
 from rsa.errors import UserError, listed
 
 __all__ = [
@@ -247,6 +247,9 @@ def _fill_file(file: h5py.File, thing: Storable, made: Mapping[str, Any]) -> Non
         _save_volume(file, thing.volume)
     if isinstance(thing, Patterns):
         file.create_dataset("usable", data=thing.usable)
+        if thing.residuals is not None:
+            stored = file.create_dataset("residuals", data=thing.residuals.values)
+            stored.attrs["degrees_of_freedom"] = thing.residuals.degrees_of_freedom
         return
     if thing.regions is not None:
         _save_frame(file, "regions", thing.regions)
@@ -278,9 +281,14 @@ def load_neighbourhood(path: str | Path) -> Neighbourhood:
 
 
 def load_patterns(path: str | Path) -> Patterns:
-    """Read patterns that `save` wrote."""
+    """Read patterns that `save` wrote, with their residuals if they have some."""
     with opened(path, "Patterns") as file:
-        return Patterns(file["values"][:], _load_frame(file, "table"), _load_volume(file), file["usable"][:])
+        residuals = None
+        if "residuals" in file:
+            stored = file["residuals"]
+            residuals = Residuals(stored[:], float(stored.attrs["degrees_of_freedom"]))
+        table, volume = _load_frame(file, "table"), _load_volume(file)
+        return Patterns(file["values"][:], table, volume, file["usable"][:], residuals)
 
 
 def load_row_table(path: str | Path) -> pd.DataFrame:
