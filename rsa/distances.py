@@ -12,12 +12,14 @@ import numpy as np
 
 from rsa.core import Array
 
-__all__ = ["DISTANCES", "CrossProducts", "Distance", "cross_products", "rdm_vectors"]
+__all__ = ["CROSS_VALIDATED", "DISTANCES", "CrossProducts", "Distance", "cross_products", "rdm_vectors"]
 
 NOISE, SINGLE_NOISE = 2.0**-44, 2.0**-21
 """Squared distances below this share of the squared patterns are 0: that is what sums of products, in double and in
 single precision, leave of equal patterns. Its root would break ties."""
 
+LEAST_VARIANCE = 0.1
+"""Of the variance within runs: less between runs counts as this share (see `cv_correlation`)."""
 
 FIRST = 1024
 """Features from which the size of a pattern's mean is taken, to subtract it before anything is multiplied."""
@@ -42,6 +44,9 @@ class CrossProducts:
         Number of features.
     noise : float
         Squared distances below this share of the squared patterns are rounding errors.
+    within : array, shape (..., n_conditions), optional
+        Where `products` and `squares` are means over pairs of patterns of different runs: the same for patterns of the
+        same run, each with itself included.
     """
 
     products: Array
@@ -49,6 +54,7 @@ class CrossProducts:
     sums: Array
     n_features: Array
     noise: float = NOISE
+    within: Array | None = None
 
 
 @dataclass(frozen=True)
@@ -103,6 +109,26 @@ def crossnobis(products: CrossProducts) -> Array:
     return distances
 
 
+def cv_correlation(products: CrossProducts) -> Array:
+    """Return 1 - the correlation of patterns, of covariances and variances between different runs [1]_.
+
+    Noise that runs do not share biases neither, so r is not drawn towards 0, and can be above 1. A variance between
+    runs below a tenth of that within runs counts as a tenth of it, as its root would be undefined or arbitrarily small.
+    NaN where a pattern is constant in every run.
+
+    References
+    ----------
+    .. [1] Guggenmos M, Sterzer P, Cichy RM (2018). Multivariate pattern analysis for MEG: a comparison of dissimilarity
+       measures. NeuroImage 173:434-447.
+    """
+    within = products.squares if products.within is None else products.within
+    variances = np.maximum(products.squares, LEAST_VARIANCE * within)
+    deviations = np.sqrt(np.where(within > 0, variances, np.nan))
+    rows, columns = np.triu_indices(deviations.shape[-1], 1)
+    distances: Array = 1 - products.products / (deviations[..., rows] * deviations[..., columns])
+    return distances
+
+
 def _normalised(stack: CrossProducts) -> Array:
     """Return 1 - normalised products; equal patterns give exactly 0 (see `NOISE`)."""
     from rsa.kernels import normalised
@@ -140,6 +166,11 @@ DISTANCES: dict[str, Distance] = {
 CROSS_VALIDATED: dict[str, Distance] = {
     "crossnobis": Distance(
         crossnobis, "feature", "squared distance per feature between runs, free of the bias of noise"
+    ),
+    "cv_correlation": Distance(
+        cv_correlation,
+        "pattern",
+        "1 - correlation of covariances and variances between runs, free of the bias of noise",
     ),
 }
 """Distances of patterns that have several runs; their cross-products are between different runs."""

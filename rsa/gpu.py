@@ -34,12 +34,13 @@ class Searchlight:
     """
 
     def __init__(self, spheres: Spheres, references: Array, distance: str, comparison: str, device: str) -> None:
-        self.device, self.min_voxels, self.origin = torch.device(device), spheres.min_voxels, spheres.distance.origin
+        self.device, self.min_voxels, self.origin = torch.device(device), spheres.min_voxels, spheres.origin
         self.measure, (self.prepare, self.score) = DISTANCES[distance], COMPARISONS[comparison]
         self.responses, self.indptr, self.indices, self.references = (
             torch.from_numpy(values).to(self.device)
             for values in (spheres.responses, spheres.indptr, spheres.indices, np.ascontiguousarray(references))
         )
+        self.n_products = torch.from_numpy(spheres.n_products).to(self.device)
         n_conditions = self.responses.shape[2]
         self.rows, self.columns = torch.triu_indices(n_conditions, n_conditions, offset=1, device=self.device)
         self.bytes_per_centre = 8 * (
@@ -81,7 +82,7 @@ class Searchlight:
         elif self.origin == "feature":
             patterns -= patterns[..., :1].clone()
         patterns *= inside[:, :, None, None]
-        gram = _products(patterns)
+        gram = _products(patterns) / self.n_products
         squares, sums = gram.diagonal(dim1=1, dim2=2), patterns.sum(dim=(1, 2))
         rdms = self.measure(gram[:, self.rows, self.columns], squares, sums, sizes.double(), self.rows, self.columns)
         rdms[sizes < self.min_voxels] = torch.nan
@@ -95,7 +96,7 @@ def _products(patterns: torch.Tensor) -> torch.Tensor:
     if n_runs == 1:
         return each.mT @ each
     together = patterns.sum(dim=2)
-    return (together.mT @ together - each.mT @ each) / (n_runs * (n_runs - 1))
+    return together.mT @ together - each.mT @ each
 
 
 # ------------------------------------------------------------------------------------- dissimilarities

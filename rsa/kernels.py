@@ -11,6 +11,7 @@ import numpy as np
 from numba import njit
 
 __all__ = [
+    "centre_between_runs",
     "concordance",
     "count_permuted",
     "differences",
@@ -41,7 +42,7 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 @compiled
-def sphere_products(responses, indptr, indices, first, last, origin, run, products, squares, sums):
+def sphere_products(responses, indptr, indices, first, last, origin, run, products, squares, sums, energies):
     """Sum products over the members of successive neighbourhoods, adding and taking away what differs from the last.
 
     Neighbours share most of their voxels: along an axis, a full sphere of 123 voxels gains 29 and loses 29. With one
@@ -61,15 +62,16 @@ def sphere_products(responses, indptr, indices, first, last, origin, run, produc
     run : int
         Every so many neighbourhoods the sums are begun afresh, so that rounding errors stay as they are and no result
         depends on where a chunk begins.
-    products, squares, sums : arrays, shapes (n, n_pairs), (n, n_conditions), (n, n_conditions), float64
-        The results: products of two conditions, of each with itself, and sums over voxels.
+    products, squares, sums, energies : arrays, float64
+        The results, of shapes (n, n_pairs), (n, n_conditions), (n, n_runs, n_conditions) and (n, n_conditions): products
+        of two conditions, of each with itself, sums over voxels, and squares within runs, summed over voxels and runs.
     """
-    n_conditions = responses.shape[2]
+    n_runs, n_conditions = responses.shape[1:]
     n_blocks = (n_conditions + WIDTH - 1) // WIDTH
     width = ((n_conditions + n_blocks - 1) // n_blocks + 7) // 8 * 8
     gram = np.zeros((n_blocks, n_blocks, width, width))
     rows, signed = np.zeros((n_blocks, DEPTH, width)), np.zeros((n_blocks, DEPTH, width))
-    total, energy, most = np.zeros(n_conditions), np.zeros(n_conditions), np.zeros(n_conditions)
+    total, energy, most = np.zeros((n_runs, n_conditions)), np.zeros(n_conditions), np.zeros(n_conditions)
     offset = np.zeros(n_conditions)
     largest = 0
     for centre in range(first, last):
@@ -95,7 +97,8 @@ def sphere_products(responses, indptr, indices, first, last, origin, run, produc
             add(responses, members, nothing, origin, offset, gram, total, energy, rows, signed)
             has_lost_digits(energy, total, most, len(members), origin == 1)
         before = members
-        copy(total, sums[centre - first])
+        sums[centre - first] = total
+        copy(energy, energies[centre - first])
         condense(gram, products[centre - first], squares[centre - first])
 
 
@@ -143,11 +146,12 @@ def add(responses, entering, leaving, origin, offset, gram, total, energy, rows,
             if n_runs == 1:
                 fill(responses[voxel, 0], origin, offset, sign, rows, signed, at)
             else:
-                fill_runs(responses[voxel], origin, offset, sign, rows, signed, at, energy)
+                fill_runs(responses[voxel], origin, offset, sign, rows, signed, at, total, energy)
         depth = (stop - start) * n_rows
         for a in range(n_blocks):
-            np.dot(ones[:depth], signed[a, :depth], more)
-            accumulate(total[a * width : (a + 1) * width], more)
+            if n_runs == 1:
+                np.dot(ones[:depth], signed[a, :depth], more)
+                accumulate(total[0, a * width : (a + 1) * width], more)
             for b in range(a, n_blocks):
                 np.dot(rows[a, :depth].T, signed[b, :depth], update)
                 for i in range(width):
@@ -172,8 +176,11 @@ def fill(response, origin, offset, sign, rows, signed, at):
 
 
 @compiled
-def fill_runs(runs, origin, offset, sign, rows, signed, at, energy):
-    """Lay the sum of a voxel's runs into row `at`, and each run, with the opposite sign, into a row after it."""
+def fill_runs(runs, origin, offset, sign, rows, signed, at, total, energy):
+    """Lay the sum of a voxel's runs into row `at`, and each run, with the opposite sign, into a row after it.
+
+    Add the responses to the sums of each run, and their squares to those of all runs.
+    """
     n_blocks, _, width = rows.shape
     n_runs, n_conditions = runs.shape
     for block in range(n_blocks):
@@ -183,7 +190,9 @@ def fill_runs(runs, origin, offset, sign, rows, signed, at, energy):
         for block in range(n_blocks):
             accumulate(rows[block, at], rows[block, at + run])
             for i in range(min(width, n_conditions - block * width)):
-                energy[block * width + i] += n_runs * sign * rows[block, at + run, i] ** 2  # the sum's is no larger
+                response = rows[block, at + run, i]
+                total[run - 1, block * width + i] += sign * response
+                energy[block * width + i] += sign * response**2
     for block in range(n_blocks):
         row, other = rows[block, at], signed[block, at]
         for i in range(width):
@@ -202,7 +211,9 @@ def has_lost_digits(energy, total, most, n_members, centred):
     lost = False
     for i in range(len(most)):
         most[i] = max(most[i], energy[i])
-        left = energy[i] - total[i] * total[i] / n_members if centred else energy[i]
+        left = energy[i]
+        for run in range(len(total) if centred else 0):
+            left -= total[run, i] * total[run, i] / n_members
         lost |= left < LOSS * most[i]
     return lost
 
@@ -227,6 +238,42 @@ def condense(gram, products, squares):
 def copy(source, target):
     for i in range(len(target)):
         target[i] = source[i]
+
+
+@compiled
+def centre_between_runs(products, squares, energies, sums, n_features):
+    """Take the mean over features out of each pattern of each run, given sums of products between and within runs.
+
+    Parameters
+    ----------
+    products, squares, energies, sums : arrays
+        As `sphere_products` returns them for several runs; the first three are changed in place.
+    n_features : array of float, shape (n,)
+        Number of members of each neighbourhood.
+    """
+    n_rdms, n_runs, n_conditions = sums.shape
+    together = np.empty(n_conditions)
+    for rdm in range(n_rdms):
+        together[:] = 0
+        for run in range(n_runs):
+            accumulate(together, sums[rdm, run])
+        pair = 0
+        for i in range(n_conditions):
+            within = 0.0
+            for run in range(n_runs):
+                within += sums[rdm, run, i] ** 2
+            squares[rdm, i] -= (together[i] ** 2 - within) / n_features[rdm]
+            energies[rdm, i] -= within / n_features[rdm]
+            row = products[rdm, pair : pair + n_conditions - 1 - i]
+            scale = together[i] / n_features[rdm]
+            for j in range(len(row)):
+                row[j] -= scale * together[i + 1 + j]
+            for run in range(n_runs):
+                scale = sums[rdm, run, i] / n_features[rdm]
+                others = sums[rdm, run, i + 1 :]
+                for j in range(len(row)):
+                    row[j] += scale * others[j]
+            pair += len(row)
 
 
 # ------------------------------------------------------------------------------------- dissimilarities

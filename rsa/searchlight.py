@@ -6,6 +6,7 @@ The four steps of a chunk: sum the products of the patterns of each sphere; turn
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 from typing import TypeVar
 
@@ -27,11 +28,13 @@ from rsa.core import (
     Patterns,
     RDMs,
     ScoreMap,
+    concatenate,
 )
 from rsa.devices import choose_device
 from rsa.errors import UserError, listed
+from rsa.noise import normalise
 from rsa.registry import pick
-from rsa.spheres import Spheres, cut, prepare, prepare_spheres
+from rsa.spheres import Spheres, cut, halves, prepare, prepare_spheres
 
 Result = TypeVar("Result")
 
@@ -40,6 +43,9 @@ __all__ = ["Canvas", "compare", "in_threads", "prepared_rdms", "reasons", "regio
 MANY_REFERENCES, MANY_CENTRES = 250, 512
 """From so many references on, their products are most of the work: they are in single precision, which takes half the
 time and is right to 5e-7, and of so many centres at once."""
+
+RELIABILITY = {"model": "reliability", "layer": ""}
+"""The labels of the score of odd with even runs."""
 
 
 def compare(
@@ -50,6 +56,8 @@ def compare(
     distance: str = "correlation",
     comparison: str = "spearman",
     min_voxels: int = 2,
+    shrinkage: str | None = None,
+    reliability: bool = False,
     device: str = "cpu",
     n_threads: int = 1,
     chunk_size: int | None = None,
@@ -60,7 +68,8 @@ def compare(
     Parameters
     ----------
     patterns : Patterns
-        Responses over the voxels of a volume. Runs are averaged first, unless the distance is between runs.
+        Responses over the voxels of a volume. Runs are averaged first, unless the distance is between runs. Responses
+        at several delays after onset are compared one delay after the other.
     neighbourhood : Neighbourhood
         Spheres or regions over the same volume.
     references : RDMs
@@ -71,6 +80,10 @@ def compare(
         A key of `COMPARISONS`: how alike two RDMs are.
     min_voxels : int
         Spheres with fewer usable voxels are undefined. At least 2.
+    shrinkage : str, optional
+        A key of `SHRINKAGES`: whiten the patterns of each neighbourhood by the covariance of its residuals.
+    reliability : bool
+        Also compare the RDM of odd runs with that of even runs, in one more row of the result (model "reliability").
     device : {"cpu", "auto", "cuda", "cuda:N"}
         "auto" takes CUDA where there is one and it knows the distance and the comparison. Scores of both differ by
         less than 1e-6.
@@ -85,51 +98,122 @@ def compare(
     -------
     ScoreMap
         ``values`` of shape (n_rdms, n_voxels) for spheres, NaN where a voxel is no centre or its score is undefined,
-        with the number of voxels and the reason; (n_rdms, n_regions) for regions.
+        with the number of voxels and the reason; (n_rdms, n_regions) for regions. With delays, each reference has a row
+        for each delay, `time_s` in the table.
 
     Raises
     ------
     UserError
         If the conditions or the grids differ, there are fewer than 3 conditions, no sphere has `min_voxels`, a distance
-        between runs lacks a condition in a run, or the device is missing or can't do what is asked.
+        between runs or the reliability lacks a condition, whitening lacks residuals, or the device is missing or can't
+        do what is asked.
     """
+    if shrinkage is not None:
+        patterns = normalise(patterns, "multivariate", shrinkage=shrinkage)
+    measure = partial(
+        _compare,
+        neighbourhood=neighbourhood,
+        references=references,
+        distance=distance,
+        comparison=comparison,
+        min_voxels=min_voxels,
+        shrinkage=shrinkage,
+        reliability=reliability,
+        device=device,
+        n_threads=n_threads,
+        chunk_size=chunk_size,
+        progress=progress,
+    )
+    if not patterns.delays_s:
+        return measure(patterns)
+    return _over_time([measure(patterns.at_delay(delay_s)) for delay_s in patterns.delays_s], patterns.delays_s)
+
+
+def _compare(
+    patterns: Patterns,
+    neighbourhood: Neighbourhood,
+    references: RDMs,
+    *,
+    distance: str,
+    comparison: str,
+    min_voxels: int,
+    shrinkage: str | None,
+    reliability: bool,
+    device: str,
+    n_threads: int,
+    chunk_size: int | None,
+    progress: Callable[[int], None] | None,
+) -> ScoreMap:
+    """Compare at one delay; see `compare`."""
     likeness = pick(COMPARISONS, comparison, "comparison")
-    spheres, reference_rows = prepare(patterns, neighbourhood, references, distance, likeness, min_voxels)
+    spheres, reference_rows = prepare(patterns, neighbourhood, references, distance, likeness, min_voxels, shrinkage)
+    split = [
+        prepare_spheres(half, neighbourhood, distance, min_voxels, shrinkage)
+        for half in (halves(patterns) if reliability else ())
+    ]
+    table = references.table.assign(statistic=comparison)
+    if split:
+        blank = {name: "" for name in table if table[name].dtype.kind not in "fiub"}
+        own = pd.DataFrame([blank | RELIABILITY | {"statistic": comparison}])
+        table = pd.concat([table, own], ignore_index=True)
     work: Callable[[range], tuple[Array, Array]]
-    if (place := _choose_place(device, distance, comparison)) == "cpu":
+    on_cpu = shrinkage is not None or reliability
+    if (place := _choose_place(device, distance, comparison, on_cpu)) == "cpu":
         dtype = np.float64 if len(references) < MANY_REFERENCES else np.float32
-        work = partial(_scores, spheres, likeness, reference_rows.astype(dtype))
+        work = partial(_scores, spheres, split, likeness, reference_rows.astype(dtype))
         size = chunk_size or (1 if dtype == np.float64 else MANY_CENTRES)
     else:
         from rsa import gpu
 
         work = on_device = gpu.Searchlight(spheres, reference_rows, distance, comparison, place)
         size, n_threads = chunk_size or on_device.chunk_size(), 1
-    canvas = Canvas(patterns, neighbourhood, spheres, len(references))
+    canvas = Canvas(patterns, neighbourhood, spheres, len(table))
     for centres, (scores, reason) in in_threads(work, spheres.chunks(size), n_threads):
         canvas.draw(centres, scores, reason)
         if progress is not None:
             progress(len(centres))
-    return canvas.score_map(references.table.assign(statistic=comparison))
+    return canvas.score_map(table)
+
+
+def _over_time(maps: list[ScoreMap], delays_s: list[float]) -> ScoreMap:
+    """Put the maps of several delays into one: row by row, each at all delays; a column has data if it has at one."""
+    n_rows = len(maps[0])
+    values = np.stack([scores.values for scores in maps], axis=1).reshape(n_rows * len(maps), -1)
+    table = maps[0].table.loc[np.repeat(np.arange(n_rows), len(maps))].assign(time_s=np.tile(delays_s, n_rows))
+    reason = np.min([scores.reason for scores in maps if scores.reason is not None], axis=0)
+    return replace(maps[0], values=values, table=table, reason=reason)
 
 
 def region_rdms(
-    patterns: Patterns, neighbourhood: Neighbourhood, *, distance: str = "correlation", min_voxels: int = 2
+    patterns: Patterns,
+    neighbourhood: Neighbourhood,
+    *,
+    distance: str = "correlation",
+    min_voxels: int = 2,
+    shrinkage: str | None = None,
 ) -> RDMs:
     """Build the RDM of every neighbourhood and keep them all; meant for regions, of which there are few.
 
     Parameters
     ----------
-    patterns, neighbourhood, distance, min_voxels
+    patterns, neighbourhood, distance, min_voxels, shrinkage
         As in `compare`.
 
     Returns
     -------
     RDMs
         ``values`` of shape (n_neighbourhoods, n_pairs), rows of NaN where there are too few usable voxels; the table
-        holds the labels of the regions and `n_voxels`, the number that is usable.
+        holds the labels of the regions and `n_voxels`, the number that is usable. With delays, all regions at the
+        first, at the second, ..., `time_s` in the table.
     """
-    spheres = prepare_spheres(patterns, neighbourhood, distance, min_voxels)
+    if delays_s := patterns.delays_s:
+        measure = partial(region_rdms, distance=distance, min_voxels=min_voxels, shrinkage=shrinkage)
+        each = [measure(patterns.at_delay(delay_s), neighbourhood) for delay_s in delays_s]
+        tables = [rdms.table.assign(time_s=delay_s) for rdms, delay_s in zip(each, delays_s, strict=True)]
+        return concatenate([replace(rdms, table=table) for rdms, table in zip(each, tables, strict=True)])
+    if shrinkage is not None:
+        patterns = normalise(patterns, "multivariate", shrinkage=shrinkage)
+    spheres = prepare_spheres(patterns, neighbourhood, distance, min_voxels, shrinkage)
     table = (
         neighbourhood.regions if neighbourhood.regions is not None else pd.DataFrame({"centre": neighbourhood.centres})
     )
@@ -140,8 +224,12 @@ def region_rdms(
 # ----------------------------------------------------------------------------------------- the steps
 
 
-def _choose_place(device: str, distance: str, comparison: str) -> str:
+def _choose_place(device: str, distance: str, comparison: str, on_cpu: bool) -> str:
     """Return the device, which is the CPU for "auto" if a GPU can't do what is asked."""
+    if on_cpu:
+        if device not in ("auto", "cpu"):
+            raise UserError(f"Whitening and reliability can't be computed on {device!r}; set device to cpu.")
+        return "cpu"
     place = choose_device(device)
     if place == "cpu":
         return place
@@ -163,11 +251,18 @@ def prepared_rdms(spheres: Spheres, likeness: Comparison, centres: range, dtype:
     return prepared
 
 
-def _scores(spheres: Spheres, likeness: Comparison, references: Array, centres: range) -> tuple[Array, Array]:
-    """Return the scores of some neighbourhoods, shape (n_rdms, n_centres), and reasons."""
+def _scores(
+    spheres: Spheres, split: list[Spheres], likeness: Comparison, references: Array, centres: range
+) -> tuple[Array, Array]:
+    """Return the scores of some neighbourhoods, shape (n_rdms, n_centres), and reasons; reliability is the last row."""
     prepared = prepared_rdms(spheres, likeness, centres, references.dtype)
     scores = likeness.score(references, prepared)
-    return scores, reasons(scores, prepared)
+    reason = reasons(scores, prepared)
+    if split:
+        odd, even = (prepared_rdms(half, likeness, centres) for half in split)
+        own = [likeness.score(odd[i : i + 1], even[i : i + 1])[0, 0] for i in range(len(centres))]
+        scores = np.vstack([scores, own])
+    return scores, reason
 
 
 def reasons(scores: Array, prepared: Array) -> Array:

@@ -1,6 +1,7 @@
 """Responses and neighbourhoods as the compiled loops take them, and the RDM of each neighbourhood."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -9,13 +10,23 @@ from rsa.comparisons import Comparison
 from rsa.core import Array, Neighbourhood, Patterns, RDMs, align
 from rsa.distances import CROSS_VALIDATED, DISTANCES, ORIGINS, CrossProducts, Distance
 from rsa.errors import UserError, listed
+from rsa.noise import whiten
 from rsa.registry import pick
 
-__all__ = ["Spheres", "cut", "prepare", "prepare_spheres"]
+__all__ = ["Noise", "Spheres", "cut", "halves", "prepare", "prepare_spheres"]
 
 RUN_BYTES = 4_000_000
 """Size of the RDMs of one run of centres, which bounds the memory of each thread at a few times that, and keeps it in
 the processor's cache."""
+
+
+class Noise(NamedTuple):
+    """By what the patterns of each neighbourhood are whitened."""
+
+    residuals: Array
+    """Shape (n_voxels, n_samples), float32."""
+    degrees_of_freedom: float
+    shrinkage: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,20 +36,27 @@ class Spheres:
     Parameters
     ----------
     responses : array, shape (n_voxels, n_runs, n_conditions), float32
-        One run if the distance is not between runs.
+        Summed over the patterns of a condition in a run, 0 where there are none. One run of means if the distance is
+        not between runs.
+    counts : array, shape (n_runs, n_conditions)
+        Number of patterns in each sum.
     indptr, indices : arrays of int64 and int32
         Usable members of each neighbourhood, ascending (see `Neighbourhood`).
     distance : Distance
         How dissimilar two patterns are.
     min_voxels : int
         Neighbourhoods with fewer members have no RDM.
+    noise : Noise, optional
+        By what patterns are whitened first.
     """
 
     responses: Array
+    counts: Array
     indptr: Array
     indices: Array
     distance: Distance
     min_voxels: int
+    noise: Noise | None = None
 
     def __len__(self) -> int:
         return len(self.indptr) - 1
@@ -59,28 +77,86 @@ class Spheres:
         """Number of neighbourhoods from one fresh start of the sliding sums to the next."""
         return max(8, min(64, RUN_BYTES // (8 * self.n_pairs)))
 
+    @property
+    def origin(self) -> str:
+        """What may be subtracted from responses (see `Distance`): nothing if conditions are missing in some runs."""
+        return self.distance.origin if (self.counts == self.counts[0, 0]).all() else "zero"
+
+    @property
+    def n_products(self) -> Array:
+        """Number of pairs of patterns, of different runs if there are several, for two conditions; square."""
+        if len(self.counts) == 1:
+            return np.ones((self.counts.shape[1],) * 2)
+        return _n_between(self.counts)
+
     def chunks(self, size: int) -> list[range]:
         """Cut the neighbourhoods into chunks of `size`, rounded up to whole runs, one at least."""
         return cut(range(len(self)), max(1, -(-size // self.run)) * self.run)
 
     def rdms(self, centres: range) -> Array:
         """Return the condensed RDMs of some neighbourhoods, shape (n_centres, n_pairs), NaN where undefined."""
-        from rsa.kernels import sphere_products
-
         n_runs, n_conditions = self.responses.shape[1:]
-        products = np.empty((len(centres), self.n_pairs))
-        squares, sums = np.empty((2, len(centres), n_conditions))
-        origin = ORIGINS.index(self.distance.origin)
-        run = 1 if self.distance.origin == "zero" else self.run  # large offsets would leave few digits to slide with
-        between = (self.responses, self.indptr, self.indices, centres.start, centres.stop)
-        sphere_products(*between, origin, run, products, squares, sums)
-        if n_runs > 1:
-            products /= n_runs * (n_runs - 1)
-            squares /= n_runs * (n_runs - 1)
         sizes = np.diff(self.indptr[centres.start : centres.stop + 1])
-        rdms = self.distance.from_products(CrossProducts(products, squares, sums, np.maximum(sizes, 1)))
+        n_features = np.maximum(sizes, 1)
+        products = np.empty((len(centres), self.n_pairs))
+        squares, energies = np.empty((2, len(centres), n_conditions))
+        sums = np.empty((len(centres), n_runs, n_conditions))
+        if self.noise is None:
+            self._sum_products(centres, products, squares, sums, energies)
+        else:
+            self._sum_whitened(centres, products, squares, sums, energies)
+        within = None
+        if n_runs > 1:
+            if self.distance.origin == "pattern":
+                from rsa.kernels import centre_between_runs
+
+                centre_between_runs(products, squares, energies, sums, n_features.astype(np.float64))
+            products /= self.n_products[np.triu_indices(n_conditions, 1)]
+            squares /= np.diag(self.n_products)
+            within = energies / (self.counts**2).sum(axis=0)
+        rdms = self.distance.from_products(CrossProducts(products, squares, sums[:, 0], n_features, within=within))
         rdms[sizes < self.min_voxels] = np.nan
         return rdms
+
+    def _sum_products(self, centres: range, products: Array, squares: Array, sums: Array, energies: Array) -> None:
+        from rsa.kernels import sphere_products
+
+        run = 1 if self.distance.origin == "zero" else self.run  # large offsets would leave few digits to slide with
+        between = (self.responses, self.indptr, self.indices, centres.start, centres.stop)
+        sphere_products(*between, ORIGINS.index(self.origin), run, products, squares, sums, energies)
+
+    def _sum_whitened(self, centres: range, products: Array, squares: Array, sums: Array, energies: Array) -> None:
+        """Whiten the patterns of each neighbourhood by its own noise covariance, and sum their products."""
+        assert self.noise is not None
+        n_runs, n_conditions = self.responses.shape[1:]
+        pairs, symmetric = np.triu_indices(n_conditions, 1), self.distance.origin == "pattern"
+        for row, centre in enumerate(centres):
+            members = self.indices[self.indptr[centre] : self.indptr[centre + 1]]
+            if len(members) < self.min_voxels:
+                for sum_ in (products, squares, sums, energies):
+                    sum_[row] = np.nan
+                continue
+            patterns = self.responses[members].reshape(len(members), -1).T  # (n_runs * n_conditions, n_members)
+            residuals, dof, shrinkage = self.noise
+            white = whiten(patterns, residuals[members].T, dof, shrinkage, symmetric=symmetric)
+            runs = white.reshape(n_runs, n_conditions, -1)
+            energies[row], sums[row] = np.vecdot(runs, runs).sum(axis=0), runs.sum(axis=2)
+            gram = _products_between(runs) if n_runs > 1 else white @ white.T
+            products[row], squares[row] = gram[pairs], np.diag(gram)
+
+
+def _n_between(counts: Array) -> Array:
+    """Count pairs of patterns of different runs: (n_runs, n_conditions) -> (n_conditions, n_conditions)."""
+    together = counts.sum(axis=0)
+    n_pairs: Array = np.outer(together, together) - counts.T @ counts
+    return n_pairs
+
+
+def _products_between(runs: Array) -> Array:
+    """Sum the products of patterns of different runs: (n_runs, n_conditions, n) -> (n_conditions, n_conditions)."""
+    together, apart = runs.sum(axis=0), runs.transpose(1, 0, 2).reshape(runs.shape[1], -1)
+    between: Array = together @ together.T - apart @ apart.T
+    return between
 
 
 def prepare(
@@ -90,11 +166,12 @@ def prepare(
     distance: str,
     likeness: Comparison,
     min_voxels: int,
+    shrinkage: str | None = None,
 ) -> tuple[Spheres, Array]:
     """Check that all fits; return what the compiled functions take, and prepared references, (n_rdms, n_pairs)."""
     if len(patterns.conditions) < 3:
         raise UserError(f"RDMs can be compared from 3 conditions on; the patterns have {len(patterns.conditions)}.")
-    spheres = prepare_spheres(patterns, neighbourhood, distance, min_voxels)
+    spheres = prepare_spheres(patterns, neighbourhood, distance, min_voxels, shrinkage)
     if spheres.sizes.max() < min_voxels:
         raise UserError(
             f"No searchlight has the {min_voxels} voxels that min_voxels asks for; the largest has "
@@ -103,17 +180,19 @@ def prepare(
     return spheres, likeness.prepare(align(patterns.conditions, references).values)
 
 
-def prepare_spheres(patterns: Patterns, neighbourhood: Neighbourhood, distance: str, min_voxels: int) -> Spheres:
+def prepare_spheres(
+    patterns: Patterns, neighbourhood: Neighbourhood, distance: str, min_voxels: int, shrinkage: str | None = None
+) -> Spheres:
     """Put voxels first, runs averaged or side by side, and drop unusable voxels from all neighbourhoods."""
     measure = pick(DISTANCES | CROSS_VALIDATED, distance, "distance")
     if min_voxels < 2:
         raise UserError(f"min_voxels is at least 2 (a pattern of one voxel has no shape), not {min_voxels}.")
+    if patterns.delays_s:
+        raise UserError("RDMs are built of the responses at one delay; choose one by patterns.at_delay(delay_s).")
     volume, usable = patterns.volume, patterns.usable
     if volume is None or not np.array_equal(volume.mask, neighbourhood.volume.mask):
         raise UserError("Patterns and neighbourhood are over different masks; make the spheres from patterns.volume.")
     volume.require_grid(neighbourhood.volume.shape, neighbourhood.volume.affine, "The neighbourhood", "the patterns")
-    runs = _runs(patterns) if distance in CROSS_VALIDATED else patterns.mean_over_runs().values[None]
-    responses = np.ascontiguousarray(np.moveaxis(runs, -1, 0), dtype=np.float32)
     indptr, indices = neighbourhood.indptr, neighbourhood.indices
     if not usable.all():
         kept = usable[indices]
@@ -122,21 +201,81 @@ def prepare_spheres(patterns: Patterns, neighbourhood: Neighbourhood, distance: 
         indptr = np.concatenate([[0], np.cumsum(np.add.reduceat(kept, indptr[:-1], dtype=np.int64))])
         indices = indices[kept]
     where = np.require(indptr, np.int64, ["C", "W"]), np.require(indices, np.int32, ["C", "W"])
-    return Spheres(responses, *where, measure, min_voxels)
+    return Spheres(*_responses(patterns, distance), *where, measure, min_voxels, _noise(patterns, shrinkage))
 
 
-def _runs(patterns: Patterns) -> Array:
-    """Return the patterns of each run, shape (n_runs, n_conditions, n_voxels); every condition is in every run."""
+def _noise(patterns: Patterns, shrinkage: str | None) -> Noise | None:
+    if shrinkage is None or patterns.residuals is None:
+        return None
+    values = np.ascontiguousarray(patterns.residuals.values.T)
+    return Noise(values, patterns.residuals.degrees_of_freedom, shrinkage)
+
+
+def _responses(patterns: Patterns, distance: str) -> tuple[Array, Array]:
+    """Return responses, shape (n_voxels, n_runs, n_conditions), and how many patterns are in each, for a distance."""
+    if distance in CROSS_VALIDATED:
+        runs, counts = _runs(patterns, CROSS_VALIDATED[distance])
+    else:
+        means = patterns.mean_over_runs().values
+        runs, counts = means[None], np.ones((1, len(means)))
+    return np.ascontiguousarray(np.moveaxis(runs, -1, 0), dtype=np.float32), counts
+
+
+def _runs(patterns: Patterns, measure: Distance) -> tuple[Array, Array]:
+    """Sum the patterns of each condition in each run, (n_runs, n_conditions, n_voxels), and count them.
+
+    Where conditions are missing in some runs, what all patterns share would not quite cancel in their differences, and
+    would add its noise many times over. So the mean of all patterns is taken out first, if the distance is one of
+    differences: it takes the same from the expected product of any two patterns, and nothing from that of differences.
+    """
     table, conditions = patterns.table, patterns.conditions
     if "run" not in table or table["run"].nunique() < 2:
         raise UserError("A distance between runs needs patterns of 2 runs or more, told apart by a column `run`.")
-    counts = pd.crosstab(table["run"], table["condition"])
-    if (counts != 1).any(axis=None):
-        odd = [f"{name} (run {run})" for run, row in counts.iterrows() for name in row.index[row != 1]]
-        raise UserError(f"A distance between runs needs every condition once in every run; see {listed(odd)}.")
-    rows = table.reset_index().pivot(index="run", columns="condition", values="index")[conditions]
-    values: Array = patterns.values[rows.to_numpy()]
-    return values
+    runs = list(dict.fromkeys(table["run"]))
+    places = pd.Index(runs).get_indexer(table["run"]), pd.Index(conditions).get_indexer(table["condition"])
+    sums, counts = np.zeros((len(runs), len(conditions), patterns.n_features)), np.zeros((len(runs), len(conditions)))
+    np.add.at(counts, places, 1)
+    uneven = bool((counts != counts[0, 0]).any())
+    mean = patterns.values.mean(axis=0, dtype=np.float64) if uneven and measure.origin == "feature" else 0
+    for run, condition, row in zip(*places, patterns.values, strict=True):
+        sums[run, condition] += row - mean
+    n_pairs = _n_between(counts)
+    if (n_pairs == 0).any():
+        first, second = np.argwhere(n_pairs == 0)[0]
+        one = f"{conditions[first]!r} is in one run only" if first == second else ""
+        two = f"{conditions[first]!r} and {conditions[second]!r} are in the same single run"
+        raise UserError(
+            f"A distance between runs compares patterns of different runs, and {one or two}; leave such conditions out."
+        )
+    return sums, counts
+
+
+def halves(patterns: Patterns) -> tuple[Patterns, Patterns]:
+    """Split patterns into those of the first, third, ... and those of the second, fourth, ... run.
+
+    Raises
+    ------
+    UserError
+        If there are fewer than 2 runs, or a half lacks a condition.
+    """
+    if "run" not in patterns.table or patterns.table["run"].nunique() < 2:
+        raise UserError("Split-half reliability needs patterns of 2 runs or more, told apart by a column `run`.")
+    runs = list(dict.fromkeys(patterns.table["run"]))
+    odd = patterns.table["run"].isin(runs[::2]).to_numpy()
+    return _half(patterns, odd, "odd"), _half(patterns, ~odd, "even")
+
+
+def _half(patterns: Patterns, of_half: Array, name: str) -> Patterns:
+    """Take some rows, with the conditions in the order of all."""
+    place = pd.Index(patterns.conditions).get_indexer(patterns.table["condition"])
+    rows = np.argsort(place, kind="stable")
+    rows = rows[of_half[rows]]
+    half = replace(patterns, values=patterns.values[rows], table=patterns.table.iloc[rows])
+    if missing := [one for one in patterns.conditions if one not in set(half.conditions)]:
+        raise UserError(
+            f"Split-half reliability needs every condition in both halves; no {name} run has {listed(missing)}."
+        )
+    return half
 
 
 def cut(centres: range, size: int) -> list[range]:

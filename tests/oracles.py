@@ -102,3 +102,69 @@ def searchlight_of_usable(
     fewer, smaller, left = reduced_mask(values, mask)
     scores[:, left] = searchlight(fewer, smaller, affine, references, centres=range(left.sum()), **how)
     return scores
+
+
+def between_runs(rows: np.ndarray, conditions: Sequence[str], runs: Sequence[str], distance: str) -> np.ndarray:
+    """Measure crossnobis, or the cross-validated correlation, one pair of patterns of different runs at a time.
+
+    Rows are patterns (already whitened) in float64; the conditions of the result are in order of first appearance. A
+    covariance of two conditions is the mean over all pairs of their patterns that come from different runs.
+    """
+    names = list(dict.fromkeys(conditions))
+    x = rows - rows.mean(axis=1, keepdims=True) if distance == "cv_correlation" else rows
+    similar = np.zeros((len(names), len(names)))
+    for i, a in enumerate(names):
+        for j, b in enumerate(names):
+            products = [
+                x[k] @ x[m]
+                for k in range(len(x))
+                for m in range(len(x))
+                if conditions[k] == a and conditions[m] == b and runs[k] != runs[m]
+            ]
+            similar[i, j] = np.mean(products)
+    pairs = np.triu_indices(len(names), 1)
+    own = np.diag(similar)
+    if distance == "crossnobis":
+        return (own[pairs[0]] + own[pairs[1]] - 2 * similar[pairs]) / rows.shape[1]
+    within = [
+        np.mean(
+            [
+                x[k] @ x[m]
+                for k in range(len(x))
+                for m in range(len(x))
+                if conditions[k] == conditions[m] == name and runs[k] == runs[m]
+            ]
+        )
+        for name in names
+    ]
+    deviation = np.sqrt(np.maximum(own, 0.1 * np.array(within)))
+    return 1 - similar[pairs] / (deviation[pairs[0]] * deviation[pairs[1]])
+
+
+def shrunken_covariance(samples: np.ndarray, degrees_of_freedom: float, shrinkage: str) -> np.ndarray:
+    """Estimate a covariance from the variances of single products of samples, as both papers define it."""
+    n, p = samples.shape
+    scale = np.sqrt((samples**2).sum(axis=0) / degrees_of_freedom) if shrinkage == "schaefer_strimmer" else np.ones(p)
+    z = samples / scale
+    products = np.stack([np.outer(row, row) for row in z])  # (n, p, p)
+    if shrinkage == "ledoit_wolf":
+        mean = products.mean(axis=0)
+        target = np.trace(mean) / p * np.eye(p)
+        error = sum(((one - mean) ** 2).sum() for one in products) / n**2
+        weight = min(1, error / ((mean - target) ** 2).sum())
+        shrunken = ((1 - weight) * mean + weight * target) * n / degrees_of_freedom
+    else:
+        correlation = products.sum(axis=0) / degrees_of_freedom
+        variance = n / degrees_of_freedom**3 * ((products - products.mean(axis=0)) ** 2).sum(axis=0)
+        apart = ~np.eye(p, dtype=bool)
+        weight = min(1, variance[apart].sum() / (correlation[apart] ** 2).sum())
+        shrunken = np.where(apart, (1 - weight) * correlation, correlation)
+    return shrunken * np.outer(scale, scale)
+
+
+def whitened(rows: np.ndarray, samples: np.ndarray, degrees_of_freedom: float, shrinkage: str) -> np.ndarray:
+    """Whiten by the symmetric root: that of the covariance, or with the diagonal as target that of the correlations."""
+    shrunken = shrunken_covariance(samples, degrees_of_freedom, shrinkage)
+    scale = np.sqrt(np.diag(shrunken)) if shrinkage == "schaefer_strimmer" else np.ones(len(shrunken))
+    variances, axes = np.linalg.eigh(shrunken / np.outer(scale, scale))
+    return rows / scale @ axes / np.sqrt(variances) @ axes.T

@@ -9,7 +9,7 @@ import pytest
 
 from rsa import rdm, searchlight
 from rsa.comparisons import COMPARISONS, compare_vectors
-from rsa.core import Patterns, RDMs, Volume
+from rsa.core import Patterns, RDMs, Residuals, Volume
 from rsa.distances import DISTANCES, rdm_vectors
 from rsa.neighbourhood import from_masks, spheres
 
@@ -57,6 +57,35 @@ def test_rsatoolbox_measures_the_same_crossnobis(rsatoolbox, rng, n_runs):
     dataset = rsatoolbox.data.Dataset(values.reshape(-1, 40).astype(float), obs_descriptors=table.to_dict("list"))
     peer = rsatoolbox.rdm.calc_rdm(dataset, method="crossnobis", descriptor="condition", cv_descriptor="run")
     np.testing.assert_allclose(found, peer.dissimilarities[0], atol=1e-12)
+
+
+@pytest.mark.filterwarnings("ignore:invalid value encountered in cast:RuntimeWarning")
+@pytest.mark.parametrize("shrinkage", [None, "ledoit_wolf"])
+def test_rsatoolbox_measures_the_same_crossnobis_of_unbalanced_runs(rsatoolbox, rng, shrinkage):
+    """Conditions missing in some runs, one shown twice in a run; whitened by residuals of fewer degrees of freedom.
+
+    The mean of all rows is taken out of what it gets: ours does that by itself.
+    """
+    table = pd.DataFrame({"condition": list("abcdef") * 4, "run": np.repeat(list("1234"), 6)}).drop(index=[1, 8, 15])
+    table = pd.concat([table, table.iloc[[2]]]).assign(trial=0)
+    table.iloc[-1, -1] = 1
+    values = rng.standard_normal((len(table), 40)).astype(np.float32) + 3
+    residuals = rng.standard_normal((90, 40)) @ (np.eye(40) + 0.5 * np.eye(40, k=1))
+    residuals = (residuals - residuals.mean(axis=0)).astype(np.float32)
+    volume = Volume(np.ones((10, 4, 1)), np.eye(4))
+    patterns = Patterns(values, table, volume, residuals=Residuals(residuals, 77))
+    whole = from_masks(volume, {"all": np.ones(40, bool)})
+    found = searchlight.region_rdms(patterns, whole, distance="crossnobis", shrinkage=shrinkage)
+    precision = None
+    if shrinkage:
+        precision = rsatoolbox.data.noise.prec_from_residuals(residuals.astype(float), dof=77, method="shrinkage_eye")
+    rows = values.astype(float) - values.astype(float).mean(axis=0)
+    dataset = rsatoolbox.data.Dataset(rows, obs_descriptors=table.to_dict("list"))
+    peer = rsatoolbox.rdm.calc_rdm_unbalanced(
+        dataset, method="crossnobis", descriptor="condition", cv_descriptor="run", noise=precision
+    )
+    order = [str(name) for name in peer.pattern_descriptors["condition"]]
+    np.testing.assert_allclose(found.reordered(order).values[0], peer.dissimilarities[0], rtol=1e-6, atol=1e-7)
 
 
 @pytest.mark.parametrize(

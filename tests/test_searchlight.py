@@ -1,5 +1,7 @@
 """The streaming searchlight equals scipy, one sphere and one reference at a time, whatever the data and the chunks."""
 
+from dataclasses import replace
+
 import nibabel as nib
 import numpy as np
 import oracles
@@ -11,11 +13,12 @@ from strategies import quick, seeds, studies
 
 from rsa import core, neighbourhood, searchlight
 from rsa.comparisons import COMPARISONS
-from rsa.core import Patterns, RDMs, Volume
-from rsa.distances import DISTANCES
+from rsa.core import Patterns, RDMs, Residuals, Volume
+from rsa.distances import CROSS_VALIDATED, DISTANCES
 from rsa.errors import UserError
 from rsa.neighbourhood import from_masks, spheres
-from rsa.spheres import Spheres, cut
+from rsa.noise import SHRINKAGES
+from rsa.spheres import Spheres, cut, prepare_spheres
 
 RADIUS_MM = 3.0
 WIDE_MM = 5.0
@@ -549,7 +552,8 @@ def test_order_of_chunks_is_kept_when_the_first_takes_longest():
 @given(st.integers(1, 300), st.integers(1, 200), st.integers(3, 300))
 def test_chunks_cover_every_centre_once_and_begin_with_a_run(n_centres, chunk_size, n_conditions):
     where = np.arange(n_centres + 1), np.zeros(n_centres, np.int32)
-    around = Spheres(np.zeros((1, 1, n_conditions)), *where, DISTANCES["correlation"], 2)
+    responses, counts = np.zeros((1, 1, n_conditions)), np.ones((1, n_conditions))
+    around = Spheres(responses, counts, *where, DISTANCES["correlation"], 2)
     chunks = around.chunks(chunk_size)
     assert [centre for centres in chunks for centre in centres] == list(range(n_centres))
     assert all(centres.start % around.run == 0 for centres in chunks)
@@ -616,8 +620,162 @@ def test_a_distance_between_runs_needs_them():
     with pytest.raises(UserError, match="needs patterns of 2 runs or more, told apart by a column `run`"):
         searchlight.region_rdms(patterns, around, distance="crossnobis")
     runs, _, _ = runs_of()
-    fewer = runs.table.iloc[1:]
-    some = Patterns(runs.values[1:], fewer, runs.volume)
-    missing = runs.table.iloc[0]
-    with pytest.raises(UserError, match=rf"see '{missing['condition']} \(run {missing['run']}\)'"):
+    once = (runs.table["condition"] == "img2") & (runs.table["run"] != "r1")
+    some = Patterns(runs.values[~once], runs.table[~once], runs.volume)
+    with pytest.raises(UserError, match="patterns of different runs, and 'img2' is in one run only; leave such"):
         searchlight.region_rdms(some, spheres(runs.volume, 2), distance="crossnobis")
+
+
+def unbalanced(n_runs=4, n_conditions=6, seed=0, offset=0.0):
+    """Conditions that are missing in some runs, and one that is shown twice in a run; residuals of the same voxels."""
+    rng = np.random.default_rng(seed)
+    volume = Volume(rng.random((5, 4, 5)) < 0.85, np.diag([1.5, 2.0, 1.0, 1.0]))
+    names = [f"img{n}" for n in range(n_conditions)]
+    table = pd.DataFrame(
+        {"condition": names * n_runs, "run": np.repeat([f"r{n}" for n in range(n_runs)], n_conditions)}
+    )
+    signal = rng.standard_normal((n_conditions, volume.n_voxels))
+    table = pd.concat([table.drop(index=[1, 8, n_conditions * 2]), table.iloc[[3]]]).assign(trial=0)
+    table.iloc[-1, -1] = 1
+    table = table.sample(frac=1, random_state=seed).reset_index(drop=True)
+    values = signal[[names.index(name) for name in table["condition"]]]
+    values = values + 1.5 * rng.standard_normal(values.shape) + offset
+    mixing = np.eye(volume.n_voxels) + 0.5 * np.eye(volume.n_voxels, k=1)
+    residuals = Residuals(rng.standard_normal((50, volume.n_voxels)) @ mixing, 44)
+    return Patterns(values, table, volume, residuals=residuals)
+
+
+@pytest.mark.parametrize("shrinkage", [None, *SHRINKAGES])
+@pytest.mark.parametrize("distance", CROSS_VALIDATED)
+@pytest.mark.parametrize("balanced", [True, False])
+def test_distances_between_runs_are_means_over_all_pairs(distance, shrinkage, balanced):
+    """Balanced or not, whitened or not, large offsets or none."""
+    patterns = unbalanced(offset=100.0)
+    if balanced:
+        rows, _, _ = runs_of(n_runs=3)
+        residuals = np.random.default_rng(5).standard_normal((40, rows.n_features))
+        patterns = replace(rows, residuals=Residuals(residuals, 35))
+    around = spheres(patterns.volume, 2)
+    found = searchlight.region_rdms(patterns, around, distance=distance, shrinkage=shrinkage, min_voxels=3)
+    conditions, runs = patterns.table["condition"].tolist(), patterns.table["run"].tolist()
+    for centre in (0, 17, 40, 63, 64, 70):
+        members = around.members(centre)
+        rows = patterns.values[:, members].astype(np.float64)
+        if distance == "crossnobis" and not balanced:
+            rows = rows - rows.mean(axis=0)
+        if shrinkage is not None:
+            samples, dof = (
+                patterns.residuals.values[:, members].astype(np.float64),
+                patterns.residuals.degrees_of_freedom,
+            )
+            rows = oracles.whitened(rows, samples, dof, shrinkage)
+        expected = oracles.between_runs(rows, conditions, runs, distance)
+        tolerance = 1e-7 if balanced else 1e-5  # voxels of single precision, 50 times as large as what differs
+        np.testing.assert_allclose(found.values[centre], expected, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("shrinkage", SHRINKAGES)
+@pytest.mark.parametrize("distance", DISTANCES)
+def test_any_distance_can_be_of_whitened_patterns(distance, shrinkage):
+    patterns = unbalanced()
+    around = spheres(patterns.volume, 2)
+    found = searchlight.region_rdms(patterns, around, distance=distance, shrinkage=shrinkage, min_voxels=3)
+    means = patterns.mean_over_runs().values
+    for centre in (0, 17, 40, 63, 64, 70):
+        members = around.members(centre)
+        samples = patterns.residuals.values[:, members].astype(np.float64)
+        white = oracles.whitened(means[:, members], samples, 44, shrinkage)
+        np.testing.assert_allclose(found.values[centre], oracles.rdm(white, distance), rtol=1e-6, atol=1e-8)
+
+
+def test_whitening_needs_residuals_and_leaves_out_voxels_without_noise():
+    patterns = unbalanced()
+    residuals = patterns.residuals.values.copy()
+    residuals[:, 11] = 0
+    quiet = replace(patterns, residuals=Residuals(residuals, 44))
+    around = spheres(patterns.volume, 2)
+    references = RDMs(
+        np.random.default_rng(0).random((1, 15)), [f"img{n}" for n in range(6)], pd.DataFrame({"layer": ["a"]})
+    )
+    scores = searchlight.compare(quiet, around, references, shrinkage="ledoit_wolf")
+    assert scores.reason[11] == core.NO_DATA
+    assert (scores.n_members < around.n_members).any()
+    bare = replace(patterns, residuals=None)
+    with pytest.raises(UserError, match="needs residuals, and the patterns have none"):
+        searchlight.compare(bare, around, references, shrinkage="ledoit_wolf")
+    with pytest.raises(UserError, match="Whitening and reliability can't be computed on 'cuda'; set device to cpu"):
+        searchlight.compare(patterns, around, references, shrinkage="ledoit_wolf", device="cuda")
+
+
+@pytest.mark.parametrize("distance", CROSS_VALIDATED)
+def test_unbalanced_distances_are_unbiased_under_the_null(distance):
+    """No condition differs from another: crossnobis is 0 and the correlation of patterns with a common part is 1."""
+    means = []
+    for seed in range(200):
+        rng = np.random.default_rng(seed)
+        table = pd.DataFrame({"condition": list("abcde") * 4, "run": np.repeat(range(4), 5)}).drop(index=[1, 7, 13])
+        common = 3 * np.random.default_rng(999).standard_normal(64)
+        patterns = Patterns(common + rng.standard_normal((17, 64)), table, Volume(np.ones((4, 4, 4)), np.eye(4)))
+        whole = from_masks(patterns.volume, {"all": np.ones(64, bool)})
+        rdm = searchlight.region_rdms(patterns, whole, distance=distance).values[0]
+        means.append(rdm.mean())
+    assert 0.3 < np.mean(np.array(means) < 0) < 0.7
+    assert abs(np.mean(means)) < 3 * np.std(means) / np.sqrt(200) + (2e-3 if distance == "cv_correlation" else 0)
+
+
+# ------------------------------------------------------------------------------------------ reliability
+
+
+@pytest.mark.parametrize(("distance", "comparison"), [("correlation", "spearman"), ("crossnobis", "kendall_tau_a")])
+def test_reliability_is_the_score_of_odd_with_even_runs(distance, comparison):
+    patterns, _, references = runs_of(n_runs=5)
+    around = spheres(patterns.volume, 2)
+    how = {"distance": distance, "comparison": comparison}
+    found = searchlight.compare(patterns, around, references, reliability=True, n_threads=2, chunk_size=1, **how)
+    plain = searchlight.compare(patterns, around, references, **how)
+    np.testing.assert_array_equal(found.values[:-1], plain.values)
+    np.testing.assert_array_equal(found.reason, plain.reason)
+    assert found.table.iloc[-1].to_dict() == {"layer": "", "statistic": comparison, "model": "reliability"}
+    order = list(dict.fromkeys(patterns.table["run"]))
+    odd = patterns.table["run"].isin(order[::2]).to_numpy()
+    each = []
+    for rows in (odd, ~odd):
+        half = Patterns(patterns.values[rows], patterns.table[rows], patterns.volume)
+        each.append(searchlight.region_rdms(half, around, distance=distance).reordered(patterns.conditions).values)
+    expected = [oracles.compare(a, b, comparison) for a, b in zip(*each, strict=True)]
+    np.testing.assert_allclose(found.values[-1], expected, atol=1e-6)
+
+
+def test_reliability_needs_every_condition_in_both_halves():
+    patterns, _, references = runs_of(n_runs=3)
+    order = list(dict.fromkeys(patterns.table["run"]))
+    gone = (patterns.table["run"] == order[1]) & (patterns.table["condition"] == "img3")
+    some = Patterns(patterns.values[~gone], patterns.table[~gone], patterns.volume)
+    around = spheres(patterns.volume, 2)
+    with pytest.raises(UserError, match="in both halves; no even run has 'img3'"):
+        searchlight.compare(some, around, references, reliability=True)
+    with pytest.raises(UserError, match="reliability needs patterns of 2 runs or more"):
+        searchlight.compare(patterns.mean_over_runs(), around, references, reliability=True)
+
+
+# ------------------------------------------------------------------------------------------------ time
+
+
+def test_each_delay_is_compared_by_itself():
+    patterns, _, references = runs_of(n_runs=2)
+    early, late = replace(patterns, values=patterns.values[::-1]), patterns
+    table = pd.concat([early.table.assign(delay_s=3.0), late.table.assign(delay_s=1.5)])
+    both = Patterns(np.concatenate([early.values, late.values]), table, patterns.volume)
+    around = spheres(patterns.volume, 2)
+    found = searchlight.compare(both, around, references, reliability=True)
+    assert found.table["time_s"].tolist() == [1.5, 3.0] * 3
+    assert found.table["layer"].tolist() == ["a", "a", "b", "b", "", ""]
+    for time_s, one in ((1.5, late), (3.0, early)):
+        expected = searchlight.compare(one, around, references, reliability=True)
+        np.testing.assert_array_equal(found.values[found.table["time_s"] == time_s], expected.values)
+    rdms = searchlight.region_rdms(both, around)
+    assert rdms.table["time_s"].tolist() == [1.5] * len(around) + [3.0] * len(around)
+    expected = searchlight.region_rdms(early, around).reordered(rdms.conditions)
+    np.testing.assert_array_equal(rdms.values[len(around) :], expected.values)
+    with pytest.raises(UserError, match=r"choose one by patterns.at_delay\(delay_s\)"):
+        prepare_spheres(both, around, "correlation", 2)

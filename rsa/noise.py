@@ -1,0 +1,253 @@
+"""Noise of voxels and how they share it: shrunken covariances of residuals, and patterns in units of the noise."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy.linalg import cholesky, solve_triangular
+
+from rsa.core import Array, Patterns, Residuals
+from rsa.errors import UserError
+from rsa.registry import pick
+
+__all__ = ["NORMALISATIONS", "SHRINKAGES", "Shrinkage", "between_runs", "covariance", "normalise", "whiten"]
+
+BLOCK = 4096
+"""Voxels whose products are summed in double precision at once; bounds the memory."""
+
+
+@dataclass(frozen=True)
+class Shrinkage:
+    """How a sample covariance is drawn towards one that can be inverted.
+
+    Parameters
+    ----------
+    intensity : callable
+        ``(samples (n_samples, n_features), squared norm of their products, degrees of freedom) -> weight``, 0 to 1, of
+        the target.
+    standardises : bool
+        Whether features are scaled to variance 1 first: the target is then the diagonal of the covariance, otherwise a
+        multiple of the identity.
+    summary : str
+        One line for the documentation.
+    """
+
+    intensity: Callable[[Array, float, float], float]
+    standardises: bool
+    summary: str
+
+
+def ledoit_wolf(samples: Array, squared_norm: float, degrees_of_freedom: float) -> float:
+    """Return the weight of a multiple of the identity [1]_.
+
+    References
+    ----------
+    .. [1] Ledoit O, Wolf M (2004). A well-conditioned estimator for large-dimensional covariance matrices. J Multivar
+       Anal 88:365-411.
+    """
+    n_samples, n_features = samples.shape
+    energy = np.einsum("kv,kv->k", samples, samples)
+    squared = squared_norm / n_samples**2  # of the covariance
+    distance = squared - (energy.sum() / n_samples) ** 2 / n_features
+    error = (energy @ energy / n_samples - squared) / n_samples
+    return float(np.clip(error / distance, 0, 1)) if distance > 0 else 1.0
+
+
+def schaefer_strimmer(samples: Array, squared_norm: float, degrees_of_freedom: float) -> float:
+    """Return the weight of the diagonal, for samples of variance 1: that by which correlations are shrunken [1]_.
+
+    References
+    ----------
+    .. [1] Schäfer J, Strimmer K (2005). A shrinkage approach to large-scale covariance matrix estimation and
+       implications for functional genomics. Stat Appl Genet Mol Biol 4:32.
+    """
+    n_samples = len(samples)
+    squares = samples**2
+    energy, variances = squares.sum(axis=1), squares.sum(axis=0)
+    of_products = energy @ energy - (squares**2).sum()  # of two different features, squared, over samples and pairs
+    of_sums = squared_norm - variances @ variances
+    error = n_samples / degrees_of_freedom * (of_products - of_sums / n_samples)
+    return float(np.clip(error / of_sums, 0, 1)) if of_sums > 0 else 1.0
+
+
+SHRINKAGES: dict[str, Shrinkage] = {
+    "ledoit_wolf": Shrinkage(ledoit_wolf, False, "towards a multiple of the identity (Ledoit & Wolf 2004)"),
+    "schaefer_strimmer": Shrinkage(schaefer_strimmer, True, "towards the diagonal (Schäfer & Strimmer 2005)"),
+}
+
+NORMALISATIONS: dict[str, str] = {
+    "univariate": "each voxel is divided by the standard deviation of its noise",
+    "multivariate": "patterns are whitened by the covariance of the noise",
+}
+
+
+# --------------------------------------------------------------------------------- of one sphere or region
+
+
+def covariance(residuals: Array, degrees_of_freedom: float, shrinkage: str) -> Array:
+    """Estimate the covariance of the noise.
+
+    Parameters
+    ----------
+    residuals : array, shape (n_samples, n_features)
+        What a model leaves; of mean 0.
+    degrees_of_freedom : float
+        Number of samples less that of the model's parameters.
+    shrinkage : str
+        A key of `SHRINKAGES`.
+
+    Returns
+    -------
+    array, shape (n_features, n_features)
+        (1 - weight) * residuals.T @ residuals / degrees of freedom + weight * target.
+    """
+    samples = np.asarray(residuals, dtype=np.float64)
+    scale = _scale(samples, degrees_of_freedom, pick(SHRINKAGES, shrinkage, "shrinkage"))
+    shrunken = _shrunken(samples / scale, degrees_of_freedom, SHRINKAGES[shrinkage])
+    return np.asarray(shrunken * np.outer(scale, scale))
+
+
+def whiten(
+    patterns: Array, residuals: Array, degrees_of_freedom: float, shrinkage: str, *, symmetric: bool = False
+) -> Array:
+    """Return patterns of which the noise has the identity as its covariance: products of them are of Mahalanobis' kind.
+
+    Parameters
+    ----------
+    patterns : array, shape (n_patterns, n_features)
+        What is whitened.
+    residuals, degrees_of_freedom, shrinkage
+        As for `covariance`.
+    symmetric : bool
+        By the symmetric root of the precision, so that a voxel stays that voxel: needed where the mean over voxels
+        matters. Otherwise by the triangular one, which is faster and gives the same products.
+
+    Returns
+    -------
+    array, shape (n_patterns, n_features), float64
+    """
+    how = pick(SHRINKAGES, shrinkage, "shrinkage")
+    samples = np.asarray(residuals, dtype=np.float64)
+    scale = _scale(samples, degrees_of_freedom, how)
+    shrunken = _shrunken(samples / scale, degrees_of_freedom, how)
+    scaled = np.asarray(patterns / scale)
+    if symmetric:
+        variances, axes = np.linalg.eigh(shrunken)
+        return np.asarray((scaled @ axes / np.sqrt(variances)) @ axes.T)
+    return np.asarray(solve_triangular(cholesky(shrunken, lower=True), scaled.T, lower=True, check_finite=False).T)
+
+
+def _scale(samples: Array, degrees_of_freedom: float, how: Shrinkage) -> Array:
+    """Return by what each feature is divided before its covariance is shrunken, shape (n_features,)."""
+    if not how.standardises:
+        return np.ones(samples.shape[1])
+    return np.asarray(np.sqrt(np.einsum("kv,kv->v", samples, samples) / degrees_of_freedom))
+
+
+def _shrunken(samples: Array, degrees_of_freedom: float, how: Shrinkage) -> Array:
+    products = samples.T @ samples
+    weight = how.intensity(samples, float(np.vdot(products, products)), degrees_of_freedom)
+    shrunken: Array = products * ((1 - weight) / degrees_of_freedom)
+    shrunken[np.diag_indices_from(shrunken)] += weight * np.trace(products) / len(products) / degrees_of_freedom
+    return shrunken
+
+
+# ------------------------------------------------------------------------------------------ of the brain
+
+
+def between_runs(patterns: Patterns) -> Residuals:
+    """Take as noise what the pattern of a condition in one run differs from its mean over runs.
+
+    Raises
+    ------
+    UserError
+        If no condition is in two runs.
+    """
+    keys = [name for name in ("condition", "delay_s") if name in patterns.table]
+    groups = list(patterns.table.groupby(keys, sort=False).indices.values())
+    values = patterns.values.astype(np.float64)
+    for rows in groups:
+        values[rows] -= values[rows].mean(axis=0)
+    if len(values) == len(groups):
+        raise UserError("Noise between runs needs conditions with patterns of 2 runs or more, told apart by `run`.")
+    several = np.concatenate([rows for rows in groups if len(rows) > 1])
+    return Residuals(values[np.sort(several)], len(values) - len(groups))
+
+
+def normalise(
+    patterns: Patterns, normalisation: str, *, scope: str = "sphere", shrinkage: str = "ledoit_wolf"
+) -> Patterns:
+    """Bring patterns into units of their noise, as far as that can be done for the whole brain at once [1]_.
+
+    Parameters
+    ----------
+    patterns : Patterns
+        With residuals.
+    normalisation : str
+        A key of `NORMALISATIONS`.
+    scope : {"sphere", "brain"}
+        Over which voxels the covariance of multivariate normalisation goes. That of spheres is estimated when their
+        RDMs are built, so the patterns are returned as they are, with their residuals.
+    shrinkage : str
+        A key of `SHRINKAGES`.
+
+    Returns
+    -------
+    Patterns
+        Without residuals, unless spheres still need them. Voxels without noise are not usable.
+
+    Raises
+    ------
+    UserError
+        If there are no residuals, or no usable voxel has noise.
+
+    References
+    ----------
+    .. [1] Walther A, Nili H, Ejaz N, Alink A, Kriegeskorte N, Diedrichsen J (2016). Reliability of dissimilarity
+       measures for multi-voxel pattern analysis. NeuroImage 137:188-200.
+    """
+    pick(NORMALISATIONS, normalisation, "noise normalisation")
+    noise = patterns.residuals
+    if noise is None:
+        raise UserError("Noise normalisation needs residuals, and the patterns have none.")
+    deviation = np.sqrt(np.einsum("kv,kv->v", noise.values, noise.values, dtype=np.float64) / noise.degrees_of_freedom)
+    usable = patterns.usable & np.isfinite(deviation) & (deviation > 0)
+    if not usable.any():
+        raise UserError("No usable voxel has noise: its residuals are 0 or NaN. Do they belong to these images?")
+    if normalisation == "univariate":
+        values = patterns.values / np.where(usable, deviation, 1)
+        return replace(patterns, values=values, usable=usable, residuals=None)
+    if scope == "sphere":
+        return replace(patterns, usable=usable)
+    values = patterns.values.copy()
+    values[:, usable] = _whitened_brain(values[:, usable], noise.values[:, usable], noise.degrees_of_freedom, shrinkage)
+    return replace(patterns, values=values, usable=usable, residuals=None)
+
+
+def _whitened_brain(patterns: Array, residuals: Array, degrees_of_freedom: float, shrinkage: str) -> Array:
+    """Whiten by the symmetric root, where there are more voxels than samples.
+
+    The covariance a I + b Z'Z has the eigenvalue a but for the few directions of the samples Z, which follow from their
+    small matrix of products Z Z'.
+    """
+    how = pick(SHRINKAGES, shrinkage, "shrinkage")
+    scale = _scale(residuals, degrees_of_freedom, how)
+    samples = residuals / scale
+    products = np.zeros((len(samples), len(samples)))
+    for start in range(0, samples.shape[1], BLOCK):
+        block = samples[:, start : start + BLOCK].astype(np.float64)
+        products += block @ block.T
+    weight = how.intensity(samples, float(np.vdot(products, products)), degrees_of_freedom)
+    level = weight * np.trace(products) / samples.shape[1] / degrees_of_freedom
+    if not level > 0:
+        raise UserError(
+            "The noise covariance of the whole brain cannot be inverted: its shrinkage is 0, with "
+            f"{len(samples)} residuals of {samples.shape[1]} voxels. Set the scope to sphere."
+        )
+    energies, axes = np.linalg.eigh(products)
+    kept = energies > energies.max() * 1e-9
+    directions = (axes[:, kept] / np.sqrt(energies[kept])).T @ samples  # (n_kept, n_voxels), orthonormal
+    variances = level + (1 - weight) * energies[kept] / degrees_of_freedom
+    scaled = patterns / scale
+    along = (scaled @ directions.T) * (variances**-0.5 - level**-0.5)
+    return np.asarray(scaled * level**-0.5 + along @ directions)
