@@ -11,10 +11,13 @@ import numpy as np
 
 from rsa.core import Array
 
-__all__ = ["COMPARISONS", "Comparison", "compare_vectors"]
+__all__ = ["COMPARISONS", "Comparison", "compare_vectors", "score_rows"]
 
 TIE = 2.0**-40
 """Dissimilarities that differ by less than this share of the largest one in their RDM are ties (see `ranks`)."""
+
+AT_ONCE = 8
+"""Rows that are scored in one product where only those in the same place are wanted."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,12 @@ def compare_vectors(a: Array, b: Array, comparison: Comparison) -> Array:
     """Score every row of `a` against every row of `b`: (n_a, n_pairs), (n_b, n_pairs) -> (n_a, n_b)."""
     scores: Array = comparison.score(comparison.prepare(np.atleast_2d(a)), comparison.prepare(np.atleast_2d(b)))
     return scores
+
+
+def score_rows(a: Array, b: Array, comparison: Comparison) -> Array:
+    """Score each of some prepared RDMs with the one in its place: (n, n_pairs), (n, n_pairs) -> (n,)."""
+    blocks = (slice(start, start + AT_ONCE) for start in range(0, len(a), AT_ONCE))
+    return np.concatenate([np.diag(comparison.score(a[block], b[block])) for block in blocks])
 
 
 # ------------------------------------------------------------------------------------------ preparing

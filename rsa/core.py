@@ -27,6 +27,7 @@ __all__ = [
     "concatenate",
     "n_conditions_of",
     "select",
+    "shared_volume",
 ]
 
 Array = npt.NDArray[Any]
@@ -133,6 +134,23 @@ class Volume:
         image.set_qform(self.affine, code=self.qform_code, strip_shears=True)
         image.header.set_xyzt_units("mm", "sec")
         return image
+
+
+def shared_volume(volumes: Sequence[Volume]) -> Volume:
+    """Return the voxels that are in the masks of all subjects, with the space codes of the first.
+
+    Raises
+    ------
+    UserError
+        If grids differ (both are printed), or no voxel is in every mask.
+    """
+    first = volumes[0]
+    for volume in volumes[1:]:
+        first.require_grid(volume.shape, volume.affine, "The map of a subject", "that of the first subject")
+    shared = np.logical_and.reduce([volume.mask for volume in volumes])
+    if not shared.any():
+        raise UserError("The masks of the subjects share no voxel; are the subjects in one space?")
+    return replace(first, mask=shared)
 
 
 # -------------------------------------------------------------------------------------------- patterns
@@ -252,6 +270,13 @@ class Patterns:
         """Return the responses at one of `delays_s`; which voxels are usable stays as it is."""
         rows = (self.table["delay_s"] == delay_s).to_numpy()
         return replace(self, values=self.values[rows], table=self.table[rows].drop(columns="delay_s"))
+
+    def in_order(self, conditions: Sequence[str]) -> "Patterns":
+        """Return the same patterns with their conditions in another order (a subset is allowed)."""
+        place = pd.Index(conditions).get_indexer(self.table["condition"])
+        rows = np.argsort(place, kind="stable")
+        rows = rows[place[rows] >= 0]
+        return replace(self, values=self.values[rows], table=self.table.iloc[rows])
 
     def mean_over_runs(self) -> "Patterns":
         """Average the rows of each condition (and delay); the result has one row for each."""

@@ -1,6 +1,7 @@
 """Which voxels belong together: spheres around voxels, and regions of an atlas."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -9,7 +10,7 @@ import pandas as pd
 from rsa.core import Array, Neighbourhood, Volume
 from rsa.errors import UserError, listed
 
-__all__ = ["from_masks", "regions", "sphere_offsets", "spheres"]
+__all__ = ["from_masks", "regions", "some_spheres", "sphere_offsets", "spheres"]
 
 RADIUS_TOLERANCE_MM = 1e-9
 BLOCK = 4096
@@ -87,6 +88,23 @@ def spheres(volume: Volume, radius_mm: float, *, stride: int = 1) -> Neighbourho
         members.append(found[inside])
     indptr = np.concatenate([[0], np.cumsum(np.concatenate(counts))])
     return Neighbourhood(indptr, np.concatenate(members), volume, centres=centres, radius_mm=radius_mm)
+
+
+def some_spheres(around: Neighbourhood, chosen: Array) -> Neighbourhood:
+    """Return some of the spheres.
+
+    Parameters
+    ----------
+    around : Neighbourhood
+        Spheres around voxels.
+    chosen : array of bool, shape (n_centres,)
+        Which are wanted; one at least.
+    """
+    if around.centres is None:
+        raise UserError("Spheres are chosen by their centres; these are regions.")
+    members = np.repeat(chosen, around.n_members)
+    indptr = np.concatenate([[0], np.cumsum(around.n_members[chosen])])
+    return replace(around, indptr=indptr, indices=around.indices[members], centres=around.centres[chosen])
 
 
 def regions(volume: Volume, atlas: Array, labels: pd.DataFrame | None = None) -> Neighbourhood:

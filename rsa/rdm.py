@@ -3,12 +3,12 @@
 import numpy as np
 import pandas as pd
 
-from rsa.comparisons import COMPARISONS, compare_vectors
+from rsa.comparisons import COMPARISONS, Comparison, compare_vectors, score_rows
 from rsa.core import Array, RDMs, align
 from rsa.errors import UserError
 from rsa.registry import pick
 
-__all__ = ["REGION_FIT_COLUMNS", "average", "compare_stacks", "noise_ceiling", "region_fits"]
+__all__ = ["REGION_FIT_COLUMNS", "average", "ceiling_bounds", "compare_stacks", "noise_ceiling", "region_fits"]
 
 
 REGION_FIT_COLUMNS = {
@@ -16,6 +16,7 @@ REGION_FIT_COLUMNS = {
     "region": "Region of interest",
     "model": "Network, or name of the reference",
     "layer": "Layer of the network",
+    "time_s": "Time after onset, s",
     "statistic": "What the score is",
     "score": "Similarity of the subject's RDM of the region to the reference RDM",
     "ceiling_lower": "Noise ceiling of the region over subjects, lower bound (leave one subject out)",
@@ -56,18 +57,22 @@ def noise_ceiling(rdms: RDMs, comparison: str) -> tuple[float, float]:
     .. [1] Nili H, Wingfield C, Walther A, Su L, Marslen-Wilson W, Kriegeskorte N (2014). A toolbox for
        representational similarity analysis. PLoS Comput Biol 10:e1003553.
     """
-    n_subjects = len(rdms)
-    if n_subjects < 2:
+    if len(rdms) < 2:
         return float("nan"), float("nan")
-    likeness = pick(COMPARISONS, comparison, "comparison")
-    standard = likeness.standardise(rdms.values)
+    return ceiling_bounds(rdms.values, pick(COMPARISONS, comparison, "comparison"))
+
+
+def ceiling_bounds(rdms: Array, likeness: Comparison) -> tuple[float, float]:
+    """Return the lower and the upper bound for the RDMs of 2 subjects or more, shape (n_subjects, n_pairs).
+
+    NaN if an RDM has NaN; see `noise_ceiling`.
+    """
+    n_subjects = len(rdms)
+    standard = likeness.standardise(rdms)
     everyone = standard.sum(axis=0)
-    upper = [compare_vectors(row, everyone / n_subjects, likeness)[0, 0] for row in rdms.values]
-    lower = [
-        compare_vectors(row, (everyone - own) / (n_subjects - 1), likeness)[0, 0]
-        for row, own in zip(rdms.values, standard, strict=True)
-    ]
-    return float(np.mean(lower)), float(np.mean(upper))
+    averages = np.vstack([everyone / n_subjects, (everyone - standard) / (n_subjects - 1)])
+    own, others = likeness.prepare(rdms), likeness.prepare(averages)
+    return float(score_rows(own, others[1:], likeness).mean()), float(likeness.score(own, others[:1]).mean())
 
 
 def compare_stacks(brain: RDMs, references: RDMs, comparison: str) -> pd.DataFrame:
@@ -93,7 +98,7 @@ def region_fits(brain: RDMs, references: RDMs, comparison: str) -> pd.DataFrame:
     Parameters
     ----------
     brain : RDMs
-        One per subject and region: the table has `subject` and `region`.
+        One per subject and region: the table has `subject` and `region`, and `time_s` if there are several times.
     references : RDMs
         The table has `model` and `layer`.
     comparison : str
@@ -102,7 +107,8 @@ def region_fits(brain: RDMs, references: RDMs, comparison: str) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        Columns `subject`, `region`, `model`, `layer`, `statistic`, `score`, `ceiling_lower`, `ceiling_upper`.
+        Columns `subject`, `region`, `model`, `layer`, `time_s` if there is time, `statistic`, `score`, `ceiling_lower`,
+        `ceiling_upper`.
 
     Raises
     ------
@@ -113,10 +119,11 @@ def region_fits(brain: RDMs, references: RDMs, comparison: str) -> pd.DataFrame:
         if column not in brain.table:
             raise UserError(f"The table of the brain RDMs has no column {column!r}, only {', '.join(brain.table)}.")
     fits = compare_stacks(brain, references, comparison)
+    places = ["region", *(["time_s"] if "time_s" in brain.table else [])]
     ceilings = {
-        region: noise_ceiling(brain.subset((brain.table["region"] == region).to_numpy()), comparison)
-        for region in dict.fromkeys(brain.table["region"])
+        place: noise_ceiling(brain.subset(rows), comparison)
+        for place, rows in brain.table.groupby(places, sort=False).indices.items()
     }
-    fits["ceiling_lower"] = [ceilings[region][0] for region in fits["region"]]
-    fits["ceiling_upper"] = [ceilings[region][1] for region in fits["region"]]
-    return fits[list(REGION_FIT_COLUMNS)]
+    of_fits = fits[places].itertuples(index=False, name=None) if len(places) > 1 else fits["region"]
+    fits["ceiling_lower"], fits["ceiling_upper"] = zip(*(ceilings[place] for place in of_fits), strict=True)
+    return fits[[name for name in REGION_FIT_COLUMNS if name in fits]]

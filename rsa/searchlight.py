@@ -15,7 +15,7 @@ import numpy.typing as npt
 import pandas as pd
 from threadpoolctl import threadpool_limits
 
-from rsa.comparisons import COMPARISONS, Comparison
+from rsa.comparisons import COMPARISONS, Comparison, score_rows
 from rsa.core import (
     CONSTANT_PATTERN,
     CONSTANT_RDM,
@@ -260,8 +260,7 @@ def _scores(
     reason = reasons(scores, prepared)
     if split:
         odd, even = (prepared_rdms(half, likeness, centres) for half in split)
-        own = [likeness.score(odd[i : i + 1], even[i : i + 1])[0, 0] for i in range(len(centres))]
-        scores = np.vstack([scores, own])
+        scores = np.vstack([scores, score_rows(odd, even, likeness)])
     return scores, reason
 
 

@@ -267,10 +267,8 @@ def halves(patterns: Patterns) -> tuple[Patterns, Patterns]:
 
 def _half(patterns: Patterns, of_half: Array, name: str) -> Patterns:
     """Take some rows, with the conditions in the order of all."""
-    place = pd.Index(patterns.conditions).get_indexer(patterns.table["condition"])
-    rows = np.argsort(place, kind="stable")
-    rows = rows[of_half[rows]]
-    half = replace(patterns, values=patterns.values[rows], table=patterns.table.iloc[rows])
+    half = replace(patterns, values=patterns.values[of_half], table=patterns.table[of_half])
+    half = half.in_order(patterns.conditions)
     if missing := [one for one in patterns.conditions if one not in set(half.conditions)]:
         raise UserError(
             f"Split-half reliability needs every condition in both halves; no {name} run has {listed(missing)}."

@@ -28,6 +28,18 @@ MAY_IMPORT = {
     "gpu": {"comparisons", "core", "distances", "spheres"},
     "searchlight": {"comparisons", "core", "devices", "errors", "gpu", "noise", "registry", "spheres"},
     "permutation": {"comparisons", "core", "errors", "kernels", "registry", "searchlight", "spheres"},
+    "ceiling": {
+        "comparisons",
+        "core",
+        "errors",
+        "group",
+        "neighbourhood",
+        "noise",
+        "rdm",
+        "registry",
+        "searchlight",
+        "spheres",
+    },
     "maps": {"comparisons", "core", "distances", "errors", "rdm", "registry", "searchlight"},
     "group": {"comparisons", "core", "distances", "errors", "rdm", "registry", "searchlight"},
 }
