@@ -10,7 +10,7 @@ from rsa.comparisons import COMPARISONS, Comparison
 from rsa.core import Array, Patterns, ScoreMap, Volume, difference_of_conditions, shared_volume
 from rsa.errors import UserError
 from rsa.group import CEILINGS
-from rsa.neighbourhood import some_spheres, spheres
+from rsa.neighbourhood import some_spheres, sphere_centres, spheres
 from rsa.noise import normalise
 from rsa.rdm import ceiling_bounds
 from rsa.registry import pick
@@ -119,7 +119,7 @@ def _ceilings_at(
         own = _volume_of(patterns)
         around = spheres(own, radius_mm, stride=stride)
         each.append(prepare(patterns, some_spheres(around, volume.mask[own.mask][around.centres])))
-    centres = np.flatnonzero((volume.indices % stride == 0).all(axis=1))
+    centres = sphere_centres(volume, stride)
     values, n_defined = np.full((2, volume.n_voxels), np.nan), np.zeros(volume.n_voxels, dtype=np.int32)
 
     def work(chosen: range) -> tuple[Array, Array]:

@@ -9,12 +9,16 @@ import pandas as pd
 
 from rsa.config import Study, load_study, problem_list, read_yaml
 from rsa.core import Volume
-from rsa.datasets.maps import Maps
+from rsa.datasets import Bids, Maps, Rdms
+from rsa.distances import CROSS_VALIDATED
 from rsa.errors import UserError, listed
+from rsa.fetch import FETCHED_SUBJECTS, fetched_files
+from rsa.maps import DATA_QUALITY
 from rsa.names import require_distinct_labels
 from rsa.neighbourhood import sphere_offsets
 from rsa.references import TableReference
 from rsa.regions import region_files, region_labels
+from rsa.spaces import problems_of_template
 from rsa.stimuli import condition_table
 
 __all__ = [
@@ -50,21 +54,38 @@ def require_no_problems(study: Study) -> None:
 def problems_of(study: Study) -> list[str]:
     """Return everything that is wrong with a study: one line each, none twice.
 
-    Files that the study itself is going to simulate are not looked for.
+    Files that the study itself is going to simulate or to fetch are not looked for.
     """
     stimuli, models = list(_stimuli(study)), list(_models(study))
     problems = [*_structure(study), *stimuli, *models, *_regions(study), *_simulation(study)]
     problems += _references(study) if not stimuli else _missing_references(study)
     problems += _planted(study) if not models else ()
-    if study.simulate is None:
-        brain = study.brain.problems(None if stimuli else study_conditions(study))
-        problems += brain or _grids(study)
+    if study.simulate is None and not awaits_fetch(study):
+        brain = study.brain.problems(None if stimuli else study_conditions(study), residuals=study.needs_residuals)
+        problems += brain or [*_grids(study), *_runs(study)]
     return list(dict.fromkeys(problems))
 
 
 def simulates_stimuli(study: Study) -> bool:
     """Say whether the pictures of a study are drawn by it."""
     return study.simulate is not None and study.simulate.images_per_category > 0
+
+
+def fetched(study: Study) -> list[Path]:
+    """Return the files that are written last when the data set of a study is fetched; none where none is."""
+    if study.fetch is None or not isinstance(study.brain, Bids):
+        return []
+    return fetched_files(study.brain.root, study.brain.subjects)
+
+
+def awaits_fetch(study: Study) -> bool:
+    """Say whether a study is going to fetch its data."""
+    return not all(path.exists() for path in fetched(study))
+
+
+def awaits_stimuli(study: Study) -> bool:
+    """Say whether the stimuli of a study are not there before it runs."""
+    return simulates_stimuli(study) or awaits_fetch(study)
 
 
 def reference_labels(study: Study) -> list[tuple[str, str]]:
@@ -79,7 +100,7 @@ def reference_labels(study: Study) -> list[tuple[str, str]]:
 
 def study_conditions(study: Study) -> list[str] | None:
     """Return the conditions that the study expects of its brain data; None where only the data know."""
-    return None if study.stimuli is None or simulates_stimuli(study) else study.stimuli.conditions()
+    return None if study.stimuli is None or awaits_stimuli(study) else study.stimuli.conditions()
 
 
 # --------------------------------------------------------------------------------------------- checks
@@ -91,20 +112,56 @@ def _structure(study: Study) -> Iterator[str]:
         yield "there is nothing to compare the brain with: list `models` or `references`."
     if study.models and study.stimuli is None:
         yield "models need pictures: set `stimuli`."
-    maps = isinstance(study.brain, Maps)
+    maps = study.brain.provides == "patterns"
     if maps and study.searchlight is None and study.regions is None:
         yield "there is nothing to do with the brain images: set `searchlight`, `regions` or both."
     if not maps and (study.searchlight is not None or study.regions is not None):
         yield f"`searchlight` and `regions` need brain images, not `kind: {study.brain.kind}`; leave them out."
-    if study.group and (study.searchlight is None or len(study.brain.subjects) < 2):
-        yield "`group` maps need a searchlight and 2 subjects or more."
+    if not maps and (study.noise is not None or study.remove_mean or study.brain_distance != "correlation"):
+        yield f"`noise`, `remove_mean` and `brain_distance` need brain images, not `kind: {study.brain.kind}`."
+    for wanted, name in ((study.group, "group"), (study.noise_ceiling, "noise_ceiling"), (study.template, "template")):
+        if wanted and study.searchlight is None:
+            yield f"`{name}` maps need a `searchlight`."
+    for wanted, name in ((study.group, "group"), (study.noise_ceiling, "noise_ceiling")):
+        if wanted and len(study.brain.subjects) < 2:
+            yield f"`{name}` maps need 2 subjects or more."
+    if study.noise_ceiling and "mean" not in study.group:
+        yield "the noise ceiling is written beside the mean over subjects: add `mean` to `group`."
+    if study.noise_ceiling and study.template is not None:
+        yield "a noise ceiling needs patterns on one grid, and `template` brings maps there: leave one of them out."
+    if study.template is not None and study.searchlight is not None and study.searchlight.stride > 1:
+        yield "maps with a searchlight.stride above 1 have gaps, so they can't be resampled: set it to 1."
+    if study.template is not None:
+        yield from problems_of_template(study.template, study.brain.subjects)
+    if study.noise is not None and study.noise.normalisation == "univariate" and study.noise.scope == "brain":
+        yield "noise.scope says over which voxels a covariance goes, and `univariate` has none: leave it out."
+    if study.fetch is not None:
+        yield from _problems_of_fetch(study)
     twice = [name for name, n in Counter(_names(study)).items() if n > 1]
     if twice:
         yield f"two models or references are called {listed(twice)}; set their `name`."
+    for name in set(_names(study)) & set(DATA_QUALITY):
+        yield f"the name {name!r} is that of the {DATA_QUALITY[name]}; give the model or reference another `name`."
+
+
+def _problems_of_fetch(study: Study) -> Iterator[str]:
+    """Check that the data are read from where they are put."""
+    if not isinstance(study.brain, Bids):
+        yield f"`fetch` lays data out as BIDS: set brain.kind to bids, not {study.brain.kind}."
+        return
+    if study.simulate is not None:
+        yield "a study either fetches its data or simulates them: leave `fetch` or `simulate` out."
+    unknown = [subject for subject in study.brain.subjects if subject not in FETCHED_SUBJECTS[str(study.fetch)]]
+    if unknown:
+        there = listed(list(FETCHED_SUBJECTS[str(study.fetch)]))
+        yield f"brain.subjects: {study.fetch} has no subject {listed(unknown)}; there are {there}."
+    table = Path(study.brain.root) / "stimuli.tsv"
+    if study.stimuli is not None and study.stimuli.table != str(table):
+        yield f"stimuli.table: the stimuli are going to be fetched to {table}; set it to that."
 
 
 def _stimuli(study: Study) -> Iterator[str]:
-    if study.stimuli is not None and not simulates_stimuli(study):
+    if study.stimuli is not None and not awaits_stimuli(study):
         problems = study.stimuli.problems()  # opens every picture
         yield from problems
         if study.models and not problems and "file" not in study.stimuli.load():
@@ -124,7 +181,7 @@ def _models(study: Study) -> Iterator[str]:
 
 def _references(study: Study) -> Iterator[str]:
     table = _conditions_table(study)
-    for reference in study.references if not simulates_stimuli(study) else ():
+    for reference in study.references if not awaits_stimuli(study) else ():
         yield from reference.problems(table)
 
 
@@ -139,7 +196,7 @@ def _missing_references(study: Study) -> Iterator[str]:
 def _grids(study: Study) -> Iterator[str]:
     """Check sphere sizes, and that subjects and regions share the grids that they have to share."""
     brain = study.brain
-    if not isinstance(brain, Maps):
+    if isinstance(brain, Rdms):
         return
     grids = {subject: brain.grid(subject) for subject in brain.subjects}
     first, (shape, affine) = next(iter(grids.items()))
@@ -151,12 +208,30 @@ def _grids(study: Study) -> Iterator[str]:
                 f"a sphere of {study.searchlight.radius_mm:g} mm holds at most {n_voxels} voxels of these images, "
                 f"fewer than searchlight.min_voxels = {study.searchlight.min_voxels}; choose a larger radius_mm."
             )
-    if study.group:
+    if (study.group or study.noise_ceiling) and study.template is None:
         for subject, (other_shape, other_affine) in grids.items():
             try:
                 volume.require_grid(other_shape, other_affine, f"Subject {subject}", f"subject {first}")
             except UserError as error:
-                yield f"group maps need all subjects on one grid. {error}"
+                yield f"group maps need all subjects on one grid; `template` brings them to one. {error}"
+
+
+def _runs(study: Study) -> Iterator[str]:
+    """Check that there are as many runs as distances, noise and reliability between runs need."""
+    if isinstance(study.brain, Rdms):
+        return
+    between = study.brain_distance in CROSS_VALIDATED
+    reliability = study.searchlight is not None and study.searchlight.reliability
+    needs = {
+        f"brain_distance {study.brain_distance}": 2 if between else 0,
+        "noise.source runs": 2 if study.noise is not None and study.noise.source == "runs" else 0,
+        "searchlight.reliability": (4 if between else 2) if reliability else 0,
+    }
+    for subject in study.brain.subjects if any(needs.values()) else ():
+        n_runs = len(study.brain.run_labels(subject))
+        for name, n_needed in needs.items():
+            if n_runs < n_needed:
+                yield f"{name} needs {n_needed} runs or more, and subject {subject!r} has {n_runs}."
 
 
 def _regions(study: Study) -> Iterator[str]:
@@ -165,8 +240,10 @@ def _regions(study: Study) -> Iterator[str]:
         return
     try:
         region_labels(regions)
+        region_files(regions, study.brain.subjects[0])
     except UserError as error:
         yield str(error)
+        return
     for subject in study.brain.subjects:
         for path in region_files(regions, subject):
             if not path.exists():
@@ -205,13 +282,13 @@ def _conditions_table(study: Study) -> pd.DataFrame | None:
     The stimuli have to be without problems.
     """
     if study.stimuli is not None:
-        return None if simulates_stimuli(study) else condition_table(study.stimuli.load())
+        return None if awaits_stimuli(study) else condition_table(study.stimuli.load())
     conditions = _brain_conditions(study)
     return None if conditions is None else pd.DataFrame({"condition": conditions})
 
 
 def _brain_conditions(study: Study) -> list[str] | None:
-    if study.simulate is not None:
+    if study.simulate is not None or awaits_fetch(study):
         return None
     try:
         return study.brain.conditions(study.brain.subjects[0])

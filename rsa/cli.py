@@ -123,7 +123,8 @@ def _add_option(parser: argparse.ArgumentParser, parameter: inspect.Parameter, h
     extra: dict[str, Any] = {} if positional else {"required": required, "default": argparse.SUPPRESS}
     if many:
         extra["nargs"] = "+"
-    parser.add_argument(*flags, type=kind, help=(text + default).replace("%", "%%"), **extra)
+    extra |= {"action": "store_true"} if kind is bool else {"type": kind}
+    parser.add_argument(*flags, help=(text + default).replace("%", "%%"), **extra)
 
 
 def _add_section(parser: argparse.ArgumentParser, prefix: str, sections: list[type[BaseModel]]) -> None:

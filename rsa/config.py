@@ -3,25 +3,44 @@
 A study is read from YAML, checked as a whole, and frozen. Every mistake that is found is reported at once.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, get_args, get_origin
+from typing import Annotated, Any, Literal, get_args, get_origin
 
-from pydantic import AfterValidator, Field, ValidationError, WithJsonSchema, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    WithJsonSchema,
+    model_validator,
+)
 
 from rsa.comparisons import COMPARISONS
 from rsa.datasets import Dataset
-from rsa.distances import DISTANCES
+from rsa.distances import CROSS_VALIDATED, DISTANCES
 from rsa.errors import UserError, did_you_mean, listed
 from rsa.group import GROUP_TESTS
 from rsa.maps import MAPS
 from rsa.models import Model
+from rsa.noise import NORMALISATIONS, SHRINKAGES
 from rsa.references import Reference
 from rsa.registry import pick
-from rsa.settings import DataPath, Label, Section, alternatives
+from rsa.settings import DataPath, Label, Section, alternatives, below_data_root
 from rsa.stimuli import Stimuli
 
-__all__ = ["PlantedRegion", "Regions", "Searchlight", "Simulation", "Study", "load_study", "read_yaml"]
+__all__ = [
+    "Noise",
+    "PlantedRegion",
+    "Regions",
+    "Searchlight",
+    "Simulation",
+    "Study",
+    "Template",
+    "load_study",
+    "read_yaml",
+]
 
 RESULTS = Path("results")
 
@@ -44,8 +63,12 @@ def _enum(table: Mapping[str, Any]) -> WithJsonSchema:
 
 
 DistanceName = Annotated[str, _key_of(DISTANCES, "distance"), _enum(DISTANCES)]
+BRAIN_DISTANCES = DISTANCES | CROSS_VALIDATED
+BrainDistanceName = Annotated[str, _key_of(BRAIN_DISTANCES, "distance"), _enum(BRAIN_DISTANCES)]
 ComparisonName = Annotated[str, _key_of(COMPARISONS, "comparison"), _enum(COMPARISONS)]
 MapName = Annotated[str, _key_of(MAPS, "map"), _enum(MAPS)]
+NormalisationName = Annotated[str, _key_of(NORMALISATIONS, "noise normalisation"), _enum(NORMALISATIONS)]
+ShrinkageName = Annotated[str, _key_of(SHRINKAGES, "shrinkage"), _enum(SHRINKAGES)]
 GroupTestName = Annotated[str, _key_of(GROUP_TESTS, "group test"), _enum(GROUP_TESTS)]
 
 
@@ -58,31 +81,116 @@ class Searchlight(Section):
     """Spheres with fewer usable voxels have no score."""
     stride: int = Field(1, ge=1)
     """Take only every n-th voxel in each direction as a centre."""
+    reliability: bool = False
+    """Also map the split-half reliability: the score of the RDM of odd runs with that of even runs."""
+
+
+class Noise(Section):
+    """Bring patterns into units of their noise before distances are measured."""
+
+    normalisation: NormalisationName = "multivariate"
+    """What is done: each voxel divided by the standard deviation of its noise, or patterns whitened by its covariance
+    over voxels."""
+    scope: Literal["sphere", "brain"] = "sphere"
+    """Over which voxels a covariance goes: those of each sphere or region, or all."""
+    shrinkage: ShrinkageName = "ledoit_wolf"
+    """How the covariance is made invertible."""
+    source: Literal["residuals", "runs"] = "residuals"
+    """Where the noise is seen: in the residuals of the GLM, or in how the patterns of a condition differ from run to
+    run."""
+
+
+def _path_unless(is_word: Callable[[str], bool]) -> AfterValidator:
+    """Take a setting as a path below the data root, unless it is a word with a meaning of its own."""
+
+    def joined(text: str, info: ValidationInfo) -> str:
+        return text if is_word(text) else below_data_root(text, info)
+
+    return AfterValidator(joined)
+
+
+def _points(given: Any) -> Any:
+    """Take one point as a list of one.
+
+    Raises
+    ------
+    ValueError
+        If it is neither three numbers nor a list of such.
+    """
+    many = isinstance(given, list | tuple) and bool(given) and all(isinstance(one, list | tuple) for one in given)
+    points = given if many else [given]
+    if any(not isinstance(point, list | tuple) or len(point) != 3 for point in points):
+        raise ValueError(f"a centre is [x, y, z] in mm, and several are a list of such, not {given}")
+    return points
+
+
+NILEARN = "nilearn:"
+"""What the name of an atlas of nilearn begins with."""
+
+Millimetres = Annotated[float, Field(allow_inf_nan=False)]
+Point = tuple[Millimetres, Millimetres, Millimetres]
+_POINT_SCHEMA = {"type": "array", "items": {"type": "number"}, "minItems": 3, "maxItems": 3}
+Points = Annotated[
+    tuple[Point, ...],
+    BeforeValidator(_points),
+    WithJsonSchema({"anyOf": [_POINT_SCHEMA, {"type": "array", "items": _POINT_SCHEMA, "minItems": 1}]}),
+]
 
 
 class Regions(Section):
-    """Regions of interest: an atlas, or one mask image per region."""
+    """Regions of interest: an atlas, one mask image per region, or spheres at coordinates."""
 
-    atlas: DataPath | None = None
-    """Image of whole numbers on the grid of the brain images; may contain {subject}."""
+    atlas: Annotated[str, _path_unless(lambda text: text.startswith(NILEARN))] | None = None
+    """Image of whole numbers on the grid of the brain images; may contain {subject}. Or an atlas of nilearn, which
+    brings its labels: nilearn:harvard_oxford/cort-maxprob-thr25-2mm, nilearn:schaefer_2018/400/7, nilearn:aal, ..."""
     labels: DataPath | None = None
-    """Table with the columns that the next two keys name; without it, numbers are the names."""
+    """Names of the numbers in the atlas: a table with the columns of the next two keys (or those of a BIDS dseg.tsv,
+    `index` and `name`), a FreeSurfer colour table (.txt), or the .xml of an FSL atlas. Without it, numbers are the
+    names."""
     index_column: str = "index"
-    """Column of `labels` with the numbers in the atlas."""
+    """Column of a table of `labels` with the numbers in the atlas; 0 is background."""
     name_column: str = "region"
-    """Column of `labels` with the names; numbers of one name form one region."""
+    """Column of a table of `labels` with the names; numbers of one name form one region."""
     keep: tuple[str, ...] = ()
-    """Names of the regions that are analysed; all if empty."""
+    """Names of the regions of an atlas that are analysed; if empty, all that have a voxel in the mask."""
     masks: dict[str, DataPath] = Field(default_factory=dict)
     """Instead of an atlas: a mask image for each region, by name; may contain {subject}."""
+    spheres: dict[str, Points] = Field(default_factory=dict)
+    """Instead of an atlas: the centre [x, y, z] of each region, by name, in mm of the space of the brain images; a
+    list of centres makes one region of several spheres."""
+    radius_mm: float = Field(8.0, gt=0)
+    """Radius of `spheres` in mm, to voxel centres, inclusive."""
     resample: bool = False
     """Bring an atlas or mask on another grid to the brain images (nearest neighbour); otherwise that is an error."""
 
     @model_validator(mode="after")
-    def _atlas_or_masks(self) -> "Regions":
-        if (self.atlas is None) == (not self.masks):
-            raise ValueError("regions are given either by `atlas` or by `masks`")
+    def _one_source(self) -> "Regions":
+        if (self.atlas is not None) + bool(self.masks) + bool(self.spheres) != 1:
+            raise ValueError("regions are given either by `atlas` or by `masks` or by `spheres`")
+        if self.atlas is None and (self.keep or self.labels is not None):
+            raise ValueError("`keep` and `labels` belong to an `atlas`; leave them out with `masks` or `spheres`")
         return self
+
+
+MNI152 = "MNI152"
+"""The word for the grid of nilearn's MNI152 template."""
+IDENTITY = "identity"
+"""The word for a transform that changes nothing."""
+
+
+class Template(Section):
+    """Bring the maps of subjects who were analysed in spaces of their own to one grid."""
+
+    image: Annotated[str, _path_unless(MNI152.__eq__)] = MNI152
+    """An image on the grid that is wanted, such as a template brain; or the word MNI152, nilearn's grid."""
+    voxel_size_mm: int = Field(2, ge=1, le=10)
+    """Voxel size of the MNI152 grid."""
+    transform: Annotated[str, _path_unless(IDENTITY.__eq__)]
+    """ITK transform (.txt, .tfm, .h5) with which ANTs would bring an image of the subject to the template, such as
+    fMRIPrep's sub-{subject}_from-T1w_to-MNI152NLin2009cAsym_mode-image_xfm.h5; or the word identity, where the images
+    are in the space of the template and only the grids differ."""
+    space: Label = "MNI152NLin2009cAsym"
+    """BIDS label of the space that the transform leads to, for the file names of the results."""
 
 
 class PlantedRegion(Section):
@@ -144,6 +252,8 @@ class Study(Section):
     """Folder at which the relative paths below start."""
     simulate: Simulation | None = None
     """Make the data instead of reading yours."""
+    fetch: Literal["haxby"] | None = None
+    """Download a public data set into the folder `brain.root`, where it is not there yet; leave it out for none."""
     stimuli: Stimuli | None = None
     """The pictures and what is known of them."""
     models: tuple[Model, ...] = ()
@@ -160,14 +270,33 @@ class Study(Section):
     """Keep the responses of the layers to every image; they are large, and only needed until their RDMs are built."""
     layer_distance: DistanceName = "correlation"
     """How dissimilar two images are in a layer."""
-    brain_distance: DistanceName = "correlation"
+    brain_distance: BrainDistanceName = "correlation"
     """How dissimilar two patterns are in the brain."""
+    noise: Noise | None = None
+    """Noise normalisation of the patterns; leave it out for none."""
+    remove_mean: bool = False
+    """Take the mean over conditions out of each voxel, run by run. It changes what correlation distances mean."""
     comparison: ComparisonName = "spearman"
     """How alike two RDMs are."""
     maps: tuple[MapName, ...] = tuple(MAPS)
     """Maps made of the maps of all layers of a model."""
     group: tuple[GroupTestName, ...] = ()
-    """Maps of the group; the subjects must be on one grid."""
+    """Maps of the group; the subjects must be on one grid, or be brought to one by `template`."""
+    noise_ceiling: bool = False
+    """Map the noise ceiling over subjects, and mean maps as a share of it; the images must be on one grid."""
+    template: Template | None = None
+    """Bring the maps of subjects in spaces of their own to one grid; leave it out for none."""
+
+    @property
+    def shrinkage(self) -> str | None:
+        """How the noise covariance of each sphere is shrunken, where there is one."""
+        noise = self.noise
+        return noise.shrinkage if noise and noise.normalisation == "multivariate" and noise.scope == "sphere" else None
+
+    @property
+    def needs_residuals(self) -> bool:
+        """Whether the residuals of the GLM are needed."""
+        return self.noise is not None and self.noise.source == "residuals"
 
     @property
     def folder(self) -> Path:

@@ -278,6 +278,15 @@ class Patterns:
         rows = rows[place[rows] >= 0]
         return replace(self, values=self.values[rows], table=self.table.iloc[rows])
 
+    def without_mean(self) -> "Patterns":
+        """Take the mean over conditions out of each feature, for each run (and delay) by itself."""
+        keys = [name for name in ("run", "delay_s") if name in self.table]
+        groups = self.table.groupby(keys, sort=False).indices.values() if keys else [np.arange(len(self.table))]
+        values = self.values.copy()
+        for rows in groups:
+            values[rows] -= self.values[rows].mean(axis=0, dtype=np.float64)
+        return replace(self, values=values)
+
     def mean_over_runs(self) -> "Patterns":
         """Average the rows of each condition (and delay); the result has one row for each."""
         keys = [name for name in ("condition", "delay_s") if name in self.table]

@@ -3,12 +3,16 @@
 from collections.abc import Callable, Sequence
 
 import numpy as np
+import pandas as pd
 
-from rsa.core import MAP_COLUMNS, Array, ScoreMap, Volume
+from rsa.core import MAP_COLUMNS, Array, ScoreMap, Volume, shared_volume
 from rsa.errors import UserError
 from rsa.registry import pick
 
-__all__ = ["GROUP_TESTS", "combine"]
+__all__ = ["CEILINGS", "GROUP_TESTS", "combine", "share_of_ceiling", "with_ceiling"]
+
+CEILINGS = ("ceilinglower", "ceilingupper")
+"""What stands in the column `model` of the two bounds of a noise ceiling."""
 
 
 def mean(scores: Array) -> Array:
@@ -57,9 +61,7 @@ def combine(subjects: Sequence[ScoreMap], test: str) -> ScoreMap:
     volumes = [scores.volume for scores in subjects if scores.volume is not None]
     if len(volumes) < len(subjects):
         raise UserError("Group maps are made of maps over voxels; some of these are over regions.")
-    first = volumes[0]
-    for volume in volumes[1:]:
-        first.require_grid(volume.shape, volume.affine, "The map of a subject", "that of the first subject")
+    common = shared_volume(volumes)
     labels = [
         scores.table.reindex(columns=[name for name in MAP_COLUMNS if name != "subject"])
         .astype(str)
@@ -72,14 +74,107 @@ def combine(subjects: Sequence[ScoreMap], test: str) -> ScoreMap:
             "The subjects' maps are not of the same models, layers, times and statistic in the same order; "
             "run all again."
         )
-    shared = np.logical_and.reduce([volume.mask for volume in volumes])
-    if not shared.any():
-        raise UserError("The masks of the subjects share no voxel; are the subjects in one space?")
-    common = Volume(shared, first.affine, first.sform_code, first.qform_code)
     values = np.stack(
-        [scores.values[:, shared[scores.volume.mask]] for scores in subjects if scores.volume is not None]
+        [scores.values[:, common.mask[scores.volume.mask]] for scores in subjects if scores.volume is not None]
     )
     table = subjects[0].table.drop(columns="subject", errors="ignore").assign(statistic=test)
     n_defined = np.isfinite(values).all(axis=1).sum(axis=0)
     result = pick(GROUP_TESTS, test, "group test")(values.astype(np.float64))
     return ScoreMap(result, table, common, n_members=n_defined)
+
+
+def with_ceiling(group: ScoreMap, ceilings: ScoreMap) -> ScoreMap:
+    """Put below the maps of a group the noise ceiling, and mean maps as a share of it, over the voxels that both have.
+
+    Parameters
+    ----------
+    group : ScoreMap
+        Rows of any tests, the mean among them.
+    ceilings : ScoreMap
+        As `rsa.ceiling.noise_ceilings` returns them.
+
+    Raises
+    ------
+    UserError
+        As `share_of_ceiling`.
+    """
+    shares = share_of_ceiling(group, ceilings)
+    assert group.volume is not None
+    assert ceilings.volume is not None
+    assert shares.volume is not None
+    parts = [
+        group.values[:, shares.volume.mask[group.volume.mask]],
+        ceilings.values[:, shares.volume.mask[ceilings.volume.mask]],
+        shares.values,
+    ]
+    table = pd.concat([group.table, ceilings.table, shares.table], ignore_index=True)[list(group.table)]
+    return ScoreMap(np.concatenate(parts), table, shares.volume, n_members=shares.n_members)
+
+
+def share_of_ceiling(group: ScoreMap, ceilings: ScoreMap) -> ScoreMap:
+    """Divide mean scores by the upper bound of the noise ceiling, voxel by voxel and time by time [1]_.
+
+    Parameters
+    ----------
+    group : ScoreMap
+        Mean scores, `statistic` "mean". Rows that are no models (split-half reliability, ceilings) are left out.
+    ceilings : ScoreMap
+        A row for each of `CEILINGS` (and `time_s`) on the same grid; masks may differ.
+
+    Returns
+    -------
+    ScoreMap
+        Over the voxels that both have, `statistic` "share_of_ceiling": 1 where a model is as close to the subjects as
+        their own mean. NaN where the lower bound is not above 0: there the subjects have nothing in common that a model
+        could explain.
+
+    Raises
+    ------
+    UserError
+        If the maps are not over voxels, grids differ (both are printed), no voxel is in both, a bound is missing at a
+        time, or no row is a model's mean.
+
+    References
+    ----------
+    .. [1] Nili H, Wingfield C, Walther A, Su L, Marslen-Wilson W, Kriegeskorte N (2014). A toolbox for representational
+       similarity analysis. PLoS Comput Biol 10:e1003553.
+    """
+    if group.volume is None or ceilings.volume is None:
+        raise UserError("Shares of the noise ceiling are made of maps over voxels; these are over regions.")
+    group.volume.require_grid(ceilings.volume.shape, ceilings.volume.affine, "The noise ceiling", "the group map")
+    shared = group.volume.mask & ceilings.volume.mask
+    if not shared.any():
+        raise UserError("The group map and the noise ceiling share no voxel; make both of the same subjects.")
+    rows = (group.table["statistic"] == "mean") & ~group.table["model"].isin(["reliability", *CEILINGS])
+    if not rows.any():
+        raise UserError(
+            "Shares of the noise ceiling are made of mean scores of models; the group has none. Add `mean`."
+        )
+    table = group.table[rows].assign(statistic="share_of_ceiling")
+    means = group.values[rows.to_numpy()][:, shared[group.volume.mask]].astype(np.float64)
+    lower, upper = (_bounds(ceilings, table, name)[:, shared[ceilings.volume.mask]] for name in CEILINGS)
+    shares = np.full_like(means, np.nan)
+    np.divide(means, upper, out=shares, where=(lower > 0) & (upper > 0))
+    n_members = None if group.n_members is None else group.n_members[shared[group.volume.mask]]
+    volume = Volume(shared, group.volume.affine, group.volume.sform_code, group.volume.qform_code)
+    return ScoreMap(shares, table, volume, n_members=n_members)
+
+
+def _bounds(ceilings: ScoreMap, table: pd.DataFrame, name: str) -> Array:
+    """Return the bound of this name at the time of each row of a table, shape (n_rows, n_voxels)."""
+    times = _times(ceilings.table)
+    found = {times[row]: row for row in np.flatnonzero(ceilings.table["model"] == name)}
+    missing = [time for time in _times(table) if time not in found]
+    if missing:
+        at = f" at {missing[0]} s" if missing[0] else ""
+        raise UserError(f"There is no {name}{at} among the noise ceilings, but there are scores; run all again.")
+    return ceilings.values[[found[time] for time in _times(table)]].astype(np.float64)
+
+
+def _times(table: pd.DataFrame) -> list[str]:
+    """Return the time of each row as text, "" where there is none."""
+    return (
+        table["time_s"].map(lambda time: "" if pd.isna(time) else f"{time:.9g}").tolist()
+        if "time_s" in table
+        else ([""] * len(table))
+    )

@@ -63,8 +63,9 @@ def sphere_products(responses, indptr, indices, first, last, origin, run, produc
         Every so many neighbourhoods the sums are begun afresh, so that rounding errors stay as they are and no result
         depends on where a chunk begins.
     products, squares, sums, energies : arrays, float64
-        The results, of shapes (n, n_pairs), (n, n_conditions), (n, n_runs, n_conditions) and (n, n_conditions): products
-        of two conditions, of each with itself, sums over voxels, and squares within runs, summed over voxels and runs.
+        The results, of shapes (n, n_pairs), (n, n_conditions), (n, n_runs, n_conditions) and (n, n_conditions):
+        products of two conditions, of each with itself, sums over voxels, and squares within runs, summed over voxels
+        and runs.
     """
     n_runs, n_conditions = responses.shape[1:]
     n_blocks = (n_conditions + WIDTH - 1) // WIDTH

@@ -1,32 +1,57 @@
-"""ScoreMap -> ScoreMap: which layer fits best, how the fit changes along the layers, and where the peaks are."""
+"""ScoreMap -> ScoreMap: which layer and time fit best, how the fit changes along the layers, where the peaks are."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 import pandas as pd
 
-from rsa.core import Array, ScoreMap, select
+from rsa.core import Array, ScoreMap
 from rsa.errors import UserError
 from rsa.registry import pick
 
-__all__ = ["MAPS", "DerivedMap", "derive", "derive_all", "layered_models", "peaks", "stack"]
+__all__ = [
+    "DATA_QUALITY",
+    "MAPS",
+    "DerivedMap",
+    "derive",
+    "derive_all",
+    "layered_models",
+    "peaks",
+    "stack",
+    "times_of",
+]
+
+DATA_QUALITY = {
+    "reliability": "split-half reliability",
+    "ceilinglower": "noise ceiling, lower bound",
+    "ceilingupper": "noise ceiling, upper bound",
+}
+"""What stands in the column `model` of rows that tell how good the data are, with its full name; no map is made of
+them."""
 
 
 @dataclass(frozen=True)
 class DerivedMap:
-    """A map made of the maps of all layers of one model.
+    """A map made of several maps of one model.
 
     Parameters
     ----------
     from_scores : callable
-        ``(n_layers, n_voxels) scores in the order of the layers -> (n_voxels,)``, NaN where undefined.
+        ``(n_rows, n_voxels) scores -> (n_voxels,)``, NaN where undefined. Unless rows are layers alone, it is called
+        with the time of each row in s, shape (n_rows,), as well.
     unit : str
         What a number of the map means.
+    over : {"layers", "times", "layers and times"}
+        What the rows are. Layers of a model, in their order (one map per model; per model and time where there are
+        times); times of a reference, ascending (one map per layer, and per reference without layers); or all layers at
+        all times (one map per model), the times ascending.
     """
 
-    from_scores: Callable[[Array], Array]
+    from_scores: Callable[..., Array]
     unit: str
+    over: Literal["layers", "times", "layers and times"] = "layers"
 
 
 def best_layer(scores: Array) -> Array:
@@ -46,56 +71,118 @@ def layer_gradient(scores: Array) -> Array:
     return np.asarray(weights @ scores)
 
 
+def time_of_highest(scores: Array, times_s: Array) -> Array:
+    """Return the time in s of the row with the highest score, the first of several; NaN where none is above 0."""
+    complete = np.where(np.isnan(scores), -np.inf, scores)
+    return np.where(complete.max(axis=0) > 0, np.asarray(times_s)[complete.argmax(axis=0)], np.nan)
+
+
 MAPS: dict[str, DerivedMap] = {
     "best_layer": DerivedMap(
         best_layer, "number of the layer with the highest score, from 1; none if it is not above 0"
     ),
     "layer_gradient": DerivedMap(layer_gradient, "change of the score from the first to the last layer (slope)"),
+    "peak_time": DerivedMap(
+        time_of_highest, "time in s at which the score is highest; none if it is not above 0", "times"
+    ),
+    "time_of_best_layer": DerivedMap(
+        time_of_highest,
+        "time in s at which the highest score of all layers and times occurs; none if it is not above 0",
+        "layers and times",
+    ),
 }
+
+NEEDED = {
+    "layers": "a model with two layers or more",
+    "times": "scores at two times or more",
+    "layers and times": "a model with two layers or more and scores at two times or more",
+}
+APART = {"layers": ["model", "time_s"], "times": ["model", "layer"], "layers and times": ["model"]}
+"""For each kind of derived map: what the scores must have, and what all rows that make one map share."""
 
 
 def layered_models(table: pd.DataFrame) -> list[str]:
-    """Return the models of a table of references that have two layers or more: those that have derived maps."""
-    n_layers = table[table["layer"] != ""].groupby("model", sort=False).size()
+    """Return the models of a table of references that have two layers or more: those that have maps over layers."""
+    n_layers = table[table["layer"] != ""].groupby("model", sort=False)["layer"].nunique()
     return [str(model) for model, n in n_layers.items() if n > 1]
 
 
+def times_of(table: pd.DataFrame) -> list[float]:
+    """Return the times of a table of references in s, ascending; empty where there are none."""
+    return sorted({float(time) for time in table["time_s"].dropna()}) if "time_s" in table else []
+
+
 def derive(scores: ScoreMap, name: str) -> ScoreMap:
-    """Make a derived map of every model that has layers.
+    """Make a derived map of every model for which it can be made.
 
     Parameters
     ----------
     scores : ScoreMap
-        Of one subject or group; the table has `model` and `layer`, layers in order.
+        Of one subject or group and one statistic; the table has `model`, `layer` and, for scores over time, `time_s`;
+        layers in order. Rows of `DATA_QUALITY` are passed over.
     name : str
         A key of `MAPS`.
 
     Returns
     -------
     ScoreMap
-        One row per model; `statistic` is the name of the map and `layer` is empty.
+        `statistic` is the name of the map. `layer` is empty, and `time_s` NaN, unless the map is of one layer or time.
 
     Raises
     ------
     UserError
-        If no model has two layers.
+        If no model has the layers or times that the map needs, or a layer of a model lacks a time or has it twice.
     """
-    models = layered_models(scores.table)
-    if not models:
-        raise UserError(f"The map {name} needs a model with two layers or more; the scores have none.")
-    make = pick(MAPS, name, "map").from_scores
-    rows = [select(scores, model=model) for model in models]
-    values = np.stack([make(row.values.astype(np.float64)) for row in rows])
-    table = pd.concat([row.table.iloc[:1] for row in rows]).assign(layer="", statistic=name)
-    return ScoreMap(values, table, scores.volume, scores.regions)
+    entry = pick(MAPS, name, "map")
+    table = _with_times(scores.table)
+    groups = _rows_of_maps(table, entry.over)
+    if not groups:
+        raise UserError(f"The map {name} needs {NEEDED[entry.over]}; the scores have none.")
+    made = []
+    for rows in groups:
+        times_s = () if entry.over == "layers" else (table["time_s"].to_numpy()[rows],)
+        made.append(entry.from_scores(scores.values[rows].astype(np.float64), *times_s))
+    labels = table.iloc[[rows[0] for rows in groups]].assign(statistic=name)
+    labels = labels.assign(
+        **{column: gone for column, gone in (("layer", ""), ("time_s", np.nan)) if column not in APART[entry.over]}
+    )
+    return ScoreMap(np.stack(made), labels[list(scores.table)], scores.volume, scores.regions)
+
+
+def _with_times(table: pd.DataFrame) -> pd.DataFrame:
+    return table if "time_s" in table else table.assign(time_s=np.nan)
+
+
+def _rows_of_maps(table: pd.DataFrame, over: str) -> list[Array]:
+    """Return the rows that make one map each: times ascend, layers keep their order."""
+    has_layers = table["model"].isin(layered_models(table))
+    has_times = table.groupby("model")["time_s"].transform("nunique") > 1
+    chosen = {"layers": has_layers, "times": has_times, "layers and times": has_layers & has_times}[over]
+    ordered = table[chosen & ~table["model"].isin(DATA_QUALITY)].sort_values("time_s", kind="stable")
+    for model, rows in ordered.groupby("model", sort=False):
+        _require_all_times(str(model), rows)
+    groups = ordered.groupby(APART[over], sort=False, dropna=False).ngroup().to_numpy()
+    return [ordered.index.to_numpy()[groups == group] for group in range(groups.max(initial=-1) + 1)]
+
+
+def _require_all_times(model: str, rows: pd.DataFrame) -> None:
+    """Raise a `UserError` unless every layer has every time once."""
+    n_layers, n_times = rows["layer"].nunique(), rows["time_s"].nunique(dropna=False)
+    if len(rows) != n_layers * n_times or rows.duplicated(["layer", "time_s"]).any():
+        raise UserError(
+            f"{model} has {len(rows)} maps, where {n_layers} layers at {n_times} times make {n_layers * n_times}; "
+            f"give every layer at every time once, of one statistic."
+        )
 
 
 def derive_all(scores: ScoreMap, names: Iterable[str]) -> ScoreMap | None:
-    """Make several derived maps, in one stack: map by map, model by model; None where no model has two layers."""
-    chosen = list(names)
-    if not chosen or not layered_models(scores.table):
-        return None
-    return stack([derive(scores, name) for name in chosen])
+    """Make several derived maps, in one stack: map by map. Those that the scores lack layers or times for are left out.
+
+    None where no map is left.
+    """
+    table = _with_times(scores.table)
+    chosen = [name for name in names if _rows_of_maps(table, pick(MAPS, name, "map").over)]
+    return stack([derive(scores, name) for name in chosen]) if chosen else None
 
 
 def stack(maps: Sequence[ScoreMap]) -> ScoreMap:
@@ -119,18 +206,20 @@ def peaks(scores: ScoreMap, *, n_peaks: int = 5, separation_mm: float = 20.0) ->
     Returns
     -------
     DataFrame
-        The labels of the map, `peak` (from 1), `x_mm`, `y_mm`, `z_mm`, `score` and `n_voxels` of the searchlight.
+        The labels of the map (`time_s` only where there are times), `peak` (from 1), `x_mm`, `y_mm`, `z_mm`, `score`
+        and `n_voxels` of the searchlight.
     """
     if scores.volume is None:
         raise UserError("Peaks are looked for in volumes; these scores are of regions.")
     centres_mm = scores.volume.voxel_to_mm(scores.volume.indices)
+    table = scores.table if times_of(scores.table) else scores.table.drop(columns="time_s", errors="ignore")
     rows = []
-    for labels, values in zip(scores.table.to_dict("records"), scores.values, strict=True):
+    for labels, values in zip(table.to_dict("records"), scores.values, strict=True):
         for number, voxel in enumerate(_highest(values, centres_mm, n_peaks, separation_mm), start=1):
             place = dict(zip(("x_mm", "y_mm", "z_mm"), centres_mm[voxel].round(2), strict=True))
             size = scores.n_members[voxel] if scores.n_members is not None else np.nan
             rows.append({**labels, "peak": number, **place, "score": float(values[voxel]), "n_voxels": size})
-    columns = [*scores.table.columns, "peak", "x_mm", "y_mm", "z_mm", "score", "n_voxels"]
+    columns = [*table.columns, "peak", "x_mm", "y_mm", "z_mm", "score", "n_voxels"]
     return pd.DataFrame(rows, columns=columns)
 
 

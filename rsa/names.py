@@ -5,8 +5,25 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from rsa.errors import UserError
+from rsa.maps import DATA_QUALITY
 
-__all__ = ["label_of", "map_path", "require_distinct_labels"]
+__all__ = ["full_name", "label_of", "map_path", "require_distinct_labels"]
+
+FULL_NAMES = {**DATA_QUALITY, "share_of_ceiling": "share of the noise ceiling"}
+"""What people read in pictures and on the page instead of a word in a table."""
+
+
+def full_name(word: str) -> str:
+    """Return what people read instead of a model or statistic in a table; most words are what they read.
+
+    Examples
+    --------
+    >>> full_name("reliability")
+    'split-half reliability'
+    >>> full_name("alexnet")
+    'alexnet'
+    """
+    return FULL_NAMES.get(word, word)
 
 
 def label_of(name: str) -> str:

@@ -10,7 +10,7 @@ import pandas as pd
 from rsa.core import Array, Neighbourhood, Volume
 from rsa.errors import UserError, listed
 
-__all__ = ["from_masks", "regions", "some_spheres", "sphere_offsets", "spheres"]
+__all__ = ["from_masks", "regions", "some_spheres", "sphere_centres", "sphere_offsets", "spheres"]
 
 RADIUS_TOLERANCE_MM = 1e-9
 BLOCK = 4096
@@ -73,9 +73,7 @@ def spheres(volume: Volume, radius_mm: float, *, stride: int = 1) -> Neighbourho
     inner = tuple(slice(n, n + size) for n, size in zip(reach, volume.shape, strict=True))
     position[inner][volume.mask] = np.arange(volume.n_voxels, dtype=np.int32)
 
-    centres = np.flatnonzero((volume.indices % stride == 0).all(axis=1)).astype(np.int32)
-    if not centres.size:
-        raise UserError(f"A stride of {stride} leaves no voxel of the mask as a centre; choose a smaller one.")
+    centres = sphere_centres(volume, stride)
     flat_offsets = np.ravel_multi_index((offsets + reach).T, position.shape)
     flat_centres = np.asarray(np.ravel_multi_index(volume.indices[centres].T, position.shape))
     flat = position.ravel()
@@ -88,6 +86,20 @@ def spheres(volume: Volume, radius_mm: float, *, stride: int = 1) -> Neighbourho
         members.append(found[inside])
     indptr = np.concatenate([[0], np.cumsum(np.concatenate(counts))])
     return Neighbourhood(indptr, np.concatenate(members), volume, centres=centres, radius_mm=radius_mm)
+
+
+def sphere_centres(volume: Volume, stride: int = 1) -> Array:
+    """Return the positions in the mask of the voxels whose grid indices are multiples of `stride`, shape (n_centres,).
+
+    Raises
+    ------
+    UserError
+        If there are none.
+    """
+    centres = np.flatnonzero((volume.indices % stride == 0).all(axis=1)).astype(np.int32)
+    if not centres.size:
+        raise UserError(f"A stride of {stride} leaves no voxel of the mask as a centre; choose a smaller one.")
+    return centres
 
 
 def some_spheres(around: Neighbourhood, chosen: Array) -> Neighbourhood:

@@ -10,7 +10,7 @@ from rsa.core import Array, Patterns, Residuals
 from rsa.errors import UserError
 from rsa.registry import pick
 
-__all__ = ["NORMALISATIONS", "SHRINKAGES", "Shrinkage", "between_runs", "covariance", "normalise", "whiten"]
+__all__ = ["NORMALISATIONS", "SHRINKAGES", "Shrinkage", "between_runs", "covariance", "normalise", "prepared", "whiten"]
 
 BLOCK = 4096
 """Voxels whose products are summed in double precision at once; bounds the memory."""
@@ -222,6 +222,39 @@ def normalise(
     values = patterns.values.copy()
     values[:, usable] = _whitened_brain(values[:, usable], noise.values[:, usable], noise.degrees_of_freedom, shrinkage)
     return replace(patterns, values=values, usable=usable, residuals=None)
+
+
+def prepared(
+    patterns: Patterns,
+    *,
+    remove_mean: bool = False,
+    normalisation: str | None = None,
+    scope: str = "sphere",
+    shrinkage: str = "ledoit_wolf",
+    source: str = "residuals",
+) -> Patterns:
+    """Do to patterns what is done before distances: take out the mean over conditions, and normalise the noise.
+
+    Parameters
+    ----------
+    patterns : Patterns
+        With residuals, if the noise is to be seen there.
+    remove_mean : bool
+        Take the mean over conditions out of each voxel, run by run.
+    normalisation : str, optional
+        A key of `NORMALISATIONS`; nothing is normalised without it.
+    scope, shrinkage
+        As for `normalise`.
+    source : {"residuals", "runs"}
+        Where the noise is seen: in residuals of the GLM, or in what differs between runs (see `between_runs`).
+    """
+    if remove_mean:
+        patterns = patterns.without_mean()
+    if normalisation is None:
+        return replace(patterns, residuals=None)
+    if source == "runs":
+        patterns = replace(patterns, residuals=between_runs(patterns))
+    return normalise(patterns, normalisation, scope=scope, shrinkage=shrinkage)
 
 
 def _whitened_brain(patterns: Array, residuals: Array, degrees_of_freedom: float, shrinkage: str) -> Array:

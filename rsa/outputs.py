@@ -1,15 +1,17 @@
 """Scores -> the files that people open: NIfTI maps with sidecars, and tables."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import nibabel as nib
 import numpy as np
 
 from rsa import io
-from rsa.core import REASONS, Array, ScoreMap, select
+from rsa.core import REASONS, Array, ScoreMap, Volume, select
 from rsa.errors import UserError
-from rsa.maps import MAPS, derive_all, peaks
+from rsa.maps import MAPS, derive_all, peaks, times_of
 from rsa.names import map_path
 
 __all__ = ["PEAK_COLUMNS", "peaks_path", "write_description", "write_maps"]
@@ -35,10 +37,14 @@ Look at report.html first. The maps of each subject are in sub-*/, those of the 
 beside each that says what its numbers are); fits of regions are in regions.tsv. study.json holds all settings.
 """
 
+LABELS = ["model", "layer", "statistic"]
+"""What tells one file of maps from another."""
+
 PEAK_COLUMNS = {
     "subject": "Label of the subject",
     "model": "Network, or name of the reference",
     "layer": "Layer of the network",
+    "time_s": "Time after onset, s",
     "statistic": "What the score is",
     "peak": "Number of the peak in its map, the highest first",
     "x_mm": "Scanner coordinate of the centre of the sphere, mm",
@@ -47,6 +53,17 @@ PEAK_COLUMNS = {
     "score": "Score at the peak",
     "n_voxels": "Number of voxels in the sphere (in a group map: number of subjects)",
 }
+
+DESCRIPTIONS = {
+    "reliability": "Similarity of the RDMs of odd and of even runs of the sphere around each voxel",
+    "ceilinglower": "Lower bound of the noise ceiling: mean similarity of each subject's RDM of the sphere around each "
+    "voxel to the average of the other subjects'",
+    "ceilingupper": "Upper bound of the noise ceiling: mean similarity of each subject's RDM of the sphere around each "
+    "voxel to the average of all subjects'",
+    "share_of_ceiling": "Mean score divided by the upper bound of the noise ceiling; NaN where the lower bound is not "
+    "above 0",
+}
+"""What is said of maps that are not the similarity to a reference, by their model or statistic."""
 
 
 def peaks_path(folder: str | Path, subject: str, space: str) -> Path:
@@ -69,7 +86,8 @@ def write_maps(
     Parameters
     ----------
     scores : ScoreMap
-        Over voxels; the table has `model`, `layer` and `statistic`. Derived maps are made of the first statistic.
+        Over voxels; the table has `model`, `layer`, `statistic` and, for scores over time, `time_s`: the times of a map
+        are the volumes of one 4-D image. Derived maps are made of the first statistic.
     folder : path
         Folder of the study's results.
     subject : str
@@ -87,45 +105,81 @@ def write_maps(
     if volume is None:
         raise UserError("Maps are written of scores over voxels; these are of regions.")
     common = {"Sources": [str(source)], "Settings": made["settings"], "Software": made["versions"]}
-    for (model, layer, statistic), (values, about) in _contents(scores, subject, derived).items():
-        path = map_path(folder, subject=subject, space=space, model=model, layer=layer, statistic=statistic)
-        whose = {"Subject": subject or "group", "Model": model, "Layer": layer, "Statistic": statistic}
-        io.save_nifti(path, volume.to_nifti(values), {**about, **whose, **common})
-    io.save_table(peaks_path(folder, subject, space), peaks(scores), PEAK_COLUMNS)
+    for labels, rows in _rows_of_files(scores, derived):
+        path = map_path(folder, subject=subject, space=space, **labels)
+        times_s = times_of(rows.table)
+        about = {**_about(rows, scores), **({"Times": times_s} if times_s else {})}
+        io.save_nifti(path, _image(volume, rows.values, times_s), {**about, **_whose(subject, **labels), **common})
+    for name, (text, values) in _counts(scores, subject).items():
+        path = map_path(folder, subject=subject, space=space, statistic=name)
+        about = {"Description": text, **({"Levels": REASONS} if name == "reason" else {})}
+        io.save_nifti(path, volume.to_nifti(values), {**about, **_whose(subject, statistic=name), **common})
+    found = peaks(scores)
+    dictionary = {name: text for name, text in PEAK_COLUMNS.items() if name != "time_s" or name in found}
+    io.save_table(peaks_path(folder, subject, space), found, dictionary)
 
 
-def _contents(
-    scores: ScoreMap, subject: str, derived: Iterable[str]
-) -> dict[tuple[str, str, str], tuple[Array, dict[str, Any]]]:
-    """Collect what is written: (model, layer, statistic) -> values over voxels, and what the sidecar says of them."""
-    contents: dict[tuple[str, str, str], tuple[Array, dict[str, Any]]] = {}
-    for values, row in zip(scores.values, scores.table.to_dict("records"), strict=True):
-        what = f"Similarity of the RDM of the sphere around each voxel to the RDM of {row['model']} {row['layer']}"
-        undefined = "NaN outside the mask and where a sphere has no score"
-        about: dict[str, Any] = {"Description": what.strip(), "Undefined": undefined}
-        contents[row["model"], row["layer"], row["statistic"]] = values, about
-    first = select(scores, statistic=scores.table["statistic"].iloc[0])
-    result = derive_all(first, derived)
-    rows = [] if result is None else zip(result.table.to_dict("records"), result.values, strict=True)
-    for labels, values in rows:
-        model, name = labels["model"], labels["statistic"]
-        layers = first.table["layer"][first.table["model"] == model]
-        about = {"Description": MAPS[name].unit, "Layers": dict(enumerate(layers, start=1))}
-        contents[model, "", name] = values, about
-    for name, text in _counts(subject).items():
-        values = scores.reason if name == "reason" else scores.n_members
-        levels = {"Levels": REASONS} if name == "reason" else {}
-        contents["", "", name] = np.asarray(values, dtype=np.float32), {"Description": text, **levels}
-    return contents
+def _whose(subject: str, model: str = "", layer: str = "", statistic: str = "") -> dict[str, str]:
+    return {"Subject": subject or "group", "Model": model, "Layer": layer, "Statistic": statistic}
 
 
-def _counts(subject: str) -> dict[str, str]:
-    """Name the images that say how many voxels or subjects stand behind a score."""
+def _rows_of_files(scores: ScoreMap, derived: Iterable[str]) -> Iterator[tuple[dict[str, str], ScoreMap]]:
+    """Yield what goes into each file, scores and then derived maps: its model, layer and statistic, and its rows.
+
+    Derived maps are made of the first statistic. Times of a file ascend.
+    """
+    result = derive_all(select(scores, statistic=scores.table["statistic"].iloc[0]), derived)
+    for part in [scores] if result is None else [scores, result]:
+        table = part.table if "time_s" in part.table else part.table.assign(time_s=np.nan)
+        for labels, rows in table.groupby(LABELS, sort=False):
+            ordered = rows.sort_values("time_s")
+            if ordered["time_s"].duplicated().any() or (len(rows) > 1 and rows["time_s"].isna().any()):
+                raise UserError(
+                    f"The scores have {len(rows)} maps {' '.join(labels)!r} that no time tells apart; run all again."
+                )
+            yield (
+                dict(zip(LABELS, labels, strict=True)),
+                replace(part, values=part.values[ordered.index], table=ordered),
+            )
+
+
+def _about(rows: ScoreMap, scores: ScoreMap) -> dict[str, Any]:
+    """Say in a sidecar what the numbers of a file are."""
+    model, layer, statistic = rows.table[LABELS].iloc[0]
+    if statistic in MAPS:
+        layers = scores.table["layer"][scores.table["model"] == model].unique()
+        numbers = {} if layer or not all(layers) else {"Layers": dict(enumerate(layers, start=1))}
+        return {"Description": MAPS[statistic].unit, **numbers}
+    similarity = f"Similarity of the RDM of the sphere around each voxel to the RDM of {model} {layer}".strip()
+    described = DESCRIPTIONS.get(statistic) or DESCRIPTIONS.get(model) or similarity
+    return {"Description": described, "Undefined": "NaN outside the mask and where a sphere has no score"}
+
+
+def _image(volume: Volume, values: Array, times_s: Sequence[float]) -> nib.Nifti1Image:
+    """Make an image of one map, or of one map per time (the fourth axis).
+
+    Steps and the first time are in the header if the times are evenly spaced. No header can hold others: then the step
+    is 1 without a unit, so that programs count maps, and the times are in the sidecar only.
+    """
+    if len(values) == 1:
+        return volume.to_nifti(values[0])
+    image, steps = volume.to_nifti(values), np.diff(times_s)
+    is_even = np.ptp(steps) < 1e-6 * steps.mean()
+    image.header.set_zooms((*image.header.get_zooms()[:3], steps.mean() if is_even else 1.0))
+    image.header.set_xyzt_units("mm", "sec" if is_even else "unknown")
+    image.header["toffset"] = times_s[0] if is_even else 0.0
+    return image
+
+
+def _counts(scores: ScoreMap, subject: str) -> dict[str, tuple[str, Array]]:
+    """Return the images that say how many voxels or subjects stand behind a score, with what they are."""
+    counts = np.asarray(scores.n_members, dtype=np.float32)
     if not subject:
-        return {"nsubjects": "Number of subjects with a score at each voxel"}
+        return {"nsubjects": ("Number of subjects with a score at each voxel", counts)}
+    reasons = np.asarray(scores.reason, dtype=np.float32)
     return {
-        "nvoxels": "Number of usable voxels in the sphere around each voxel",
-        "reason": "Why a voxel has no score; 0 where it has one",
+        "nvoxels": ("Number of usable voxels in the sphere around each voxel", counts),
+        "reason": ("Why a voxel has no score; 0 where it has one", reasons),
     }
 
 

@@ -7,12 +7,13 @@ from typing import Any
 
 from rsa import checks
 from rsa.config import Study, load_study
-from rsa.datasets.maps import Maps
+from rsa.datasets import Maps, Rdms
 from rsa.errors import UserError
 from rsa.models import Model
 from rsa.references import Reference
 from rsa.regions import region_files
 from rsa.settings import fill
+from rsa.spaces import template_files
 
 __all__ = ["Plan", "study_of"]
 
@@ -50,7 +51,8 @@ class Plan:
         self.study = study
         self.folder = study.folder
         self.simulates_stimuli = checks.simulates_stimuli(study)
-        self.space = study.brain.space if isinstance(study.brain, Maps) else ""
+        self.space = "" if isinstance(study.brain, Rdms) else study.brain.space
+        self.group_space = self.space if study.template is None else study.template.space
         self._models = {model.label: model for model in study.models}
         self._references = {reference.name: reference for reference in study.references}
 
@@ -65,11 +67,11 @@ class Plan:
         return self._references[name]
 
     def stimulus_files(self) -> list[Path]:
-        """Return the files of the stimuli: of drawn ones the table, which is written last."""
+        """Return the files of the stimuli: of those that the study makes or fetches the table alone, written last."""
         stimuli = self.study.stimuli
         if stimuli is None:
             return []
-        return [Path(stimuli.table or "")] if self.simulates_stimuli else stimuli.files()
+        return stimuli.files() if self.study.fetch is None and not self.simulates_stimuli else self.stimulus_table()
 
     def stimulus_table(self) -> list[Path]:
         """Return the table of the stimuli, if there is one."""
@@ -100,11 +102,18 @@ class Plan:
         """Return all RDMs that the brain is compared with, in order."""
         return self.layer_rdms() + [self.reference_rdms(name) for name in self._references]
 
+    def fetched(self) -> list[Path]:
+        """Return the files that are written last when a data set is fetched; none where none is."""
+        return checks.fetched(self.study)
+
     # ----------------------------------------------------------------------------------------- brain
 
     def brain_files(self, subject: str) -> list[Path]:
-        """Return what the brain data of a subject are read from."""
-        return [*self.study.brain.files(subject, checks.study_conditions(self.study)), *self.stimulus_table()]
+        """Return what the brain data of a subject are read from: of data that are fetched, what is written last."""
+        if self.study.fetch is not None:
+            return self.fetched()
+        conditions, residuals = checks.study_conditions(self.study), self.study.needs_residuals
+        return [*self.study.brain.files(subject, conditions, residuals=residuals), *self.stimulus_table()]
 
     def brain(self, subject: str) -> Path:
         """Return the file of the patterns, or of the ready RDMs, of a subject."""
@@ -158,12 +167,38 @@ class Plan:
     # ---------------------------------------------------------------------------------------- scores
 
     def scores(self, subject: str) -> Path:
-        """Return the file of the searchlight scores of a subject."""
+        """Return the file of the searchlight scores of a subject, in the space of the images."""
         return self.folder / "scores" / f"sub-{subject}_scores.h5"
 
+    def resampled_scores(self, subject: str) -> Path:
+        """Return the file of the same scores on the grid of the template."""
+        return self.folder / "scores" / f"sub-{subject}_space-{self.group_space}_scores.h5"
+
+    def scores_in_spaces(self, subject: str) -> list[Path]:
+        """Return the scores of a subject in every space in which there are maps of them."""
+        return [self.scores(subject), *([] if self.study.template is None else [self.resampled_scores(subject)])]
+
+    def spaces(self) -> list[str]:
+        """Return the labels of these spaces."""
+        return [self.space, *([] if self.study.template is None else [self.group_space])]
+
+    def template_files(self, subject: str) -> list[Path]:
+        """Return what is read to bring the maps of a subject to the template."""
+        return [] if self.study.template is None else template_files(self.study.template, subject)
+
     def all_scores(self) -> list[Path]:
-        """Return the scores of all subjects; none where the study has no searchlight."""
-        return [self.scores(subject) for subject in self.study.brain.subjects] if self.study.searchlight else []
+        """Return the scores of all subjects, in the space of the group; none where the study has no searchlight."""
+        if self.study.searchlight is None:
+            return []
+        return [self.scores_in_spaces(subject)[-1] for subject in self.study.brain.subjects]
+
+    def noise_ceiling(self) -> Path:
+        """Return the file of the noise ceiling over subjects."""
+        return self.folder / "scores" / "noise_ceiling.h5"
+
+    def all_noise_ceilings(self) -> list[Path]:
+        """Return that file, if the study has one."""
+        return [self.noise_ceiling()] if self.study.noise_ceiling else []
 
     def group_scores(self) -> Path:
         """Return the file of the scores of the group."""
@@ -204,6 +239,10 @@ class Plan:
     def derived_option(self) -> str:
         """Return the option that asks for derived maps."""
         return self.option("--derived", self.study.maps)
+
+    def shrinkage_option(self) -> str:
+        """Return the option that has the patterns of each sphere whitened."""
+        return self.option("--shrinkage", [self.study.shrinkage] if self.study.shrinkage else [])
 
     def option(self, name: str, values: Sequence[str | Path]) -> str:
         """Write an option of a stage with its values; nothing if there are none."""

@@ -1,84 +1,349 @@
-"""Reading regions of interest: atlases and masks -> neighbourhoods."""
+"""Reading regions of interest: atlases, masks and spheres at coordinates -> neighbourhoods."""
 
+import logging
+import re
+import warnings
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
 
+import nibabel as nib
 import numpy as np
 import pandas as pd
 
 from rsa import io, neighbourhood
-from rsa.config import Regions
+from rsa.config import NILEARN, Regions
 from rsa.core import Array, Neighbourhood, Volume
 from rsa.datasets.images import count_volumes, opened, read_voxels
 from rsa.errors import UserError, did_you_mean, listed
+from rsa.registry import pick
 from rsa.settings import fill
 
-__all__ = ["read_regions", "region_files", "region_labels"]
+__all__ = ["NILEARN_ATLASES", "NilearnAtlas", "read_regions", "region_files", "region_labels"]
+
+logger = logging.getLogger(__name__)
+
+COLOUR_LINE = re.compile(r"(\d+)\s+(\S+)(?:\s+\d+){3,4}")
+"""A line of a FreeSurfer colour table: number, name, red, green, blue, and mostly alpha."""
+WHOLE = 1e-3
+"""The number of a region may be so far from a whole one: images are stored with a scale, in single precision."""
+
+
+# ---------------------------------------------------------------------------------------- files, labels
 
 
 def region_files(settings: Regions, subject: str) -> list[Path]:
-    """Return every file that is read for the regions of a subject."""
+    """Return every file that is read for the regions of a subject; of an atlas of nilearn, its image.
+
+    Raises
+    ------
+    UserError
+        If an atlas of nilearn is not known, or is not there and cannot be fetched.
+    """
+    labels = [Path(settings.labels)] if settings.labels else []
+    if settings.atlas is not None and settings.atlas.startswith(NILEARN):
+        return [_nilearn_atlas(settings.atlas).file, *labels]
     images = [settings.atlas] if settings.atlas is not None else list(settings.masks.values())
-    return [*(fill(image, subject=subject) for image in images), *([Path(settings.labels)] if settings.labels else [])]
+    return [*(fill(image, subject=subject) for image in images), *labels]
 
 
 def region_labels(settings: Regions) -> pd.DataFrame | None:
     """Read the labels of an atlas: columns `index` and `region`, only the regions to keep; None if there are none.
 
+    The number 0 is background in every atlas, whatever its name, and not among them.
+
     Raises
     ------
     UserError
-        If the table lacks a column, an index is no whole number, or a region to keep is not in it.
+        If the table lacks a column, an index is no whole number, a region to keep is not in it, or an atlas of
+        nilearn cannot be had.
     """
-    if settings.labels is None:
+    if settings.labels is not None:
+        source, labels = settings.labels, _labels_in(settings)
+    elif settings.atlas is not None and settings.atlas.startswith(NILEARN):
+        source, labels = settings.atlas, _nilearn_atlas(settings.atlas).labels
+    else:
         return None
-    table = io.load_table(settings.labels, [settings.index_column, settings.name_column])
-    try:
-        numbers = table[settings.index_column].astype(float).astype(int)
-    except ValueError as error:
-        raise UserError(
-            f"{settings.labels}: the column {settings.index_column!r} holds something else than numbers."
-        ) from error
-    labels = pd.DataFrame({"index": numbers, "region": table[settings.name_column]})
+    labels = labels[labels["index"] != 0].reset_index(drop=True)
     for name in settings.keep:
         if name not in set(labels["region"]):
-            raise UserError(f"{settings.labels} names no region {name!r}.{did_you_mean(name, labels['region'])}")
+            raise UserError(f"{source} names no region {name!r}.{did_you_mean(name, labels['region'])}")
     return labels[labels["region"].isin(settings.keep)] if settings.keep else labels
+
+
+def _labels_in(settings: Regions) -> pd.DataFrame:
+    """Read the file of labels, of whatever form it is."""
+    path = Path(settings.labels or "")
+    if path.suffix == ".xml":
+        return _from_xml(path)
+    colours = _from_colour_table(path)
+    return colours if colours is not None else _from_table(path, settings)
+
+
+def _from_table(path: Path, settings: Regions) -> pd.DataFrame:
+    """Read a table with named columns; where the column of names is not there, `name`, as in BIDS."""
+    columns = list(io.load_table(path))
+    bids = settings.name_column == "region" and "region" not in columns and "name" in columns
+    name_column = "name" if bids else settings.name_column
+    table = io.load_table(path, [settings.index_column, name_column])
+    numbers = pd.to_numeric(table[settings.index_column], errors="coerce").astype(float)
+    wrong = table.loc[(numbers % 1 != 0).to_numpy(), settings.index_column]  # NaN and infinity are no whole numbers
+    if len(wrong):
+        raise UserError(
+            f"{path}: the column {settings.index_column!r} holds something else than numbers: {wrong.iloc[0]!r}; the "
+            "numbers of an atlas are whole."
+        )
+    return pd.DataFrame({"index": numbers.astype(int), "region": table[name_column]})
+
+
+def _from_colour_table(path: Path) -> pd.DataFrame | None:
+    """Read a FreeSurfer colour table; None if the file is none."""
+    try:
+        lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
+    except FileNotFoundError as error:
+        raise UserError(f"There is no table {path}.") from error
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} is not a readable table: {error}.") from error
+    rows = [COLOUR_LINE.fullmatch(line) for line in lines if line and not line.startswith("#")]
+    found = [row.groups() for row in rows if row is not None]
+    if not rows or len(found) < len(rows):
+        return None
+    return pd.DataFrame({"index": [int(number) for number, _ in found], "region": [name for _, name in found]})
+
+
+def _from_xml(path: Path) -> pd.DataFrame:
+    """Read the .xml of an atlas of FSL, or of SPM (AAL).
+
+    FSL counts the volumes of a probabilistic atlas from 0, and its image of the most probable region from 1.
+    """
+    try:
+        root = ElementTree.parse(path).getroot()
+    except FileNotFoundError as error:
+        raise UserError(f"There is no table {path}.") from error
+    except (OSError, ElementTree.ParseError) as error:
+        raise UserError(f"{path} is not readable XML: {error}.") from error
+    kind = (root.findtext("header/type") or "").strip().lower()
+    first = 1 if kind.startswith("prob") else 0  # some files of FSL say "probabalistic"
+    pairs = [_label_in_xml(label) for label in root.iter("label")]
+    if not pairs or any(not number.strip().isdigit() or not name.strip() for number, name in pairs):
+        raise UserError(f'{path} should hold lines like <label index="0">Frontal Pole</label>, as in an atlas of FSL.')
+    return pd.DataFrame(
+        {"index": [int(number) + first for number, _ in pairs], "region": [name.strip() for _, name in pairs]}
+    )
+
+
+def _label_in_xml(label: ElementTree.Element) -> tuple[str, str]:
+    """Return the number and name of a label: attribute and text in FSL's files, two elements in SPM's."""
+    number = label.get("index")
+    if number is not None:
+        return number, label.text or ""
+    return label.findtext("index") or "", label.findtext("name") or ""
+
+
+# ------------------------------------------------------------------------------------ atlases of nilearn
+
+
+@dataclass(frozen=True)
+class NilearnAtlas:
+    """An atlas that nilearn fetches, and what may be said of it after its name, in order.
+
+    Parameters
+    ----------
+    words : mapping of str to type
+        Parameters of nilearn's function and their types.
+    n_required : int
+        So many of them have to be given.
+    fixed : tuple of (str, str)
+        Parameters that are always the same.
+    """
+
+    words: Mapping[str, type]
+    n_required: int = 0
+    fixed: tuple[tuple[str, str], ...] = ()
+
+
+NILEARN_ATLASES: dict[str, NilearnAtlas] = {
+    "aal": NilearnAtlas({"version": str}),
+    "basc_multiscale_2015": NilearnAtlas({"resolution": int, "version": str}),
+    "destrieux_2009": NilearnAtlas({}),
+    "harvard_oxford": NilearnAtlas({"atlas_name": str}, 1),
+    "juelich": NilearnAtlas({"atlas_name": str}, 1),
+    "pauli_2017": NilearnAtlas({}, fixed=(("atlas_type", "deterministic"),)),
+    "schaefer_2018": NilearnAtlas({"n_rois": int, "yeo_networks": int, "resolution_mm": int}),
+    "talairach": NilearnAtlas({"level_name": str}, 1),
+    "yeo_2011": NilearnAtlas({"n_networks": int, "thickness": str}),
+}
+"""The atlases of nilearn whose images hold numbers of regions, by the name of the function that fetches them."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Atlas:
+    """An atlas of nilearn: image, labels (`index`, `region`), and the file of the image."""
+
+    image: nib.Nifti1Pair
+    labels: pd.DataFrame
+    file: Path
+
+
+def _nilearn_atlas(name: str) -> _Atlas:
+    """Get an atlas of nilearn from its data folder, or else from the network."""
+    from nilearn.datasets import get_data_dirs
+
+    return _fetched(name, tuple(map(str, get_data_dirs())))
+
+
+@cache
+def _fetched(name: str, folders: tuple[str, ...]) -> _Atlas:
+    """Call the function of nilearn that fetches an atlas."""
+    from nilearn import datasets
+
+    atlas, *words = name.removeprefix(NILEARN).split("/")
+    arguments = _arguments(name, pick(NILEARN_ATLASES, atlas, "atlas of nilearn"), words)
+    fetch = getattr(datasets, f"fetch_atlas_{atlas}")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # of labels without a voxel, which we tell for the mask
+            found = fetch(**arguments, verbose=0)
+    except OSError as error:  # those of requests are OSErrors too
+        call = f"fetch_atlas_{atlas}({', '.join(f'{key}={value!r}' for key, value in arguments.items())})"
+        raise UserError(
+            f"The atlas {name} is not complete in nilearn's data ({' or '.join(folders)}) and cannot be fetched "
+            f"({type(error).__name__}). Where there is a network, call nilearn.datasets.{call} and put the folder that "
+            f"it makes there into {folders[0]}, or set NILEARN_DATA to where it is."
+        ) from error
+    except (ValueError, TypeError) as error:
+        raise UserError(f"nilearn has no atlas {name}: {' '.join(str(error).split()).rstrip('.')}.") from error
+    if found.atlas_type != "deterministic":
+        raise UserError(f"The atlas {name} is probabilistic; regions need one number per voxel, such as a maxprob one.")
+    labels = pd.DataFrame({"index": found.lut["index"].astype(int), "region": found.lut["name"].astype(str)})
+    image = found.maps if isinstance(found.maps, nib.Nifti1Image) else opened(Path(found.maps))
+    return _Atlas(image, labels, Path(str(found.get("filename") or image.get_filename())))
+
+
+def _arguments(name: str, atlas: NilearnAtlas, words: list[str]) -> dict[str, Any]:
+    """Turn the words after the name of an atlas into arguments of nilearn's function."""
+    if not atlas.n_required <= len(words) <= len(atlas.words):
+        form = "/".join([name.split("/")[0], *(f"<{word}>" for word in atlas.words)])
+        raise UserError(f"The atlas {name} has {len(words)} words after its name; write it as {form}.")
+    try:
+        given = {key: kind(word) for (key, kind), word in zip(atlas.words.items(), words, strict=False)}
+    except ValueError as error:
+        raise UserError(f"The atlas {name} has a word where a number is expected: {error}.") from error
+    return {**given, **dict(atlas.fixed)}
+
+
+# ---------------------------------------------------------------------------------------------- regions
 
 
 def read_regions(settings: Regions, subject: str, volume: Volume | None) -> Neighbourhood:
     """Read the regions of a subject over the voxels of a volume.
 
+    Labels of an atlas without a voxel in the mask are left out, with a warning, unless `keep` names them.
+
     Raises
     ------
     UserError
-        If an image lies on another grid (unless it may be resampled), or a region has no voxel in the mask.
+        If an image lies on another grid (unless it may be resampled) or holds other than whole numbers, or a region
+        has no voxel in the mask.
     """
     if volume is None:
         raise UserError("Regions need patterns over voxels.")
-    if settings.atlas is None:
-        masks = {name: _on_grid(fill(path, subject=subject), volume, settings) for name, path in settings.masks.items()}
-        return neighbourhood.from_masks(volume, {name: np.nan_to_num(mask) > 0 for name, mask in masks.items()})
-    atlas = _on_grid(fill(settings.atlas, subject=subject), volume, settings)
+    if settings.spheres:
+        return neighbourhood.from_masks(volume, dict(_spheres(settings, volume)))
+    if settings.masks:
+        masks = {name: _mask(fill(path, subject=subject), volume, settings) for name, path in settings.masks.items()}
+        return neighbourhood.from_masks(volume, masks)
+    atlas = _atlas(settings, subject, volume)
     labels = region_labels(settings)
     if labels is None and settings.keep:
         numbers = [int(name) for name in settings.keep if name.isdigit()]
         if len(numbers) < len(settings.keep):
             raise UserError(f"Without a table of labels, regions are kept by number; {listed(settings.keep)} is not.")
         labels = pd.DataFrame({"index": numbers, "region": list(settings.keep)})
+    if labels is not None and not settings.keep:
+        labels = _with_voxels(labels, atlas[volume.mask], subject)
     return neighbourhood.regions(volume, atlas, labels)
 
 
-def _on_grid(path: Path, volume: Volume, settings: Regions) -> Array:
-    """Read an image of labels on the grid of a volume."""
-    image = opened(path)
-    if count_volumes(image) != 1:
-        raise UserError(f"{path} has {count_volumes(image)} volumes; regions are read from an image of one.")
-    if not volume.same_grid(image.shape, image.affine) and settings.resample:
-        from nilearn.image import resample_img
-
-        image = resample_img(
-            image, volume.affine, volume.shape, interpolation="nearest", copy_header=True, force_resample=True
+def _with_voxels(labels: pd.DataFrame, numbers: Array, subject: str) -> pd.DataFrame:
+    """Leave out the labels without a voxel, and say which."""
+    there = labels["index"].isin(np.unique(numbers))
+    names = list(dict.fromkeys(labels["region"]))
+    absent = [name for name in names if name not in set(labels.loc[there, "region"])]
+    if absent:
+        logger.warning(
+            "subject %r: %d of %d labels of the atlas have no voxel in the mask: %s",
+            subject,
+            len(absent),
+            len(names),
+            listed(absent),
         )
-        return np.asarray(image.dataobj).reshape(volume.shape)
-    volume.require_grid(image.shape, image.affine, f"The regions of {path}", "the brain images")
-    return read_voxels(path)[..., 0]
+    return labels[there]
+
+
+def _spheres(settings: Regions, volume: Volume) -> Iterator[tuple[str, Array]]:
+    """Yield the name of each region and which voxels of the mask lie in one of its spheres, shape (n_voxels,)."""
+    centres_mm = volume.voxel_to_mm(volume.indices)  # (n_voxels, 3)
+    for name, points_mm in settings.spheres.items():
+        inside = np.zeros(volume.n_voxels, dtype=bool)
+        for point_mm in points_mm:
+            distances_mm = np.linalg.norm(centres_mm - np.array(point_mm), axis=1)
+            here = distances_mm <= settings.radius_mm + neighbourhood.RADIUS_TOLERANCE_MM
+            if not here.any():
+                raise UserError(
+                    f"No voxel of the mask lies in the sphere of {settings.radius_mm:g} mm at {list(point_mm)} "
+                    f"({name!r}): the nearest is {distances_mm.min():.1f} mm away. Check the coordinates and their "
+                    "space, or enlarge regions.radius_mm."
+                )
+            inside |= here
+        yield name, inside
+
+
+def _mask(path: Path, volume: Volume, settings: Regions) -> Array:
+    """Read which voxels of the grid lie in a mask image."""
+    inside: Array = np.nan_to_num(_on_grid(opened(path), path, volume, settings)) > 0
+    return inside
+
+
+def _atlas(settings: Regions, subject: str, volume: Volume) -> Array:
+    """Read the numbers of an atlas on the grid of a volume."""
+    name = settings.atlas or ""
+    if name.startswith(NILEARN):
+        values = _on_grid(_nilearn_atlas(name).image, name, volume, settings)
+    else:
+        path = fill(name, subject=subject)
+        values = _on_grid(opened(path), path, volume, settings)
+    inside = np.nan_to_num(values[volume.mask])
+    odd = inside[np.abs(inside - np.rint(inside)) > WHOLE]
+    if odd.size:
+        raise UserError(f"The atlas {name} holds {odd[0]:g}, which is no whole number; an atlas has one per region.")
+    return np.asarray(np.rint(values))
+
+
+def _on_grid(image: nib.Nifti1Pair, name: str | Path, volume: Volume, settings: Regions) -> Array:
+    """Read an image of labels on the grid of a volume."""
+    if count_volumes(image) != 1:
+        raise UserError(f"{name} has {count_volumes(image)} volumes; regions are read from an image of one.")
+    values = read_voxels(name)[..., 0] if isinstance(name, Path) else np.asarray(image.dataobj).reshape(image.shape[:3])
+    if volume.same_grid(image.shape, image.affine):
+        return values
+    if not settings.resample:
+        _refuse_grid(image, name, volume)
+    from nilearn.image import resample_img
+
+    whole = nib.Nifti1Image(np.nan_to_num(values).astype(np.float32), image.affine)
+    moved = resample_img(
+        whole, volume.affine, volume.shape, interpolation="nearest", copy_header=True, force_resample=True
+    )
+    return np.asarray(moved.dataobj)
+
+
+def _refuse_grid(image: nib.Nifti1Pair, name: str | Path, volume: Volume) -> None:
+    """Raise the error that prints both grids, and say which setting helps."""
+    try:
+        volume.require_grid(image.shape, image.affine, f"The regions of {name}", "the brain images")
+    except UserError as error:
+        raise UserError(f"{error} `regions.resample: true` does it, if both are in the same space.") from error

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from rsa import io
-from rsa.config import Regions, Searchlight, Simulation
+from rsa.config import Noise, Regions, Searchlight, Simulation, Template
 from rsa.datasets import Dataset
 from rsa.datasets.maps import Maps
 from rsa.models import Model
@@ -19,6 +19,7 @@ from rsa.stimuli import Stimuli
 __all__ = [
     "check",
     "layers",
+    "fetch",
     "simulate_stimuli",
     "simulate_brain",
     "extract",
@@ -26,6 +27,8 @@ __all__ = [
     "reference",
     "brain",
     "searchlight",
+    "noise_ceiling",
+    "resample",
     "region_rdms",
     "region_fits",
     "maps",
@@ -63,6 +66,23 @@ def layers(architecture: str, /) -> None:
     from rsa.models import MODELS
 
     print(MODELS["torchvision"](architecture=architecture).describe().to_string(index=False))
+
+
+def fetch(dataset: str, folder: Path, subjects: list[str]) -> None:
+    """Download a public data set and lay it out as BIDS; what is there already stays.
+
+    Parameters
+    ----------
+    dataset : str
+        Its name: haxby.
+    folder : path
+        Where to: the root of the data set.
+    subjects : list of str
+        Labels of the subjects.
+    """
+    from rsa import fetch as fetching
+
+    fetching.fetch(dataset, folder, subjects)
 
 
 def simulate_stimuli(simulation: Simulation, stimuli: Stimuli) -> None:
@@ -164,7 +184,14 @@ def reference(reference: Reference, output: Path, stimuli: Stimuli | None = None
     io.save(output, reference.build(table), _made(inputs, reference=reference.model_dump()))
 
 
-def brain(dataset: Dataset, subject: str, output: Path, stimuli: Stimuli | None = None) -> None:
+def brain(
+    dataset: Dataset,
+    subject: str,
+    output: Path,
+    stimuli: Stimuli | None = None,
+    noise: Noise | None = None,
+    remove_mean: bool = False,
+) -> None:
     """Read the brain data of one subject: patterns over voxels, or ready RDMs of regions.
 
     Parameters
@@ -177,10 +204,23 @@ def brain(dataset: Dataset, subject: str, output: Path, stimuli: Stimuli | None 
         Patterns or RDMs (HDF5).
     stimuli : Stimuli
         The conditions that are expected; without it, those of the data.
+    noise : Noise
+        How patterns are brought into units of their noise; where spheres do that, residuals are kept for them.
+    remove_mean : bool
+        Take the mean over conditions out of each voxel, run by run.
     """
+    from rsa.core import Patterns
+    from rsa.noise import prepared
+
     conditions = None if stimuli is None else stimuli.conditions()
-    data = dataset.load(subject, conditions)
-    io.save(output, data, _made(dataset.files(subject, conditions), dataset=dataset.model_dump(), subject=subject))
+    residuals = noise is not None and noise.source == "residuals"
+    data = dataset.load(subject, conditions, residuals=residuals)
+    preparation = {"remove_mean": remove_mean, **({} if noise is None else noise.model_dump())}
+    if isinstance(data, Patterns):
+        data = prepared(data, **preparation)
+    files = dataset.files(subject, conditions, residuals=residuals)
+    made = _made(files, dataset=dataset.model_dump(), subject=subject, **preparation)
+    io.save(output, data, made)
 
 
 def searchlight(
@@ -190,6 +230,7 @@ def searchlight(
     subject: str,
     searchlight: Searchlight,
     distance: str = "correlation",
+    shrinkage: str | None = None,
     comparison: str = "spearman",
     device: str = "auto",
     threads: int = 1,
@@ -210,6 +251,9 @@ def searchlight(
         Radius and smallest number of voxels.
     distance : str
         How dissimilar two patterns are.
+    shrinkage : str
+        How the noise covariance of each sphere is shrunken, by which its patterns are whitened; if not given, they
+        aren't.
     comparison : str
         How alike two RDMs are.
     device : str
@@ -229,7 +273,7 @@ def searchlight(
         raise UserError(f"The patterns in {patterns} are not over voxels; a searchlight needs a volume.")
     stack = concatenate([io.load_rdms(path) for path in references])
     spheres = neighbourhood.spheres(data.volume, searchlight.radius_mm, stride=searchlight.stride)
-    with progress(len(spheres), "spheres") as advance:
+    with progress(len(spheres) * max(1, len(data.delays_s)), "spheres") as advance:
         scores = engine.compare(
             data,
             spheres,
@@ -237,17 +281,99 @@ def searchlight(
             distance=distance,
             comparison=comparison,
             min_voxels=searchlight.min_voxels,
+            shrinkage=shrinkage,
+            reliability=searchlight.reliability,
             device=device,
             n_threads=threads,
             progress=advance,
         )
-    settings = {**searchlight.model_dump(), "distance": distance, "comparison": comparison}
+    settings = {**searchlight.model_dump(), "distance": distance, "shrinkage": shrinkage, "comparison": comparison}
     table = scores.table.assign(subject=subject)
     scores = replace(scores, table=table[[name for name in MAP_COLUMNS if name in table]])
     io.save(output, scores, _made([patterns, *references], **settings))
 
 
-def region_rdms(patterns: Path, regions: Regions, subject: str, output: Path, distance: str = "correlation") -> None:
+def noise_ceiling(
+    patterns: list[Path],
+    output: Path,
+    searchlight: Searchlight,
+    distance: str = "correlation",
+    shrinkage: str | None = None,
+    comparison: str = "spearman",
+    threads: int = 1,
+) -> None:
+    """Map the noise ceiling over subjects in the sphere around every voxel.
+
+    Parameters
+    ----------
+    patterns : list of path
+        Patterns of all subjects (HDF5).
+    output : path
+        Lower and upper bound (HDF5).
+    searchlight : Searchlight
+        Radius and smallest number of voxels.
+    distance : str
+        How dissimilar two patterns are.
+    shrinkage : str
+        As for the searchlight.
+    comparison : str
+        How alike two RDMs are.
+    threads : int
+        Number of threads; changes no result.
+    """
+    from rsa.ceiling import noise_ceilings
+    from rsa.core import shared_volume
+    from rsa.neighbourhood import sphere_centres
+
+    subjects = [io.load_patterns(path) for path in patterns]
+    shared = shared_volume([patterns.volume for patterns in subjects if patterns.volume is not None])
+    n_spheres = len(sphere_centres(shared, searchlight.stride))
+    with progress(n_spheres * max(1, len(subjects[0].delays_s)), "spheres") as advance:
+        bounds = noise_ceilings(
+            subjects,
+            searchlight.radius_mm,
+            stride=searchlight.stride,
+            distance=distance,
+            comparison=comparison,
+            min_voxels=searchlight.min_voxels,
+            shrinkage=shrinkage,
+            n_threads=threads,
+            progress=advance,
+        )
+    settings = {**searchlight.model_dump(), "distance": distance, "shrinkage": shrinkage, "comparison": comparison}
+    io.save(output, bounds, _made(patterns, **settings))
+
+
+def resample(scores: Path, subject: str, template: Template, output: Path) -> None:
+    """Bring the maps of one subject to the grid of a template.
+
+    Parameters
+    ----------
+    scores : path
+        Scores of the subject (HDF5).
+    subject : str
+        Label of the subject.
+    template : Template
+        The grid, and the transform to it.
+    output : path
+        Scores on that grid (HDF5).
+    """
+    from rsa.spaces import resample_scores, template_files, template_volume, transform_path
+
+    grid, transform = template_volume(template), transform_path(template, subject)
+    settings = io.read_provenance(scores)["settings"] | {"template": template.model_dump()}
+    made = _made([scores, *template_files(template, subject)], **settings)
+    io.save(output, resample_scores(io.load_scores(scores), grid, transform), made)
+
+
+def region_rdms(
+    patterns: Path,
+    regions: Regions,
+    subject: str,
+    output: Path,
+    distance: str = "correlation",
+    shrinkage: str | None = None,
+) -> None:
     """Build the RDM of every region of interest of one subject.
 
     Parameters
@@ -255,13 +381,15 @@ def region_rdms(patterns: Path, regions: Regions, subject: str, output: Path, di
     patterns : path
         Patterns of the subject (HDF5).
     regions : Regions
-        Atlas or masks.
+        Atlas, masks or spheres.
     subject : str
         Label of the subject.
     output : path
         RDMs (HDF5).
     distance : str
         How dissimilar two patterns are.
+    shrinkage : str
+        As for the searchlight, for the covariance of each region.
     """
     from dataclasses import replace
 
@@ -269,9 +397,11 @@ def region_rdms(patterns: Path, regions: Regions, subject: str, output: Path, di
     from rsa.regions import read_regions, region_files
 
     data = io.load_patterns(patterns)
-    rdms = engine.region_rdms(data, read_regions(regions, subject, data.volume), distance=distance)
+    around = read_regions(regions, subject, data.volume)
+    rdms = engine.region_rdms(data, around, distance=distance, shrinkage=shrinkage)
     rdms = replace(rdms, table=rdms.table.assign(subject=subject))
-    made = _made([patterns, *region_files(regions, subject)], regions=regions.model_dump(), distance=distance)
+    settings = {"regions": regions.model_dump(), "distance": distance, "shrinkage": shrinkage}
+    made = _made([patterns, *region_files(regions, subject)], **settings)
     io.save(output, rdms, made)
 
 
@@ -296,29 +426,36 @@ def region_fits(brain: list[Path], references: list[Path], output: Path, compari
     io.save_table(output, rdm.region_fits(stacks[0], stacks[1], comparison), rdm.REGION_FIT_COLUMNS)
 
 
-def maps(scores: Path, subject: str, space: str, folder: Path, derived: list[str] | None = None) -> None:
+def maps(scores: list[Path], subject: str, space: list[str], folder: Path, derived: list[str] | None = None) -> None:
     """Write the scores of one subject as NIfTI maps with sidecars, derived maps, and a table of peaks.
 
     Parameters
     ----------
-    scores : path
-        Scores of the subject (HDF5).
+    scores : list of path
+        Scores of the subject, in one space or several (HDF5).
     subject : str
         Label of the subject.
-    space : str
-        BIDS label of the space.
+    space : list of str
+        BIDS labels of these spaces.
     folder : path
         Folder of the study's results.
     derived : list of str
-        Maps made of all layers of a model: best_layer, layer_gradient.
+        Maps made of others: best_layer, layer_gradient, peak_time, time_of_best_layer.
     """
     from rsa.outputs import write_maps
 
-    write_maps(io.load_scores(scores), folder, subject, space, derived or [], io.read_provenance(scores), scores)
+    for path, label in zip(scores, space, strict=True):
+        write_maps(io.load_scores(path), folder, subject, label, derived or [], io.read_provenance(path), path)
 
 
 def group(
-    scores: list[Path], space: str, folder: Path, output: Path, tests: list[str], derived: list[str] | None = None
+    scores: list[Path],
+    space: str,
+    folder: Path,
+    output: Path,
+    tests: list[str],
+    ceiling: Path | None = None,
+    derived: list[str] | None = None,
 ) -> None:
     """Bring the maps of all subjects together and write the maps of the group.
 
@@ -334,6 +471,8 @@ def group(
         Scores of the group (HDF5).
     tests : list of str
         mean, t (one-sample, of Fisher's z, not corrected).
+    ceiling : path
+        Noise ceiling of the same subjects (HDF5): written beside the maps, and mean maps as a share of it.
     derived : list of str
         Maps made of all layers of a model, from the first test.
     """
@@ -343,7 +482,10 @@ def group(
 
     subjects = [io.load_scores(path) for path in scores]
     result = stack([groups.combine(subjects, test) for test in tests])
-    made = _made(scores, **{**io.read_provenance(scores[0])["settings"], "tests": tests})
+    if ceiling is not None:
+        result = groups.with_ceiling(result, io.load_scores(ceiling))
+    inputs = [*scores, *([] if ceiling is None else [ceiling])]
+    made = _made(inputs, **{**io.read_provenance(scores[0])["settings"], "tests": tests})
     io.save(output, result, made)
     write_maps(result, folder, "", space, derived or [], made, output)
 
@@ -438,8 +580,9 @@ def draw_group(
 
     subjects = [(str(one.table["subject"].iloc[0]), one) for one in map(io.load_scores, scores)]
     together = None if group is None else io.load_scores(group)
-    together = None if together is None else select(together, statistic=together.table["statistic"].iloc[0])
-    made = None if together is None else derive_all(together, derived or [])
+    made = None
+    if together is not None:
+        made = derive_all(select(together, statistic=together.table["statistic"].iloc[0]), derived or [])
     group_figures(subjects, together, made, space=space, folder=folder)
 
 

@@ -4,23 +4,50 @@ import re
 import struct
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import pandas as pd
 from PIL import Image, ImageOps
-from pydantic import model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from rsa.errors import UserError, listed
 from rsa.io import load_table
 from rsa.settings import DataPath, Section
 
-__all__ = ["IMAGE_SUFFIXES", "Stimuli", "condition_table", "read_image"]
+__all__ = ["IMAGE_SUFFIXES", "LabelPattern", "Stimuli", "condition_table", "label_in", "read_image"]
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp")
 """Files of a folder that count as pictures, in lower or upper case."""
 
 DECODER_ERRORS = (OSError, SyntaxError, ValueError, TypeError, IndexError, struct.error, Image.DecompressionBombError)
 """What the decoders of Pillow raise on damaged files."""
+
+
+def _has_one_group(pattern: str) -> str:
+    try:
+        n_groups = re.compile(pattern).groups
+    except re.error as error:
+        raise ValueError(f"{pattern!r} is no regular expression ({error})") from error
+    if n_groups != 1:
+        raise ValueError(f"{pattern!r} has {n_groups} groups; put one pair of parentheses around what is the condition")
+    return pattern
+
+
+LabelPattern = Annotated[str, AfterValidator(_has_one_group)]
+"""A regular expression with one group: what is in it is the condition."""
+
+
+def label_in(text: str, pattern: str | None) -> str | None:
+    """Return what the group of a regular expression finds in a text; None if it finds nothing.
+
+    Examples
+    --------
+    >>> label_in("shared0001_nsd02951.png", "nsd0*([0-9]+)")
+    '2951'
+    """
+    match = None if pattern is None else re.search(pattern, text)
+    return None if match is None else match[1]
 
 
 class Stimuli(Section):
@@ -31,16 +58,23 @@ class Stimuli(Section):
     columns. A condition with several rows has several images."""
     folder: DataPath | None = None
     """Folder of images; the file names without their extensions are the conditions."""
+    condition_pattern: LabelPattern | None = None
+    """Regular expression whose group is the condition in the names of a folder's files, as in 'nsd0*([0-9]+)'; files
+    of which the same is found are several images of one condition."""
     condition_column: str = "condition"
     """Column of the table that names the condition."""
     file_column: str = "file"
     """Column of the table that names the image file."""
+    n_conditions: int | None = Field(None, ge=3)
+    """Take only the first so many conditions, in the order of the table or of the file names; all by default."""
 
     @model_validator(mode="after")
     def _has_one_source(self) -> "Stimuli":
         if (self.table is None) == (self.folder is None):
             came = "neither" if self.table is None else "both"
             raise ValueError(f"stimuli come from either a `table` or a `folder`, and {came} is given; set one of them")
+        if self.condition_pattern is not None and self.folder is None:
+            raise ValueError("condition_pattern finds conditions in the file names of a `folder`; a table lists them")
         return self
 
     def load(self) -> pd.DataFrame:
@@ -57,7 +91,11 @@ class Stimuli(Section):
         UserError
             If the table or folder is missing, lacks a column or a value, or holds no images.
         """
-        return self._from_table(Path(self.table)) if self.table is not None else _from_folder(Path(str(self.folder)))
+        if self.table is not None:
+            rows = self._from_table(Path(self.table))
+        else:
+            rows = _from_folder(Path(str(self.folder)), self.condition_pattern)
+        return rows if self.n_conditions is None else _of_first_conditions(rows, self.n_conditions)
 
     def files(self) -> list[Path]:
         """Return the files that `load` and the models read: the table, and each image once."""
@@ -116,12 +154,21 @@ def condition_table(stimuli: pd.DataFrame) -> pd.DataFrame:
     return stimuli.drop(columns="file", errors="ignore").drop_duplicates("condition", ignore_index=True)
 
 
-def _from_folder(folder: Path) -> pd.DataFrame:
+def _of_first_conditions(rows: pd.DataFrame, n: int) -> pd.DataFrame:
+    conditions = list(dict.fromkeys(rows["condition"]))
+    if len(conditions) < n:
+        raise UserError(f"stimuli.n_conditions is {n}, and there are only {len(conditions)}; make it smaller.")
+    return rows[rows["condition"].isin(conditions[:n])].reset_index(drop=True)
+
+
+def _from_folder(folder: Path, pattern: str | None = None) -> pd.DataFrame:
     if not folder.is_dir():
         raise UserError(f"There is no folder {folder}.")
     files = sorted(path for path in folder.iterdir() if _has_image_name(path))
     if not files:
         raise UserError(f"The folder {folder} has no images ({', '.join(IMAGE_SUFFIXES)}).")
+    if pattern is not None:
+        return _labelled(files, pattern)
     conditions = [path.stem for path in files]
     twice = [path.name for path in files if conditions.count(path.stem) > 1] if _has_repeats(conditions) else []
     if twice:
@@ -129,6 +176,14 @@ def _from_folder(folder: Path) -> pd.DataFrame:
             f"Files of {folder} share a name, so a condition: {listed(twice)}. Remove or rename one, or, if the "
             "condition has several images, list them in a table."
         )
+    return pd.DataFrame({"condition": conditions, "file": [str(path) for path in files]})
+
+
+def _labelled(files: Sequence[Path], pattern: str) -> pd.DataFrame:
+    conditions = [label_in(path.name, pattern) for path in files]
+    without = [path.name for path, condition in zip(files, conditions, strict=True) if not condition]
+    if without:
+        raise UserError(f"{pattern!r} finds no condition in {listed(without)}; change stimuli.condition_pattern.")
     return pd.DataFrame({"condition": conditions, "file": [str(path) for path in files]})
 
 

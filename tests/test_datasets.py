@@ -15,7 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from rsa.core import RDMs
 from rsa.datasets import DATASETS, Dataset, Maps, Rdms
-from rsa.datasets.images import varying_voxels
+from rsa.datasets.images import read_patterns, varying_voxels
 from rsa.errors import UserError
 from rsa.io import content_hash, load_table, save
 
@@ -88,7 +88,7 @@ def test_kind_decides_which_settings_are_read():
     )
     maps = adapter.validate_python({"kind": "maps", "subjects": ["1"], "images": "a_{condition}.nii"})
     assert type(maps) is Maps
-    with pytest.raises(ValidationError, match="'maps', 'rdms'"):
+    with pytest.raises(ValidationError, match="'maps', 'spm', 'feat', 'glmsingle', 'rdms'"):
         adapter.validate_python({"kind": "map", "subjects": ["1"]})
 
 
@@ -112,7 +112,29 @@ GOOD = {"subjects": ["01"], "images": "sub-{subject}_{condition}.nii"}
         ({"subjects": ["01", "02", "01"]}, "'01' given more than once"),
         ({"subjects": ["sub-01"]}, "only letters and digits"),
         ({"exclude": [7]}, '7 is a number to YAML, which drops leading zeros; quote it: "07"'),
-        ({"images": "{subject}_{session}_{condition}.nii"}, "unknown placeholder 'session'"),
+        ({"images": "{subject}_{echo}_{condition}.nii"}, "unknown placeholder 'echo'"),
+        ({"images": "{subject}_{session}_{condition}.nii"}, "sessions and {session} in images belong together"),
+        ({"sessions": ["1"]}, "sessions and {session} in images belong together"),
+        (
+            {"sessions": ["1"], "images": "{subject}_{session}.nii", "table": "t.tsv"},
+            "images has {session} and table has not, so runs of two sessions are one",
+        ),
+        ({"images": "{subject}.nii", "table": "{session}.tsv"}, "table has {session}, so give the sessions"),
+        ({"pool_runs": True}, "pool_runs takes the runs of a session as one: give sessions and runs"),
+        ({"residuals": "r.nii"}, "residuals and residual_degrees_of_freedom belong together"),
+        ({"residual_degrees_of_freedom": 90}, "residuals and residual_degrees_of_freedom belong together"),
+        ({"residuals": "{condition}.nii", "residual_degrees_of_freedom": 9}, "unknown placeholder 'condition'"),
+        (
+            {
+                "runs": ["1"],
+                "images": "{run}_{condition}.nii",
+                "residuals": "r.nii",
+                "residual_degrees_of_freedom": 9,
+            },
+            "residuals has no placeholder 'run', which images has",
+        ),
+        ({"condition_pattern": "a"}, "'a' has 0 groups; put one pair of parentheses around what is the condition"),
+        ({"condition_pattern": "(a"}, "'(a' is no regular expression"),
         ({"mask": "{subject}_{run}.nii"}, "unknown placeholder 'run'"),
         ({"images": "{subject}.nii"}, "images without it need one"),
         ({"table": "t.tsv"}, "images with {condition} in their names need no table"),
@@ -403,7 +425,8 @@ def test_every_problem_is_listed(study, tmp_path):
     assert problems == [
         "subject '01': The image /sub-01/run-1.nii has 2 volumes and its table /sub-01/run-1.tsv has 3 rows for run "
         "'1'; row i has to describe volume i.",
-        "subject '01': /sub-01/run-2.tsv has 'img1' twice in a run; average them, or tell them apart by runs.",
+        "subject '01': /sub-01/run-2.tsv has 'img1' twice in a run; average them (`repeats: mean`), or "
+        "tell them apart by runs.",
         "subject '01': the stimulus table and the maps share 3 of 5 conditions; missing in the maps: 'img3'; missing "
         "in the stimulus table: 'rest'. Give both the same labels. Conditions without a stimulus are in run '2'. Those "
         "that belong to no stimulus go into `exclude`.",
@@ -490,6 +513,152 @@ def test_images_without_a_grid_of_voxels_are_refused(study, tmp_path):
     nib.save(nib.Nifti1Image(np.ones((*SHAPE, 3, 2), dtype=np.float32), np.eye(4)), tmp_path / "sub-01" / "run-1.nii")
     (problem,) = Maps(**section).problems()
     assert "is a Nifti1Image of shape (4, 3, 2, 3, 2); give a NIfTI image of 3 or 4 dimensions." in problem
+
+
+# ------------------------------------------------------------------- delays, repeats, subsets, residuals
+
+
+def one_file(folder: Path, values, **columns) -> dict:
+    """Write one 4-D image with its table and return the settings."""
+    write_image(folder / "b.nii", values)
+    write_table(folder / "t.tsv", **columns)
+    return {"subjects": ["1"], "images": str(folder / "b.nii"), "table": str(folder / "t.tsv")}
+
+
+def test_delays_after_onset_are_read_as_seconds(tmp_path, rng):
+    values = rng.normal(size=(*SHAPE, 6)).astype(np.float32)
+    columns = {"condition": ["a", "b"] * 3, "delay_s": [0, 0, 2.5, 2.5, 5, 5]}
+    section = one_file(tmp_path, values, **columns)
+    patterns = Maps(**section).load("1", ["a", "b"])
+    assert patterns.delays_s == [0.0, 2.5, 5.0]
+    assert list(patterns.table) == ["condition", "delay_s"]
+    np.testing.assert_array_equal(patterns.at_delay(2.5).values, values[..., 2:4].reshape(-1, 2).T)
+    with pytest.raises(UserError, match="has 'a', 'b' twice in a run"):
+        Maps(**section, delay_column=None).load("1")
+    write_table(tmp_path / "t.tsv", condition=["a", "b"] * 3, lag=columns["delay_s"])
+    assert Maps(**section, delay_column="lag").load("1").delays_s == [0.0, 2.5, 5.0]
+    (problem,) = Maps(**section, delay_column="delay", repeats="mean").problems()
+    assert "has no column 'delay'" in problem, "a column that is named has to be there: delays are not averaged over"
+    write_table(tmp_path / "t.tsv", condition=["a", "b"] * 3, delay_s=["0", "0", "soon", "2", "5", "5"])
+    (problem,) = Maps(**section).problems()
+    assert "has 'soon' in column 'delay_s' on line 4; give delays in seconds." in problem
+
+
+def test_a_run_column_that_is_named_has_to_be_there(tmp_path, rng):
+    section = one_file(tmp_path, rng.normal(size=(*SHAPE, 4)), condition=["a", "b"] * 2, session=[1, 1, 2, 2])
+    assert set(Maps(**section, run_column="session").load("1").table["run"]) == {"1", "2"}
+    (problem,) = Maps(**section, run_column="sesion", repeats="mean").problems()
+    assert "has no column 'sesion'; its columns are 'condition', 'session'." in problem
+
+
+def test_repeats_in_a_run_are_averaged_in_double_precision(tmp_path):
+    values = np.zeros((*SHAPE, 6))
+    values[..., 0], values[..., 2], values[..., 3] = 2.0**24, 1, 1  # their sum is no number of single precision
+    values[..., 1], values[..., 4], values[..., 5] = 3, 5, np.arange(24).reshape(SHAPE)
+    section = one_file(tmp_path, values, condition=["a", "b", "a", "a", "b", "a"], run=[1] * 5 + [2])
+    assert "has 'a', 'b' twice in a run; average them (`repeats: mean`)" in Maps(**section).problems()[0]
+    write_image(tmp_path / "mask.nii", np.ones(SHAPE))
+    patterns = Maps(**section, repeats="mean", mask=str(tmp_path / "mask.nii")).load("1", ["a", "b"])
+    assert patterns.table.to_numpy().tolist() == [["a", "1"], ["b", "1"], ["a", "2"]]
+    np.testing.assert_array_equal(patterns.values[0], np.float32((2.0**24 + 2) / 3))
+    np.testing.assert_array_equal(patterns.values[1:], [np.full(24, 4), np.arange(24)])
+    assert patterns.values.dtype == np.float32
+
+
+def test_images_of_other_conditions_are_left_out_if_that_is_asked_for(study, caplog):
+    section, arrays = study
+    maps = Maps(**section, only_stimuli=True)
+    assert maps.problems(["img2", "img1"]) == []
+    with caplog.at_level(logging.INFO):
+        patterns = maps.load("02", ["img2", "img1"])
+    assert caplog.messages == ["subject '02': 4 of 6 images are read, those of the stimuli"]
+    np.testing.assert_array_equal(patterns.values[2:], arrays["02", "2"][..., [0, 2]].reshape(-1, 2).T)
+    (problem,) = maps.problems(["img2", "img3"])
+    assert "missing in the maps: 'img3'" in problem
+    assert len(maps.load("02").values) == 6, "without stimuli there is nothing to choose by"
+    by_name = {"subjects": ["1"], "images": str(Path(section["images"]).parent.parent / "{condition}.nii")}
+    for name in CONDITIONS:
+        write_image(Path(by_name["images"].replace("{condition}", name)), arrays["01", "1"][..., 0])
+    assert Maps(**by_name, only_stimuli=True).problems(["img2", "img1"]) == []
+    assert "missing in the stimulus table: 'img10'" in Maps(**by_name).problems(["img2", "img1"])[0]
+
+
+def test_a_computed_mask_looks_at_the_images_that_are_kept(study, tmp_path):
+    section, arrays = study
+    values = arrays["01", "1"].copy()
+    values[0, 0, 0] = [7, 7, 1]
+    write_image(tmp_path / "sub-01" / "run-1.nii", values)
+    maps = Maps(**section, only_stimuli=True)
+    assert maps.load("01").volume.mask[0, 0, 0]
+    assert not maps.load("01", ["img1", "img10"]).volume.mask[0, 0, 0]
+
+
+@pytest.mark.parametrize(
+    ("labels", "found"),
+    [(["1", "2"], [0, 1]), (["01", "1"], [0]), (["001", "2"], [0, 1])],
+    ids=["a number", "text comes first", "other zeros"],
+)
+def test_a_run_with_zeros_is_the_number_in_the_table(tmp_path, rng, labels, found):
+    values = rng.normal(size=(2, *SHAPE, 2)).astype(np.float32)
+    write_image(tmp_path / "b_01.nii", values[0])
+    write_image(tmp_path / "b_02.nii", values[1])
+    write_table(tmp_path / "t.tsv", run=np.repeat(labels, 2), condition=["a", "b"] * 2)
+    names = ["01", "02"]
+    maps = Maps(subjects=["1"], runs=names, images=str(tmp_path / "b_{run}.nii"), table=str(tmp_path / "t.tsv"))
+    if found == [0]:
+        (problem,) = maps.problems()
+        assert problem.endswith("t.tsv has no rows of run '02'; its runs are '01', '1'.")
+        maps = Maps(**{**maps.model_dump(), "runs": ["01"]})
+    patterns = maps.load("1")
+    assert list(patterns.table["run"]) == [name for place in found for name in [names[place]] * 2]
+    np.testing.assert_array_equal(patterns.values, np.concatenate([values[i].reshape(-1, 2).T for i in found]))
+
+
+def test_residuals_of_all_runs_with_their_degrees_of_freedom(study, tmp_path, rng):
+    section, _ = study
+    noise = {run: rng.normal(size=(*SHAPE, n)).astype(np.float32) for run, n in (("1", 9), ("2", 12))}
+    for run, values in noise.items():
+        write_image(tmp_path / "sub-01" / f"res-{run}.nii.gz", values)
+    template = str(tmp_path / "sub-{subject}" / "res-{run}.nii.gz")
+    maps = Maps(**{**section, "subjects": ["01"]}, residuals=template, residual_degrees_of_freedom=6.5)
+    patterns = maps.load("01", CONDITIONS, residuals=True)
+    np.testing.assert_array_equal(
+        patterns.residuals.values, np.concatenate([noise[run].reshape(24, -1).T for run in ("1", "2")])
+    )
+    assert patterns.residuals.degrees_of_freedom == 13
+    assert maps.load("01").residuals is None
+    files = maps.files("01", residuals=True)
+    assert [path for path in files if path not in maps.files("01")] == [
+        tmp_path / "sub-01" / "res-1.nii.gz",
+        tmp_path / "sub-01" / "res-2.nii.gz",
+    ]
+    with pytest.raises(UserError, match=r"set brain\.residuals and brain\.residual_degrees_of_freedom"):
+        Maps(**section).load("01", residuals=True)
+    write_image(tmp_path / "sub-01" / "res-2.nii.gz", noise["2"], AXIS_ALIGNED + 0.5 * np.eye(4)[:, [3, 1, 2, 0]])
+    (problem,) = maps.problems(CONDITIONS, residuals=True)
+    assert "The residuals" in problem
+    assert "lie on different grids" in problem
+    assert maps.problems(CONDITIONS) == []
+    (tmp_path / "sub-01" / "res-1.nii.gz").unlink()
+    assert "1 of 6 files do not exist" in maps.problems(CONDITIONS, residuals=True)[0]
+
+
+def test_only_the_volumes_that_are_wanted_are_read(tmp_path, rng):
+    values = rng.normal(size=(*SHAPE, 5)).astype(np.float32)
+    path = write_image(tmp_path / "b.nii", values)
+    path.write_bytes(path.read_bytes()[:-30])  # within the last volume
+    mask = rng.random(SHAPE) > 0.5
+    np.testing.assert_array_equal(read_patterns(path, [1, 3], mask), values[mask][:, [1, 3]].T)
+    with pytest.raises(UserError, match=r"b\.nii is damaged"):
+        read_patterns(path, [4], mask)
+
+
+def test_labels_within_file_names_are_found_by_a_pattern(tmp_path, rng):
+    section = one_file(tmp_path, rng.normal(size=(*SHAPE, 3)), condition=["dog/dog_1.jpg", "cat_2.jpg", "rest"])
+    maps = Maps(**section, condition_pattern="([^/]+)[.]jpg", exclude=["rest"])
+    assert maps.conditions("1") == ["dog_1", "cat_2"]
+    assert maps.run_labels("1") == []
+    assert maps.load("1", ["cat_2", "dog_1"]).conditions == ["dog_1", "cat_2"]
 
 
 # -------------------------------------------------------------------------------------------- real maps

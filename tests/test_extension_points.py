@@ -93,8 +93,13 @@ def test_comparisons(name, rng):
 
 @pytest.mark.parametrize("name", MAPS)
 def test_maps(name, rng):
-    """(n_layers, n_voxels) -> (n_voxels,), each voxel by itself; a voxel without scores has no value."""
-    make = MAPS[name].from_scores
+    """(n_rows, n_voxels) -> (n_voxels,), each voxel by itself; a voxel without scores has no value."""
+    times_s = np.array([-0.1, 0.0, 0.3, 2.5, 4.0])
+    rows = {"layers": (), "times": (times_s,), "layers and times": (times_s.round(),)}[MAPS[name].over]
+
+    def make(scores: np.ndarray) -> np.ndarray:
+        return MAPS[name].from_scores(scores, *rows)
+
     scores = rng.uniform(0.1, 0.9, (5, 12))
     made = make(scores)
     assert made.shape == (12,)

@@ -7,7 +7,7 @@ from scipy.stats import ttest_1samp
 
 from rsa.core import ScoreMap, Volume
 from rsa.errors import UserError
-from rsa.group import GROUP_TESTS, combine
+from rsa.group import CEILINGS, GROUP_TESTS, combine, share_of_ceiling
 
 SHAPE = (3, 2, 2)
 
@@ -120,3 +120,71 @@ def test_masks_that_share_nothing(rng):
 def test_unknown_test(rng):
     with pytest.raises(UserError, match=r"Unknown group test 'median'.*Choose one of: mean, t"):
         combine([subject(1, rng), subject(2, rng)], "median")
+
+
+# ---------------------------------------------------------------------------------- share of the ceiling
+
+
+def mean_map(values, mask=None, **columns):
+    volume = Volume(np.ones(SHAPE) if mask is None else mask, np.diag([2.0, 2, 2, 1]), 4, 1)
+    table = pd.DataFrame({"layer": "", "statistic": "mean", **columns}, index=range(len(values)))
+    return ScoreMap(np.asarray(values)[:, : volume.n_voxels], table, volume, n_members=np.arange(volume.n_voxels))
+
+
+def test_share_of_ceiling_by_hand():
+    group = mean_map([[0.1, 0.2, -0.1, 0.3, 0.3, np.nan] * 2, [0.9] * 12], model=["net", "reliability"])
+    bounds = [[0.2, 0.0, 0.1, -0.1, np.nan, 0.1] * 2, [0.4, 0.5, 0.2, 0.3, 0.5, 0.2] * 2]
+    result = share_of_ceiling(group, mean_map(bounds, model=list(CEILINGS)))
+    assert result.table.to_dict("list") == {"layer": [""], "statistic": ["share_of_ceiling"], "model": ["net"]}
+    # the second, fourth and fifth voxel have no lower bound above 0
+    expected = [[0.25, np.nan, -0.5, np.nan, np.nan, np.nan] * 2]
+    np.testing.assert_allclose(result.values, expected, rtol=1e-6)
+    assert (result.volume.sform_code, result.volume.qform_code) == (4, 1)
+
+
+def test_share_of_ceiling_goes_time_by_time():
+    times = {"model": ["net", "net"], "time_s": [2.0, 0.5]}
+    group = mean_map(np.full((2, 12), 0.3), **times)
+    rows = {"model": ["ceilingupper", "ceilinglower", "ceilinglower", "ceilingupper"], "time_s": [0.5, 0.5, 2.0, 2.0]}
+    ceilings = mean_map(np.repeat([[0.4], [0.1], [0.1], [0.6]], 12, axis=1), **rows)
+    result = share_of_ceiling(group, ceilings)
+    np.testing.assert_allclose(result.values[:, 0], [0.5, 0.75], rtol=1e-6)
+    assert result.table["time_s"].tolist() == [2.0, 0.5]
+    early = ScoreMap(ceilings.values[:2], ceilings.table[:2], ceilings.volume)
+    with pytest.raises(
+        UserError, match="There is no ceilinglower at 2 s among the noise ceilings, but there are scores"
+    ):
+        share_of_ceiling(group, early)
+
+
+def test_share_of_ceiling_is_over_the_voxels_of_both(rng):
+    first, second = np.ones(SHAPE), np.ones(SHAPE)
+    first[0], second[2] = 0, 0
+    group = mean_map(rng.random((1, 12)), first, model="net")
+    ceilings = mean_map(rng.uniform(0.2, 0.9, (2, 12)), second, model=list(CEILINGS))
+    result = share_of_ceiling(group, ceilings)
+    assert (result.volume.mask == first.astype(bool) & second.astype(bool)).all()
+    grid = group.volume.unmask(group.values[0]) / ceilings.volume.unmask(ceilings.values[1])
+    np.testing.assert_allclose(result.values[0], grid[result.volume.mask], rtol=1e-6)
+    np.testing.assert_array_equal(result.n_members, np.arange(8)[:4])
+
+
+def test_share_of_ceiling_says_what_is_missing(rng):
+    group, ceilings = mean_map(rng.random((1, 12)), model="net"), mean_map(rng.random((2, 12)), model=list(CEILINGS))
+    regions = ScoreMap([[0.1]], pd.DataFrame({"model": ["net"]}), regions=pd.DataFrame({"region": ["V1"]}))
+    with pytest.raises(UserError, match="Shares of the noise ceiling are made of maps over voxels"):
+        share_of_ceiling(regions, ceilings)
+    t = ScoreMap(group.values, group.table.assign(statistic="t"), group.volume)
+    with pytest.raises(UserError, match=r"made of mean scores of models; the group has none\. Add `mean`"):
+        share_of_ceiling(t, ceilings)
+    first, second = np.zeros(SHAPE), np.zeros(SHAPE)
+    first[0], second[2] = 1, 1
+    with pytest.raises(UserError, match="The group map and the noise ceiling share no voxel"):
+        share_of_ceiling(
+            mean_map([[0.1] * 12], first, model="net"), mean_map([[0.1] * 12] * 2, second, model=list(CEILINGS))
+        )
+    moved = ScoreMap(ceilings.values, ceilings.table, Volume(np.ones(SHAPE), np.eye(4)))
+    with pytest.raises(UserError, match="The noise ceiling and the group map lie on different grids"):
+        share_of_ceiling(group, moved)
+    with pytest.raises(UserError, match="There is no ceilingupper among the noise ceilings"):
+        share_of_ceiling(group, ScoreMap(ceilings.values[:1], ceilings.table[:1], ceilings.volume))

@@ -41,6 +41,7 @@ MAY_IMPORT = {
         "spheres",
     },
     "maps": {"comparisons", "core", "distances", "errors", "rdm", "registry", "searchlight"},
+    "glm": {"core", "errors", "settings"},
     "group": {"comparisons", "core", "distances", "errors", "rdm", "registry", "searchlight"},
 }
 """What each module of the engine may import from the package (besides the version)."""

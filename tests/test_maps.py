@@ -4,9 +4,21 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from rsa.core import ScoreMap, Volume
+from rsa.core import ScoreMap, Volume, select
 from rsa.errors import UserError
-from rsa.maps import MAPS, best_layer, derive, derive_all, layer_gradient, layered_models, peaks
+from rsa.group import CEILINGS
+from rsa.maps import (
+    DATA_QUALITY,
+    MAPS,
+    best_layer,
+    derive,
+    derive_all,
+    layer_gradient,
+    layered_models,
+    peaks,
+    time_of_highest,
+    times_of,
+)
 
 NAN = np.nan
 
@@ -66,7 +78,7 @@ def test_a_derived_map_for_every_model_with_layers(scores):
 
 def test_all_derived_maps_in_one_stack(scores):
     together = derive_all(scores, list(MAPS))
-    each = [derive(scores, name) for name in MAPS]
+    each = [derive(scores, name) for name in ("best_layer", "layer_gradient")]  # the others need times
     np.testing.assert_array_equal(together.values, np.concatenate([one.values for one in each]))
     assert list(together.table["statistic"]) == [name for one in each for name in one.table["statistic"]]
     assert derive_all(scores, []) is None
@@ -83,6 +95,120 @@ def test_derived_map_needs_layers(scores):
 def test_unknown_map(scores):
     with pytest.raises(UserError, match=f"Unknown map 'best'.*Choose one of: {', '.join(MAPS)}"):
         derive(scores, "best")
+
+
+# ------------------------------------------------------------------------------------------ over time
+
+TIMES = [0.1, 2.5, 5.0]
+
+
+def over_time(values, **columns):
+    """Scores of a model with two layers and of one without, at three times that do not come in order."""
+    rows = [
+        (time, model, layer) for time in (2.5, 0.1, 5.0) for model, layer in (("net", "a"), ("net", "b"), ("x", ""))
+    ]
+    table = pd.DataFrame(rows, columns=["time_s", "model", "layer"]).assign(
+        subject="01", statistic="spearman", **columns
+    )
+    n_voxels = np.shape(values)[1]
+    return ScoreMap(values, table, Volume(np.ones((n_voxels, 1, 1)), np.eye(4)))
+
+
+@pytest.fixture
+def timed(rng):
+    values = rng.uniform(-0.3, 0.9, (9, 40)).astype(np.float32)
+    values[:, :5] = -np.abs(values[:, :5])  # no score above 0
+    values[rng.random(values.shape) < 0.1] = NAN
+    values[:, 5] = NAN
+    return over_time(values)
+
+
+def score_of(scores, model, layer, time, voxel):
+    table = scores.table
+    (row,) = np.flatnonzero((table["model"] == model) & (table["layer"] == layer) & (table["time_s"] == time))
+    return scores.values[row, voxel]
+
+
+def best(pairs):
+    """The label of the highest of (label, score), as a reader would look for it; NaN if none is above 0."""
+    found = NAN, 0.0
+    for label, score in pairs:
+        if score > found[1]:
+            found = label, score
+    return found[0]
+
+
+def test_time_of_highest_by_hand():
+    scores = np.array([[0.1, -0.1, NAN, 0.2, NAN], [0.4, -0.3, 0.1, 0.2, NAN]])
+    np.testing.assert_array_equal(time_of_highest(scores, [1.5, 4.0]), [4, NAN, 4, 1.5, NAN])
+
+
+def test_maps_over_layers_are_made_at_every_time(timed):
+    for name in ("best_layer", "layer_gradient"):
+        made = derive(timed, name)
+        assert made.table["time_s"].tolist() == TIMES
+        assert set(made.table["model"]) == {"net"}
+        assert set(made.table["layer"]) == {""}
+        for values, time in zip(made.values, TIMES, strict=True):
+            at_time = timed.table["time_s"] == time
+            alone = ScoreMap(timed.values[at_time], timed.table[at_time].drop(columns="time_s"), timed.volume)
+            np.testing.assert_array_equal(values, derive(alone, name).values[0])
+
+
+def test_peak_time_is_made_for_every_reference(timed):
+    made = derive(timed, "peak_time")
+    assert list(zip(made.table["model"], made.table["layer"], strict=True)) == [("net", "a"), ("net", "b"), ("x", "")]
+    assert made.table["time_s"].isna().all()
+    assert set(made.table["statistic"]) == {"peak_time"}
+    for values, (model, layer) in zip(made.values, made.table[["model", "layer"]].to_numpy(), strict=True):
+        expected = [best((t, score_of(timed, model, layer, t, voxel)) for t in TIMES) for voxel in range(40)]
+        np.testing.assert_array_equal(values, np.float32(expected))
+    assert np.isnan(made.values[:, :6]).all()
+    assert np.isfinite(made.values[:, 6:]).any()
+
+
+def test_time_of_best_layer_looks_at_all_layers_and_times(timed):
+    made = derive(timed, "time_of_best_layer")
+    assert made.table[["model", "layer", "statistic"]].to_numpy().tolist() == [["net", "", "time_of_best_layer"]]
+    pairs = [[(t, score_of(timed, "net", layer, t, v)) for t in TIMES for layer in "ab"] for v in range(40)]
+    np.testing.assert_array_equal(made.values[0], np.float32([best(one) for one in pairs]))
+
+
+def test_maps_that_need_times_or_layers_are_left_out_where_there_are_none(timed, scores):
+    assert set(derive_all(timed, MAPS).table["statistic"]) == set(MAPS)
+    assert set(derive_all(scores, MAPS).table["statistic"]) == {"best_layer", "layer_gradient"}
+    assert set(derive_all(select(timed, model="x"), MAPS).table["statistic"]) == {"peak_time"}
+    assert derive_all(select(scores, model="flat"), MAPS) is None
+    one_time = derive_all(select(timed, time_s="2.5"), MAPS)
+    assert one_time.table[["statistic", "time_s"]].to_numpy().tolist() == [["best_layer", 2.5], ["layer_gradient", 2.5]]
+    with pytest.raises(UserError, match="The map peak_time needs scores at two times or more; the scores have none"):
+        derive(scores, "peak_time")
+    with pytest.raises(UserError, match="needs a model with two layers or more and scores at two times or more"):
+        derive(select(timed, model="x"), "time_of_best_layer")
+
+
+def test_rows_that_tell_how_good_the_data_are_make_no_map(timed):
+    for name in DATA_QUALITY:
+        renamed = ScoreMap(timed.values, timed.table.replace({"model": {"x": name}}), timed.volume)
+        made = derive_all(renamed, MAPS)
+        assert set(made.table["model"]) == {"net"}
+    assert set(CEILINGS) < set(DATA_QUALITY)
+
+
+def test_a_layer_without_a_time_is_an_error(timed):
+    for kept in (np.arange(9) != 1, np.arange(9)[[0, 1, 2, 3, 4, 5, 6, 6, 8]]):
+        broken = ScoreMap(
+            timed.values[kept], timed.table[kept] if kept.dtype == bool else timed.table.iloc[kept], timed.volume
+        )
+        with pytest.raises(
+            UserError, match=r"net has (5|6) maps, where 2 layers at 3 times make 6; give every layer at"
+        ):
+            derive(broken, "best_layer")
+
+
+def test_times_are_listed_in_order(timed, scores):
+    assert times_of(timed.table) == TIMES
+    assert times_of(scores.table) == times_of(scores.table.assign(time_s=NAN)) == []
 
 
 # ---------------------------------------------------------------------------------------------- peaks
@@ -129,3 +255,11 @@ def test_regions_have_no_peaks():
     scores = ScoreMap([[0.1]], pd.DataFrame({"layer": ["x"]}), regions=pd.DataFrame({"region": ["V1"]}))
     with pytest.raises(UserError, match="Peaks are looked for in volumes; these scores are of regions"):
         peaks(scores)
+
+
+def test_peaks_have_a_time_only_where_there_are_times(timed):
+    found = peaks(timed, n_peaks=1, separation_mm=0)
+    assert found.columns.tolist()[:2] == ["time_s", "model"]
+    for row in found.itertuples():
+        assert row.score == score_of(timed, row.model, row.layer, row.time_s, round(row.x_mm))
+    assert "time_s" not in peaks(ScoreMap(timed.values, timed.table.assign(time_s=NAN), timed.volume), n_peaks=1)

@@ -14,9 +14,12 @@ from PIL import Image
 from scipy.spatial.transform import Rotation
 from scipy.stats import spearmanr
 
-from rsa.core import RDMs, ScoreMap, Volume, select
+from rsa import io
+from rsa.core import Patterns, RDMs, ScoreMap, Volume, select
 from rsa.errors import UserError
-from rsa.maps import derive, peaks
+from rsa.group import CEILINGS, share_of_ceiling
+from rsa.maps import MAPS, derive, derive_all, peaks, stack
+from rsa.report.assemble import _pictures, summary_of
 from rsa.report.figures import (
     percentiles,
     profile,
@@ -42,7 +45,8 @@ from rsa.report.study import (
     study_page,
     subject_figures,
 )
-from rsa.report.style import caption_of, plain, save_figure, short_names, signed_limit
+from rsa.report.style import caption_of, plain, save_figure, short_names, signed_limit, written_times
+from rsa.report.times import at_peak_times, courses, of_data, of_models, time_courses
 
 MINUS = "\N{MINUS SIGN}"
 ODD = 'conv<1> & "b" $x$'
@@ -397,6 +401,8 @@ def test_rdm_similarity_writes_the_correlations(rng):
         ({"model": ["net", "animacy"], "layer": ["a", ""]}, ["net a", "animacy"]),
         ({"model": ["animacy"], "layer": [np.nan]}, ["animacy"]),
         ({"model": ["meg", "meg"], "time_s": [-0.1, 0.25]}, [f"meg {MINUS}100 ms", "meg 250 ms"]),
+        ({"model": ["net", "net"], "layer": ["a", "a"], "time_s": [0, 4.5]}, ["a 0 s", "a 4.5 s"]),
+        ({"model": ["reliability", "ceilinglower"]}, ["split-half reliability", "noise ceiling, lower bound"]),
         ({"category": ["x"]}, ["reference 1"]),
     ],
 )
@@ -418,6 +424,11 @@ BLOCKS = [f"encoder.layers.encoder_layer_{i}" for i in (0, 11)]
         ({"model": ["net", "net", "x"], "layer": ["$a$", "b", ""]}, ["$a$", "b", "x"]),
         ({"model": ["net", "vgg"], "layer": ["$a$", "b"]}, [r"net" "\n" r"\$a\$", "vgg\nb"]),
         ({"model": ["meg", "animacy"], "time_s": [0.25, np.nan]}, ["250 ms", "animacy"]),
+        ({"model": ["net", "animacy"], "layer": ["a", ""], "time_s": [4.5, 6]}, ["a\n4.5 s", "animacy\n6 s"]),
+        (
+            {"model": ["vit", "vit", "net", "x"], "layer": [*BLOCKS, "fc", ""], "time_s": [4.5, 6, 3, 3]},
+            ["vit\n…0 4.5 s", "vit\n…11 6 s", "net\nfc 3 s", "x\n3 s"],
+        ),
         ({"category": ["x"]}, ["reference 1"]),
     ],
 )
@@ -732,6 +743,247 @@ def test_reasons_are_counted_per_subject():
     }
 
 
+# --------------------------------------------------------------------------------------- over time
+
+TIMES = [0.0, 1.5, 4.5, 6.0]
+
+
+def over_time(volume: Volume, rng, subject="01", extra=("reliability",)) -> ScoreMap:
+    """Scores of two layers and a model at four times, in the order of the times; noise but for what a test plants."""
+    references = [("net", "conv1"), ("net", "fc"), ("animacy", ""), *((name, "") for name in extra)]
+    rows = [(model, layer, time) for time in TIMES for model, layer in references]
+    table = pd.DataFrame(rows, columns=["model", "layer", "time_s"]).assign(subject=subject, statistic="spearman")
+    return ScoreMap(rng.uniform(-0.2, 0.3, (len(table), volume.n_voxels)), table, volume)
+
+
+def plant(scores: ScoreMap, model: str, layer: str, time: float, voxel: int, score: float) -> None:
+    table = scores.table
+    (row,) = np.flatnonzero((table["model"] == model) & (table["layer"] == layer) & (table["time_s"] == time))
+    scores.values[row, voxel] = score
+
+
+@pytest.fixture
+def timed(rng) -> ScoreMap:
+    scores = over_time(flipped(), rng)
+    plant(scores, "net", "conv1", 1.5, 10, 0.5)
+    plant(scores, "net", "fc", 4.5, 20, 0.7)
+    plant(scores, "animacy", "", 6.0, 30, 0.6)
+    plant(scores, "reliability", "", 0.0, 40, 0.9)
+    return scores
+
+
+def test_times_have_a_unit_that_fits_all():
+    assert written_times([-0.1, np.nan, 0.25]) == [f"{MINUS}100 ms", "", "250 ms"]
+    assert written_times([0.5, 2, 4.75]) == ["0.5 s", "2 s", "4.75 s"]
+    assert written_times([0.5], among=[0.5, 3]) == ["0.5 s"]
+
+
+def test_each_reference_is_kept_at_the_time_of_its_highest_score(timed):
+    (kept,) = at_peak_times([of_models(timed)])
+    assert kept.table[["model", "layer", "time_s"]].to_numpy().tolist() == [
+        ["net", "conv1", 1.5],
+        ["net", "fc", 4.5],
+        ["animacy", "", 6.0],
+    ]
+    assert [kept.values[row, voxel] for row, voxel in enumerate((10, 20, 30))] == pytest.approx([0.5, 0.7, 0.6])
+    (quality,) = at_peak_times([of_data(timed)])
+    assert quality.table[["model", "time_s"]].to_numpy().tolist() == [["reliability", 0.0]]
+
+
+def test_all_maps_beside_each_other_are_of_one_time(rng):
+    volume = flipped()
+    subjects = [over_time(volume, rng, name, ()) for name in "ab"]
+    for scores, late in zip(subjects, (0.9, 0.4), strict=True):  # the first is highest late, both are high early
+        plant(scores, "net", "fc", 6.0, 3, late)
+        plant(scores, "net", "fc", 1.5, 3, 0.8)
+    for kept in at_peak_times(subjects):
+        assert kept.table["time_s"].tolist()[1] == 1.5
+    assert at_peak_times(subjects)[0].table.equals(at_peak_times(subjects)[1].table.assign(subject="a"))
+
+
+def test_without_times_all_rows_are_kept(rng):
+    scores = maps(flipped(), rng)
+    for table in (scores.table, scores.table.assign(time_s=np.nan)):
+        (kept,) = at_peak_times([ScoreMap(scores.values, table, scores.volume)])
+        np.testing.assert_array_equal(kept.values, scores.values)
+    assert of_data(scores) is None
+
+
+def test_rows_without_a_score_are_kept_as_well(rng):
+    empty = over_time(flipped(), rng, extra=())
+    (kept,) = at_peak_times([ScoreMap(np.full_like(empty.values, np.nan), empty.table, empty.volume)])
+    assert len(kept) == 3
+
+
+def test_courses_are_read_at_the_best_voxel_of_each_model(timed):
+    table = courses(of_models(timed))
+    assert list(dict.fromkeys(table["model"])) == ["net", "animacy"]
+    at_mm = timed.volume.voxel_to_mm(timed.volume.indices[20])
+    for layer in ("conv1", "fc"):
+        rows = table[table["layer"] == layer]
+        chosen = (timed.table["layer"] == layer).to_numpy()
+        np.testing.assert_array_equal(rows["score"], timed.values[chosen, 20].astype(float))
+        np.testing.assert_allclose(rows[["x_mm", "y_mm", "z_mm"]].drop_duplicates(), [at_mm])
+    axes = time_courses(table, "spearman").axes
+    assert [line.get_label() for line in axes[0].lines[1:]] == ["conv1", "fc"]
+    np.testing.assert_allclose(axes[0].lines[2].get_xydata(), table[table["layer"] == "fc"][["time_s", "score"]])
+    place = ", ".join(f"{round(value)}" for value in at_mm).replace("-", MINUS)
+    assert axes[0].get_title() == f"net\n({place}) mm, highest at 4.5 s"
+    assert axes[0].get_ylim() == axes[1].get_ylim()
+    assert (axes[0].get_xlabel(), axes[0].get_ylabel()) == ("time (s)", "spearman")
+
+
+def test_courses_of_nothing_are_drawn(rng):
+    empty = over_time(flipped(), rng, extra=())
+    empty.values[:] = np.nan
+    assert "no score is defined" in texts(time_courses(courses(empty)))
+
+
+def test_profile_over_time_is_at_the_best_voxel_and_time(timed):
+    table = peak_profile(timed)
+    assert table["model"].tolist() == ["net", "net", "animacy"]
+    assert table["time_s"].tolist() == [4.5, 4.5, 6.0]
+    at_time = timed.values[(timed.table["time_s"] == 4.5).to_numpy()]
+    np.testing.assert_allclose(table["score"], [at_time[0, 20], 0.7, 0.6], rtol=1e-6)
+
+
+def test_figures_over_time(tmp_path, timed):
+    paths = subject_figures(timed, derive_all(timed, MAPS), space="", folder=tmp_path / "figures" / "a", title="one")
+    names = [path.stem for path in paths]
+    assert names == [
+        *("glass", "slices", "courses", "best_layer-1", "layer_gradient-1"),
+        *("peak_time-2", "time_of_best_layer-1", "ceiling"),
+    ]
+    captions = {path.stem: caption_of(path) for path in paths}
+    assert "at that of its highest score; the time is in the title" in captions["glass"]
+    assert (
+        "net with the highest score, one, at 4.5 s (the time of the model's highest score)" in captions["best_layer-1"]
+    )
+    assert captions["time_of_best_layer-1"].startswith("Time at which net scores highest, over all its layers, one. ")
+    assert captions["peak_time-2"].startswith("Time at which animacy scores highest, one. ")
+    assert "Split-half reliability" in captions["ceiling"]
+    looked_at = [path.stem for path in _pictures(tmp_path, "a")]
+    assert sorted(looked_at) == sorted(names)
+    assert looked_at[:3] == names[:3]
+
+
+def test_best_layer_is_drawn_at_the_time_of_the_highest_score(tmp_path, timed, monkeypatch):
+    drawn = {}
+
+    def spy(row, labels, **look):
+        drawn[look.get("what", "layers")] = (row, list(labels), look["strength"])
+        return label_slices(row, labels, **look)
+
+    monkeypatch.setattr("rsa.report.study.label_slices", spy)
+    subject_figures(timed, derive_all(timed, ["best_layer", "time_of_best_layer"]), space="", folder=tmp_path)
+    at_time = timed.values[(timed.table["time_s"] == 4.5).to_numpy()][:2]
+    row, labels, strength = drawn["layers"]
+    assert labels == ["conv1", "fc"]
+    np.testing.assert_array_equal(row.values[0], np.where(at_time.max(axis=0) > 0, at_time.argmax(axis=0) + 1, np.nan))
+    np.testing.assert_array_equal(strength, at_time.max(axis=0))
+    row, labels, strength = drawn["time of the highest score"]
+    assert labels == ["0 s", "1.5 s", "4.5 s", "6 s"]
+    assert row.values[0, 20] == 3
+    of_net = timed.values[(timed.table["model"] == "net").to_numpy()]
+    np.testing.assert_array_equal(strength, of_net.max(axis=0))
+
+
+@pytest.mark.parametrize("has_times", [True, False])
+def test_figures_of_the_group_show_ceilings_and_shares(tmp_path, rng, has_times):
+    volume = flipped()
+    subjects = [over_time(volume, rng, name) for name in "ab"]
+    if not has_times:
+        early = (subjects[0].table["time_s"] == 0).to_numpy()
+        subjects = [ScoreMap(one.values[early], one.table[early].drop(columns="time_s"), volume) for one in subjects]
+    table = subjects[0].table.drop(columns="subject").assign(statistic="mean")
+    mean = ScoreMap((subjects[0].values + subjects[1].values) / 2, table, volume)
+    rows = pd.concat([table[table["model"] == "animacy"].assign(model=name) for name in CEILINGS])
+    ceilings = ScoreMap(rng.uniform(0.3, 0.6, (len(rows), volume.n_voxels)), rows, volume)
+    group = stack([mean, ceilings, share_of_ceiling(mean, ceilings)])
+    first = select(group, statistic="mean")
+    paths = group_figures(
+        list(zip("ab", subjects, strict=True)), group, derive_all(first, MAPS), space="", folder=tmp_path
+    )
+    names = [path.stem for path in paths]
+    assert names[:4] == ["subjects", "profile", "glass", "slices"]
+    assert names[-2:] == ["ceiling", "share"]
+    assert ("courses" in names) == has_times
+    assert ("averaged over the maps" in caption_of(paths[0])) == has_times
+    assert "share of the upper bound" in caption_of(paths[-1])
+
+
+def test_slices_at_the_peaks_of_other_maps(rng):
+    volume = single_slice()
+    shares, means = maps(volume, rng, ["a", "b"]), maps(volume, rng, ["a", "b"])
+    means.values[:] = 0.01
+    means.values[0, 7], means.values[1, 9], shares.values[0, 7], shares.values[1, 9] = 0.8, 0.8, 0.25, np.nan
+    figure = slices(shares, at=means, limit=1.0)
+    assert {f"0.25 at ({written_place(volume, 7)}) mm", f"undefined at ({written_place(volume, 9)}) mm"} <= set(
+        texts(figure)
+    )
+    opacity = figure.axes[0].images[1].get_array()[..., 3]
+    assert set(np.round(np.unique(opacity), 3)) == {0.0, 0.025, 1.0}
+
+
+def written_place(volume: Volume, voxel: int) -> str:
+    return ", ".join(f"{round(value)}" for value in volume.voxel_to_mm(volume.indices[voxel])).replace("-", MINUS)
+
+
+def test_peaks_on_the_page_are_those_of_the_best_time_by_their_full_names(timed):
+    html = study_page(Study(Summary("a", 1, 3), peaks=peaks(timed)))
+    cells = [text for tag, text in parsed(html).texts if tag == "td"]
+    found = [cells[i : i + len(cells) // 4] for i in range(0, len(cells), len(cells) // 4)]
+    flat = [text for row in found for text in row]
+    for name, time, score in (("split-half reliability", "0", "0.9"), ("animacy", "6", "0.6")):
+        assert name in flat
+        assert score in flat or f"{score}00" in flat
+        assert time in flat or f"{time}.0" in flat
+    assert flat.count("animacy") == 1
+
+
+def fits_over_time() -> pd.DataFrame:
+    """Two regions at three times: V1 is highest at 2 s (layer conv1), V4 at 4 s (layer fc)."""
+    parts = []
+    for region, best_time, high in (("V1", 2.0, [0.8, 0.3]), ("V4", 4.0, [0.1, 0.6])):
+        for time in (0.0, 2.0, 4.0):
+            scores = np.tile(high if time == best_time else [0.2, 0.05], 3) + np.repeat([-0.1, 0, 0.1], 2)
+            ceiling = {"ceiling_lower": 0.4 + time / 100, "ceiling_upper": 0.5 + time / 100}
+            parts.append(fits(scores).assign(region=region, time_s=time, **ceiling))
+    return pd.concat(parts, ignore_index=True)
+
+
+def test_regions_over_time_are_drawn_at_their_best_time(tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr("rsa.report.study.region_bars", lambda *tables: drawn.append(tables) or region_bars(*tables))
+    monkeypatch.setattr(
+        "rsa.report.study.time_courses", lambda table, score: drawn.append(table) or time_courses(table)
+    )
+    paths = region_figures(fits_over_time(), tmp_path / "figures" / "regions")
+    assert [path.name for path in paths] == ["regions.png", "regions_courses.png"]
+    assert [path.name for path in _pictures(tmp_path, "regions")] == ["regions.png", "regions_courses.png"]
+    course, (bars, ceilings) = drawn
+    assert set(bars["region"]) == {"V1, 2 s", "V4, 4 s"}
+    means = bars.groupby(["region", "layer"])["score"].mean()
+    np.testing.assert_allclose(means, [0.8, 0.3, 0.1, 0.6])
+    np.testing.assert_allclose(ceilings[["lower", "upper"]], [[0.42, 0.52], [0.44, 0.54]])
+    assert list(dict.fromkeys(course["model"])) == ["V1, net", "V4, net"]
+    of_fc = course[(course["model"] == "V4, net") & (course["layer"] == "fc")]
+    np.testing.assert_allclose(of_fc[["time_s", "score", "upper"]], [[0, 0.05, 0.5], [2, 0.05, 0.52], [4, 0.6, 0.54]])
+    figure = time_courses(course)
+    assert figure.axes[0].get_title() == "V1, net\nhighest at 2 s"
+    assert figure.axes[0].get_ylim()[1] > 0.8
+
+
+def test_means_of_regions_do_not_mix_times():
+    means = region_means(fits_over_time())
+    assert len(means) == 2 * 2 * 3
+    row = means[(means["region"] == "V4") & (means["layer"] == "fc") & (means["time_s"] == 4)]
+    np.testing.assert_allclose(row[["mean", "n_subjects", "ceiling_lower"]], [[0.6, 3, 0.44]])
+    html = study_page(Study(Summary("a", 3, 3), fits=fits_over_time()))
+    shown = [text for tag, text in parsed(html).texts if tag == "td"]
+    assert (shown.count("V1"), shown.count("V4")) == (2, 2)
+
+
 # ----------------------------------------------------------------------------------------- methods
 
 
@@ -779,6 +1031,74 @@ def test_methods_text_leaves_out_what_was_not_done():
     assert "Kendall's tau-a" in text
     for part in ("searchlight", "Nili", "None", "layer", "runs", "commit"):
         assert part not in text
+
+
+GLM = {"method": "conditions", "hrf": "spm", "drift": "cosine", "high_pass_hz": 0.01, "noise_model": "ar1"}
+
+MULTIVARIATE = {"normalisation": "multivariate", "scope": "sphere", "shrinkage": "ledoit_wolf", "source": "residuals"}
+
+
+@pytest.mark.parametrize(
+    ("settings", "said", "unsaid"),
+    [
+        ({"glm": GLM, "n_runs": 6}, ["one regressor per condition, convolved", "function 'spm'", "high-pass 0.01 Hz",
+         "autoregressive", "regression coefficients", "averaged over 6 runs"], ["Mumford", "smoothed", "delays"]),
+        ({"glm": GLM | {"method": "trials", "patterns": "t"}, "smoothing_fwhm_mm": 4.0},
+         ["smoothed (4 mm FWHM)", "least squares separate; Mumford et al., 2012", "NeuroImage 59", "t values",
+          "averaged per condition and run"], ["regression coefficients"]),
+        ({"glm": GLM | {"method": "fir", "noise_model": "ols", "drift": "polynomial", "drift_order": 2},
+          "delays_s": (0.0, 2.0)},
+         ["finite impulse response", "polynomial drifts of order 2", "ordinary least squares", "2 delays after onset",
+          "(0, 2 s)"], ["haemodynamic", "autoregressive", "high-pass"]),
+        ({"glm": GLM | {"method": "volumes"}, "delays_s": tuple(range(9))},
+         ["signal itself", "9 delays", "(0 to 8 s)"], ["autoregressive", "coefficients", "haemodynamic"]),
+        ({"distance": "crossnobis", "n_runs": 6, "radius_mm": 8.0,
+          "noise": MULTIVARIATE},
+         ["crossnobis", "cross-validated over 6 runs", "covariance of the noise of the residuals",
+          "of each searchlight", "Ledoit and Wolf (2004)", "88:365", "NeuroImage 137"], ["averaged over", "Strimmer"]),
+        ({"noise": {"normalisation": "univariate", "scope": "brain", "shrinkage": "schaefer_strimmer"}, "n_runs": 4},
+         ["divided by the standard deviation of its noise", "NeuroImage 137", "averaged over 4 runs"],
+         ["Strimmer", "whitened", "whole brain", "taken out of each voxel"]),
+        ({"distance": "crossnobis", "n_runs": 2, "radius_mm": 8.0, "remove_mean": True},
+         ["cross-validated squared Euclidean distance", "mean over conditions was taken out"],
+         ["Mahalanobis (", "noise"]),
+        ({"reliability": True, "noise_ceiling": True, "radius_mm": 8}, ["odd runs with that of even", "Nili",
+         "noise ceiling of a searchlight runs"], ["region", "Walther et al."]),
+    ],
+)  # fmt: skip
+def test_methods_text_says_how_responses_and_noise_were_measured(settings, said, unsaid):
+    text = methods_text(Summary("demo", 3, 10, {"animacy": []}, comparison="spearman", **settings))
+    for part in said:
+        assert part in text
+    for part in (*unsaid, "None", "..", " ,", "  "):
+        assert part not in text
+
+
+def test_numbers_of_the_study_name_runs_delays_and_noise():
+    rows = counts(Summary("demo", 3, 10, n_runs=6, distance="crossnobis", noise=MULTIVARIATE, delays_s=(0, 2.5)))
+    assert rows["runs"] == "6"
+    assert "runs averaged" not in rows
+    assert rows["delays after onset"] == "0, 2.5 s"
+    assert rows["noise normalisation"] == "multivariate, sphere, ledoit_wolf, residuals"
+    assert counts(Summary("demo", 3, 10, n_runs=6, distance="correlation"))["runs averaged"] == "6"
+
+
+def test_summary_reads_old_and_new_settings(tmp_path, rng):
+    table = pd.DataFrame({"condition": ["a", "b"] * 2, "delay_s": [2.0, 2.0, 0.0, 0.0]})
+    io.save(tmp_path / "brain.h5", Patterns(rng.random((4, 5)), table), {})
+    old = {"study": "s", "searchlight": {"radius_mm": 8, "min_voxels": 5}, "brain": {"subjects": ["1", "2"]}}
+    old |= {"brain_distance": "correlation", "layer_distance": "cosine", "comparison": "spearman"}
+    scores = [maps(flipped(), rng, subject=name) for name in "12"]
+    summary = summary_of(old, rdms(rng), scores, [tmp_path / "brain.h5"], None)
+    assert (summary.glm, summary.noise, summary.reliability, summary.noise_ceiling) == (None, None, False, False)
+    assert summary.delays_s == [0.0, 2.0]
+    new = old | {"noise": {"normalisation": "univariate"}, "reliability": True, "noise_ceiling": True}
+    new["brain"] = old["brain"] | {"kind": "bids", "glm": GLM, "smoothing_fwhm_mm": 4}
+    summary = summary_of(new, rdms(rng), scores, [tmp_path / "brain.h5"], None)
+    assert (summary.glm, summary.noise, summary.smoothing_fwhm_mm) == (GLM, {"normalisation": "univariate"}, 4)
+    assert summary.reliability
+    assert summary.noise_ceiling
+    assert not summary_of(new, rdms(rng), scores[:1], [tmp_path / "brain.h5"], None).noise_ceiling
 
 
 def test_mixed_versions_are_told():

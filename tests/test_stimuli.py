@@ -265,3 +265,48 @@ def test_what_is_no_picture_is_named(tmp_path):
         read_image(tmp_path / "a.png")
     with pytest.raises(UserError, match=r"There is no image .*b\.png\."):
         read_image(tmp_path / "b.png")
+
+
+# --------------------------------------------------------------------------------- patterns and subsets
+
+
+def test_a_pattern_finds_conditions_in_the_names_of_files(tmp_path):
+    names = ["shared0001_nsd02951.png", "shared0002_nsd02991.png", "shared0003_nsd00050.png"]
+    for name in names:
+        picture(tmp_path / name)
+    stimuli = Stimuli(folder=str(tmp_path), condition_pattern="nsd0*([0-9]+)")
+    assert stimuli.conditions() == ["2951", "2991", "50"]
+    assert stimuli.problems() == []
+    assert stimuli.load()["file"].tolist() == [str(tmp_path / name) for name in names]
+    picture(tmp_path / "copy_nsd02951.jpg")
+    assert list(stimuli.load()["condition"]) == ["2951", "2951", "2991", "50"], "two images of one condition"
+    picture(tmp_path / "other.png")
+    (problem,) = stimuli.problems()
+    assert problem == "'nsd0*([0-9]+)' finds no condition in 'other.png'; change stimuli.condition_pattern."
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"folder": "a", "condition_pattern": "nsd"}, "'nsd' has 0 groups; put one pair of parentheses around"),
+        ({"folder": "a", "condition_pattern": "(n)(sd)"}, "has 2 groups"),
+        ({"folder": "a", "condition_pattern": "(nsd"}, "'(nsd' is no regular expression"),
+        ({"table": "a.tsv", "condition_pattern": "(nsd)"}, "condition_pattern finds conditions in the file names"),
+        ({"folder": "a", "n_conditions": 2}, "greater than or equal to 3"),
+    ],
+)
+def test_patterns_and_subsets_that_are_refused(given, message):
+    with pytest.raises(ValidationError) as raised:
+        Stimuli(**given)
+    assert message in str(raised.value)
+
+
+def test_the_first_conditions_of_a_table_with_all_their_images(tmp_path):
+    path = tmp_path / "t.tsv"
+    path.write_text("condition\tfile\nb\t1.png\na\t2.png\nb\t3.png\nc\t4.png\nd\t5.png\nc\t6.png\n")
+    stimuli = Stimuli(table=str(path), n_conditions=3)
+    assert stimuli.conditions() == ["b", "a", "c"]
+    assert [Path(name).stem for name in stimuli.load()["file"]] == ["1", "2", "3", "4", "6"]
+    assert len(stimuli.files()) == 6
+    (problem,) = Stimuli(table=str(path), n_conditions=5).problems()
+    assert problem == "stimuli.n_conditions is 5, and there are only 4; make it smaller."

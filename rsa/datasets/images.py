@@ -11,7 +11,18 @@ from rsa.core import Array, Volume
 from rsa.errors import UserError
 from rsa.io import load_image
 
-__all__ = ["count_volumes", "opened", "problems_of_grids", "read_voxels", "varying_voxels", "whole_grid"]
+__all__ = [
+    "count_volumes",
+    "opened",
+    "problems_of_grids",
+    "read_patterns",
+    "read_voxels",
+    "varying_voxels",
+    "whole_grid",
+]
+
+DAMAGES = (OSError, EOFError, ValueError, zlib.error)
+"""What is raised when the data of an image are read that are not whole."""
 
 
 def opened(path: Path) -> nib.Nifti1Pair:
@@ -54,9 +65,48 @@ def read_voxels(path: Path) -> Array:
     try:
         with np.errstate(over="ignore"):  # beyond single precision becomes infinite: not usable
             values = np.asarray(image.dataobj, dtype=np.float32)
-    except (OSError, EOFError, ValueError, zlib.error) as error:
-        raise UserError(f"{path} is damaged, its data cannot be read: {error}. Copy or make it again.") from error
+    except DAMAGES as error:
+        raise _damaged(path, error) from error
     return values.reshape((*image.shape[:3], count_volumes(image)))
+
+
+def read_patterns(path: Path, numbers: Sequence[int], mask: Array) -> Array:
+    """Read some volumes of an image in the voxels of a mask, one volume at a time.
+
+    Parameters
+    ----------
+    path : Path
+        An image of 3 dimensions, which is one volume, or of 4.
+    numbers : sequence of int
+        Which volumes, ascending; from 0.
+    mask : array of bool, shape (n_x, n_y, n_z)
+        On the grid of the image.
+
+    Returns
+    -------
+    array, shape (n_volumes, n_voxels)
+        Scaled, float32.
+
+    Raises
+    ------
+    UserError
+        If the file is missing or damaged.
+    """
+    header = opened(path)
+    values = np.empty((len(numbers), np.count_nonzero(mask)), dtype=np.float32)
+    try:  # kept open: a compressed file is read once, from its begin to the last volume that is wanted
+        stored = type(header).from_filename(path, keep_file_open=True).dataobj
+        with np.errstate(over="ignore"):  # beyond single precision becomes infinite: not usable
+            for row, number in enumerate(numbers):
+                volume = np.asarray(stored[..., number] if header.ndim == 4 else stored)
+                values[row] = volume[mask]
+    except DAMAGES as error:
+        raise _damaged(path, error) from error
+    return values
+
+
+def _damaged(path: Path, error: BaseException) -> UserError:
+    return UserError(f"{path} is damaged, its data cannot be read: {error}. Copy or make it again.")
 
 
 def varying_voxels(images_of_runs: Iterable[tuple[str, Array]]) -> Array:

@@ -54,8 +54,8 @@ class Rdms(Section):
             raise ValueError("neither file nor key has {region}, so all regions would be the same RDM; put it there")
         return self
 
-    def files(self, subject: str, conditions: Sequence[str] | None = None) -> list[Path]:
-        """Return every file that `load` reads for a subject; `conditions` make no difference."""
+    def files(self, subject: str, conditions: Sequence[str] | None = None, *, residuals: bool = False) -> list[Path]:
+        """Return every file that `load` reads for a subject; neither `conditions` nor `residuals` make a difference."""
         orders = [] if self.condition_order == "stimuli" else [Path(self.condition_order)]
         return list(dict.fromkeys([*(self._file(subject, region) for region in self.regions), *orders]))
 
@@ -65,13 +65,15 @@ class Rdms(Section):
             return None
         return read_conditions(self.condition_order, self.condition_column)
 
-    def problems(self, conditions: Sequence[str] | None = None) -> list[str]:
+    def problems(self, conditions: Sequence[str] | None = None, *, residuals: bool = False) -> list[str]:
         """Read all RDMs and return what is wrong with them, one line for each problem.
 
         Parameters
         ----------
         conditions : sequence of str, optional
             Labels of the stimuli, in the order of the stimulus table.
+        residuals : bool
+            Makes no difference.
         """
         found: list[tuple[str, str]] = []
         for subject in self.subjects:
@@ -83,7 +85,7 @@ class Rdms(Section):
                     found.append((subject, str(error).replace(str(path), str(fill(self.file, region=region)))))
         return by_subject(found)
 
-    def load(self, subject: str, conditions: Sequence[str] | None = None) -> RDMs:
+    def load(self, subject: str, conditions: Sequence[str] | None = None, *, residuals: bool = False) -> RDMs:
         """Read the RDMs of a subject.
 
         Parameters
@@ -93,6 +95,8 @@ class Rdms(Section):
         conditions : sequence of str, optional
             Labels of the stimuli, in the order of the stimulus table; needed if the files hold no labels and
             `condition_order` is "stimuli".
+        residuals : bool
+            Makes no difference: RDMs have none.
 
         Returns
         -------

@@ -70,6 +70,13 @@ def summary_of(
         comparison=settings["comparison"],
         space=brain_settings.get("space") if scores else None,
         regions=[] if fits is None else list(dict.fromkeys(fits["region"])),
+        glm=brain_settings.get("glm"),
+        smoothing_fwhm_mm=brain_settings.get("smoothing_fwhm_mm") or 0.0,
+        delays_s=sorted({float(delay) for table in tables if "delay_s" in table for delay in table["delay_s"]}),
+        noise=settings.get("noise"),
+        remove_mean=bool(settings.get("remove_mean")),
+        reliability=bool(settings.get("reliability") or light.get("reliability")),
+        noise_ceiling=bool(settings.get("noise_ceiling")) and len(scores) > 1,
         version=versions["brain-model-rsa"],
         commit=versions["commit"],
     )
@@ -144,6 +151,7 @@ def _small_coverage(maps: Sequence[tuple[str, ScoreMap]]) -> list[str]:
 
 def _pictures(folder: Path, name: str) -> list[Path]:
     """Return the pictures of one part of the study in the order in which they are looked at."""
-    order = ["rdms", "similarity", "subjects", "profile", "glass", "slices", "best_layer", "layer_gradient", "regions"]
+    order = ["rdms", "similarity", "subjects", "profile", "glass", "slices", "courses", "best_layer", "layer_gradient"]
+    order += ["time_of_best_layer", "peak_time", "share", "ceiling", "regions", "regions_courses"]
     found = (folder / "figures" / name).glob("*.png")
     return sorted(found, key=lambda path: (order.index(path.stem.split("-")[0]), path.stem))

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 
 from rsa.core import Array, ScoreMap, Volume
 from rsa.errors import UserError
+from rsa.names import full_name
 from rsa.report.planes import MNI_BOX, VIEWS, box_mm, views_of
 from rsa.report.style import GREY, INK, SIGNED, TEXT, blank, colour_bar, signed_limit
 
@@ -35,7 +36,7 @@ def score_scale(maps: Sequence[ScoreMap], limit: float | None) -> Normalize:
 
 def score_bar(figure: Figure, bar: Axes, colours: Normalize, scores: ScoreMap) -> None:
     """Draw the colour bar of a scale of scores; its label says what they are, and the range."""
-    statistic = scores.table["statistic"].iloc[0] if "statistic" in scores.table else "score"
+    statistic = full_name(scores.table["statistic"].iloc[0]) if "statistic" in scores.table else "score"
     limit = f"{colours.vmax:g}"
     label = f"{statistic}, one scale for all maps (\N{MINUS SIGN}{limit} to {limit})"
     colour_bar(figure, bar, ScalarMappable(colours, SIGNED), label)

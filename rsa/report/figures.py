@@ -13,6 +13,7 @@ from scipy.stats import rankdata
 from rsa.comparisons import COMPARISONS, compare_vectors
 from rsa.core import Array, RDMs
 from rsa.errors import UserError, listed
+from rsa.names import full_name
 from rsa.registry import pick
 from rsa.report.style import (
     FAINT,
@@ -28,6 +29,7 @@ from rsa.report.style import (
     plain,
     short_names,
     without_shared_ends,
+    written_times,
 )
 
 __all__ = ["percentiles", "profile", "rdm_grid", "rdm_similarity", "reference_names", "reference_titles", "region_bars"]
@@ -53,7 +55,7 @@ def reference_titles(table: pd.DataFrame, n_shown: int) -> list[str]:
     r"""Name each reference above a narrow picture: its layer alone where one model has layers, else below its model.
 
     Layers of a model that are longer than `n_shown` letters are shortened among themselves. A reference without layers
-    has the name of `reference_names`.
+    has the name of `reference_names`. The time of a layer comes below it.
 
     Examples
     --------
@@ -63,25 +65,35 @@ def reference_titles(table: pd.DataFrame, n_shown: int) -> list[str]:
     ['alexnet\nconv1', 'vgg11\nconv1']
     """
     models, layers, times = (_labels(table, column) for column in ("model", "layer", "time_s"))
-    parts = [" ".join(filter(None, pair)) for pair in zip(layers, times, strict=True)]
+    parts, below = (layers, times) if any(layers) else (times, [""] * len(table))
+    names = reference_names(table.drop(columns="time_s", errors="ignore")) if any(layers) else reference_names(table)
     several = len({model for model, part in zip(models, parts, strict=True) if part}) > 1
+    n_left = n_shown - max(len(time) + 1 if time else 0 for time in below) if several else n_shown
     titles: list[str] = []
-    for model, rows in groupby(zip(models, parts, reference_names(table), strict=True), key=itemgetter(0)):
-        _, own, names = zip(*rows, strict=True)
-        short = short_names(own, n_shown) if several else without_shared_ends(own, n_shown)
-        above = f"{model}\n" if several else ""
-        titles += [f"{above}{part}" if part else name for part, name in zip(short, names, strict=True)]
+    for model, rows in groupby(zip(models, parts, names, below, strict=True), key=itemgetter(0)):
+        _, own, whole, last = zip(*rows, strict=True)
+        short = short_names(own, n_left) if several else without_shared_ends(own, n_left)
+        titles += [
+            _title(model if several else "", part, name, time)
+            for part, name, time in zip(short, whole, last, strict=True)
+        ]
     return titles
 
 
+def _title(model: str, part: str, name: str, time: str) -> str:
+    """Put a title into two lines at most: model above layer and time, layer above time, or the name above time."""
+    lines = [model, f"{part} {time}"] if model and part else [part or name, time]
+    return "\n".join(line.strip() for line in lines if line.strip())
+
+
 def _labels(table: pd.DataFrame, column: str) -> list[str]:
-    """Return a column as text, "" where it says nothing; seconds as whole milliseconds."""
+    """Return a column as text, "" where it says nothing; times with their unit."""
     if column not in table:
         return [""] * len(table)
     values = table[column]
     if column == "time_s":
-        return ["" if pd.isna(value) else f"{1000 * value:.0f} ms".replace("-", "\N{MINUS SIGN}") for value in values]
-    return ["" if pd.isna(value) else str(value) for value in values]
+        return written_times(values)
+    return ["" if pd.isna(value) else full_name(str(value)) for value in values]
 
 
 # ------------------------------------------------------------------------------------------------ RDMs
@@ -278,7 +290,7 @@ def _layer_names(places: dict[tuple[str, str], float]) -> list[str]:
 
 def _score_name(rows: pd.DataFrame) -> str:
     names = list(dict.fromkeys(rows["statistic"])) if "statistic" in rows else []
-    return plain(names[0]) if len(names) == 1 else "score"
+    return plain(full_name(names[0])) if len(names) == 1 else "score"
 
 
 def _score_range(rows: pd.DataFrame, ceilings: pd.DataFrame | None) -> tuple[float, float]:

@@ -4,6 +4,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from rsa.distances import CROSS_VALIDATED
+
 __all__ = ["Summary", "counts", "methods_text", "mixed_versions"]
 
 DISTANCE_WORDS = {
@@ -20,11 +22,30 @@ COMPARISON_WORDS = {
     "rho_a": "Spearman's rho-a",
     "kendall_tau_a": "Kendall's tau-a",
 }
+ESTIMATES = {
+    "conditions": "by a general linear model of each run with one regressor per condition",
+    "trials": "by a general linear model for each trial (least squares separate; Mumford et al., 2012)",
+    "fir": "by a finite impulse response model of each run, one regressor per condition and delay",
+    "volumes": "as the signal itself after each onset (confounds and drift taken out, linear interpolation between "
+    "volumes), averaged over presentations",
+}
+SHRINKAGE_WORDS = {
+    "ledoit_wolf": "the estimator of Ledoit and Wolf (2004)",
+    "schaefer_strimmer": "the estimator of Schäfer and Strimmer (2005)",
+}
 CITATIONS = {
     "rsa": "Kriegeskorte N, Mur M, Bandettini P (2008). Representational similarity analysis: connecting the "
     "branches of systems neuroscience. Front Syst Neurosci 2:4.",
     "searchlight": "Kriegeskorte N, Goebel R, Bandettini P (2006). Information-based functional brain mapping. "
     "Proc Natl Acad Sci USA 103:3863-3868.",
+    "trials": "Mumford JA, Turner BO, Ashby FG, Poldrack RA (2012). Deconvolving BOLD activation in event-related "
+    "designs for multivoxel pattern classification analyses. NeuroImage 59:2636-2643.",
+    "noise": "Walther A, Nili H, Ejaz N, Alink A, Kriegeskorte N, Diedrichsen J (2016). Reliability of dissimilarity "
+    "measures for multi-voxel pattern analysis. NeuroImage 137:188-200.",
+    "ledoit_wolf": "Ledoit O, Wolf M (2004). A well-conditioned estimator for large-dimensional covariance matrices. "
+    "J Multivar Anal 88:365-411.",
+    "schaefer_strimmer": "Schäfer J, Strimmer K (2005). A shrinkage approach to large-scale covariance matrix "
+    "estimation and implications for functional genomics. Stat Appl Genet Mol Biol 4:32.",
     "ceiling": "Nili H, Wingfield C, Walther A, Su L, Marslen-Wilson W, Kriegeskorte N (2014). A toolbox for "
     "representational similarity analysis. PLoS Comput Biol 10:e1003553.",
 }
@@ -43,7 +64,7 @@ class Summary:
     models : mapping
         The layers of each model, in order; an empty list for a reference without layers.
     n_runs : int, optional
-        Runs over which responses were averaged.
+        Runs over which responses were averaged, or between which distances were measured.
     n_voxels, n_centres : int or (smallest, largest), optional
         Voxels of the mask and centres of searchlights, of each subject.
     radius_mm : float, optional
@@ -58,6 +79,18 @@ class Summary:
         The space of the maps.
     regions : sequence of str
         Regions of interest.
+    glm : mapping, optional
+        Settings of the general linear model (`rsa.glm.Glm`), where responses were estimated from time series.
+    smoothing_fwhm_mm : float
+        Of the images before that.
+    delays_s : sequence of float
+        Delays after onset at which responses were measured, in s.
+    noise : mapping, optional
+        Settings of noise normalisation: `normalisation`, `scope`, `shrinkage`, `source`.
+    remove_mean : bool
+        Whether the mean over conditions was taken out of each voxel.
+    reliability, noise_ceiling : bool
+        Whether split-half reliability and the noise ceiling of searchlights were measured.
     version, commit : str, optional
         Of this package.
     """
@@ -76,6 +109,13 @@ class Summary:
     min_voxels: int | None = None
     space: str | None = None
     regions: Sequence[str] = ()
+    glm: Mapping[str, Any] | None = None
+    smoothing_fwhm_mm: float = 0.0
+    delays_s: Sequence[float] = ()
+    noise: Mapping[str, Any] | None = None
+    remove_mean: bool = False
+    reliability: bool = False
+    noise_ceiling: bool = False
     version: str | None = None
     commit: str | None = None
 
@@ -93,12 +133,14 @@ def counts(summary: Summary) -> dict[str, str]:
     rows = {
         "subjects": _number(summary.n_subjects),
         "conditions": f"{_number(summary.n_conditions)} ({_number(summary.n_pairs)} pairs)",
-        "runs averaged": _number(summary.n_runs),
+        _runs_word(summary): _number(summary.n_runs),
+        "delays after onset": _delays(summary.delays_s),
         "models": "; ".join(references),
         "voxels in the mask": _number(summary.n_voxels),
         "searchlight centres": _number(summary.n_centres),
         "searchlight radius": f"{summary.radius_mm:g} mm" if summary.radius_mm is not None else "",
         "distance": summary.distance or "",
+        "noise normalisation": ", ".join(_noise_words(summary)),
         "comparison": summary.comparison or "",
         "space": summary.space or "",
         "regions": ", ".join(summary.regions),
@@ -108,12 +150,30 @@ def counts(summary: Summary) -> dict[str, str]:
 
 def methods_text(summary: Summary) -> str:
     """Write the methods of a study as a paragraph for a paper, with the numbers of the summary and its references."""
-    sentences = [*_reference_sentences(summary), *_brain_sentences(summary), *_score_sentences(summary)]
+    sentences = [
+        *_reference_sentences(summary),
+        *_response_sentences(summary),
+        *_brain_sentences(summary),
+        *_score_sentences(summary),
+    ]
     if summary.version:
         commit = f", commit {summary.commit[:12]}" if summary.commit else ""
         sentences.append(f"Computed with brain-model-rsa {summary.version}{commit}.")
-    cited = ["rsa"] + ["searchlight"] * (summary.radius_mm is not None) + ["ceiling"] * _has_ceiling(summary)
-    return " ".join(sentences) + "\n\nReferences: " + " ".join(CITATIONS[key] for key in cited)
+    return " ".join(sentences) + "\n\nReferences: " + " ".join(CITATIONS[key] for key in _cited(summary))
+
+
+def _cited(summary: Summary) -> list[str]:
+    """Return the keys of the papers that the text names."""
+    noise, glm = summary.noise or {}, summary.glm or {}
+    is_named = {
+        "rsa": True,
+        "searchlight": summary.radius_mm is not None,
+        "trials": glm.get("method") == "trials",
+        "noise": bool(noise) or summary.distance in CROSS_VALIDATED,
+        **{name: _is_multivariate(noise) and noise.get("shrinkage") == name for name in SHRINKAGE_WORDS},
+        "ceiling": _has_ceiling(summary),
+    }
+    return [key for key, is_cited in is_named.items() if is_cited]
 
 
 def _reference_sentences(summary: Summary) -> list[str]:
@@ -136,11 +196,100 @@ def _reference_sentences(summary: Summary) -> list[str]:
     return [first, second]
 
 
+def _response_sentences(summary: Summary) -> list[str]:
+    """Say how responses were estimated, at which delays, and what became of their runs and noise."""
+    sentences = []
+    if summary.glm:
+        smoothed = f"Images were smoothed ({summary.smoothing_fwhm_mm:g} mm FWHM). " * (summary.smoothing_fwhm_mm > 0)
+        sentences.append(f"{smoothed}Responses were estimated {_glm_words(summary.glm)}.")
+    if summary.delays_s:
+        sentences.append(
+            f"Responses at {_counted(len(summary.delays_s), 'delay')} after onset ({_delays(summary.delays_s)}) have "
+            f"RDMs and scores of their own."
+        )
+    if summary.n_runs and summary.n_runs > 1 and summary.distance not in CROSS_VALIDATED:
+        sentences.append(f"Responses were averaged over {_number(summary.n_runs)} runs.")
+    if summary.remove_mean:
+        sentences.append("The mean over conditions was taken out of each voxel, run by run.")
+    if summary.noise:
+        sentences.append(_noise_sentence(summary.noise))
+    if summary.n_runs and summary.distance in CROSS_VALIDATED:
+        sentences.append(
+            f"Distances were cross-validated over {_number(summary.n_runs)} runs, leaving one out at a time "
+            f"(Walther et al., 2016)."
+        )
+    return sentences
+
+
+def _glm_words(glm: Mapping[str, Any]) -> str:
+    """Say what the general linear model was."""
+    method = str(glm.get("method", "conditions"))
+    words = [_words(ESTIMATES, method)]
+    if method in ("conditions", "trials"):
+        words.append(f"convolved with the haemodynamic response function '{glm.get('hrf', 'spm')}'")
+    drifts = {
+        "cosine": f"with cosine drifts (high-pass {glm.get('high_pass_hz', 0.01):g} Hz)",
+        "polynomial": f"with polynomial drifts of order {glm.get('drift_order', 1)}",
+    }
+    words.append(drifts.get(str(glm.get("drift", "cosine")), ""))
+    if method != "volumes":
+        is_ar1 = glm.get("noise_model", "ar1") == "ar1"
+        words.append("with first-order autoregressive noise" if is_ar1 else "by ordinary least squares")
+        words.append("patterns are t values" if glm.get("patterns") == "t" else "patterns are regression coefficients")
+    if method == "trials":
+        words.append("averaged per condition and run")
+    return ", ".join(filter(None, words))
+
+
+def _noise_sentence(noise: Mapping[str, Any]) -> str:
+    """Say how patterns were brought into units of their noise."""
+    source = {"residuals": " of the residuals", "runs": " between runs"}.get(str(noise.get("source")), "")
+    if not _is_multivariate(noise):
+        return f"Each voxel was divided by the standard deviation of its noise{source} (Walther et al., 2016)."
+    where = {"sphere": " of each searchlight or region", "brain": " of the whole brain"}.get(
+        str(noise.get("scope")), ""
+    )
+    shrunken = _words(SHRINKAGE_WORDS, str(noise.get("shrinkage")))
+    return (
+        f"Patterns were whitened by the covariance of the noise{source} over the voxels{where}, shrunken by {shrunken} "
+        f"(multivariate noise normalisation; Walther et al., 2016)."
+    )
+
+
+def _distance_words(summary: Summary) -> str:
+    """Name the distance between patterns; only with the covariance of the noise is crossnobis one of Mahalanobis."""
+    if summary.distance == "crossnobis" and not _is_multivariate(summary.noise or {}):
+        return "the cross-validated squared Euclidean distance"
+    return _words(DISTANCE_WORDS, summary.distance or "")
+
+
+def _noise_words(summary: Summary) -> list[str]:
+    """Return the settings of noise normalisation that say something."""
+    noise = summary.noise or {}
+    names = (
+        ("normalisation", "scope", "shrinkage", "source") if _is_multivariate(noise) else ("normalisation", "source")
+    )
+    return [str(noise[name]) for name in names if noise.get(name)]
+
+
+def _is_multivariate(noise: Mapping[str, Any]) -> bool:
+    return noise.get("normalisation") == "multivariate"
+
+
+def _runs_word(summary: Summary) -> str:
+    return "runs" if summary.distance in CROSS_VALIDATED else "runs averaged"
+
+
+def _delays(delays_s: Sequence[float]) -> str:
+    """Write delays: all of a few, the ends of many."""
+    shown = [f"{delay:g}" for delay in delays_s]
+    many = f"{shown[0]} to {shown[-1]}" if len(shown) > 6 else ", ".join(shown)
+    return f"{many} s" if many else ""
+
+
 def _brain_sentences(summary: Summary) -> list[str]:
     sentences = []
-    measure = f" ({_words(DISTANCE_WORDS, summary.distance)})" if summary.distance else ""
-    if summary.n_runs and summary.n_runs > 1:
-        sentences.append(f"Responses were averaged over {_number(summary.n_runs)} runs.")
+    measure = f" ({_distance_words(summary)})" if summary.distance else ""
     if summary.radius_mm is not None:
         centres = f" around each of {_number(summary.n_centres)} voxels" if summary.n_centres else " around each voxel"
         space = f" in {summary.space} space" if summary.space else ""
@@ -164,10 +313,13 @@ def _score_sentences(summary: Summary) -> list[str]:
         f"Each brain RDM was compared with each reference RDM by {_words(COMPARISON_WORDS, summary.comparison)} over "
         f"the pairs of conditions; an RDM without variance has no score."
     ]
+    if summary.reliability:
+        sentences.append("Split-half reliability is the score of the RDM of odd runs with that of even runs.")
     if _has_ceiling(summary):
+        places = [place for place, has in (("searchlight", summary.noise_ceiling), ("region", summary.regions)) if has]
         sentences.append(
-            "The noise ceiling of a region runs from the mean score of each subject's RDM with the average of the "
-            "others to that with the average of all (Nili et al., 2014)."
+            f"The noise ceiling of a {' or '.join(places)} runs from the mean score of each subject's RDM with the "
+            "average of the others to that with the average of all (Nili et al., 2014)."
         )
     return sentences
 
@@ -198,7 +350,7 @@ def mixed_versions(made: Iterable[Mapping[str, Any]]) -> list[str]:
 
 
 def _has_ceiling(summary: Summary) -> bool:
-    return bool(summary.regions) and summary.n_subjects > 1
+    return (bool(summary.regions) or summary.noise_ceiling) and summary.n_subjects > 1
 
 
 def _words(table: Mapping[str, str], name: str) -> str:

@@ -38,7 +38,12 @@ N_SLICES = 8
 
 
 def slices(
-    scores: ScoreMap, *, space: str = "", background: nib.Nifti1Image | None = None, limit: float | None = None
+    scores: ScoreMap,
+    *,
+    space: str = "",
+    background: nib.Nifti1Image | None = None,
+    limit: float | None = None,
+    at: ScoreMap | None = None,
 ) -> Figure:
     """Slice each map at its highest score, marked by a cross; the title says where it is in mm.
 
@@ -54,15 +59,22 @@ def slices(
         What else to draw on; by default the mask.
     limit : float, optional
         The colour scale goes from -limit to limit; by default the largest score.
+    at : ScoreMap, optional
+        As many other maps of the same voxels, at whose highest scores the slices are, and which say how opaque a voxel
+        is, instead of the map itself.
     """
+    others = scores if at is None else at
+    strongest = None if at is None else signed_limit(at.values)
     volume, colours = volume_of(scores), score_scale([scores], limit)
     box, views, image = drawn_box(volume, space), drawn_views(volume, space), _background(space, background)
-    peaks = [_peak(volume, values) for values in scores.values]
+    peaks = [_peak(volume, *pair) for pair in zip(others.values, scores.values, strict=True)]
     names = reference_names(scores.table)
-    titles = [f"{name}\n{_place(*peak)}" for name, peak in zip(names, peaks, strict=True)]
+    titles = [f"{name}\n{words}" for name, (_, words) in zip(names, peaks, strict=True)]
     page = sheet(titles, min(len(scores), 2), views, np.ptp(box, axis=1))
-    for axes, values, (at_mm, _) in zip(page.cells, scores.values, peaks, strict=True):
+    for axes, values, other, (at_mm, _) in zip(page.cells, scores.values, others.values, peaks, strict=True):
         coloured = _coloured(values, colours)
+        if strongest is not None:
+            coloured[:, 3] = np.isfinite(values) * _opacity(other, strongest)
         for view, picture in zip(views, axes, strict=True):
             _draw_slice(picture, view, at_mm["xyz".index(view)], volume, coloured, image, box)
             if np.isfinite(values).any():
@@ -79,8 +91,9 @@ def label_slices(
     space: str = "",
     background: nib.Nifti1Image | None = None,
     strength: Array | None = None,
+    what: str = "layer with the highest score",
 ) -> Figure:
-    """Slice a map of numbers of layers, from 1; each layer has a colour, from first (dark) to last (bright).
+    """Slice a map of numbers of layers (or times), from 1; each has a colour, from first (dark) to last (bright).
 
     Parameters
     ----------
@@ -92,6 +105,8 @@ def label_slices(
         As in `slices`.
     strength : array, shape (n_voxels,), optional
         The highest score of each voxel: where it is low, colours are faint.
+    what : str
+        What the colours mean, for their bar.
 
     Raises
     ------
@@ -119,7 +134,7 @@ def label_slices(
     scale.set_ticklabels(names, rotation=90 if longest * n > 50 else 0, fontsize=TEXT - 0.5)
     scale.ax.tick_params(length=0, which="both", colors=INK)
     scale.outline.set_linewidth(0.4)
-    bar.set_title("layer with the highest score", fontsize=TEXT, color=INK, pad=3)
+    bar.set_title(what, fontsize=TEXT, color=INK, pad=3)
     return figure
 
 
@@ -190,18 +205,18 @@ def _background(space: str, given: nib.Nifti1Image | None) -> nib.Nifti1Image | 
     return nib.Nifti1Image(np.clip(data / top, 0, 1), given.affine)
 
 
-def _peak(volume: Volume, values: Array) -> tuple[Array, float]:
-    """Return where the highest score lies in mm, and the score; the middle of the mask and NaN where there is none."""
+def _peak(volume: Volume, values: Array, shown: Array) -> tuple[Array, str]:
+    """Return where the highest value lies in mm (the middle without any), and words for what is shown there."""
     if not np.isfinite(values).any():
-        return box_mm(volume).mean(axis=1), float("nan")
+        return box_mm(volume).mean(axis=1), "(no peak)"
     voxel = int(np.nanargmax(values))
-    return volume.voxel_to_mm(volume.indices[voxel]), float(values[voxel])
+    at_mm = volume.voxel_to_mm(volume.indices[voxel])
+    return at_mm, _place(at_mm, float(shown[voxel]))
 
 
 def _place(at_mm: Array, score: float) -> str:
-    if np.isnan(score):
-        return "(no peak)"
-    return f"{score:.2f} at ({', '.join(map(_mm, at_mm))}) mm".replace("-", "\N{MINUS SIGN}")
+    value = "undefined" if np.isnan(score) else f"{score:.2f}"
+    return f"{value} at ({', '.join(map(_mm, at_mm))}) mm".replace("-", "\N{MINUS SIGN}")
 
 
 def _mm(value: float) -> str:

@@ -1,21 +1,34 @@
 """The report of a study: figures first, as files that independent jobs can make; then one page that embeds them."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import nibabel as nib
 import numpy as np
 import pandas as pd
+from matplotlib.figure import Figure
 
-from rsa.core import REASONS, RDMs, ScoreMap, select
+from rsa.core import REASONS, Array, RDMs, ScoreMap, select
+from rsa.maps import layered_models, times_of
+from rsa.names import full_name
 from rsa.report.figures import profile, rdm_grid, rdm_similarity, reference_names, region_bars
 from rsa.report.glass import glass_grid
 from rsa.report.html import Section, definitions, page, paragraphs
 from rsa.report.methods import Summary, counts, methods_text, mixed_versions
 from rsa.report.slices import gradient_slices, label_slices, slices
-from rsa.report.style import caption_of, save_figure
+from rsa.report.style import caption_of, save_figure, written_times
+from rsa.report.times import (
+    at_peak_times,
+    courses,
+    has_times,
+    of_data,
+    of_models,
+    peak_voxel,
+    rows_like,
+    time_courses,
+)
 
 __all__ = [
     "Study",
@@ -43,6 +56,25 @@ LABELLED = (
     "The fainter a colour, the lower that highest score; where no layer scores above 0 there is none. "
     "The best of many layers is above 0 by chance alone, so faint colours mean nothing."
 )
+TIMED = (
+    "The fainter a colour, the lower that highest score; where no score is above 0 there is none. "
+    "The best of many times is above 0 by chance alone, so faint colours mean nothing."
+)
+REGIONS = (
+    "Scores in regions. Bars are means over subjects, whiskers their standard error, dots the subjects; the grey "
+    "band is the noise ceiling, the range in which the best possible model would score given the subjects' "
+    "differences."
+)
+QUALITY = (
+    "Split-half reliability is the score of the RDM of odd runs with that of even ones; the noise ceiling is the range "
+    "in which the best possible model would score, given the subjects' differences."
+)
+SHARE = (
+    "Mean scores as a share of the upper bound of the noise ceiling: 1, where the colours end, is as near to the "
+    "subjects as their own mean. A cross marks the highest mean score, the title says what its share is; the lower a "
+    "mean score, the fainter. Blank where the lower bound is not above 0; left is on the left."
+)
+AT_PEAK = " Of all times, each reference is shown at that of its highest score{whose}; the time is in the title."
 
 
 # -------------------------------------------------------------------------------------------- figures
@@ -71,14 +103,14 @@ def subject_figures(
     title: str = "",
     background: nib.Nifti1Image | None = None,
 ) -> list[Path]:
-    """Draw the maps of one subject (or group): glass brains, slices at the peaks, layer preference and gradient.
+    """Draw the maps of one subject (or group): glass brains, slices at the peaks, courses over time, what is derived.
 
     Parameters
     ----------
     scores : ScoreMap
-        One row per reference, over voxels.
+        One row per reference (and time), over voxels, and rows that tell how good the data are.
     derived : ScoreMap, optional
-        Rows with the statistics `best_layer` and `layer_gradient`, one per model.
+        From `rsa.maps.derive_all`.
     space : str
         Name of the space; "MNI..." is drawn on nilearn's brain.
     folder : path
@@ -91,54 +123,114 @@ def subject_figures(
     Returns
     -------
     list of path
-        `glass.png`, `slices.png` and, per model with layers, `best_layer-<i>.png` and `layer_gradient-<i>.png`.
+        `glass.png`, `slices.png`; over time `courses.png`; per model with layers `best_layer-<i>.png`,
+        `layer_gradient-<i>.png` and, over time, `time_of_best_layer-<i>.png`; per reference without layers
+        `peak_time-<i>.png`; `ceiling.png` if there are rows that tell how good the data are.
     """
-    folder, who = Path(folder), f", {title}" if title else ""
-    glass = save_figure(
-        folder / "glass.png",
-        glass_grid([(title, scores)], space=space),
-        f"Glass brains{who}. {SEEN_THROUGH}",
-        BRAIN_DPI,
-    )
-    sliced = slices(scores, space=space, background=background)
-    paths = [glass, save_figure(folder / "slices.png", sliced, f"Slices through the peaks{who}. {SLICED}", BRAIN_DPI)]
-    for i, labels in enumerate([] if derived is None else derived.table.to_dict("records"), start=1):
-        row = ScoreMap(derived.values[i - 1], derived.table.iloc[[i - 1]], derived.volume)  # type: ignore[union-attr]
-        paths += _derived_figure(row, labels, scores, space, folder, who, background)
-    return paths
-
-
-def _derived_figure(
-    row: ScoreMap,
-    labels: Mapping[Any, Any],
-    scores: ScoreMap,
-    space: str,
-    folder: Path,
-    who: str,
-    background: nib.Nifti1Image | None,
-) -> list[Path]:
-    """Draw one map that was derived from the layers of a model; other statistics have no picture."""
-    model, statistic = str(labels["model"]), str(labels["statistic"])
-    number = list(dict.fromkeys(scores.table["model"])).index(model) + 1
-    path = folder / f"{statistic}-{number}.png"
-    if statistic == "best_layer":
-        layers = select(scores, model=model)
-        strength = np.where(np.isnan(layers.values), -np.inf, layers.values).max(axis=0)
-        figure = label_slices(
-            row,
-            list(layers.table["layer"]),
-            space=space,
-            background=background,
-            strength=np.where(np.isfinite(strength), strength, np.nan),
-        )
-        return [save_figure(path, figure, f"Layer of {model} with the highest score{who}. {LABELLED}", BRAIN_DPI)]
-    if statistic == "layer_gradient":
-        figure = gradient_slices(row, space=space, background=background)
+    folder, who, models = Path(folder), f", {title}" if title else "", of_models(scores)
+    (shown,), timed = at_peak_times([models]), AT_PEAK.format(whose="") if has_times(models) else ""
+    glass, sliced = glass_grid([(title, shown)], space=space), slices(shown, space=space, background=background)
+    paths = [
+        save_figure(folder / "glass.png", glass, f"Glass brains{who}. {SEEN_THROUGH}{timed}", BRAIN_DPI),
+        save_figure(folder / "slices.png", sliced, f"Slices through the peaks{who}. {SLICED}{timed}", BRAIN_DPI),
+    ]
+    if has_times(models):
+        figure = time_courses(courses(models), str(models.table["statistic"].iloc[0]))
         text = (
-            f"Early (blue) and late (red) layers of {model}{who}. Slope of the score from the first layer to the last."
+            f"Scores over time{who}, at the voxel where a model's best layer and time score highest. The voxel was "
+            "chosen by these scores, so they are too high on the whole; their shape and order are what to look at."
         )
-        return [save_figure(path, figure, text, BRAIN_DPI)]
-    return []
+        paths.append(save_figure(folder / "courses.png", figure, text))
+    look = {"space": space, "background": background}
+    for row in [] if derived is None else _single_rows(derived):
+        paths += _derived_figure(row, models, folder, who, look)
+    return [*paths, *_quality_figures(scores, folder, title, space)]
+
+
+def _single_rows(scores: ScoreMap) -> list[ScoreMap]:
+    """Return the maps of a stack one by one."""
+    return [replace(scores, values=scores.values[[i]], table=scores.table.iloc[[i]]) for i in range(len(scores))]
+
+
+def _quality_figures(scores: ScoreMap, folder: Path, title: str, space: str) -> list[Path]:
+    """Draw split-half reliability and noise ceilings, if there are any, each at the time at which it is highest."""
+    quality = of_data(scores)
+    if quality is None:
+        return []
+    (shown,), timed = at_peak_times([quality]), AT_PEAK.format(whose="") if has_times(quality) else ""
+    figure = glass_grid([(title, shown)], space=space)
+    text = f"What the data allow{f', {title}' if title else ''}. {QUALITY} {SEEN_THROUGH}{timed}"
+    return [save_figure(folder / "ceiling.png", figure, text, BRAIN_DPI)]
+
+
+# ------------------------------------------------------------------------------------- derived figures
+
+
+def _derived_figure(row: ScoreMap, scores: ScoreMap, folder: Path, who: str, look: Mapping[str, Any]) -> list[Path]:
+    """Draw one derived map; of those that are made at every time, that at the time of the model's highest score."""
+    labels = row.table.iloc[0]
+    model, statistic = str(labels["model"]), str(labels["statistic"])
+    is_shown_together = statistic == "peak_time" and model in layered_models(scores.table)
+    if statistic not in DERIVED_FIGURES or is_shown_together:
+        return []
+    rows, when = select(scores, model=model), ""
+    if not pd.isna(labels.get("time_s")):
+        rows, when = _at_best_time(rows)
+        if rows.table["time_s"].iloc[0] != labels["time_s"]:
+            return []
+    number = list(dict.fromkeys(scores.table["model"])).index(model) + 1
+    figure, text = DERIVED_FIGURES[statistic](row, rows, look)
+    caption = f"{text[0].format(model=model)}{who}{when}. {text[1]}"
+    return [save_figure(folder / f"{statistic}-{number}.png", figure, caption, BRAIN_DPI)]
+
+
+def _at_best_time(rows: ScoreMap) -> tuple[ScoreMap, str]:
+    """Return the rows of a model at the time of its highest score, and words for that time."""
+    times = rows.table["time_s"]
+    best = times.iloc[peak_voxel(rows)[0]]
+    (time,) = written_times([best], times)
+    chosen = (times == best).to_numpy()
+    when = f", at {time} (the time of the model's highest score)"
+    return replace(rows, values=rows.values[chosen], table=rows.table[chosen]), when
+
+
+def _layers_figure(row: ScoreMap, scores: ScoreMap, look: Mapping[str, Any]) -> tuple[Figure, tuple[str, str]]:
+    figure = label_slices(row, list(scores.table["layer"]), strength=_strength(scores), **look)
+    return figure, ("Layer of {model} with the highest score", LABELLED)
+
+
+def _gradient_figure(row: ScoreMap, scores: ScoreMap, look: Mapping[str, Any]) -> tuple[Figure, tuple[str, str]]:
+    text = "Early (blue) and late (red) layers of {model}", "Slope of the score from the first layer to the last."
+    return gradient_slices(row, **look), text
+
+
+def _times_figure(row: ScoreMap, scores: ScoreMap, look: Mapping[str, Any]) -> tuple[Figure, tuple[str, str]]:
+    """Draw the time of the highest score, each time in its colour."""
+    times_s = np.array(times_of(scores.table))
+    nearest = np.abs(row.values[..., None] - times_s)  # (1, n_voxels, n_times); maps are in single precision
+    numbers = replace(row, values=np.where(np.isnan(row.values), np.nan, nearest.argmin(axis=-1) + 1.0))
+    labels, strength = written_times(times_s), _strength(scores)
+    figure = label_slices(numbers, labels, strength=strength, what="time of the highest score", **look)
+    over = ", over all its layers" if len(set(scores.table["layer"])) > 1 else ""
+    return figure, (f"Time at which {{model}} scores highest{over}", TIMED)
+
+
+DERIVED_FIGURES: dict[str, Callable[[ScoreMap, ScoreMap, Mapping[str, Any]], tuple[Figure, tuple[str, str]]]] = {
+    "best_layer": _layers_figure,
+    "layer_gradient": _gradient_figure,
+    "peak_time": _times_figure,
+    "time_of_best_layer": _times_figure,
+}
+"""How derived maps are drawn: the map, the scores of its model, and how slices look -> figure and what it shows."""
+
+
+def _strength(scores: ScoreMap) -> Array:
+    """Return the highest score of each voxel, NaN where there is none."""
+    highest = np.where(np.isnan(scores.values), -np.inf, scores.values).max(axis=0)
+    return np.where(np.isfinite(highest), highest, np.nan)
+
+
+# ------------------------------------------------------------------------------------ group and regions
 
 
 def group_figures(
@@ -157,68 +249,116 @@ def group_figures(
     subjects : sequence of (title, ScoreMap)
         The maps of each subject, with the same references.
     group, derived : ScoreMap, optional
-        The group's map (`statistic` "mean" joins the subjects' scale; any other has its own), and what is derived.
+        The group's maps, and what is derived of them. The first statistic is drawn ("mean" joins the subjects' scale;
+        any other has its own), and shares of the noise ceiling, if there are some, in `share.png`.
     space, folder, background
         As in `subject_figures`.
     """
     folder, paths = Path(folder), []
-    is_mean = group is not None and str(group.table["statistic"].iloc[0]) == "mean"
-    rows = [*subjects, ("mean", group)] if group is not None and is_mean else list(subjects)
+    first = None if group is None else select(group, statistic=group.table["statistic"].iloc[0])
+    is_mean = first is not None and str(first.table["statistic"].iloc[0]) == "mean"
+    rows = [*subjects, ("mean", first)] if first is not None and is_mean else list(subjects)
     if len(rows) > 1:
-        everyone = glass_grid(rows, space=space)
-        paths.append(
-            save_figure(folder / "subjects.png", everyone, f"Glass brains, all subjects. {SEEN_THROUGH}", BRAIN_DPI)
-        )
+        paths.append(_everyone(rows, folder, space))
     table = pd.concat([peak_profile(scores).assign(subject=title) for title, scores in subjects])
+    timed = " and the time" if any(has_times(of_models(scores)) for _, scores in subjects) else ""
     paths.append(
         save_figure(
             folder / "profile.png",
             profile(table),
-            "Scores along the layers, at the voxel of each subject where the best layer scores highest. "
-            "Thin lines are subjects, thick ones their mean. The voxel was chosen by these scores, so they are too "
-            "high on the whole; their order along the layers is what to look at.",
+            f"Scores along the layers, at the voxel{timed} of each subject where the best layer scores highest. "
+            f"Thin lines are subjects, thick ones their mean. The voxel{timed} was chosen by these scores, so they are "
+            "too high on the whole; their order along the layers is what to look at.",
         )
     )
-    if group is not None:
-        name = f"group: {group.table['statistic'].iloc[0]}"
-        paths += subject_figures(group, derived, space=space, folder=folder, title=name, background=background)
+    if group is not None and first is not None:
+        name = f"group: {first.table['statistic'].iloc[0]}"
+        paths += subject_figures(first, derived, space=space, folder=folder, title=name, background=background)
+        paths += _share_figures(group, first, folder, space, background)
     return paths
 
 
+def _everyone(rows: Sequence[tuple[str, ScoreMap]], folder: Path, space: str) -> Path:
+    """Draw glass brains of all subjects (and their mean) beside each other, each reference at one time for all."""
+    maps = at_peak_times([of_models(scores) for _, scores in rows])
+    titled = [(title, scores) for (title, _), scores in zip(rows, maps, strict=True)]
+    timed = AT_PEAK.format(whose=", averaged over the maps") if any(has_times(scores) for _, scores in rows) else ""
+    caption = f"Glass brains, all subjects. {SEEN_THROUGH}{timed}"
+    return save_figure(folder / "subjects.png", glass_grid(titled, space=space), caption, BRAIN_DPI)
+
+
+def _share_figures(
+    group: ScoreMap, first: ScoreMap, folder: Path, space: str, background: nib.Nifti1Image | None
+) -> list[Path]:
+    """Slice the shares of the noise ceiling, if there are any, at the peaks of the mean scores."""
+    if "share_of_ceiling" not in set(group.table["statistic"]):
+        return []
+    (shown,) = at_peak_times([of_models(first)])
+    shares = rows_like(select(group, statistic="share_of_ceiling"), shown.table)
+    timed = " Times are those of the highest mean scores." if has_times(first) else ""
+    figure = slices(shares, space=space, background=background, limit=1.0, at=shown)
+    return [save_figure(folder / "share.png", figure, SHARE + timed, BRAIN_DPI)]
+
+
 def region_figures(table: pd.DataFrame, folder: str | Path) -> list[Path]:
-    """Draw the fits of references to regions (the table of `rsa.rdm.region_fits`); return the files."""
+    """Draw the fits of references to regions (the table of `rsa.rdm.region_fits`); return the files.
+
+    Over time, regions are drawn at the time of their highest score, and `regions_courses.png` shows all times.
+    """
+    caption, paths = REGIONS, []
+    if len(times_of(table)) > 1:
+        text = "Scores in regions over time, mean over subjects; the grey band is the noise ceiling."
+        course = time_courses(_region_courses(table), str(table["statistic"].iloc[0]))
+        paths.append(save_figure(Path(folder) / "regions_courses.png", course, text))
+        caption += " Each region is shown at the time of its highest mean score, which is in the title."
+        table = at_region_times(table)
+        times = pd.Series(written_times(table["time_s"]), table.index)
+        table = table.assign(region=table["region"] + ", " + times)
     ceilings = table.rename(columns={"ceiling_lower": "lower", "ceiling_upper": "upper"})
     ceilings = ceilings[["region", "lower", "upper"]].drop_duplicates()
-    caption = (
-        "Scores in regions. Bars are means over subjects, whiskers their standard error, dots the subjects; the grey "
-        "band is the noise ceiling, the range in which the best possible model would score given the subjects' "
-        "differences."
+    return [save_figure(Path(folder) / "regions.png", region_bars(table, ceilings), caption), *paths]
+
+
+def at_region_times(table: pd.DataFrame) -> pd.DataFrame:
+    """Keep one time of each region: that at which its best reference has the highest mean score over subjects."""
+    means = table.groupby(["region", "model", "layer", "time_s"], dropna=False)["score"].mean()
+    highest = means.groupby(["region", "time_s"], sort=True).max().fillna(-np.inf)
+    chosen = set(highest.groupby("region").idxmax())
+    return table[[key in chosen for key in zip(table["region"], table["time_s"], strict=True)]]
+
+
+def _region_courses(table: pd.DataFrame) -> pd.DataFrame:
+    """Average over subjects for `time_courses`: a panel for each region and model."""
+    table = table.assign(layer=table["layer"].fillna(""), panel=table["region"] + ", " + table["model"])
+    columns = {"score": "score", "lower": "ceiling_lower", "upper": "ceiling_upper"}
+    means = table.groupby(["panel", "layer", "time_s"], sort=False).agg(
+        **{name: (column, "mean") for name, column in columns.items()}
     )
-    return [save_figure(Path(folder) / "regions.png", region_bars(table, ceilings), caption)]
+    return means.reset_index().rename(columns={"panel": "model"})
 
 
 # --------------------------------------------------------------------------------------------- tables
 
 
 def peak_profile(scores: ScoreMap) -> pd.DataFrame:
-    """Return the scores of all layers of each model at the one voxel where the best of them scores highest."""
-    parts = []
+    """Return the scores of all layers of each model at the one voxel (and time) where the best one scores highest."""
+    parts, scores = [], of_models(scores)
     for model in dict.fromkeys(scores.table["model"]):
         rows = select(scores, model=model)
-        if np.isfinite(rows.values).any():
-            voxel = int(np.unravel_index(np.nanargmax(rows.values), rows.values.shape)[1])
-            parts.append(rows.table.assign(score=rows.values[:, voxel].astype(float)))
-        else:
-            parts.append(rows.table.assign(score=np.nan))
+        row, voxel = peak_voxel(rows)
+        table = rows.table.assign(score=rows.values[:, voxel].astype(float))
+        parts.append(table[table["time_s"] == table["time_s"].iloc[row]] if has_times(rows) else table)
     return pd.concat(parts, ignore_index=True)
 
 
 def region_means(table: pd.DataFrame) -> pd.DataFrame:
-    """Average the fits of regions over subjects: mean, standard error and number of subjects."""
-    keys = ["region", "model", "layer", "ceiling_lower", "ceiling_upper"]
+    """Average the fits of regions over subjects (at each time): mean, standard error and number of subjects."""
+    time = ["time_s"] if "time_s" in table else []
+    keys = ["region", "model", "layer", *time, "ceiling_lower", "ceiling_upper"]
     scores = table.groupby(keys, sort=False, dropna=False)["score"]
     means = scores.agg(mean="mean", standard_error="sem", n_subjects="count").reset_index()
-    return means[["region", "model", "layer", "mean", "standard_error", "n_subjects", "ceiling_lower", "ceiling_upper"]]
+    counted = ["mean", "standard_error", "n_subjects", "ceiling_lower", "ceiling_upper"]
+    return means[["region", "model", "layer", *time, *counted]]
 
 
 def reasons_table(maps: Sequence[tuple[str, ScoreMap]]) -> pd.DataFrame:
@@ -302,10 +442,14 @@ def study_page(study: Study) -> str:
         Section(
             "Regions",
             figures=_captioned(study.regions),
-            table=None if study.fits is None else region_means(study.fits),
+            table=_shown_fits(study.fits),
         ),
         *(Section(name, figures=_captioned(paths)) for name, paths in study.subjects.items()),
-        Section("Peaks", paragraphs("The highest score of each map."), table=_first_peaks(study.peaks)),
+        Section(
+            "Peaks",
+            paragraphs("The highest score of each map, at its best time if there are times."),
+            table=_first_peaks(study.peaks),
+        ),
         Section("Voxels with and without a score", table=study.reasons),
         Section("Methods, to adapt for a paper", paragraphs(*methods_text(summary).split("\n\n"))),
         Section("Networks", table=study.networks),
@@ -314,6 +458,13 @@ def study_page(study: Study) -> str:
     shown = [section for section in sections if _has_content(section)]
     lead = "Representational similarity of brain and models. Everything on this page is inside this one file."
     return page(summary.study, shown, lead=lead, warnings=[*study.warnings, *mixed_versions(study.made)])
+
+
+def _shown_fits(fits: pd.DataFrame | None) -> pd.DataFrame | None:
+    """Return the means of fits, over time those of the time at which each region is drawn."""
+    if fits is None:
+        return None
+    return region_means(at_region_times(fits) if len(times_of(fits)) > 1 else fits)
 
 
 def _captioned(paths: Sequence[Path]) -> list[tuple[str, Path]]:
@@ -327,12 +478,16 @@ def _has_content(section: Section) -> bool:
 
 
 def _first_peaks(peaks: pd.DataFrame | None) -> pd.DataFrame | None:
-    """Keep the first peak of each map, and the columns that say something."""
+    """Keep the first peak of each map, of its best time where there are times, and the columns that say something."""
     if peaks is None:
         return None
     first = peaks[peaks["peak"] == 1] if "peak" in peaks else peaks
+    if times_of(first):
+        keys = [name for name in ("subject", "model", "layer", "statistic") if name in first]
+        highest = first.groupby(keys, sort=False, dropna=False)["score"].transform("max")
+        first = first[first["score"] == highest]
     said = [name for name in first if name != "peak" and not first[name].isna().all() and not (first[name] == "").all()]
-    return first[said]
+    return first[said].assign(**{name: first[name].map(full_name) for name in ("model", "statistic") if name in said})
 
 
 def _made_html(made: Sequence[Mapping[str, Any]]) -> str:

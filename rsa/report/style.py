@@ -1,7 +1,7 @@
 """What all figures share: colours that colour-blind readers can tell apart, type, scales, and how they are saved."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +34,7 @@ __all__ = [
     "short_names",
     "signed_limit",
     "without_shared_ends",
+    "written_times",
 ]
 
 INK, GREY, FAINT = "#222222", "#777777", "#e3e3e3"
@@ -123,6 +124,22 @@ def _without_ends(name: str, n_first: int, n_last: int) -> str:
     """Leave letters out at both ends of a name, and mark where."""
     middle = name[n_first : len(name) - n_last]
     return "…" * (n_first > 1) + middle + "…" * (n_last > 1)
+
+
+def written_times(times_s: Iterable[float], among: Iterable[float] | None = None) -> list[str]:
+    """Write times with their unit; "" for NaN. In ms if none of them (or of `among`) is 2 s from 0 or further.
+
+    Examples
+    --------
+    >>> written_times([0.1, 0.25])
+    ['100 ms', '250 ms']
+    >>> written_times([0, 4.5])
+    ['0 s', '4.5 s']
+    """
+    times = [float(time) for time in times_s]
+    in_s = any(abs(float(time)) >= 2 for time in (times if among is None else among))
+    texts = ["" if math.isnan(time) else f"{time:.4g} s" if in_s else f"{1000 * time:.0f} ms" for time in times]
+    return [text.replace("-", "\N{MINUS SIGN}") for text in texts]
 
 
 def signed_limit(values: Array) -> float:

@@ -13,8 +13,11 @@ rule brain:
     params:
         dataset=options("dataset", STUDY.brain),
         stimuli=options("stimuli", STUDY.stimuli),
+        noise=options("noise", STUDY.noise),
+        remove_mean="--remove-mean" if STUDY.remove_mean else "",
     shell:
-        "python -m rsa brain {params.dataset} --subject {wildcards.subject} {params.stimuli} --output {output} --log {log}"
+        "python -m rsa brain {params.dataset} --subject {wildcards.subject} {params.stimuli} {params.noise} "
+        "{params.remove_mean} --output {output} --log {log}"
 
 
 if STUDY.regions is not None:
@@ -32,6 +35,7 @@ if STUDY.regions is not None:
         params:
             regions=options("regions", STUDY.regions),
             distance=STUDY.brain_distance,
+            shrinkage=PLAN.shrinkage_option(),
         shell:
             "python -m rsa region-rdms --patterns {input.patterns} {params.regions} --subject {wildcards.subject} "
-            "--distance {params.distance} --output {output} --log {log}"
+            "--distance {params.distance} {params.shrinkage} --output {output} --log {log}"

@@ -15,16 +15,36 @@ rule searchlight:
     params:
         searchlight=options("searchlight", STUDY.searchlight),
         distance=STUDY.brain_distance,
+        shrinkage=PLAN.shrinkage_option(),
         comparison=STUDY.comparison,
     shell:
         "python -m rsa searchlight --patterns {input.patterns} --references {input.references} --subject {wildcards.subject} "
-        "{params.searchlight} --distance {params.distance} --comparison {params.comparison} --threads {threads} "
-        "--output {output} --log {log}"
+        "{params.searchlight} --distance {params.distance} {params.shrinkage} --comparison {params.comparison} "
+        "--threads {threads} --output {output} --log {log}"
+
+
+if STUDY.template is not None:
+
+    rule resample:
+        input:
+            scores=PLAN.scores("{subject}"),
+            files=lambda wildcards: PLAN.template_files(wildcards.subject),
+        output:
+            PLAN.resampled_scores("{subject}"),
+        log:
+            f"{LOGS}/resample_sub-{{subject}}.log",
+        conda:
+            "../../envs/cpu.yaml"
+        params:
+            template=options("template", STUDY.template),
+        shell:
+            "python -m rsa resample --scores {input.scores} --subject {wildcards.subject} {params.template} "
+            "--output {output} --log {log}"
 
 
 rule maps:
     input:
-        PLAN.scores("{subject}"),
+        PLAN.scores_in_spaces("{subject}"),
     output:
         directory(PLAN.maps("{subject}")),
     log:
@@ -32,7 +52,7 @@ rule maps:
     conda:
         "../../envs/cpu.yaml"
     params:
-        space=PLAN.space,
+        space=PLAN.spaces(),
         folder=OUT,
         derived=PLAN.derived_option(),
     shell:

@@ -1,10 +1,33 @@
 """Maps of subjects -> maps of the group."""
 
+if STUDY.noise_ceiling:
+
+    rule noise_ceiling:
+        input:
+            PLAN.all_brain(),
+        output:
+            PLAN.noise_ceiling(),
+        log:
+            f"{LOGS}/noise_ceiling.log",
+        conda:
+            "../../envs/cpu.yaml"
+        threads: 4
+        params:
+            searchlight=options("searchlight", STUDY.searchlight),
+            distance=STUDY.brain_distance,
+            shrinkage=PLAN.shrinkage_option(),
+            comparison=STUDY.comparison,
+        shell:
+            "python -m rsa noise-ceiling --patterns {input} {params.searchlight} --distance {params.distance} "
+            "{params.shrinkage} --comparison {params.comparison} --threads {threads} --output {output} --log {log}"
+
+
 if STUDY.group:
 
     rule group:
         input:
-            PLAN.all_scores(),
+            scores=PLAN.all_scores(),
+            ceiling=PLAN.all_noise_ceilings(),
         output:
             scores=PLAN.group_scores(),
             maps=directory(PLAN.maps("")),
@@ -13,10 +36,11 @@ if STUDY.group:
         conda:
             "../../envs/cpu.yaml"
         params:
-            space=PLAN.space,
+            space=PLAN.group_space,
             folder=OUT,
+            ceiling=PLAN.option("--ceiling", PLAN.all_noise_ceilings()),
             tests=STUDY.group,
             derived=PLAN.derived_option(),
         shell:
-            "python -m rsa group --scores {input} --space {params.space} --folder {params.folder} --tests {params.tests} "
-            "{params.derived} --output {output.scores} --log {log}"
+            "python -m rsa group --scores {input.scores} --space {params.space} --folder {params.folder} --tests {params.tests} "
+            "{params.ceiling} {params.derived} --output {output.scores} --log {log}"

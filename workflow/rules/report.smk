@@ -64,7 +64,7 @@ rule draw_group:
     conda:
         "../../envs/cpu.yaml"
     params:
-        space=PLAN.space,
+        space=PLAN.group_space,
         group=f"--group {PLAN.group_scores()}" if STUDY.group else "",
         derived=PLAN.derived_option(),
     shell:

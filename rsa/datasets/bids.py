@@ -1,0 +1,630 @@
+"""Runs that fMRIPrep preprocessed, in a BIDS data set: events and images in, patterns of a model of each run out.
+
+nilearn's `first_level_from_bids` is not used: it makes one model of all runs of a subject, whose 4-D images are then
+in memory at once, of the conditions in `trial_type` alone. Here one run at a time is read, and fitted by `rsa.glm`.
+"""
+
+import logging
+import re
+import string
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any, ClassVar, Literal, Self
+
+import nibabel as nib
+import numpy as np
+import pandas as pd
+from pydantic import Field, model_validator
+
+from rsa.core import Array, Patterns, Residuals, Volume, difference_of_conditions
+from rsa.datasets.bids_files import IDENTITY, Run, find_runs, inherited, metadata, repetition_times, same_label
+from rsa.datasets.common import Names, Subjects, by_subject, warn_of_uneven_runs, warn_of_unusable_voxels
+from rsa.datasets.confounds import Confounds, read_confounds
+from rsa.datasets.images import count_volumes, opened, problems_of_grids, read_voxels, whole_grid
+from rsa.errors import UserError, listed
+from rsa.glm import Glm, RunEstimates, fit_run, problems_of_run
+from rsa.io import load_table
+from rsa.settings import DataPath, Label, Section, fill, placeholders
+
+__all__ = ["Bids"]
+
+logger = logging.getLogger(__name__)
+
+SAME_TIME_S = 1e-3
+"""Repetition times that differ by less are one: sidecars and headers round them."""
+
+VOXELS_PER_BLOCK = 8_000_000
+"""Images are read in blocks of volumes with about so many voxels: 64 MB in double precision."""
+
+
+@dataclass(frozen=True)
+class _Input:
+    """What the model of one run is made of, besides its images."""
+
+    n_scans: int
+    tr_s: float
+    glm: Glm
+    events: pd.DataFrame
+    confounds: pd.DataFrame | None
+    kept: Array
+
+
+class Bids(Section):
+    """Runs that fMRIPrep preprocessed, in a BIDS data set; a model of each run gives the patterns.
+
+    The files are found by their names. Of the events, those of which the condition (or a column of `where`) has no
+    value are no part of the model, and those whose condition is in `exclude` are a part of it but not of the result.
+
+    Raises
+    ------
+    ValidationError
+        If drift would be modelled twice, or a placeholder or entity is not one of those that may be given.
+    """
+
+    provides: ClassVar[str] = "patterns"
+
+    kind: Literal["bids"] = "bids"
+    """Runs preprocessed by fMRIPrep in a BIDS data set, with a table of events for each."""
+    subjects: Subjects
+    """Labels of the subjects, quoted: ["01", "02"]."""
+    root: DataPath
+    """Folder of the BIDS data set, with the events."""
+    derivatives: DataPath | None = None
+    """Folder of fMRIPrep's outputs; by default <root>/derivatives/fmriprep."""
+    task: Label
+    """Label of the task in the file names."""
+    space: Label = "MNI152NLin2009cAsym"
+    """Space of the images: that in their names (T1w, MNI152NLin2009cAsym), or func for images without one."""
+    resolution: Label | None = None
+    """Label of the entity res, if there are images in several resolutions."""
+    entities: dict[str, Label] = Field(default_factory=dict)
+    """Other entities that the images have, where a run was reconstructed or stored more than once: {rec: "moco"}."""
+    sessions: Names = ()
+    """Sessions to read, quoted; all that there are if left out."""
+    runs: Names = ()
+    """Runs (of each session) to read, quoted; all that there are if left out."""
+    condition: str = "trial_type"
+    """Column of the events that names the condition, or several columns in braces: "{category}_{position}". Of
+    stim_file, it is the file's name without folder and extension."""
+    where: dict[str, Names] = Field(default_factory=dict)
+    """Values of columns that an event must have to be a part of the model: {event_type: [stimulus]}."""
+    exclude: Names = ()
+    """Conditions that are modelled but not analysed, such as ["button_press"]."""
+    confounds: Confounds | None = Confounds()
+    """Regressors of no interest and volumes that are left out; null: none."""
+    glm: Glm = Glm()
+    """How responses are estimated in each run."""
+    smoothing_fwhm_mm: float = Field(default=0.0, ge=0)
+    """Width of a Gaussian that smooths the images, mm; 0 by default, since smoothing mixes the voxels whose pattern is
+    measured."""
+    mask: Literal["fmriprep"] | DataPath = "fmriprep"
+    """The voxels that are inside the brain masks of all runs, or a template ({subject}) of masks, above 0 inside."""
+
+    @model_validator(mode="after")
+    def _settings_agree(self) -> Self:
+        unknown = placeholders(self.mask) - {"subject"}
+        if unknown:
+            raise ValueError(f"unknown placeholder {listed(sorted(unknown))}: mask takes {{subject}}")
+        if not all(name is None or name for _, name, _, _ in string.Formatter().parse(self.condition)):
+            raise ValueError(f"condition {self.condition!r} has braces without the name of a column")
+        own = {"sub": "subjects", "task": "task", "space": "space", "res": "resolution"}
+        own |= {"ses": "sessions", "run": "runs"}
+        for name in set(self.entities) & set(own):
+            raise ValueError(f"entities has {name!r}, which is the setting {own[name]!r}; give it there")
+        if self.confounds is not None and "high_pass" in self.confounds.strategy and self.glm.drift != "none":
+            raise ValueError(
+                f"confounds.strategy has high_pass and glm.drift is {self.glm.drift!r}, so drift would be modelled "
+                "twice; set glm.drift: none, or take high_pass out"
+            )
+        return self
+
+    # ---------------------------------------------------------------------------------- what there is
+
+    def files(self, subject: str, conditions: Sequence[str] | None = None, *, residuals: bool = False) -> list[Path]:
+        """Return every file that `load` reads; neither `conditions` nor `residuals` make a difference.
+
+        Raises
+        ------
+        UserError
+            If the subject has no images of this task and space.
+        """
+        paths: list[Path] = []
+        for run in self._runs(subject):
+            masks = [run.mask] if self.mask == "fmriprep" else [fill(self.mask, subject=subject)]
+            paths += [run.bold, *masks, *self._sidecars(run), *self._raw_sidecars(run), *self._events_files(run)[-1:]]
+            table = run.confounds() if self.confounds is not None else None
+            if table is not None:
+                paths += [path for path in (table, table.with_suffix(".json")) if path.exists()]
+        return list(dict.fromkeys(paths))
+
+    def conditions(self, subject: str) -> list[str]:
+        """Return the conditions of a subject, each once, in the order in which they were first shown.
+
+        Raises
+        ------
+        UserError
+            If there are no images, or the events cannot be read.
+        """
+        return [name for name in self._all_conditions(subject) if name not in self.exclude]
+
+    def run_labels(self, subject: str) -> list[str]:
+        """Return the labels of a subject's runs, in order."""
+        return [run.label for run in self._runs(subject)]
+
+    def grid(self, subject: str) -> tuple[tuple[int, int, int], Array]:
+        """Return shape (n_x, n_y, n_z) and affine (4, 4) in mm of a subject's first run, from its header."""
+        volume = whole_grid(opened(self._runs(subject)[0].bold))
+        return volume.shape, volume.affine
+
+    def problems(self, conditions: Sequence[str] | None = None, *, residuals: bool = False) -> list[str]:
+        """Check files, events, confounds, times, grids and conditions of all subjects without reading a voxel.
+
+        Parameters
+        ----------
+        conditions : sequence of str, optional
+            The conditions that there should be.
+        residuals : bool
+            Makes no difference: a model always has them.
+
+        Returns
+        -------
+        list of str
+            Every problem as one line, with the subjects that have it; empty if all is well.
+        """
+        for folder, name in ((Path(self.root), "root"), (self._derivatives, "derivatives")):
+            if not folder.is_dir():
+                return [f"There is no folder {folder}; see `{name}`."]
+        found = [(subject, text) for subject in self.subjects for text in self._problems_of(subject, conditions)]
+        if not found:
+            self._warn_of_missing_runs()
+        return by_subject(found) + self._problems_of_exclude()
+
+    # ------------------------------------------------------------------------------------ what is read
+
+    def volume(self, subject: str) -> Volume:
+        """Return the grid of a subject's images with its mask.
+
+        Raises
+        ------
+        UserError
+            If a mask is missing, empty or on another grid.
+        """
+        runs = self._runs(subject)
+        grid = whole_grid(opened(runs[0].bold))
+        paths = [run.mask for run in runs] if self.mask == "fmriprep" else [fill(self.mask, subject=subject)]
+        inside = grid.mask
+        for path in paths:
+            mask = opened(path)
+            grid.require_grid(mask.shape, mask.affine, f"The mask {path}", f"the images {runs[0].bold}")
+            inside = inside & (read_voxels(path)[..., 0] > 0)
+        if not inside.any():
+            raise UserError(f"subject {subject!r}: no voxel is in all {len(paths)} masks; look at {paths[0]}.")
+        return Volume(inside, grid.affine, grid.sform_code, grid.qform_code)
+
+    def load(self, subject: str, conditions: Sequence[str] | None = None, *, residuals: bool = False) -> Patterns:
+        """Fit the model of each run of a subject in the voxels of the mask, with one run in memory at a time.
+
+        Parameters
+        ----------
+        subject : str
+            One of `subjects`.
+        conditions : sequence of str, optional
+            The conditions that there should be; checked by label, in any order.
+        residuals : bool
+            Keep what the models leave unexplained as well.
+
+        Returns
+        -------
+        Patterns
+            values (n_rows, n_voxels) in the units of the images; one row per run, condition and delay. The table has
+            `condition`, `run` (as 'ses-01_run-2') and, of a model with delays, `delay_s`. A voxel that is the same or
+            not finite through a run has no data.
+
+        Raises
+        ------
+        UserError
+            If `problems` has anything to say about this subject, or a file is damaged.
+        """
+        problems = self._problems_of(subject, conditions)
+        if problems:
+            more = f" ({len(problems) - 1} more problems)" if len(problems) > 1 else ""
+            raise UserError(by_subject([(subject, problems[0])])[0] + more)
+        volume = self.volume(subject)
+        values: list[Array] = []
+        tables: list[pd.DataFrame] = []
+        noise: list[Array] = []
+        degrees_of_freedom = 0.0
+        for run in self._runs(subject):
+            estimates = self._fit(run, volume, residuals)
+            analysed = ~estimates.table["condition"].isin(self.exclude)
+            values.append(estimates.values[analysed])
+            tables.append(estimates.table[analysed].assign(run=run.label))
+            if estimates.residuals is not None:
+                noise.append(estimates.residuals)
+                degrees_of_freedom += estimates.degrees_of_freedom
+        table = pd.concat(tables, ignore_index=True)
+        samples = Residuals(_joined(noise), degrees_of_freedom) if residuals else None
+        patterns = Patterns(_joined(values), table, volume, residuals=samples)
+        warn_of_unusable_voxels(subject, patterns)
+        warn_of_uneven_runs(subject, patterns)
+        return patterns
+
+    # --------------------------------------------------------------------------------------- the parts
+
+    @property
+    def _derivatives(self) -> Path:
+        return Path(self.derivatives) if self.derivatives is not None else Path(self.root) / "derivatives" / "fmriprep"
+
+    def _runs(self, subject: str) -> list[Run]:
+        """Return the runs that the settings choose."""
+        runs, problem = self._chosen(subject)
+        if problem:
+            raise UserError(f"subject {subject!r}: {problem}")
+        return runs
+
+    def _chosen(self, subject: str) -> tuple[list[Run], str]:
+        """Choose runs by their entities; if none is left, say at which entity and what there is instead."""
+        runs = find_runs(self._derivatives, subject)
+        if not runs:
+            folder = self._derivatives / "sub-{subject}"
+            there_is = "no *_desc-preproc_bold.nii.gz" if fill(str(folder), subject=subject).is_dir() else "no folder"
+            return [], f"there is {there_is} in {folder}."
+        for entity, labels in self._wanted().items():
+            there = list(dict.fromkeys(run.entities[entity] for run in runs if entity in run.entities))
+            absent = [label for label in labels if not any(same_label(entity, label, other) for other in there)]
+            if absent:
+                others = f"{entity} {listed(there)}" if there else f"none with {entity} in its name"
+                return [], f"no preprocessed images of {entity} {listed(absent)}; there are {others}."
+            runs = [run for run in runs if any(same_label(entity, x, run.entities.get(entity, "")) for x in labels)]
+        return runs, self._problem_of_repeats(runs) or self._problem_of_sessions(runs)
+
+    def _wanted(self) -> dict[str, tuple[str, ...]]:
+        """Return the labels that a run may have, by entity."""
+        wanted = {"task": (self.task,), "space": (self.space,), "ses": self.sessions, "run": self.runs}
+        wanted["res"] = () if self.resolution is None else (self.resolution,)
+        wanted |= {entity: (label,) for entity, label in self.entities.items()}
+        return {entity: labels for entity, labels in wanted.items() if labels}
+
+    def _problem_of_repeats(self, runs: Sequence[Run]) -> str:
+        """Say that the same run is there more than once, and by what the two could be told apart."""
+        labels = [run.label for run in runs]
+        for label in dict.fromkeys(labels):
+            same = [run.entities for run in runs if run.label == label]
+            keys = [key for key in dict(same[0]) | dict(same[-1]) if same[0].get(key) != same[-1].get(key)]
+            if len(same) > 1:
+                differences = listed([f"{key}-{one.get(key, '')}" for key in keys for one in same])
+                return (
+                    f"{len(same)} images of {label}, which differ in {differences}; choose one by `resolution` or "
+                    "`entities`."
+                )
+        return ""
+
+    def _problem_of_sessions(self, runs: Sequence[Run]) -> str:
+        """Name a session that has not all the runs that are asked for."""
+        for session in dict.fromkeys(run.entities.get("ses") for run in runs):
+            there = [run.entities.get("run", "") for run in runs if run.entities.get("ses") == session]
+            absent = [label for label in self.runs if not any(same_label("run", label, other) for other in there)]
+            if absent:
+                return f"session {session!r} has no preprocessed images of run {listed(absent)}, only {listed(there)}."
+        return ""
+
+    def _sidecars(self, run: Run) -> list[Path]:
+        return inherited(self._derivatives, run.entities, "bold.json")
+
+    def _raw_sidecars(self, run: Run) -> list[Path]:
+        return inherited(Path(self.root), run.entities, "bold.json")
+
+    def _events_files(self, run: Run) -> list[Path]:
+        return inherited(Path(self.root), run.entities, "events.tsv")
+
+    def _events(self, run: Run) -> pd.DataFrame:
+        paths = self._events_files(run)
+        if not paths:
+            raise UserError(f"there is no events.tsv of the run below {self.root}.")
+        return _read_events(paths[-1], self.condition, self.where)
+
+    def _all_conditions(self, subject: str) -> list[str]:
+        events = [self._events(run)["condition"] for run in self._runs(subject)]
+        return list(dict.fromkeys(pd.concat(events)))
+
+    def _input(self, run: Run) -> _Input:
+        """Read all that the model of a run needs besides the images.
+
+        Raises
+        ------
+        UserError
+            If something is missing, or sources contradict each other.
+        """
+        derived, raw = metadata(self._sidecars(run)), metadata(self._raw_sidecars(run))
+        tr_s = _one_time(repetition_times(run, derived, raw))
+        n_scans = count_volumes(opened(run.bold))
+        confounds, kept = None, np.ones(n_scans, dtype=bool)
+        if self.confounds is not None:
+            confounds, kept = read_confounds(run, self.confounds)
+        if len(kept) != n_scans:
+            raise UserError(f"the images have {n_scans} volumes, and the table of confounds has {len(kept)} rows.")
+        return _Input(n_scans, tr_s, _timed(self.glm, tr_s, derived), self._events(run), confounds, kept)
+
+    def _fit(self, run: Run, volume: Volume, residuals: bool) -> RunEstimates:
+        """Read the images of a run and fit its model."""
+        given = self._input(run)
+        bold = _read_bold(run.bold, volume.mask, self.smoothing_fwhm_mm)  # (n_scans, n_voxels)
+        try:
+            estimates = fit_run(
+                bold,
+                given.events,
+                tr_s=given.tr_s,
+                settings=given.glm,
+                confounds=given.confounds,
+                kept=given.kept,
+                residuals=residuals,
+            )
+        except UserError as error:
+            raise UserError(f"{run.bold.name}: {error}") from error
+        logger.info(
+            "%s: %d of %d volumes, %d events, %d regressors of no interest",
+            run.bold.name,
+            np.count_nonzero(given.kept),
+            given.n_scans,
+            len(given.events),
+            0 if given.confounds is None else given.confounds.shape[1],
+        )
+        return estimates
+
+    # ------------------------------------------------------------------------------------ what is wrong
+
+    def _problems_of(self, subject: str, conditions: Sequence[str] | None) -> list[str]:
+        """List what is wrong with one subject; names have {subject} for its label, so that subjects can be compared."""
+        runs, problem = self._chosen(subject)
+        if problem:
+            return [problem]
+        inputs: dict[str, _Input] = {}
+        found: list[tuple[Run, str]] = []
+        for run in runs:
+            try:
+                inputs[run.label] = given = self._input(run)
+                found += [(run, text) for text in _problems_of_model(given)]
+            except UserError as error:
+                found.append((run, str(error)))
+        problems = [*_by_run(found), *_problems_of_times(inputs), *self._problems_of_images(subject, runs)]
+        if len(inputs) == len(runs):
+            problems += _problems_of_labels([given.events for given in inputs.values()])
+            problems += self._problems_of_conditions(conditions, inputs) if conditions is not None else ()
+        return [_generalised(text, {"sub": subject}, {"sub": "subject"}) for text in problems]
+
+    def _problems_of_images(self, subject: str, runs: Sequence[Run]) -> Iterator[str]:
+        """Name the masks that are missing, and the images and masks that do not lie on the grid of the first."""
+        masks = [run.mask for run in runs] if self.mask == "fmriprep" else [fill(self.mask, subject=subject)]
+        missing = [str(path) if self.mask == "fmriprep" else self.mask for path in masks if not path.exists()]
+        if missing:
+            yield f"{len(missing)} of {len(masks)} masks do not exist: {listed(missing, 3)}."
+        images = [(run.bold, f"The images {run.bold.name}") for run in runs]
+        images += [(path, f"The mask {path.name}") for path in masks if path.exists()]
+        yield from problems_of_grids(images)
+
+    def _problems_of_conditions(self, conditions: Sequence[str], inputs: Mapping[str, _Input]) -> Iterator[str]:
+        """Compare the conditions of the events with those that there should be."""
+        events = pd.concat([given.events.assign(run=label) for label, given in inputs.items()])
+        shown = events[~events["condition"].isin(self.exclude)]
+        difference = difference_of_conditions(conditions, list(shown["condition"]), "the stimulus table", "the events")
+        extra = shown[~shown["condition"].isin(conditions)]
+        if len(extra):
+            runs = list(dict.fromkeys(extra["run"]))
+            yield (
+                f"{difference} Events without a stimulus are in {listed(runs)}; put their conditions into `exclude`, "
+                "or choose events by `where`."
+            )
+        elif difference:
+            yield difference
+
+    def _problems_of_exclude(self) -> list[str]:
+        """Name the excluded conditions that no subject has."""
+        try:
+            found = {name for subject in self.subjects if self.exclude for name in self._all_conditions(subject)}
+        except UserError:
+            return []  # told already
+        never = [name for name in self.exclude if name not in found]
+        if not never:
+            return []
+        return [f"exclude names {listed(never)}, which no subject has; there are {listed(sorted(found))}."]
+
+    def _warn_of_missing_runs(self) -> None:
+        """Log the subjects that lack runs which others have."""
+        labels = {subject: [run.label for run in self._runs(subject)] for subject in self.subjects}
+        everything = list(dict.fromkeys(label for having in labels.values() for label in having))
+        for subject, having in labels.items():
+            if absent := [label for label in everything if label not in having]:
+                logger.warning("subject %r has no %s, which others have", subject, listed(absent))
+
+
+# ---------------------------------------------------------------------------------------------- events
+
+
+def _read_events(path: Path, condition: str, where: Mapping[str, Sequence[str]]) -> pd.DataFrame:
+    """Read the events that are modelled: `onset` and `duration` in s, `condition`, and `source`, what it is made of.
+
+    Raises
+    ------
+    UserError
+        If a column is missing, no event is left, or one has no onset or duration.
+    """
+    names = sorted(placeholders(condition)) or [condition]
+    table = load_table(path, optional=["onset", "duration", *names, *where])
+    chosen = table
+    for column, kept in where.items():
+        chosen = chosen[chosen[column].isin(kept)]
+        if chosen.empty:
+            there = listed(sorted(set(table[column].dropna())))
+            raise UserError(f"{path} has no event whose {column} is {listed(list(kept))}; there are {there}.")
+    chosen = chosen.dropna(subset=names)
+    if chosen.empty:
+        raise UserError(f"{path} has no event with a value in {listed(names)}, which name its condition.")
+    events = pd.DataFrame({name: _seconds(path, chosen[name]) for name in ("onset", "duration")})
+    if (events["duration"] < 0).any():
+        raise UserError(f"{path} has a negative duration on line {events['duration'].lt(0).idxmax() + 2}.")
+    events["condition"] = _labels(chosen, condition)
+    events["source"] = [", ".join(values) for values in chosen[names].to_numpy()]
+    return events.reset_index(drop=True)
+
+
+def _seconds(path: Path, column: pd.Series) -> pd.Series:
+    """Read a column of numbers, of which none may be missing."""
+    numbers = pd.to_numeric(column, errors="coerce")
+    wrong = ~np.isfinite(numbers)
+    if wrong.any():
+        line = wrong.idxmax()
+        came = "n/a" if pd.isna(column[line]) else column[line]
+        raise UserError(f"{path} has {came!r} for the {column.name} on line {line + 2}, where seconds are expected.")
+    return numbers
+
+
+def _labels(events: pd.DataFrame, condition: str) -> list[str]:
+    """Make the condition of each event of a column, or of a template of columns."""
+    if "stim_file" in events:
+        events = events.assign(stim_file=[PurePosixPath(str(file)).stem for file in events["stim_file"]])
+    if not placeholders(condition):
+        return list(events[condition])
+    return [condition.format_map(row) for row in events.to_dict("records")]
+
+
+def _problems_of_labels(events: Sequence[pd.DataFrame]) -> Iterator[str]:
+    """Name the conditions that stand for different things: files of one name in two folders, say."""
+    different = pd.concat(events)[["condition", "source"]].drop_duplicates()
+    for name, rows in different.groupby("condition", sort=False):
+        if len(rows) > 1:
+            yield (
+                f"the condition {name!r} stands for different events, {listed(list(rows['source']))}; tell them apart "
+                "by a template of columns in `condition`."
+            )
+            return
+
+
+# ----------------------------------------------------------------------------------------------- times
+
+
+def _one_time(times: Mapping[str, float]) -> float:
+    """Return the repetition time that all sources tell.
+
+    Raises
+    ------
+    UserError
+        If they tell several, or none.
+    """
+    if not times:
+        raise UserError("neither sidecars nor the header of the images tell the repetition time; add RepetitionTime.")
+    if max(times.values()) - min(times.values()) > SAME_TIME_S:
+        told = ", ".join(f"{time:g} s in the {name}" for name, time in times.items())
+        raise UserError(f"the repetition time differs: {told}. Correct the one that is wrong.")
+    return next(iter(times.values()))
+
+
+def _timed(glm: Glm, tr_s: float, derived: Mapping[str, Any]) -> Glm:
+    """Put the time to which slices were corrected, if the sidecar tells it, into the settings of the model.
+
+    Raises
+    ------
+    UserError
+        If the settings have another time.
+    """
+    if not derived.get("SliceTimingCorrected") or "StartTime" not in derived:
+        return glm
+    reference = float(derived["StartTime"]) / tr_s
+    default = Glm.model_fields["slice_time_ref"].default
+    if glm.slice_time_ref not in (default, reference) and abs(glm.slice_time_ref - reference) * tr_s > SAME_TIME_S:
+        raise UserError(
+            f"glm.slice_time_ref is {glm.slice_time_ref:g}, but slices were corrected to {derived['StartTime']:g} s of "
+            f"{tr_s:g} s, {reference:g}; leave it out."
+        )
+    return glm.model_copy(update={"slice_time_ref": reference})
+
+
+def _problems_of_times(inputs: Mapping[str, _Input]) -> Iterator[str]:
+    """Compare the repetition times of the runs."""
+    times = {label: given.tr_s for label, given in inputs.items()}
+    if times and max(times.values()) - min(times.values()) > SAME_TIME_S:
+        told = ", ".join(f"{time:g} s in {label}" for label, time in times.items())
+        yield f"runs have different repetition times: {told}. Choose those of one by `sessions` or `runs`."
+
+
+def _problems_of_model(given: _Input) -> Iterator[str]:
+    """Check what the model of a run is made of."""
+    yield from problems_of_run(given.n_scans, given.events, tr_s=given.tr_s, settings=given.glm)
+    n_kept, n_confounds = np.count_nonzero(given.kept), 0 if given.confounds is None else given.confounds.shape[1]
+    n_conditions = given.events["condition"].nunique()
+    if n_kept <= n_confounds + n_conditions:
+        yield (
+            f"{n_kept} of {given.n_scans} volumes are left for {n_conditions} conditions and {n_confounds} confounds; "
+            "ask for fewer confounds, or scrub less."
+        )
+
+
+def _by_run(problems: Sequence[tuple[Run, str]]) -> list[str]:
+    """Say each problem once, with the runs that have it; labels in file names are shown only if one run has it."""
+    runs: dict[str, list[tuple[str, str]]] = {}
+    for run, text in problems:
+        labels = {key: label for key, label in run.entities.items() if key in IDENTITY}
+        runs.setdefault(_generalised(text, labels), []).append((run.label, text))
+    return [
+        f"{listed([label for label, _ in having])}: {having[0][1] if len(having) == 1 else general}"
+        for general, having in runs.items()
+    ]
+
+
+def _generalised(text: str, labels: Mapping[str, str], names: Mapping[str, str] | None = None) -> str:
+    """Put names in braces in the place of the labels of entities.
+
+    Examples
+    --------
+    >>> _generalised("no file sub-1/ses-a/sub-1_ses-a_run-10.tsv", {"sub": "1", "ses": "a", "run": "1"})
+    'no file sub-{sub}/ses-{ses}/sub-{sub}_ses-{ses}_run-10.tsv'
+    """
+    for key, label in labels.items():
+        pair = rf"(?<![0-9A-Za-z]){key}-{label}(?![0-9A-Za-z])"
+        text = re.sub(pair, f"{key}-{{{(names or {}).get(key, key)}}}", text)
+    return text
+
+
+# ---------------------------------------------------------------------------------------------- images
+
+
+def _read_bold(path: Path, mask: Array, smoothing_fwhm_mm: float) -> Array:
+    """Read the voxels of a mask, (n_scans, n_voxels) in float32, a block of volumes at a time.
+
+    Raises
+    ------
+    UserError
+        If the file is missing or damaged.
+    """
+    n_scans, n_block = count_volumes(opened(path)), max(1, VOXELS_PER_BLOCK // mask.size)
+    # Kept open, or each block would unpack the file from its beginning.
+    image: nib.Nifti1Image = nib.load(path, keep_file_open=True)  # type: ignore[assignment]
+    bold = np.empty((n_scans, np.count_nonzero(mask)), dtype=np.float32)
+    try:
+        for start in range(0, n_scans, n_block):
+            block = np.asarray(image.dataobj[..., start : start + n_block], dtype=np.float32)
+            bold[start : start + n_block] = _smoothed(block, image.affine, smoothing_fwhm_mm)[mask].T
+    except (OSError, EOFError, ValueError, zlib.error) as error:
+        raise UserError(f"{path} is damaged, its data cannot be read: {error}. Copy or make it again.") from error
+    return bold
+
+
+def _smoothed(volumes: Array, affine: Array, fwhm_mm: float) -> Array:
+    """Smooth each volume of (n_x, n_y, n_z, n_volumes) with a Gaussian; as it is if the width is 0."""
+    if fwhm_mm == 0:
+        return volumes
+    from nilearn.image import smooth_img
+
+    smoothed: Array = smooth_img(nib.Nifti1Image(volumes, affine), fwhm_mm).get_fdata(dtype=np.float32)
+    return smoothed
+
+
+def _joined(parts: list[Array]) -> Array:
+    """Put arrays below each other and forget each, so that memory holds little more than the result."""
+    whole, start = np.empty((sum(map(len, parts)), parts[0].shape[1]), dtype=np.float32), 0
+    while parts:
+        part = parts.pop(0)
+        whole[start : start + len(part)] = part
+        start += len(part)
+    return whole

@@ -1,0 +1,252 @@
+"""First levels of SPM: betas, contrasts or t maps, named by SPM.mat."""
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import h5py
+import numpy as np
+from pydantic import model_validator
+
+from rsa.core import Residuals, Volume
+from rsa.datasets.brain_images import BrainImages, Source
+from rsa.datasets.images import read_patterns
+from rsa.errors import UserError, listed
+from rsa.settings import DataPath, fill, placeholders
+
+__all__ = ["Spm"]
+
+SUFFIXES = (".nii", ".nii.gz", ".img")
+REGRESSOR = re.compile(r"Sn\((?P<run>\d+)\) (?P<name>.+)\*bf\((?P<basis>\d+)\)")
+"""A regressor of events; motion, other covariates and constants have no ``*bf``."""
+PER_SESSION = re.compile(r"(?P<name>.+) - Session (?P<run>\d+)")
+"""A contrast that SPM made of another for each session."""
+ALL_SESSIONS = " - All Sessions"
+
+
+@dataclass(frozen=True)
+class Design:
+    """What is needed of SPM.mat.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    regressors : tuple of str
+        Names of the columns of the design matrix, in the order of the beta images.
+    basis : str
+        Name of the basis functions of a response.
+    basis_length_s : float
+        How long they are.
+    contrasts : tuple of (name, statistic)
+        In the order of the contrast images.
+    n_scans : int
+        Number of scans of all sessions.
+    trace : float
+        Trace of R V: SPM divides the sum of squared residuals by it, so it is their degrees of freedom.
+    """
+
+    path: Path
+    regressors: tuple[str, ...]
+    basis: str
+    basis_length_s: float
+    contrasts: tuple[tuple[str, str], ...]
+    n_scans: int
+    trace: float
+
+
+class Spm(BrainImages):
+    """Images of a first-level analysis of SPM, with the names that its SPM.mat gives them.
+
+    Raises
+    ------
+    ValidationError
+        If a placeholder is unknown, or subjects would share a folder.
+    """
+
+    kind: Literal["spm"] = "spm"
+    """A folder per subject with SPM.mat, the images and mask.nii, as SPM leaves it."""
+    folder: DataPath
+    """Template ({subject}) of the folders of the first levels."""
+    images: Literal["beta", "con", "spmT"] = "beta"
+    """What to take: beta images (one for each run and condition; derivatives, parametric modulators and nuisance
+    regressors are left out), or the images or t maps of all t contrasts, which are called as the contrasts are."""
+    mask: DataPath | None = None
+    """Template ({subject}) of the masks, above 0 inside; by default the mask of the first level."""
+
+    @model_validator(mode="after")
+    def _folders_differ(self) -> Self:
+        unknown = (placeholders(self.folder) | placeholders(self.mask or "")) - {"subject"}
+        if unknown:
+            raise ValueError(f"unknown placeholder {listed(sorted(unknown))}: folder and mask take {{subject}}")
+        if len(self.subjects) > 1 and "subject" not in placeholders(self.folder):
+            raise ValueError("folder has no {subject}, so all subjects would be the same; put it there")
+        return self
+
+    def files(self, subject: str, conditions: Sequence[str] | None = None, *, residuals: bool = False) -> list[Path]:
+        """Return every file that `load` reads; only SPM.mat where that cannot be read."""
+        design = self._folder(subject) / "SPM.mat"
+        if not design.exists():
+            return [design]
+        return [design, *super().files(subject, conditions, residuals=residuals)]
+
+    # --------------------------------------------------------------------------------------- the parts
+
+    def _folder(self, subject: str) -> Path:
+        return fill(self.folder, subject=subject)
+
+    def _templates(self) -> list[str]:
+        return [self.folder, *([] if self.mask is None else [self.mask])]
+
+    def _masks(self, subject: str) -> list[Path]:
+        return super()._masks(subject) or [_existing(self._folder(subject) / "mask")]
+
+    def _sources(self, subject: str, conditions: Sequence[str] | None = None) -> list[Source]:
+        folder = self._folder(subject)
+        design = _read_design(folder / "SPM.mat")
+        found = list(_betas(design) if self.images == "beta" else _contrasts(design, self.images))
+        if not found:
+            what = "regressor of events" if self.images == "beta" else "t contrast"
+            raise UserError(f"{folder / 'SPM.mat'} has no {what}; see `images`.")
+        by_run = {source.condition for source in found if source.run is not None}
+        return [source for source in found if source.run is not None or source.condition not in by_run]
+
+    def _found_problems(self, subject: str, conditions: Sequence[str] | None, residuals: bool) -> Iterator[str]:
+        yield from super()._found_problems(subject, conditions, residuals)
+        kept = [source for source in self._sources(subject) if len(self._kept_rows(source, conditions))]
+        of_all = [str(source.condition) for source in kept if source.run is None]
+        if 0 < len(of_all) < len(kept):
+            yield (
+                f"{self._folder(subject) / 'SPM.mat'} has contrasts of single sessions, and {listed(of_all)} of all; "
+                "put what is not a condition into `exclude`."
+            )
+
+    def _residual_images(self, subject: str) -> list[Path]:
+        folder = self._folder(subject)
+        n_scans = _read_design(folder / "SPM.mat").n_scans
+        first = _existing(folder / "Res_0001")
+        if not first.exists():
+            raise UserError(
+                f"Residuals are needed and {folder} has none: estimate the model with 'Write residuals' switched on, "
+                "or call spm_write_residuals(SPM, NaN)."
+            )
+        return [_existing(folder / f"Res_{number + 1:04d}") for number in range(n_scans)]
+
+    def _residual_degrees_of_freedom(self, subject: str) -> float:
+        return _read_design(self._folder(subject) / "SPM.mat").trace
+
+    def _residuals(self, subject: str, volume: Volume) -> Residuals:
+        """Read the residuals and compare their variance with that which SPM found."""
+        residuals = super()._residuals(subject, volume)
+        path = _existing(self._folder(subject) / "ResMS")
+        variance = (residuals.values**2).sum(axis=0, dtype=np.float64) / residuals.degrees_of_freedom
+        expected = read_patterns(path, [0], volume.mask)[0]
+        both = np.isfinite(variance) & np.isfinite(expected)
+        if both.any() and np.median(variance[both]) > 1.1 * np.median(expected[both]):
+            raise UserError(
+                f"The images Res_*.nii of {self._folder(subject)} vary more than ResMS.nii says, so the effects were "
+                "not taken out of them; write them again: spm_write_residuals(SPM, NaN)."
+            )
+        return residuals
+
+
+def _read_design(path: Path) -> Design:
+    """Read what is needed of SPM.mat.
+
+    Raises
+    ------
+    UserError
+        If there is no such file, or it is of a format or content that cannot be read.
+    """
+    if not path.exists():
+        raise UserError(f"There is no file {path}.")
+    return _read_once(path, path.stat().st_mtime_ns)
+
+
+@lru_cache(maxsize=128)
+def _read_once(path: Path, stamp: int) -> Design:
+    """Read a file that did not change since."""
+    from scipy.io import loadmat
+
+    if h5py.is_hdf5(path):
+        raise UserError(
+            f"{path} is a file of MATLAB 7.3; open it in MATLAB and save it again: save('SPM.mat', 'SPM', '-v7')."
+        )
+    try:
+        spm = loadmat(path, variable_names=["SPM"], squeeze_me=True, struct_as_record=False)["SPM"]
+    except (OSError, ValueError, KeyError, TypeError, NotImplementedError) as error:
+        raise UserError(f"{path} is not a readable SPM.mat: {error}.") from error
+    lacking = [f"SPM.{name}" for name in ("xX", "xBF", "nscan") if not hasattr(spm, name)]
+    if lacking:
+        raise UserError(f"{path} has no {listed(lacking)}; specify and estimate the model.")
+    return Design(
+        path,
+        tuple(str(name) for name in np.atleast_1d(spm.xX.name)),
+        str(spm.xBF.name),
+        float(getattr(spm.xBF, "length", np.nan)),
+        tuple((str(one.name).strip(), str(one.STAT)) for one in _listed(getattr(spm, "xCon", ()))),
+        int(np.sum(spm.nscan)),
+        float(getattr(spm.xX, "trRV", np.nan)),
+    )
+
+
+def _listed(structs: Any) -> list[Any]:
+    """Return the structs of an array of MATLAB, of which there may be one, several or none."""
+    return list(np.atleast_1d(np.asarray(structs, dtype=object)))
+
+
+def _betas(design: Design) -> Iterator[Source]:
+    """Yield the beta image of each condition in each run; of several basis functions that which is a response."""
+    matches = [REGRESSOR.fullmatch(name) for name in design.regressors]
+    events = [(number, match) for number, match in enumerate(matches, start=1) if match is not None]
+    named = {(match["run"], match["name"]) for _, match in events}
+    delays_s = _delays_s(design, max((int(match["basis"]) for _, match in events), default=1))
+    for number, match in events:
+        delay_s = delays_s.get(int(match["basis"]))
+        is_response = int(match["basis"]) == 1 or delay_s is not None
+        if is_response and not _is_modulator(match["run"], match["name"], named):
+            image = _existing(design.path.with_name(f"beta_{number:04d}"))
+            yield Source(image, run=match["run"], condition=match["name"], delay_s=delay_s)
+
+
+def _is_modulator(run: str, name: str, named: set[tuple[str, str]]) -> bool:
+    """Say whether a regressor is called as SPM calls a modulator of a condition: facexrating^1."""
+    cut = [place.start() for place in re.finditer("x", name)] if re.search(r"x.+\^\d+$", name) else []
+    return any((run, name[:place]) in named for place in cut)
+
+
+def _delays_s(design: Design, n_basis: int) -> dict[int, float]:
+    """Return the middle of each bin of a finite impulse response, in s after onset; nothing for the canonical HRF."""
+    is_fir = design.basis.startswith("Finite Impulse Response")
+    if design.basis.startswith("hrf") or (n_basis == 1 and not is_fir):
+        return {}
+    if is_fir:
+        step_s = design.basis_length_s / n_basis
+        if not step_s > 0:
+            raise UserError(f"{design.path} does not say how long its finite impulse response is (SPM.xBF.length).")
+        return {number: (number - 0.5) * step_s for number in range(1, n_basis + 1)}
+    raise UserError(
+        f"{design.path} has the basis functions {design.basis!r}, of which none is a response; estimate it with the "
+        "canonical HRF or a finite impulse response."
+    )
+
+
+def _contrasts(design: Design, prefix: str) -> Iterator[Source]:
+    """Yield the image of each t contrast, with the run that SPM wrote into its name."""
+    for number, (name, statistic) in enumerate(design.contrasts, start=1):
+        if statistic == "T":
+            image = _existing(design.path.with_name(f"{prefix}_{number:04d}"))
+            match = PER_SESSION.fullmatch(name)
+            if match is not None:
+                yield Source(image, run=match["run"], condition=match["name"])
+            else:
+                yield Source(image, condition=name.removesuffix(ALL_SESSIONS))
+
+
+def _existing(stem: Path) -> Path:
+    """Return the first file of this name that is there, whatever its ending; .nii if there is none."""
+    paths = [stem.with_name(stem.name + suffix) for suffix in SUFFIXES]
+    return next((path for path in paths if path.exists()), paths[0])
