@@ -40,6 +40,8 @@ def build_bids(
     bold: np.ndarray | None = None,
     events: pd.DataFrame | None = None,
     tr_s: float = TR_S,
+    conditions: Sequence[str] = CONDITIONS,
+    shared: np.ndarray | float = 0.0,
     noise: float = 0.0,
     seed: int = 0,
 ) -> Tree:
@@ -47,6 +49,7 @@ def build_bids(
 
     The space "func" leaves `space` out of the file names. A run "" leaves `run` out. Signals are a baseline, the
     responses of each run, a straight drift, motion that moves every voxel, and noise of this standard deviation.
+    Responses are random in each run, on top of those that all runs of all subjects share, shape (n_conditions, n).
     """
     rng, betas = np.random.default_rng(seed), {}
     mask = np.zeros(SHAPE if bold is None else bold.shape[:3], dtype=bool)
@@ -57,13 +60,13 @@ def build_bids(
     for subject in subjects:
         for session in sessions or ("",):
             for run in runs or ("",):
-                table = random_events(rng) if events is None else events
-                planted = rng.normal(scale=50, size=(len(CONDITIONS), np.prod(mask.shape)))
+                table = random_events(rng, conditions) if events is None else events
+                planted = rng.normal(scale=50, size=(len(conditions), np.prod(mask.shape))) + shared
                 n_scans = N_SCANS if bold is None else bold.shape[3]
                 motion = rng.normal(size=(n_scans, 6)).cumsum(axis=0) / 50
                 signal = bold
                 if bold is None:
-                    signal = simulate(table, planted, motion, tr_s, rng, noise).reshape(*SHAPE, -1)
+                    signal = simulate(table, conditions, planted, motion, tr_s, rng, noise).reshape(*SHAPE, -1)
                 stem = "_".join(filter(None, [f"sub-{subject}", session and f"ses-{session}", f"task-{task}"]))
                 stem += f"_run-{run}" if run else ""
                 below = Path(f"sub-{subject}", f"ses-{session}" if session else "", "func")
@@ -77,21 +80,21 @@ def build_bids(
     return Tree(folder, mask, betas, settings)
 
 
-def random_events(rng: np.random.Generator, n_each: int = 6) -> pd.DataFrame:
-    """Show each condition some times for 2 s, in random order and at jittered times, with a rest now and then."""
-    names = rng.permutation(np.repeat(CONDITIONS, n_each))
+def random_events(rng: np.random.Generator, conditions: Sequence[str], n_events: int = 18) -> pd.DataFrame:
+    """Show each condition as often for 2 s, in random order and at jittered times, with a rest now and then."""
+    names = rng.permutation(np.repeat(conditions, n_events // len(conditions)))
     onsets = 4 + 7.5 * np.arange(len(names)) + rng.uniform(0, 2, size=len(names))
     shown = pd.DataFrame({"onset": onsets.round(3), "duration": 2.0, "trial_type": names})
     return pd.concat([pd.DataFrame({"onset": [0.0], "duration": [4.0], "trial_type": ["n/a"]}), shown])
 
 
-def simulate(events, betas, motion, tr_s, rng, noise) -> np.ndarray:
+def simulate(events, conditions, betas, motion, tr_s, rng, noise) -> np.ndarray:
     """Make the signal, (n_voxels, n_scans), of volumes in the middle of each TR."""
     from nilearn.glm.first_level import compute_regressor
 
     times_s = (np.arange(len(motion)) + 0.5) * tr_s
     signal = np.full((betas.shape[1], len(motion)), BASELINE) + np.linspace(-20, 20, len(motion))
-    for name, beta in zip(CONDITIONS, betas, strict=True):
+    for name, beta in zip(conditions, betas, strict=True):
         shown = events[events["trial_type"] == name]
         paradigm = (shown["onset"].to_numpy(), shown["duration"].to_numpy(), np.ones(len(shown)))
         signal += beta[:, None] * compute_regressor(paradigm, "spm", times_s)[0].T
@@ -129,28 +132,32 @@ def write_confounds(folder: Path, stem: str, motion: np.ndarray, rng: np.random.
     return path
 
 
-def god_as_bids(data: Path, folder: Path, slices: slice = slice(17, 19)) -> dict:
-    """Write the real run of ds001246 as one subject, session and run, cut to some slices; return the settings.
+def god_as_bids(
+    data: Path,
+    folder: Path,
+    slices: slice = slice(17, 19),
+    sessions: Sequence[str] = ("perceptionTest01",),
+    rng: np.random.Generator | None = None,
+) -> dict:
+    """Write the real run of ds001246 as the only run of one subject's sessions, cut to some slices; return the settings.
 
-    Drifts and confounds are out of these images already.
+    Drifts and confounds are out of these images already. With a generator, each session gets noise of its own and a
+    table of confounds that have nothing to do with it.
     """
     source, subject = data / "god_sub01_run01", "sub-01"
-    stem = f"{subject}_ses-perceptionTest01_task-perception_run-01"
     events = pd.read_csv(source / "events.tsv", sep="\t", dtype=str, keep_default_na=False)
-    below = Path(subject, "ses-perceptionTest01", "func")
-    write_events(folder / below / f"{stem}_events.tsv", events)
     write_json(folder / "task-perception_bold.json", {"TaskName": "perception", "RepetitionTime": 3.0})
-    bold, mask = nib.load(source / "bold.nii.gz"), nib.load(source / "mask.nii.gz")
-    slab, inside = bold.slicer[:, :, slices], mask.slicer[:, :, slices]
-    write_derivatives(
-        folder / "derivatives" / "fmriprep" / below,
-        stem,
-        "T1w",
-        slab.get_fdata(dtype=np.float32),
-        np.asarray(inside.dataobj) > 0,
-        tr_s=3.0,
-        affine=slab.affine,
-    )
+    slab = nib.load(source / "bold.nii.gz").slicer[:, :, slices]
+    inside = np.asarray(nib.load(source / "mask.nii.gz").slicer[:, :, slices].dataobj) > 0
+    bold = slab.get_fdata(dtype=np.float32)
+    for session in sessions:
+        below, stem = Path(subject, f"ses-{session}", "func"), f"{subject}_ses-{session}_task-perception_run-01"
+        derived = folder / "derivatives" / "fmriprep" / below
+        noise = 0 if rng is None else rng.normal(scale=bold.std(), size=bold.shape)
+        write_events(folder / below / f"{stem}_events.tsv", events)
+        write_derivatives(derived, stem, "T1w", bold + noise, inside, tr_s=3.0, affine=slab.affine)
+        if rng is not None:
+            write_confounds(derived, stem, rng.normal(size=(bold.shape[3], 6)).cumsum(axis=0) / 50, rng)
     return {
         "kind": "bids",
         "subjects": ["01"],

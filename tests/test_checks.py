@@ -73,7 +73,24 @@ def test_a_sound_study_has_no_problems(lab: Path) -> None:
         ({"models": [], "searchlight": None}, "nothing to compare the brain with"),
         ({"searchlight": None}, "nothing to do with the brain images"),
         ({"stimuli": None}, "models need pictures"),
-        ({"group": ["mean"], "brain__subjects": ["01"]}, "`group` maps need a searchlight and 2 subjects"),
+        ({"group": ["mean"], "brain__subjects": ["01"]}, "`group` maps need 2 subjects or more"),
+        ({"noise_ceiling": True, "brain__subjects": ["01"]}, "`noise_ceiling` maps need 2 subjects or more"),
+        ({"noise_ceiling": True}, "the noise ceiling is written beside the mean over subjects: add `mean` to `group`"),
+        ({"group": ["mean"], "searchlight": None, "regions": {"atlas": "atlas.nii.gz"}}, "need a `searchlight`"),
+        (
+            {"noise_ceiling": True, "group": ["mean"], "template": {"transform": "identity"}},
+            "a noise ceiling needs patterns on one grid, and `template` brings maps there",
+        ),
+        ({"template": {"transform": "identity"}, "searchlight__stride": 2}, "maps with a searchlight.stride above 1"),
+        ({"template": {"transform": "sub-{subject}.h5"}}, "There is no transform sub-{subject}.h5"),
+        ({"noise": {"normalisation": "univariate", "scope": "brain"}}, "`univariate` has none: leave it out"),
+        ({"noise": {}}, "residuals"),
+        ({"searchlight__reliability": True, "brain_distance": "crossnobis"}, "searchlight.reliability needs 4 runs"),
+        ({"fetch": "haxby"}, "`fetch` lays data out as BIDS: set brain.kind to bids, not maps"),
+        (
+            {"references": [{"kind": "file", "name": "reliability", "file": "no.npz"}]},
+            "the name 'reliability' is that of the split-half reliability",
+        ),
         (
             {"models": [{"architecture": "alexnet", "weights": "untrained"}] * 2},
             "two models or references are called 'alexnet'",
@@ -93,6 +110,21 @@ def test_a_sound_study_has_no_problems(lab: Path) -> None:
 def test_each_problem_is_found(lab: Path, changes: dict[str, Any], message: str) -> None:
     problems = checks.problems_of(study(**changes))
     assert any(message in problem for problem in problems), problems
+
+
+def test_one_run_has_no_distance_and_no_noise_between_runs(lab: Path) -> None:
+    one = {"brain__runs": ["1"], "searchlight__reliability": True}
+    problems = checks.problems_of(study(**one, brain_distance="cv_correlation", noise={"source": "runs"}))
+    for name in ("brain_distance cv_correlation needs 2", "noise.source runs needs 2", "reliability needs 4"):
+        assert any(name in problem and "subject '01' has 1" in problem for problem in problems), (name, problems)
+    assert checks.problems_of(study(brain_distance="cv_correlation", noise={"source": "runs"})) == []
+
+
+def test_ready_rdms_have_no_noise(lab: Path) -> None:
+    np.savez("rdms.npz", V1=np.ones((2, 4, 4)) - np.eye(4))
+    brain = {"kind": "rdms", "subjects": ["01", "02"], "file": "rdms.npz", "regions": ["V1"]}
+    problems = checks.problems_of(study(brain=brain, searchlight=None, brain_distance="crossnobis"))
+    assert problems == ["`noise`, `remove_mean` and `brain_distance` need brain images, not `kind: rdms`."]
 
 
 def test_conditions_that_do_not_match_are_named(lab: Path) -> None:

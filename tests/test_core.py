@@ -20,6 +20,7 @@ from rsa.core import (
     concatenate,
     n_conditions_of,
     select,
+    shared_volume,
 )
 from rsa.errors import UserError
 
@@ -350,3 +351,60 @@ def test_score_maps_that_cannot_be(values, n_rows, columns, message):
 def test_reasons_are_numbered_from_defined():
     assert list(REASONS) == list(range(6))
     assert REASONS[0] == "defined"
+
+
+# ------------------------------------------------------------------------------------- runs, delays, order
+
+
+def timed_patterns(rng):
+    """Three conditions in two runs at two delays, in any order."""
+    rows = [(name, run, delay) for delay in (6.0, 3.0) for run in "12" for name in ("b", "a", "c")]
+    table = pd.DataFrame(rows, columns=["condition", "run", "delay_s"]).sample(frac=1, random_state=3)
+    return Patterns(rng.standard_normal((len(table), 4)), table.reset_index(drop=True))
+
+
+def test_runs_are_averaged_at_each_delay(rng):
+    patterns = timed_patterns(rng)
+    assert patterns.delays_s == [3.0, 6.0]
+    mean = patterns.mean_over_runs()
+    assert len(mean.table) == 6
+    for row, (name, delay_s) in enumerate(zip(mean.table["condition"], mean.table["delay_s"], strict=True)):
+        same = ((patterns.table["condition"] == name) & (patterns.table["delay_s"] == delay_s)).to_numpy()
+        np.testing.assert_allclose(mean.values[row], patterns.values[same].mean(axis=0), rtol=1e-6)
+    one = patterns.at_delay(3.0)
+    assert list(one.table) == ["condition", "run"]
+    np.testing.assert_array_equal(one.values, patterns.values[(patterns.table["delay_s"] == 3.0).to_numpy()])
+    assert one.mean_over_runs().delays_s == []
+
+
+def test_the_mean_over_conditions_is_taken_out_of_each_run_and_delay(rng):
+    patterns = timed_patterns(rng)
+    centred = patterns.without_mean()
+    for _, rows in patterns.table.groupby(["run", "delay_s"]).indices.items():
+        np.testing.assert_allclose(centred.values[rows].mean(axis=0), 0, atol=1e-7)
+        expected = patterns.values[rows] - patterns.values[rows].mean(axis=0)
+        np.testing.assert_allclose(centred.values[rows], expected, atol=1e-6)
+    single = Patterns(patterns.values[:3], pd.DataFrame({"condition": list("abc")}))
+    np.testing.assert_allclose(single.without_mean().values.mean(axis=0), 0, atol=1e-7)
+
+
+def test_conditions_in_another_order(rng):
+    patterns = timed_patterns(rng)
+    ordered = patterns.in_order(["c", "a"])
+    assert ordered.conditions == ["c", "a"]
+    assert len(ordered.table) == 8
+    for row, (_, labels) in enumerate(ordered.table.iterrows()):
+        (same,) = np.nonzero((patterns.table == labels).all(axis=1))
+        np.testing.assert_array_equal(ordered.values[row], patterns.values[same[0]])
+
+
+def test_what_all_masks_share():
+    first, second = np.ones((2, 2, 2), bool), np.ones((2, 2, 2), bool)
+    first[0], second[:, 1] = False, False
+    shared = shared_volume([Volume(first, np.eye(4), 4, 2), Volume(second, np.eye(4))])
+    np.testing.assert_array_equal(shared.mask, first & second)
+    assert (shared.sform_code, shared.qform_code) == (4, 2)
+    with pytest.raises(UserError, match="share no voxel"):
+        shared_volume([Volume(first, np.eye(4)), Volume(~first, np.eye(4))])
+    with pytest.raises(UserError, match="different grids"):
+        shared_volume([Volume(first, np.eye(4)), Volume(second, np.diag([2.0, 1, 1, 1]))])

@@ -7,7 +7,7 @@ from scipy.stats import ttest_1samp
 
 from rsa.core import ScoreMap, Volume
 from rsa.errors import UserError
-from rsa.group import CEILINGS, GROUP_TESTS, combine, share_of_ceiling
+from rsa.group import CEILINGS, GROUP_TESTS, combine, share_of_ceiling, with_ceiling
 
 SHAPE = (3, 2, 2)
 
@@ -188,3 +188,24 @@ def test_share_of_ceiling_says_what_is_missing(rng):
         share_of_ceiling(group, moved)
     with pytest.raises(UserError, match="There is no ceilingupper among the noise ceilings"):
         share_of_ceiling(group, ScoreMap(ceilings.values[:1], ceilings.table[:1], ceilings.volume))
+
+
+def test_ceiling_and_shares_stand_below_the_maps_of_the_group(rng):
+    """Over the voxels that both have, each row with its own numbers."""
+    mask = np.ones(SHAPE)
+    mask[0] = 0
+    subjects = [subject(n, rng) for n in range(3)]
+    affine = np.diag([2.0, 2, 2, 1])
+    group = combine(subjects, "mean")
+    bounds = np.stack([np.full(8, 0.25), np.full(8, 0.5)])
+    table = pd.DataFrame({"model": CEILINGS, "layer": "", "statistic": "mean"})
+    result = with_ceiling(group, ScoreMap(bounds, table, Volume(mask, affine)))
+    np.testing.assert_array_equal(result.volume.mask, mask > 0)
+    assert result.table["model"].tolist() == ["net", "net", *CEILINGS, "net", "net"]
+    assert result.table["statistic"].tolist() == ["mean"] * 4 + ["share_of_ceiling"] * 2
+    assert list(result.table) == list(group.table)
+    means = group.values[:, (mask > 0)[group.volume.mask]]
+    np.testing.assert_array_equal(result.values[:2], means)
+    np.testing.assert_allclose(result.values[2:4], bounds)
+    np.testing.assert_allclose(result.values[4:], means / 0.5, rtol=1e-6)
+    assert result.n_members.tolist() == [3] * 8

@@ -19,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rsa import io, neighbourhood
-from rsa.core import Patterns, RDMs, ScoreMap, Volume
+from rsa.core import Patterns, RDMs, Residuals, ScoreMap, Volume
 from rsa.errors import UserError
 from rsa.io import (
     content_hash,
@@ -99,6 +99,17 @@ def test_columns_keep_their_types(tmp_path_factory, kinds, n_rows, seed):
         assert column.dtype == table[name].dtype or kind_of[name] == "O"
     np.testing.assert_array_equal(found.values, values)
     assert found.values.dtype == np.float32
+
+
+def test_patterns_keep_residuals_and_delays(tmp_path, rng, volume):
+    table = pd.DataFrame({"condition": ["a", "b"] * 2, "delay_s": [2.5, 2.5, 5.0, 5.0]})
+    residuals = Residuals(rng.standard_normal((7, volume.n_voxels)), 5.5)
+    patterns = Patterns(rng.standard_normal((4, volume.n_voxels)), table, volume, residuals=residuals)
+    save(tmp_path / "p.h5", patterns)
+    loaded = load_patterns(tmp_path / "p.h5")
+    assert loaded.delays_s == [2.5, 5.0]
+    np.testing.assert_array_equal(loaded.residuals.values, residuals.values)
+    assert loaded.residuals.degrees_of_freedom == 5.5
 
 
 def test_patterns_keep_grid_codes_and_usable_voxels(tmp_path, rng, volume):

@@ -160,6 +160,24 @@ def test_a_condition_of_one_run_says_nothing_of_the_noise(rng):
     assert residuals.degrees_of_freedom == 2
 
 
+def test_preparation_takes_the_mean_out_first_and_normalises_by_what_is_asked_for(rng):
+    table = pd.DataFrame({"condition": list("abcabc"), "run": list("111222")})
+    volume = Volume(np.ones((5, 1, 1)), np.eye(4))
+    residuals = Residuals(correlated(40, 5), 36)
+    patterns = Patterns(rng.standard_normal((6, 5)) + 3, table, volume, residuals=residuals)
+    plain = noise.prepared(patterns)
+    np.testing.assert_array_equal(plain.values, patterns.values)
+    assert plain.residuals is None
+    centred = noise.prepared(patterns, remove_mean=True, normalisation="univariate")
+    expected = noise.normalise(patterns.without_mean(), "univariate")
+    np.testing.assert_array_equal(centred.values, expected.values)
+    runs = noise.prepared(patterns, normalisation="multivariate", source="runs", shrinkage="schaefer_strimmer")
+    np.testing.assert_array_equal(runs.residuals.values, noise.between_runs(patterns).values)
+    brain = noise.prepared(patterns, normalisation="multivariate", scope="brain")
+    np.testing.assert_array_equal(brain.values, noise.normalise(patterns, "multivariate", scope="brain").values)
+    assert brain.residuals is None
+
+
 def test_mistakes(rng):
     table = pd.DataFrame({"condition": list("abc")})
     bare = Patterns(rng.standard_normal((3, 4)), table)

@@ -107,6 +107,18 @@ def test_region_fits(rng):
     assert fits.groupby("region")["ceiling_upper"].nunique().tolist() == [1, 1]
 
 
+def test_region_fits_at_each_time_have_the_ceiling_of_that_time(rng):
+    values = rng.random((6, 6))
+    labels = {"subject": ["01", "02", "03"] * 2, "region": "V1", "time_s": np.repeat([2.0, 4.0], 3)}
+    fits = region_fits(stack(values, **labels), stack(rng.random((1, 6)), model="net", layer=["a"]), "spearman")
+    assert "time_s" in fits
+    assert len(fits) == 6
+    for time_s, rows in ((2.0, slice(0, 3)), (4.0, slice(3, 6))):
+        expected = noise_ceiling(stack(values[rows], subject=["01", "02", "03"]), "spearman")
+        found = fits[fits["time_s"] == time_s][["ceiling_lower", "ceiling_upper"]].drop_duplicates()
+        np.testing.assert_allclose(found.to_numpy(), [expected])
+
+
 @pytest.mark.parametrize(("left", "missing"), [("subject", "region"), ("region", "subject")])
 def test_region_fits_need_subject_and_region(left, missing):
     brain = stack(np.ones((1, 6)), **{left: ["a"]})
