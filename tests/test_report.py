@@ -1114,3 +1114,15 @@ def test_mixed_versions_are_told():
     html = study_page(Study(Summary("a", 1, 3), made=[made("1.0"), made("1.1")]))
     assert "different versions of brain-model-rsa: 1.0 and 1.1" in html
     assert ("td", "1.0, 1.1") in parsed(html).texts
+
+
+def test_regions_at_their_best_times_keep_their_order():
+    """The table goes time by time; the first region is best late, the second early."""
+    from rsa.report.study import at_region_times
+
+    scores = {("b", 1.0): 0.1, ("a", 1.0): 0.5, ("b", 2.0): 0.4, ("a", 2.0): 0.2}
+    rows = [(subject, *key, score) for subject in ("1", "2") for key, score in scores.items()]
+    table = pd.DataFrame(rows, columns=["subject", "region", "time_s", "score"]).assign(model="net", layer="")
+    chosen = at_region_times(table)
+    assert chosen[["region", "time_s"]].drop_duplicates().to_numpy().tolist() == [["b", 2.0], ["a", 1.0]]
+    assert chosen["subject"].tolist() == ["1", "2", "1", "2"]

@@ -320,11 +320,16 @@ def region_figures(table: pd.DataFrame, folder: str | Path) -> list[Path]:
 
 
 def at_region_times(table: pd.DataFrame) -> pd.DataFrame:
-    """Keep one time of each region: that at which its best reference has the highest mean score over subjects."""
+    """Keep one time of each region: that at which its best reference has the highest mean score over subjects.
+
+    Rows come region by region, in the order of the table.
+    """
     means = table.groupby(["region", "model", "layer", "time_s"], dropna=False)["score"].mean()
     highest = means.groupby(["region", "time_s"], sort=True).max().fillna(-np.inf)
     chosen = set(highest.groupby("region").idxmax())
-    return table[[key in chosen for key in zip(table["region"], table["time_s"], strict=True)]]
+    kept = table[[key in chosen for key in zip(table["region"], table["time_s"], strict=True)]]
+    place = {name: i for i, name in enumerate(dict.fromkeys(table["region"]))}
+    return kept.sort_values("region", key=lambda names: names.map(place), kind="stable")
 
 
 def _region_courses(table: pd.DataFrame) -> pd.DataFrame:
