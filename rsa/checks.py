@@ -10,6 +10,7 @@ import pandas as pd
 from rsa.config import Study, load_study, problem_list, read_yaml
 from rsa.core import Volume
 from rsa.datasets import Bids, Maps, Rdms
+from rsa.datasets.common import by_subject
 from rsa.distances import CROSS_VALIDATED
 from rsa.errors import UserError, listed
 from rsa.fetch import FETCHED_SUBJECTS, fetched_files
@@ -227,11 +228,12 @@ def _runs(study: Study) -> Iterator[str]:
         "noise.source runs": 2 if study.noise is not None and study.noise.source == "runs" else 0,
         "searchlight.reliability": (4 if between else 2) if reliability else 0,
     }
+    found = []
     for subject in study.brain.subjects if any(needs.values()) else ():
         n_runs = len(study.brain.run_labels(subject))
-        for name, n_needed in needs.items():
-            if n_runs < n_needed:
-                yield f"{name} needs {n_needed} runs or more, and subject {subject!r} has {n_runs}."
+        lacking = [(name, n_needed) for name, n_needed in needs.items() if n_runs < n_needed]
+        found += [(subject, f"{name} needs {n_needed} runs or more, not {n_runs}.") for name, n_needed in lacking]
+    yield from by_subject(found)
 
 
 def _regions(study: Study) -> Iterator[str]:

@@ -279,7 +279,7 @@ class Study(Section):
     comparison: ComparisonName = "spearman"
     """How alike two RDMs are."""
     maps: tuple[MapName, ...] = tuple(MAPS)
-    """Maps made of the maps of all layers of a model."""
+    """Maps made of several maps of a model: those of its layers, of its times, or of both."""
     group: tuple[GroupTestName, ...] = ()
     """Maps of the group; the subjects must be on one grid, or be brought to one by `template`."""
     noise_ceiling: bool = False

@@ -1,4 +1,4 @@
-"""The five types that travel through the pipeline, and the one place where two condition orders meet.
+"""The types that travel through the pipeline, and the one place where two condition orders meet.
 
 Everything measured is a 2-D array, a table that describes its rows and an object that describes its columns.
 """

@@ -49,6 +49,9 @@ __all__ = [
 
 Storable = Patterns | RDMs | ScoreMap | Neighbourhood
 
+IN_MEMORY = 2**28
+"""Files of more bytes are written as they are made, once there is room for them; smaller ones in one piece."""
+
 FORMAT_VERSION = 1
 MISSING: dict[str, Any] = {"keep_default_na": False, "na_values": ["", "n/a", "nan", "NaN"]}
 """What means 'no value' in a table, as in BIDS; a condition may be called NA or None."""
@@ -114,7 +117,7 @@ def require_space(path: str | Path, n_bytes: int) -> None:
     if n_free < n_bytes:
         raise UserError(
             f"{path} needs {n_bytes / 1e9:.1f} GB and the disk has {n_free / 1e9:.1f} GB left; make room, or ask for "
-            "fewer layers."
+            "less."
         )
 
 
@@ -224,11 +227,25 @@ def save(path: str | Path, thing: Storable, made: Mapping[str, Any] | None = Non
     made : mapping, optional
         The provenance; see `provenance`.
     """
+    n_bytes = _n_bytes(thing)
+    if n_bytes > IN_MEMORY:
+        require_space(path, n_bytes)
+        with writing(path) as temporary, h5py.File(temporary, "w") as file:
+            _fill_file(file, thing, made or {})
+        return
     # HDF5 crashes the whole process when a disk is full, so the file is made in memory and written as bytes.
     with writing(path) as temporary, h5py.File(temporary, "w", driver="core", backing_store=False) as file:
         _fill_file(file, thing, made or {})
         file.flush()
         temporary.write_bytes(file.id.get_file_image())
+
+
+def _n_bytes(thing: Storable) -> int:
+    """Return about how many bytes a thing takes on disk."""
+    if isinstance(thing, Neighbourhood):
+        return thing.indices.nbytes + thing.indptr.nbytes
+    residuals = thing.residuals.values.nbytes if isinstance(thing, Patterns) and thing.residuals is not None else 0
+    return thing.values.nbytes + residuals
 
 
 def _fill_file(file: h5py.File, thing: Storable, made: Mapping[str, Any]) -> None:

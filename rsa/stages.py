@@ -505,8 +505,9 @@ def describe(settings: str, folder: Path) -> None:
     from rsa.outputs import write_description
 
     study = json.loads(settings)
-    sources = [study["brain"].get("images") or study["brain"].get("file") or ""]
-    write_description(folder, study, sources)
+    named = ("root", "folder", "betas", "file", "images")  # the first of them that a kind has says where its data are
+    sources = [study["brain"][name] for name in named if study["brain"].get(name)]
+    write_description(folder, study, sources[:1])
 
 
 def draw_references(

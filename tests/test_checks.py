@@ -116,7 +116,7 @@ def test_one_run_has_no_distance_and_no_noise_between_runs(lab: Path) -> None:
     one = {"brain__runs": ["1"], "searchlight__reliability": True}
     problems = checks.problems_of(study(**one, brain_distance="cv_correlation", noise={"source": "runs"}))
     for name in ("brain_distance cv_correlation needs 2", "noise.source runs needs 2", "reliability needs 4"):
-        assert any(name in problem and "subject '01' has 1" in problem for problem in problems), (name, problems)
+        assert f"subjects '01', '02': {name} runs or more, not 1." in problems, (name, problems)
     assert checks.problems_of(study(brain_distance="cv_correlation", noise={"source": "runs"})) == []
 
 

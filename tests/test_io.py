@@ -9,6 +9,7 @@ import stat
 import subprocess
 import sys
 import textwrap
+from types import SimpleNamespace
 
 import h5py
 import nibabel as nib
@@ -110,6 +111,27 @@ def test_patterns_keep_residuals_and_delays(tmp_path, rng, volume):
     assert loaded.delays_s == [2.5, 5.0]
     np.testing.assert_array_equal(loaded.residuals.values, residuals.values)
     assert loaded.residuals.degrees_of_freedom == 5.5
+
+
+def test_large_files_are_not_made_in_memory(tmp_path, rng, volume, monkeypatch):
+    """The same content either way, and a clear message before anything is written if there is no room."""
+    table = pd.DataFrame({"condition": ["a", "b"]})
+    patterns = Patterns(rng.standard_normal((2, volume.n_voxels)), table, volume)
+    around = neighbourhood.spheres(volume, 2.0)
+    for thing, load in ((patterns, load_patterns), (around, io.load_neighbourhood)):
+        monkeypatch.setattr(io, "IN_MEMORY", 0)
+        save(tmp_path / "large.h5", thing, {"settings": {"a": 1}})
+        monkeypatch.setattr(io, "IN_MEMORY", 10**9)
+        save(tmp_path / "small.h5", thing, {"settings": {"a": 1}})
+        large, small = load(tmp_path / "large.h5"), load(tmp_path / "small.h5")
+        for name in ("values", "usable") if thing is patterns else ("indptr", "indices", "centres"):
+            np.testing.assert_array_equal(getattr(large, name), getattr(small, name))
+        assert io.read_provenance(tmp_path / "large.h5") == {"settings": {"a": 1}}
+    monkeypatch.setattr(io, "IN_MEMORY", 0)
+    monkeypatch.setattr(io.shutil, "disk_usage", lambda _: SimpleNamespace(free=1))
+    with pytest.raises(UserError, match="GB left; make room"):
+        save(tmp_path / "none.h5", patterns)
+    assert not (tmp_path / "none.h5").exists()
 
 
 def test_patterns_keep_grid_codes_and_usable_voxels(tmp_path, rng, volume):
