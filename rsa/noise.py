@@ -4,7 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.linalg import cholesky, solve_triangular
+from scipy.linalg.blas import dtrmm
+from scipy.linalg.lapack import dpotrf, dtrtri
 
 from rsa.core import Array, Patterns, Residuals
 from rsa.errors import UserError
@@ -108,15 +109,17 @@ def covariance(residuals: Array, degrees_of_freedom: float, shrinkage: str) -> A
 
 
 def whiten(
-    patterns: Array, residuals: Array, degrees_of_freedom: float, shrinkage: str, *, symmetric: bool = False
+    responses: Array, residuals: Array, degrees_of_freedom: float, shrinkage: str, *, symmetric: bool = False
 ) -> Array:
-    """Return patterns of which the noise has the identity as its covariance: products of them are of Mahalanobis' kind.
+    """Return responses of which the noise has the identity as its covariance: their products are Mahalanobis products.
 
     Parameters
     ----------
-    patterns : array, shape (n_patterns, n_features)
-        What is whitened.
-    residuals, degrees_of_freedom, shrinkage
+    responses : array, shape (n_features, n_patterns)
+        What is whitened; features come first, as the members of a sphere do.
+    residuals : array, shape (n_features, n_samples)
+        What a model leaves; of mean 0.
+    degrees_of_freedom, shrinkage
         As for `covariance`.
     symmetric : bool
         By the symmetric root of the precision, so that a voxel stays that voxel: needed where the mean over voxels
@@ -124,17 +127,22 @@ def whiten(
 
     Returns
     -------
-    array, shape (n_patterns, n_features), float64
+    array, shape (n_features, n_patterns), float64
     """
     how = pick(SHRINKAGES, shrinkage, "shrinkage")
-    samples = np.asarray(residuals, dtype=np.float64)
+    samples = np.asarray(residuals, dtype=np.float64).T
     scale = _scale(samples, degrees_of_freedom, how)
-    shrunken = _shrunken(samples / scale, degrees_of_freedom, how)
-    scaled = np.asarray(patterns / scale)
+    shrunken = _shrunken(samples / scale if how.standardises else samples, degrees_of_freedom, how)
+    scaled = np.ascontiguousarray(responses / scale[:, None])
     if symmetric:
         variances, axes = np.linalg.eigh(shrunken)
-        return np.asarray((scaled @ axes / np.sqrt(variances)) @ axes.T)
-    return np.asarray(solve_triangular(cholesky(shrunken, lower=True), scaled.T, lower=True, check_finite=False).T)
+        return np.asarray(axes @ ((axes.T @ scaled) / np.sqrt(variances)[:, None]))
+    root, failed = dpotrf(shrunken, lower=1)
+    if failed:
+        return np.full(scaled.shape, np.nan)
+    inverse, _ = dtrtri(root, lower=1)
+    white: Array = dtrmm(1.0, inverse, scaled.T, side=1, trans_a=1, lower=1).T  # inverse @ scaled, without copies
+    return white
 
 
 def _scale(samples: Array, degrees_of_freedom: float, how: Shrinkage) -> Array:
@@ -155,8 +163,15 @@ def _shrunken(samples: Array, degrees_of_freedom: float, how: Shrinkage) -> Arra
 # ------------------------------------------------------------------------------------------ of the brain
 
 
-def between_runs(patterns: Patterns) -> Residuals:
+def between_runs(patterns: Patterns, *, mean_removed: bool = False) -> Residuals:
     """Take as noise what the pattern of a condition in one run differs from its mean over runs.
+
+    Parameters
+    ----------
+    patterns : Patterns
+        Of several runs.
+    mean_removed : bool
+        Whether the mean over conditions was taken out of each run: that costs a degree of freedom for each run but one.
 
     Raises
     ------
@@ -171,7 +186,8 @@ def between_runs(patterns: Patterns) -> Residuals:
     if len(values) == len(groups):
         raise UserError("Noise between runs needs conditions with patterns of 2 runs or more, told apart by `run`.")
     several = np.concatenate([rows for rows in groups if len(rows) > 1])
-    return Residuals(values[np.sort(several)], len(values) - len(groups))
+    n_means = (patterns.table["run"].nunique() - 1) * max(1, len(patterns.delays_s)) if mean_removed else 0
+    return Residuals(values[np.sort(several)], len(values) - len(groups) - n_means)
 
 
 def normalise(
@@ -253,7 +269,7 @@ def prepared(
     if normalisation is None:
         return replace(patterns, residuals=None)
     if source == "runs":
-        patterns = replace(patterns, residuals=between_runs(patterns))
+        patterns = replace(patterns, residuals=between_runs(patterns, mean_removed=remove_mean))
     return normalise(patterns, normalisation, scope=scope, shrinkage=shrinkage)
 
 

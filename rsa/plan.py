@@ -192,6 +192,14 @@ class Plan:
             return []
         return [self.scores_in_spaces(subject)[-1] for subject in self.study.brain.subjects]
 
+    def own_scores(self) -> list[Path]:
+        """Return the scores of all subjects, each in the space of its images; none where there is no searchlight."""
+        return [] if self.study.searchlight is None else [self.scores(subject) for subject in self.study.brain.subjects]
+
+    def resampled(self) -> list[Path]:
+        """Return the scores of all subjects on the grid of the template, if the study has one."""
+        return [] if self.study.template is None else self.all_scores()
+
     def noise_ceiling(self) -> Path:
         """Return the file of the noise ceiling over subjects."""
         return self.folder / "scores" / "noise_ceiling.h5"

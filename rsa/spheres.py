@@ -136,13 +136,14 @@ class Spheres:
                 for sum_ in (products, squares, sums, energies):
                     sum_[row] = np.nan
                 continue
-            patterns = self.responses[members].reshape(len(members), -1).T  # (n_runs * n_conditions, n_members)
             residuals, dof, shrinkage = self.noise
-            white = whiten(patterns, residuals[members].T, dof, shrinkage, symmetric=symmetric)
-            runs = white.reshape(n_runs, n_conditions, -1)
-            energies[row], sums[row] = np.vecdot(runs, runs).sum(axis=0), runs.sum(axis=2)
-            gram = _products_between(runs) if n_runs > 1 else white @ white.T
+            responses = self.responses[members].reshape(len(members), -1)  # (n_members, n_runs * n_conditions)
+            white = whiten(responses, residuals[members], dof, shrinkage, symmetric=symmetric)
+            runs, each = white.reshape(-1, n_runs, n_conditions), white.reshape(-1, n_conditions)
+            within, together = each.T @ each, runs.sum(axis=1)
+            gram = together.T @ together - within if n_runs > 1 else within
             products[row], squares[row] = gram[pairs], np.diag(gram)
+            energies[row], sums[row] = np.diag(within), runs.sum(axis=0)
 
 
 def _n_between(counts: Array) -> Array:
@@ -150,13 +151,6 @@ def _n_between(counts: Array) -> Array:
     together = counts.sum(axis=0)
     n_pairs: Array = np.outer(together, together) - counts.T @ counts
     return n_pairs
-
-
-def _products_between(runs: Array) -> Array:
-    """Sum the products of patterns of different runs: (n_runs, n_conditions, n) -> (n_conditions, n_conditions)."""
-    together, apart = runs.sum(axis=0), runs.transpose(1, 0, 2).reshape(runs.shape[1], -1)
-    between: Array = together @ together.T - apart @ apart.T
-    return between
 
 
 def prepare(

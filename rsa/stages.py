@@ -609,6 +609,7 @@ def report(
     folder: Path,
     output: Path,
     scores: list[Path] | None = None,
+    resampled: list[Path] | None = None,
     fits: Path | None = None,
 ) -> None:
     """Write one page with the pictures, peaks and tables of a study, and what was run.
@@ -626,7 +627,9 @@ def report(
     output : path
         The page (HTML).
     scores : list of path
-        Scores of all subjects (HDF5).
+        Scores of all subjects, in the space of their images (HDF5).
+    resampled : list of path
+        The same scores on the grid of a template (HDF5): what they were made of is listed.
     fits : path
         Table of region fits (TSV).
     """
@@ -635,7 +638,7 @@ def report(
     from rsa.report.assemble import page_of
 
     settings = json.loads(study.read_text(encoding="utf-8"))
-    io.save_text(output, page_of(settings, references, scores or [], brain, fits, folder))
+    io.save_text(output, page_of(settings, references, scores or [], brain, fits, folder, resampled or []))
 
 
 # ------------------------------------------------------------------------------------------- shared

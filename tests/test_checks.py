@@ -115,7 +115,11 @@ def test_each_problem_is_found(lab: Path, changes: dict[str, Any], message: str)
 def test_one_run_has_no_distance_and_no_noise_between_runs(lab: Path) -> None:
     one = {"brain__runs": ["1"], "searchlight__reliability": True}
     problems = checks.problems_of(study(**one, brain_distance="cv_correlation", noise={"source": "runs"}))
-    for name in ("brain_distance cv_correlation needs 2", "noise.source runs needs 2", "reliability needs 4"):
+    for name in (
+        "brain_distance cv_correlation needs 2",
+        "noise.source runs needs 2",
+        "searchlight.reliability needs 4",
+    ):
         assert f"subjects '01', '02': {name} runs or more, not 1." in problems, (name, problems)
     assert checks.problems_of(study(brain_distance="cv_correlation", noise={"source": "runs"})) == []
 

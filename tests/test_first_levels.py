@@ -411,3 +411,15 @@ def test_nothing_is_unpickled_where_the_file_is_hdf5(data, tmp_path, monkeypatch
     monkeypatch.setattr(np, "load", refuse)
     monkeypatch.setattr(pickle, "load", refuse)
     assert len(glmsingle_settings(folder, ".hdf5").load("01", CATEGORIES).values) == 8 * layouts.N_RUNS
+
+
+def test_t_maps_are_in_units_of_the_noise_already(spm, feat):
+    """Dividing them by the residuals of betas would be a wrong number without an error."""
+    for section in (
+        spm_settings(spm, images="spmT", exclude=["faces > houses"]),
+        feat_settings(feat, estimate="tstat"),
+        feat_settings(feat, estimate="zstat"),
+    ):
+        problems = section.problems(CATEGORIES, residuals=True)
+        assert any("which are in units of it already; take" in problem for problem in problems), problems
+        assert section.problems(CATEGORIES) == []

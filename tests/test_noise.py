@@ -90,9 +90,20 @@ def test_can_always_be_inverted_and_goes_to_the_truth(shrinkage):
 @pytest.mark.parametrize("shrinkage", SHRINKAGES)
 def test_whitened_products_are_those_of_the_precision(shrinkage, symmetric, rng):
     residuals, patterns = correlated(60, 12), rng.standard_normal((5, 12))
-    white = noise.whiten(patterns, residuals, 55, shrinkage, symmetric=symmetric)
+    white = noise.whiten(patterns.T, residuals.T, 55, shrinkage, symmetric=symmetric)
     precision = np.linalg.inv(oracles.shrunken_covariance(residuals, 55, shrinkage))
-    np.testing.assert_allclose(white @ white.T, patterns @ precision @ patterns.T, rtol=1e-8)
+    np.testing.assert_allclose(white.T @ white, patterns @ precision @ patterns.T, rtol=1e-8)
+    if symmetric:
+        np.testing.assert_allclose(white.T, oracles.whitened(patterns, residuals, 55, shrinkage), rtol=1e-8)
+
+
+@pytest.mark.parametrize("shrinkage", SHRINKAGES)
+def test_noise_that_is_not_known_leaves_nothing(shrinkage):
+    """Undefined, not an exception or a huge number."""
+    residuals = correlated(40, 3)
+    residuals[4, 1] = np.nan
+    white = noise.whiten(np.ones((3, 2)), residuals.T, 40, shrinkage)
+    assert np.isnan(white).all()
 
 
 @pytest.mark.parametrize("shrinkage", SHRINKAGES)
@@ -105,7 +116,7 @@ def test_the_whole_brain_is_whitened_as_one_sphere_would_be(shrinkage, n_samples
     patterns = patterns_with(residuals, n_samples - 5, usable=usable)
     found = noise.normalise(patterns, "multivariate", scope="brain", shrinkage=shrinkage)
     kept = usable & (np.arange(n_features) != 3)
-    expected = noise.whiten(patterns.values[:, kept], residuals[:, kept], n_samples - 5, shrinkage, symmetric=True)
+    expected = oracles.whitened(patterns.values[:, kept], residuals[:, kept].astype(float), n_samples - 5, shrinkage)
     np.testing.assert_array_equal(found.usable, kept)
     np.testing.assert_allclose(found.values[:, kept], expected, rtol=1e-4, atol=1e-4)
     assert found.residuals is None
@@ -151,6 +162,18 @@ def test_correlations_are_shrunken_as_those_of_as_many_independent_samples():
             shrunken, plain = noise.covariance(one, 60, "schaefer_strimmer"), one.T @ one / 60
             weights[name].append(1 - shrunken[0, 1] / plain[0, 1])
     assert np.mean(weights["rows"]) == pytest.approx(np.mean(weights["independent"]), rel=0.1)
+
+
+def test_a_mean_that_was_taken_out_of_each_run_costs_degrees_of_freedom():
+    """Variances are then right on average: noise of 1, the mean over 5 conditions taken out of each of 4 runs."""
+    table = pd.DataFrame({"condition": list("abcde") * 4, "run": np.repeat(list("1234"), 5)})
+    variances = []
+    for seed in range(200):
+        patterns = Patterns(np.random.default_rng(seed).standard_normal((20, 10)), table).without_mean()
+        residuals = noise.between_runs(patterns, mean_removed=True)
+        assert residuals.degrees_of_freedom == 20 - 5 - 3
+        variances.append((residuals.values**2).sum() / residuals.degrees_of_freedom / 10)
+    assert np.mean(variances) == pytest.approx(1, abs=0.02)
 
 
 def test_a_condition_of_one_run_says_nothing_of_the_noise(rng):

@@ -58,7 +58,7 @@ def summary_of(
         n_subjects=len(brain_settings["subjects"]),
         n_conditions=references.n_conditions,
         models=models,
-        n_runs=max(table["run"].nunique() for table in tables) if all("run" in table for table in tables) else None,
+        n_runs=_range([table["run"].nunique() for table in tables]) if all("run" in one for one in tables) else None,
         n_voxels=_range([scores_of.values.shape[1] for scores_of in scores]),
         n_centres=_range(
             [int((scores_of.reason != NOT_A_CENTRE).sum()) for scores_of in scores if scores_of.reason is not None]
@@ -69,6 +69,7 @@ def summary_of(
         reference_distance=settings["layer_distance"],
         comparison=settings["comparison"],
         space=brain_settings.get("space") if scores else None,
+        template_space=(settings.get("template") or {}).get("space"),
         regions=[] if fits is None else list(dict.fromkeys(fits["region"])),
         glm=brain_settings.get("glm"),
         smoothing_fwhm_mm=brain_settings.get("smoothing_fwhm_mm") or 0.0,
@@ -95,6 +96,7 @@ def page_of(
     brain: Sequence[Path],
     fits: Path | None,
     folder: Path,
+    resampled: Sequence[Path] = (),
 ) -> str:
     """Write the page of a study from its files and from the pictures that were drawn before.
 
@@ -103,17 +105,21 @@ def page_of(
     settings : dict
         The configuration.
     references, scores, brain : sequence of path
-        HDF5 files of the references and of all subjects; no scores where the study has no searchlight.
+        HDF5 files of the references and of all subjects; no scores where the study has no searchlight. Scores are in
+        the space of the images, of which the page gives the numbers and peaks.
     fits : path, optional
         Table of the fits of regions.
     folder : path
         Folder of the study's results; pictures are in `figures/`.
+    resampled : sequence of path
+        The same scores on the grid of a template, if there is one.
     """
     stack = concatenate([io.load_rdms(path) for path in references])
     maps = [(str(one.table["subject"].iloc[0]), one) for one in map(io.load_scores, scores)]
     table = io.load_table(fits) if fits is not None else None
-    tables = [io.load_table(path) for path in sorted(folder.glob("sub-*/*_peaks.tsv"))]
-    made = [io.read_provenance(path) for path in [*references, *brain, *scores]]
+    space = settings["brain"].get("space", "")
+    tables = [io.load_table(path) for path in sorted(folder.glob(f"sub-*/*_space-{space}_peaks.tsv"))]
+    made = [io.read_provenance(path) for path in [*references, *brain, *scores, *resampled]]
     return pages.study_page(
         pages.Study(
             summary=summary_of(settings, stack, [one for _, one in maps], brain, table),

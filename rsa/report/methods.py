@@ -14,6 +14,7 @@ DISTANCE_WORDS = {
     "euclidean": "the Euclidean distance",
     "sqeuclidean": "the squared Euclidean distance",
     "crossnobis": "the cross-validated Mahalanobis (crossnobis) distance",
+    "cv_correlation": "1 minus the cross-validated Pearson correlation",
 }
 COMPARISON_WORDS = {
     "spearman": "Spearman's rank correlation",
@@ -42,6 +43,8 @@ CITATIONS = {
     "designs for multivoxel pattern classification analyses. NeuroImage 59:2636-2643.",
     "noise": "Walther A, Nili H, Ejaz N, Alink A, Kriegeskorte N, Diedrichsen J (2016). Reliability of dissimilarity "
     "measures for multi-voxel pattern analysis. NeuroImage 137:188-200.",
+    "cv_correlation": "Guggenmos M, Sterzer P, Cichy RM (2018). Multivariate pattern analysis for MEG: a comparison of "
+    "dissimilarity measures. NeuroImage 173:434-447.",
     "ledoit_wolf": "Ledoit O, Wolf M (2004). A well-conditioned estimator for large-dimensional covariance matrices. "
     "J Multivar Anal 88:365-411.",
     "schaefer_strimmer": "Schäfer J, Strimmer K (2005). A shrinkage approach to large-scale covariance matrix "
@@ -63,8 +66,8 @@ class Summary:
         How many.
     models : mapping
         The layers of each model, in order; an empty list for a reference without layers.
-    n_runs : int, optional
-        Runs over which responses were averaged, or between which distances were measured.
+    n_runs : int or (smallest, largest), optional
+        Runs over which responses were averaged, or between which distances were measured, of each subject.
     n_voxels, n_centres : int or (smallest, largest), optional
         Voxels of the mask and centres of searchlights, of each subject.
     radius_mm : float, optional
@@ -76,7 +79,9 @@ class Summary:
     min_voxels : int, optional
         The smallest searchlight.
     space : str, optional
-        The space of the maps.
+        The space in which searchlights were measured.
+    template_space : str, optional
+        The space to which maps were brought then.
     regions : sequence of str
         Regions of interest.
     glm : mapping, optional
@@ -99,7 +104,7 @@ class Summary:
     n_subjects: int
     n_conditions: int
     models: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    n_runs: int | None = None
+    n_runs: int | tuple[int, int] | None = None
     n_voxels: int | tuple[int, int] | None = None
     n_centres: int | tuple[int, int] | None = None
     radius_mm: float | None = None
@@ -108,6 +113,7 @@ class Summary:
     reference_distance: str | None = None
     min_voxels: int | None = None
     space: str | None = None
+    template_space: str | None = None
     regions: Sequence[str] = ()
     glm: Mapping[str, Any] | None = None
     smoothing_fwhm_mm: float = 0.0
@@ -143,6 +149,7 @@ def counts(summary: Summary) -> dict[str, str]:
         "noise normalisation": ", ".join(_noise_words(summary)),
         "comparison": summary.comparison or "",
         "space": summary.space or "",
+        "space of the template": summary.template_space or "",
         "regions": ", ".join(summary.regions),
     }
     return {name: text for name, text in rows.items() if text}
@@ -169,7 +176,8 @@ def _cited(summary: Summary) -> list[str]:
         "rsa": True,
         "searchlight": summary.radius_mm is not None,
         "trials": glm.get("method") == "trials",
-        "noise": bool(noise) or summary.distance in CROSS_VALIDATED,
+        "noise": bool(noise) or summary.distance == "crossnobis",
+        "cv_correlation": summary.distance == "cv_correlation",
         **{name: _is_multivariate(noise) and noise.get("shrinkage") == name for name in SHRINKAGE_WORDS},
         "ceiling": _has_ceiling(summary),
     }
@@ -207,16 +215,17 @@ def _response_sentences(summary: Summary) -> list[str]:
             f"Responses at {_counted(len(summary.delays_s), 'delay')} after onset ({_delays(summary.delays_s)}) have "
             f"RDMs and scores of their own."
         )
-    if summary.n_runs and summary.n_runs > 1 and summary.distance not in CROSS_VALIDATED:
+    if summary.n_runs and summary.n_runs != 1 and summary.distance not in CROSS_VALIDATED:
         sentences.append(f"Responses were averaged over {_number(summary.n_runs)} runs.")
     if summary.remove_mean:
         sentences.append("The mean over conditions was taken out of each voxel, run by run.")
     if summary.noise:
         sentences.append(_noise_sentence(summary.noise))
     if summary.n_runs and summary.distance in CROSS_VALIDATED:
+        paper = "Guggenmos et al., 2018" if summary.distance == "cv_correlation" else "Walther et al., 2016"
         sentences.append(
-            f"Distances were cross-validated over {_number(summary.n_runs)} runs, leaving one out at a time "
-            f"(Walther et al., 2016)."
+            f"Distances were cross-validated over {_number(summary.n_runs)} runs: products of patterns were averaged "
+            f"over all pairs of different runs ({paper})."
         )
     return sentences
 
@@ -313,6 +322,11 @@ def _score_sentences(summary: Summary) -> list[str]:
         f"Each brain RDM was compared with each reference RDM by {_words(COMPARISON_WORDS, summary.comparison)} over "
         f"the pairs of conditions; an RDM without variance has no score."
     ]
+    if summary.template_space:
+        sentences.append(
+            f"The maps of subjects were brought to {summary.template_space} space, by linear interpolation between "
+            f"voxels with a score."
+        )
     if summary.reliability:
         sentences.append("Split-half reliability is the score of the RDM of odd runs with that of even runs.")
     if _has_ceiling(summary):

@@ -20,7 +20,8 @@ from scipy.spatial.transform import Rotation
 from scipy.stats import rankdata, ttest_1samp
 from test_fetch import put_subject
 
-from rsa import io
+from rsa import io, stages
+from rsa.config import load_study, read_yaml
 from rsa.core import Patterns, RDMs, ScoreMap, select
 from rsa.names import map_path
 
@@ -109,6 +110,14 @@ def test_every_example_is_ready_to_run(sandbox: Sandbox, trees: Trees, name: str
     drawn = {rule for rule in rules if rule.startswith("draw_")}
     assert rules - drawn - always == OPTIONAL_RULES.get(name, {"reference", "searchlight", "maps"})
     assert always <= rules
+
+
+@pytest.mark.parametrize("name", TREES)
+def test_the_results_of_every_example_say_where_its_data_are(tmp_path: Path, name: str) -> None:
+    study = load_study(read_yaml(ROOT / "config" / f"{name}.yaml"))
+    stages.describe(study.model_dump_json(), tmp_path)
+    (source,) = json.loads((tmp_path / "dataset_description.json").read_text())["SourceDatasets"]
+    assert source["URL"].startswith(("data/", "results/planted92/simulated/"))
 
 
 def results_of(sandbox: Sandbox, config: str, *targets: str) -> Path:
@@ -264,7 +273,9 @@ def runs_of(patterns: Patterns, which: slice) -> list[str]:
 def mean_of(patterns: Patterns, runs: Sequence[str]) -> np.ndarray:
     """Average the patterns of each condition over some runs, conditions in the order of all."""
     chosen = patterns.table["run"].isin(runs).to_numpy()
-    means = pd.DataFrame(patterns.values[chosen], dtype=np.float64).groupby(patterns.table["condition"][chosen].to_numpy())
+    means = pd.DataFrame(patterns.values[chosen], dtype=np.float64).groupby(
+        patterns.table["condition"][chosen].to_numpy()
+    )
     return means.mean().loc[patterns.conditions].to_numpy()
 
 
@@ -369,7 +380,11 @@ def test_scores_at_each_delay_are_those_of_the_cleaned_signal(god: Path, trees: 
 
 def test_the_page_of_a_study_with_delays_shows_them(god: Path) -> None:
     text = (god / "report.html").read_text(encoding="utf-8")
-    for words in ("Responses at 3 delays after onset (3, 6, 9 s)", "Time at which animal scores highest", "Scores over time"):
+    for words in (
+        "Responses at 3 delays after onset (3, 6, 9 s)",
+        "Time at which animal scores highest",
+        "Scores over time",
+    ):
         assert words in text
 
 
@@ -532,7 +547,7 @@ def write_itk(path: Path, affine: np.ndarray) -> None:
 
 
 def put_turned_subject(data: Path, folder: Path, runs: Sequence[int], turn: np.ndarray, *, flip: bool) -> None:
-    """Write some runs of the slice for a subject whose head is turned, perhaps with voxels counted from the other side."""
+    """Write some runs of the slice for a subject whose head is turned, and whose x axis may count the other way."""
     real = layouts.haxby(data)
     order = -1 if flip else 1
     affine = turn @ real.affine
@@ -555,7 +570,7 @@ def templated(sandbox: Sandbox, data: Path) -> Path:
     layouts.save_image(folder / "template.nii.gz", np.ones((39, 20, 1)), halfway)
     layouts.categories(data, folder)
     (sandbox.folder / "templated.yaml").write_text(yaml.safe_dump(TEMPLATED))
-    return results_of(sandbox, "templated.yaml", "sub-s1", "sub-s2", "group")
+    return results_of(sandbox, "templated.yaml")
 
 
 def halfway(native: np.ndarray) -> np.ndarray:
@@ -574,17 +589,42 @@ def test_maps_are_written_in_both_spaces_and_those_of_the_group_in_the_template(
         np.testing.assert_allclose(native.affine, nib.load(data_of(templated, subject)).affine, atol=1e-5)
         values = native.get_fdata()[::order]
         slow = oracles.searchlight(
-            mean_betas(data, runs), real.mask, real.affine, [animate], 10, "correlation", "spearman", range(0, 511, 7), 5
+            mean_betas(data, runs),
+            real.mask,
+            real.affine,
+            [animate],
+            10,
+            "correlation",
+            "spearman",
+            range(0, 511, 7),
+            5,
         )
         np.testing.assert_allclose(values[real.mask][::7], slow[0], atol=1e-6)
         image = nib.load(map_path(templated, space=MNI, **labels))
-        np.testing.assert_allclose(image.affine, nib.load(templated.parents[1] / "templated" / "template.nii.gz").affine)
+        np.testing.assert_allclose(
+            image.affine, nib.load(templated.parents[1] / "templated" / "template.nii.gz").affine
+        )
         np.testing.assert_allclose(image.get_fdata(), halfway(values), atol=1e-5)
         moved.append(image.get_fdata())
     group = nib.load(map_path(templated, space=MNI, model="animate", statistic="mean")).get_fdata()
     np.testing.assert_allclose(group, np.mean(moved, axis=0), atol=1e-6)
     assert np.isfinite(group).sum() > 480
     assert not list((templated / "group").glob("*space-T1w*"))
+
+
+def test_the_page_counts_what_was_measured_in_the_space_of_the_images(templated: Path) -> None:
+    text = (templated / "report.html").read_text(encoding="utf-8")
+    template = io.load_scores(templated / "scores" / f"sub-s1_space-{MNI}_scores.h5").volume
+    assert template.n_voxels != 511
+    assert "around each of 511 voxels in T1w space" in text
+    assert f"brought to {MNI} space" in text
+    assert "averaged over 6 to 12 runs" in text
+    assert ">templated/template.nii.gz</th>" in text
+    native, moved = (
+        pd.read_csv(templated / "sub-s1" / f"sub-s1_space-{space}_peaks.tsv", sep="\t") for space in ("T1w", MNI)
+    )
+    shown = [f"{place:.2f}".replace("-", "\N{MINUS SIGN}") for place in (native["x_mm"][0], moved["x_mm"][0])]
+    assert [place in text for place in shown] == [True, False]
 
 
 def data_of(results: Path, subject: str) -> Path:
@@ -608,7 +648,10 @@ def one_run(sandbox: Sandbox) -> dict:
     ("change", "message"),
     [
         ({"searchlight": {"reliability": True}}, "searchlight.reliability needs 2 runs or more, not 1."),
-        ({"brain_distance": "crossnobis"}, "subjects '01', '02': brain_distance crossnobis needs 2 runs or more, not 1."),
+        (
+            {"brain_distance": "crossnobis"},
+            "subjects '01', '02': brain_distance crossnobis needs 2 runs or more, not 1.",
+        ),
         (
             {"group": ["mean"], "noise_ceiling": True, "template": {"transform": "identity"}},
             "a noise ceiling needs patterns on one grid, and `template` brings maps there: leave one of them out.",

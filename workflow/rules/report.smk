@@ -90,7 +90,8 @@ rule report:
         study=f"{OUT}/study.json",
         references=PLAN.references(),
         brain=PLAN.all_brain(),
-        scores=PLAN.all_scores(),
+        scores=PLAN.own_scores(),
+        resampled=PLAN.resampled(),
         fits=PLAN.all_region_fits(),
         maps=PLAN.all_maps(),
         figures=PLAN.all_figures(),
@@ -102,8 +103,9 @@ rule report:
         "../../envs/cpu.yaml"
     params:
         folder=OUT,
-        scores=PLAN.option("--scores", PLAN.all_scores()),
+        scores=PLAN.option("--scores", PLAN.own_scores()),
+        resampled=PLAN.option("--resampled", PLAN.resampled()),
         fits=PLAN.option("--fits", PLAN.all_region_fits()),
     shell:
         "python -m rsa report --study {input.study} --references {input.references} --brain {input.brain} {params.scores} "
-        "{params.fits} --folder {params.folder} --output {output} --log {log}"
+        "{params.resampled} {params.fits} --folder {params.folder} --output {output} --log {log}"
