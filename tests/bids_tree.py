@@ -139,7 +139,7 @@ def god_as_bids(
     sessions: Sequence[str] = ("perceptionTest01",),
     rng: np.random.Generator | None = None,
 ) -> dict:
-    """Write the real run of ds001246 as the run of each session of one subject, cut to some slices; return the settings.
+    """Write the real run of ds001246 as the run of one subject's sessions, cut to some slices; return the settings.
 
     Drifts and confounds are out of these images already. With a generator, each session gets noise of its own and a
     table of confounds that have nothing to do with it.
