@@ -1043,6 +1043,16 @@ MULTIVARIATE = {"normalisation": "multivariate", "scope": "sphere", "shrinkage":
     [
         ({"glm": GLM, "n_runs": 6}, ["one regressor per condition, convolved", "function 'spm'", "high-pass 0.01 Hz",
          "autoregressive", "regression coefficients", "averaged over 6 runs"], ["Mumford", "smoothed", "delays"]),
+        ({"glm": GLM, "confounds": {"strategy": ["motion", "wm_csf", "scrub"], "motion": "full", "wm_csf": "basic",
+          "columns": ["csf"], "fd_threshold_mm": 0.4, "std_dvars_threshold": 1.5, "min_segment_volumes": 5}},
+         ["no interest were the 6 motion parameters with their squares, derivatives and squared derivatives, the mean "
+          "signals of white matter and cerebrospinal fluid and the columns csf of fMRIPrep.",
+          "above 0.4 mm or standardised DVARS above 1.5 were left out, and stretches of fewer than 5 volumes"],
+         ["CompCor", "power2"]),
+        ({"glm": GLM, "confounds": {"strategy": ["motion", "compcor", "high_pass"], "motion": "basic",
+          "compcor": "anat_combined", "n_compcor": 5}},
+         ["were the 6 motion parameters, CompCor components (5, anat_combined) and cosine drifts of fMRIPrep"],
+         ["squares", "left out, and"]),
         ({"glm": GLM | {"method": "trials", "patterns": "t"}, "smoothing_fwhm_mm": 4.0},
          ["smoothed (4 mm FWHM)", "least squares separate; Mumford et al., 2012", "NeuroImage 59", "t values",
           "averaged per condition and run"], ["regression coefficients"]),

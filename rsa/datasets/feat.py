@@ -105,8 +105,8 @@ class Feat(BrainImages):
     def _residual_images(self, subject: str) -> list[Path]:
         if self.estimate in ("tstat", "zstat"):
             raise UserError(
-                f"Residuals are the noise of betas, and estimate is {self.estimate!r}, which are in units of it already; take "
-                "cope or pe, or set noise.source to runs."
+                f"Residuals are the noise of betas, and estimate is {self.estimate!r}, which are in units of it "
+                "already; take cope or pe, or set noise.source to runs."
             )
         paths = [self._images_folder(subject, run) / "stats" / "res4d.nii.gz" for run in self.runs]
         missing = [str(path) for path in paths if not path.exists()]

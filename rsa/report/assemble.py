@@ -72,6 +72,7 @@ def summary_of(
         template_space=(settings.get("template") or {}).get("space"),
         regions=[] if fits is None else list(dict.fromkeys(fits["region"])),
         glm=brain_settings.get("glm"),
+        confounds=brain_settings.get("confounds"),
         smoothing_fwhm_mm=brain_settings.get("smoothing_fwhm_mm") or 0.0,
         delays_s=sorted({float(delay) for table in tables if "delay_s" in table for delay in table["delay_s"]}),
         noise=settings.get("noise"),

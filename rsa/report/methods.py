@@ -34,6 +34,18 @@ SHRINKAGE_WORDS = {
     "ledoit_wolf": "the estimator of Ledoit and Wolf (2004)",
     "schaefer_strimmer": "the estimator of Schäfer and Strimmer (2005)",
 }
+CONFOUND_WORDS = {
+    "motion": "the 6 motion parameters",
+    "wm_csf": "the mean signals of white matter and cerebrospinal fluid",
+    "global_signal": "the mean signal of the brain",
+    "compcor": "CompCor components",
+    "high_pass": "cosine drifts",
+}
+TERM_WORDS = {
+    "power2": " with their squares",
+    "derivatives": " with their derivatives",
+    "full": " with their squares, derivatives and squared derivatives",
+}
 CITATIONS = {
     "rsa": "Kriegeskorte N, Mur M, Bandettini P (2008). Representational similarity analysis: connecting the "
     "branches of systems neuroscience. Front Syst Neurosci 2:4.",
@@ -86,6 +98,8 @@ class Summary:
         Regions of interest.
     glm : mapping, optional
         Settings of the general linear model (`rsa.glm.Glm`), where responses were estimated from time series.
+    confounds : mapping, optional
+        Settings of the regressors of no interest (`rsa.datasets.confounds.Confounds`) of that model.
     smoothing_fwhm_mm : float
         Of the images before that.
     delays_s : sequence of float
@@ -116,6 +130,7 @@ class Summary:
     template_space: str | None = None
     regions: Sequence[str] = ()
     glm: Mapping[str, Any] | None = None
+    confounds: Mapping[str, Any] | None = None
     smoothing_fwhm_mm: float = 0.0
     delays_s: Sequence[float] = ()
     noise: Mapping[str, Any] | None = None
@@ -210,6 +225,7 @@ def _response_sentences(summary: Summary) -> list[str]:
     if summary.glm:
         smoothed = f"Images were smoothed ({summary.smoothing_fwhm_mm:g} mm FWHM). " * (summary.smoothing_fwhm_mm > 0)
         sentences.append(f"{smoothed}Responses were estimated {_glm_words(summary.glm)}.")
+        sentences += _confound_sentences(summary.confounds or {})
     if summary.delays_s:
         sentences.append(
             f"Responses at {_counted(len(summary.delays_s), 'delay')} after onset ({_delays(summary.delays_s)}) have "
@@ -226,6 +242,25 @@ def _response_sentences(summary: Summary) -> list[str]:
         sentences.append(
             f"Distances were cross-validated over {_number(summary.n_runs)} runs: products of patterns were averaged "
             f"over all pairs of different runs ({paper})."
+        )
+    return sentences
+
+
+def _confound_sentences(confounds: Mapping[str, Any]) -> list[str]:
+    """Say which regressors of no interest there were, and which volumes were left out."""
+    groups = [name for name in confounds.get("strategy", ()) if name in CONFOUND_WORDS]
+    words = []
+    for name in groups:
+        terms = TERM_WORDS.get(str(confounds.get(name)), "")
+        number = f" ({confounds.get('n_compcor')}, {confounds.get('compcor')})" if name == "compcor" else ""
+        words.append(f"{CONFOUND_WORDS[name]}{number}{terms}")
+    words += [f"the columns {', '.join(confounds['columns'])}"] if confounds.get("columns") else []
+    sentences = [f"Regressors of no interest were {_joined(words)} of fMRIPrep."] if words else []
+    if "scrub" in confounds.get("strategy", ()):
+        sentences.append(
+            f"Volumes with a framewise displacement above {confounds['fd_threshold_mm']:g} mm or standardised DVARS "
+            f"above {confounds['std_dvars_threshold']:g} were left out, and stretches of fewer than "
+            f"{confounds['min_segment_volumes']} volumes between them."
         )
     return sentences
 

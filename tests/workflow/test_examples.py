@@ -230,7 +230,7 @@ def haxby(make_sandbox: Callable[[str], Sandbox], data: Path) -> Sandbox:
     (sandbox.folder / "data" / "weights").symlink_to(data / "weights")
     layers = ["features.1", "features.9", "features.18"]
     network = {"architecture": "mobilenet_v2", "weights": "weights/mobilenet_v2.pth", "layers": layers}
-    changes = {"brain": {"subjects": ["1"]}, "models": [network], "searchlight": {"reliability": True}}
+    changes = {"brain": {"subjects": ["1"]}, "models": [network]}
     results_of(sandbox, sandbox.configured("config/haxby.yaml", **changes))
     return sandbox
 
