@@ -127,8 +127,8 @@ class Spm(BrainImages):
     def _residual_images(self, subject: str) -> list[Path]:
         if self.images == "spmT":
             raise UserError(
-                f"Residuals are the noise of betas, and images is {self.images!r}, which are in units of it already; take "
-                "beta or con, or set noise.source to runs."
+                f"Residuals are the noise of betas, and images is {self.images!r}, which are in units of it "
+                "already; take beta or con, or set noise.source to runs."
             )
         folder = self._folder(subject)
         n_scans = _read_design(folder / "SPM.mat").n_scans
