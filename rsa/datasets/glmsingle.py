@@ -113,7 +113,7 @@ class GlmSingle(BrainImages):
         return values
 
     def _residual_images(self, subject: str) -> list[Path]:
-        raise UserError("Residuals are needed and GLMsingle saves none; normalise by the variance over trials instead.")
+        raise UserError("Residuals are needed and GLMsingle saves none; set noise.source to runs.")
 
 
 @contextmanager

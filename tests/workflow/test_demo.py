@@ -17,7 +17,7 @@ from sandbox import ROOT, SMALL, Sandbox
 
 from rsa import io
 from rsa.config import Study, load_study, read_yaml
-from rsa.core import Volume
+from rsa.core import Volume, select
 from rsa.simulation import planted_voxels, simulated_volume
 
 SPACE = "MNI152NLin2009cAsym"
@@ -79,8 +79,11 @@ def test_regions_without_signal_stay_at_chance(study: Study, volume: Volume, res
         assert np.abs(scores.mean(axis=1)).max() < 0.01
         assert np.abs(scores).max() < 0.3
     group = io.load_scores(results / "scores" / "group_scores.h5")
-    mean = group.values[(group.table["statistic"] == "mean").to_numpy()][:, far]
-    assert np.abs(mean).max() < 0.12
+    means = (group.table["statistic"] == "mean") & ~group.table["model"].str.startswith("ceiling")
+    assert np.abs(group.values[means.to_numpy()][:, far]).max() < 0.12
+    lower, upper = (select(group, model=name).values[0, far] for name in ("ceilinglower", "ceilingupper"))
+    assert abs(lower.mean()) < 0.01
+    assert 0.4 < upper.mean() < 0.6, "each of 4 subjects is a quarter of the mean"
 
 
 def test_maps_lie_where_the_images_lie(volume: Volume, results: Path) -> None:
@@ -112,7 +115,8 @@ def test_every_map_of_a_subject_is_written_with_a_sidecar(results: Path) -> None
     stem = f"sub-02_space-{SPACE}"
     names = [f"{stem}_model-alexnet_layer-{layer}_stat-spearman" for layer in layers]
     names += [f"{stem}_model-alexnet_stat-{name}" for name in ("bestlayer", "layergradient")]
-    names += [f"{stem}_model-category_stat-spearman", f"{stem}_stat-nvoxels", f"{stem}_stat-reason"]
+    names += [f"{stem}_model-{model}_stat-spearman" for model in ("category", "reliability")]
+    names += [f"{stem}_stat-nvoxels", f"{stem}_stat-reason"]
     expected = {f"{name}_statmap{ending}" for name in names for ending in (".nii.gz", ".json")}
     expected |= {f"{stem}_peaks.tsv", f"{stem}_peaks.json", ".snakemake_timestamp"}
     assert {path.name for path in folder.iterdir()} == expected
