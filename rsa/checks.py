@@ -1,15 +1,15 @@
 """Everything about a study that can be checked before any long work starts, found at once."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from rsa.config import Study, load_study, problem_list, read_yaml
+from rsa.config import Movie, PlantedRegion, Study, load_study, problem_list, read_yaml
 from rsa.core import Volume
-from rsa.datasets import Bids, Maps, Rdms
+from rsa.datasets import Bids, Dataset, EpochFiles, Maps, Movies, Rdms
 from rsa.datasets.common import by_subject
 from rsa.distances import CROSS_VALIDATED
 from rsa.errors import UserError, listed
@@ -17,10 +17,13 @@ from rsa.fetch import FETCHED_SUBJECTS, fetched_files
 from rsa.maps import DATA_QUALITY
 from rsa.names import require_distinct_labels
 from rsa.neighbourhood import sphere_offsets
+from rsa.rdm import MEEG
 from rsa.references import TableReference
 from rsa.regions import region_files, region_labels
+from rsa.simulation_meeg import PlantedLatency
 from rsa.spaces import problems_of_template
 from rsa.stimuli import condition_table
+from rsa.timecourse import MOVIE_DISTANCES
 
 __all__ = [
     "problems_of",
@@ -61,7 +64,9 @@ def problems_of(study: Study) -> list[str]:
     problems = [*_structure(study), *stimuli, *models, *_regions(study), *_simulation(study)]
     problems += _references(study) if not stimuli else _missing_references(study)
     problems += _planted(study) if not models else ()
-    if study.simulate is None and not awaits_fetch(study):
+    if study.meeg is not None and not awaits_epochs(study):
+        problems += study.meeg.problems(None if stimuli else study_conditions(study))
+    if study.brain is not None and study.simulate is None and not awaits_fetch(study):
         brain = study.brain.problems(None if stimuli else study_conditions(study), residuals=study.needs_residuals)
         problems += brain or [*_grids(study), *_runs(study)]
     return list(dict.fromkeys(problems))
@@ -82,6 +87,11 @@ def fetched(study: Study) -> list[Path]:
 def awaits_fetch(study: Study) -> bool:
     """Say whether a study is going to fetch its data."""
     return not all(path.exists() for path in fetched(study))
+
+
+def awaits_epochs(study: Study) -> bool:
+    """Say whether the M/EEG data of a study are not there before it runs."""
+    return study.simulate is not None and study.simulate.epochs is not None
 
 
 def awaits_stimuli(study: Study) -> bool:
@@ -113,18 +123,37 @@ def _structure(study: Study) -> Iterator[str]:
         yield "there is nothing to compare the brain with: list `models` or `references`."
     if study.models and study.stimuli is None:
         yield "models need pictures: set `stimuli`."
-    maps = study.brain.provides == "patterns"
+    if study.brain is None and study.meeg is None:
+        yield "there are no data: set `brain`, `meeg` or both."
+    if study.fusion and (study.brain is None or study.meeg is None):
+        yield "fusion needs fMRI data (`brain`) and M/EEG data (`meeg`)."
+    if study.fusion and isinstance(study.brain, Bids) and study.brain.glm.method in ("fir", "volumes"):
+        yield f"fusion needs one response per condition, and glm.method {study.brain.glm.method} has several delays."
+    if study.fusion and isinstance(study.brain, Bids) and study.brain.glm.delays_s:
+        yield "fusion needs one fMRI response per condition: set glm.method to conditions or trials, without delays_s."
+    if isinstance(study.meeg, EpochFiles) and study.movie.whiten is not None and study.meeg.baseline_s is None:
+        yield "movie.whiten needs the noise before onset: set meeg.baseline_s, such as [-0.1, 0]."
+    if not isinstance(study.meeg, EpochFiles) and study.movie != Movie():
+        yield "`movie` says how RDMs are made of epochs, and there are none: set meeg.kind to epochs, or leave it out."
+    if study.movie.folds is not None and MOVIE_DISTANCES[study.movie.distance].least_folds == 1:
+        yield f"movie.distance {study.movie.distance} is one of means over all trials: leave movie.folds out."
+    maps, kind = study.has_images, "none" if study.brain is None else study.brain.kind
     if maps and study.searchlight is None and study.regions is None:
         yield "there is nothing to do with the brain images: set `searchlight`, `regions` or both."
     if not maps and (study.searchlight is not None or study.regions is not None):
-        yield f"`searchlight` and `regions` need brain images, not `kind: {study.brain.kind}`; leave them out."
+        yield f"`searchlight` and `regions` need brain images, not `kind: {kind}`; leave them out."
+    if study.meeg is not None and study.comparison == "cosine" and _meeg_distance(study) not in CROSS_VALIDATED:
+        yield (
+            "cosine of distances that are never negative is above 0 by chance, so it says nothing over time: set "
+            "another `comparison`."
+        )
     if not maps and (study.noise is not None or study.remove_mean or study.brain_distance != "correlation"):
-        yield f"`noise`, `remove_mean` and `brain_distance` need brain images, not `kind: {study.brain.kind}`."
+        yield f"`noise`, `remove_mean` and `brain_distance` need brain images, not `kind: {kind}`."
     for wanted, name in ((study.group, "group"), (study.noise_ceiling, "noise_ceiling"), (study.template, "template")):
         if wanted and study.searchlight is None:
             yield f"`{name}` maps need a `searchlight`."
     for wanted, name in ((study.group, "group"), (study.noise_ceiling, "noise_ceiling")):
-        if wanted and len(study.brain.subjects) < 2:
+        if wanted and len(study.subjects) < 2:
             yield f"`{name}` maps need 2 subjects or more."
     if study.noise_ceiling and "mean" not in study.group:
         yield "the noise ceiling is written beside the mean over subjects: add `mean` to `group`."
@@ -133,7 +162,7 @@ def _structure(study: Study) -> Iterator[str]:
     if study.template is not None and study.searchlight is not None and study.searchlight.stride > 1:
         yield "maps with a searchlight.stride above 1 have gaps, so they can't be resampled: set it to 1."
     if study.template is not None:
-        yield from problems_of_template(study.template, study.brain.subjects)
+        yield from problems_of_template(study.template, study.subjects)
     if study.noise is not None and study.noise.normalisation == "univariate" and study.noise.scope == "brain":
         yield "noise.scope says over which voxels a covariance goes, and `univariate` has none: leave it out."
     if study.fetch is not None:
@@ -141,18 +170,26 @@ def _structure(study: Study) -> Iterator[str]:
     twice = [name for name, n in Counter(_names(study)).items() if n > 1]
     if twice:
         yield f"two models or references are called {listed(twice)}; set their `name`."
+    if MEEG in _names(study):
+        yield f"the name {MEEG!r} is that of the M/EEG RDMs; give the model or reference another `name`."
     for name in set(_names(study)) & set(DATA_QUALITY):
         yield f"the name {name!r} is that of the {DATA_QUALITY[name]}; give the model or reference another `name`."
+
+
+def _meeg_distance(study: Study) -> str:
+    """Return how the M/EEG RDMs are measured, or how ready ones were."""
+    return study.meeg.distance if isinstance(study.meeg, Movies) else study.movie.distance
 
 
 def _problems_of_fetch(study: Study) -> Iterator[str]:
     """Check that the data are read from where they are put."""
     if not isinstance(study.brain, Bids):
-        yield f"`fetch` lays data out as BIDS: set brain.kind to bids, not {study.brain.kind}."
+        kind = "none" if study.brain is None else study.brain.kind
+        yield f"`fetch` lays data out as BIDS: set brain.kind to bids, not {kind}."
         return
     if study.simulate is not None:
         yield "a study either fetches its data or simulates them: leave `fetch` or `simulate` out."
-    unknown = [subject for subject in study.brain.subjects if subject not in FETCHED_SUBJECTS[str(study.fetch)]]
+    unknown = [subject for subject in study.subjects if subject not in FETCHED_SUBJECTS[str(study.fetch)]]
     if unknown:
         there = listed(list(FETCHED_SUBJECTS[str(study.fetch)]))
         yield f"brain.subjects: {study.fetch} has no subject {listed(unknown)}; there are {there}."
@@ -197,7 +234,7 @@ def _missing_references(study: Study) -> Iterator[str]:
 def _grids(study: Study) -> Iterator[str]:
     """Check sphere sizes, and that subjects and regions share the grids that they have to share."""
     brain = study.brain
-    if isinstance(brain, Rdms):
+    if brain is None or isinstance(brain, Rdms):
         return
     grids = {subject: brain.grid(subject) for subject in brain.subjects}
     first, (shape, affine) = next(iter(grids.items()))
@@ -219,7 +256,7 @@ def _grids(study: Study) -> Iterator[str]:
 
 def _runs(study: Study) -> Iterator[str]:
     """Check that there are as many runs as distances, noise and reliability between runs need."""
-    if isinstance(study.brain, Rdms):
+    if study.brain is None or isinstance(study.brain, Rdms):
         return
     between = study.brain_distance in CROSS_VALIDATED
     reliability = study.searchlight is not None and study.searchlight.reliability
@@ -229,7 +266,7 @@ def _runs(study: Study) -> Iterator[str]:
         "searchlight.reliability": (4 if between else 2) if reliability else 0,
     }
     found = []
-    for subject in study.brain.subjects if any(needs.values()) else ():
+    for subject in study.subjects if any(needs.values()) else ():
         n_runs = len(study.brain.run_labels(subject))
         lacking = [(name, n_needed) for name, n_needed in needs.items() if n_runs < n_needed]
         found += [(subject, f"{name} needs {n_needed} runs or more, not {n_runs}.") for name, n_needed in lacking]
@@ -242,11 +279,11 @@ def _regions(study: Study) -> Iterator[str]:
         return
     try:
         region_labels(regions)
-        region_files(regions, study.brain.subjects[0])
+        region_files(regions, study.subjects[0])
     except UserError as error:
         yield str(error)
         return
-    for subject in study.brain.subjects:
+    for subject in study.subjects:
         for path in region_files(regions, subject):
             if not path.exists():
                 yield f"There is no file {path} (regions)."
@@ -257,8 +294,10 @@ def _simulation(study: Study) -> Iterator[str]:
     simulation, brain = study.simulate, study.brain
     if simulation is None:
         return
-    if not isinstance(brain, Maps) or brain.table is None or brain.mask is None or "{subject}" not in brain.mask:
+    if brain is not None and not _can_be_simulated(brain):
         yield "a simulation writes 4-D images: set brain.images, brain.table and brain.mask, all with {subject}."
+    if simulation.epochs is not None and not (isinstance(study.meeg, EpochFiles) and study.meeg.file.endswith(".fif")):
+        yield "simulate.epochs writes files of MNE: set meeg.kind to epochs, and meeg.file to a name with _epo.fif."
     if simulates_stimuli(study) and (study.stimuli is None or study.stimuli.table is None):
         yield "a simulation writes its pictures beside a table: set stimuli.table."
     for path in (simulation.mask, simulation.atlas, simulation.noise_images, simulation.noise_events):
@@ -266,12 +305,23 @@ def _simulation(study: Study) -> Iterator[str]:
             yield f"There is no file {path} (simulate)."
 
 
+def _can_be_simulated(brain: Dataset) -> bool:
+    """Say whether brain data are read from files that a simulation writes."""
+    return isinstance(brain, Maps) and brain.table is not None and brain.mask is not None and "{subject}" in brain.mask
+
+
 def _planted(study: Study) -> Iterator[str]:
     """Look for the layers that a simulation plants, among models without problems."""
     known = {(model.label, layer) for model in study.models for layer in model.layer_names()}
-    for region in study.simulate.regions if study.simulate is not None else ():
-        if (region.model, region.layer) not in known:
-            yield f"simulate.regions: {region.name!r} plants {region.model} {region.layer}, which no model has."
+    planted: dict[str, Sequence[PlantedRegion | PlantedLatency]] = {}
+    if study.simulate is not None:
+        planted["regions"] = study.simulate.regions
+    if study.simulate is not None and study.simulate.epochs is not None:
+        planted["epochs.latencies"] = study.simulate.epochs.latencies
+    for place, patterns in planted.items():
+        for one in patterns:
+            if (one.model, one.layer) not in known:
+                yield f"simulate.{place}: {one.name!r} plants {one.model} {one.layer}, which no model has."
 
 
 def _names(study: Study) -> list[str]:
@@ -279,21 +329,23 @@ def _names(study: Study) -> list[str]:
 
 
 def _conditions_table(study: Study) -> pd.DataFrame | None:
-    """Return what is known of the conditions: the stimulus table, or just the names that the brain data have.
+    """Return what is known of the conditions: the stimulus table, or just the names that the data have.
 
     The stimuli have to be without problems.
     """
     if study.stimuli is not None:
         return None if awaits_stimuli(study) else condition_table(study.stimuli.load())
-    conditions = _brain_conditions(study)
+    conditions = _conditions_of_data(study)
     return None if conditions is None else pd.DataFrame({"condition": conditions})
 
 
-def _brain_conditions(study: Study) -> list[str] | None:
-    if study.simulate is not None or awaits_fetch(study):
+def _conditions_of_data(study: Study) -> list[str] | None:
+    """Return the names that the fMRI data have, or without such data those of M/EEG; None where they aren't known."""
+    data = study.brain or study.meeg
+    if data is None or study.simulate is not None or awaits_fetch(study):
         return None
     try:
-        return study.brain.conditions(study.brain.subjects[0])
+        return data.conditions(data.subjects[0])
     except UserError:
         return None
 
@@ -301,16 +353,30 @@ def _brain_conditions(study: Study) -> list[str] | None:
 # -------------------------------------------------------------------------------------------- summary
 
 
+def _subject_lines(study: Study) -> list[str]:
+    """Say of whom there are data."""
+    of_meeg = () if study.meeg is None else study.meeg.subjects
+    lines = {"subjects    ": study.subjects, "M/EEG       ": of_meeg}
+    return [f"  {name}{', '.join(subjects)}" for name, subjects in lines.items() if subjects]
+
+
+def _distances(study: Study) -> list[str]:
+    """Say how the RDMs of each kind of data are measured."""
+    of_brain = [f"{study.brain_distance} (brain)"] if study.has_images else []
+    of_meeg = [f"{_meeg_distance(study)} (M/EEG)"] if study.meeg is not None else []
+    return [f"{study.layer_distance} (layers)", *of_brain, *of_meeg]
+
+
 def summary(study: Study) -> str:
     """Say in a few lines what a study is going to do."""
-    conditions = study_conditions(study) or _brain_conditions(study)
+    conditions = study_conditions(study) or _conditions_of_data(study)
     labels = reference_labels(study)
     lines = [
         f"Study {study.study}: no problem found.",
-        f"  subjects    {', '.join(study.brain.subjects)}",
+        *_subject_lines(study),
         f"  conditions  {len(conditions) if conditions else 'simulated'}",
         f"  references  {len(labels)}: {listed([' '.join(label).strip() for label in labels], 12)}",
-        f"  distances   {study.layer_distance} (layers), {study.brain_distance} (brain); {study.comparison}",
+        f"  distances   {'; '.join([', '.join(_distances(study)), study.comparison])}",
     ]
     if study.searchlight is not None:
         lines.append(

@@ -18,7 +18,7 @@ from pydantic import (
 )
 
 from rsa.comparisons import COMPARISONS
-from rsa.datasets import Dataset
+from rsa.datasets import Dataset, MeegDataset
 from rsa.distances import CROSS_VALIDATED, DISTANCES
 from rsa.errors import UserError, did_you_mean, listed
 from rsa.group import GROUP_TESTS
@@ -28,9 +28,12 @@ from rsa.noise import NORMALISATIONS, SHRINKAGES
 from rsa.references import Reference
 from rsa.registry import pick
 from rsa.settings import DataPath, Label, Section, alternatives, below_data_root
+from rsa.simulation_meeg import SimulatedEpochs
 from rsa.stimuli import Stimuli
+from rsa.timecourse import MOVIE_DISTANCES
 
 __all__ = [
+    "Movie",
     "Noise",
     "PlantedRegion",
     "Regions",
@@ -67,6 +70,7 @@ BRAIN_DISTANCES = DISTANCES | CROSS_VALIDATED
 BrainDistanceName = Annotated[str, _key_of(BRAIN_DISTANCES, "distance"), _enum(BRAIN_DISTANCES)]
 ComparisonName = Annotated[str, _key_of(COMPARISONS, "comparison"), _enum(COMPARISONS)]
 MapName = Annotated[str, _key_of(MAPS, "map"), _enum(MAPS)]
+MovieDistanceName = Annotated[str, _key_of(MOVIE_DISTANCES, "distance"), _enum(MOVIE_DISTANCES)]
 NormalisationName = Annotated[str, _key_of(NORMALISATIONS, "noise normalisation"), _enum(NORMALISATIONS)]
 ShrinkageName = Annotated[str, _key_of(SHRINKAGES, "shrinkage"), _enum(SHRINKAGES)]
 GroupTestName = Annotated[str, _key_of(GROUP_TESTS, "group test"), _enum(GROUP_TESTS)]
@@ -83,6 +87,24 @@ class Searchlight(Section):
     """Take only every n-th voxel in each direction as a centre."""
     reliability: bool = False
     """Also map the split-half reliability: the score of the RDM of odd runs with that of even runs."""
+
+
+class Movie(Section):
+    """How an RDM is made of the epochs of a subject at every time."""
+
+    distance: MovieDistanceName = "correlation"
+    """How dissimilar the responses of the sensors to two conditions are."""
+    folds: int | None = Field(None, ge=2)
+    """Number of random parts of the trials of each condition, for distances between folds and decoding. By default the
+    runs are the folds; without runs every trial is one, or for decoding there are 5."""
+    n_repeats: int = Field(20, ge=1)
+    """How often random parts are drawn, over which distances are averaged."""
+    whiten: ShrinkageName | None = None
+    """Whiten the sensors by the covariance of their noise before onset (`meeg.baseline_s`), shrunken like this."""
+    window_s: float = Field(0.0, ge=0)
+    """Average the responses over a window of this length around each time."""
+    seed: int = Field(0, ge=0)
+    """Seed of the random parts."""
 
 
 class Noise(Section):
@@ -217,7 +239,7 @@ class PlantedRegion(Section):
 
 
 class Simulation(Section):
-    """Make the stimuli or the brain images of the study, in the files that `stimuli` and `brain` name."""
+    """Make stimuli, brain images and epochs of the study, in the files that `stimuli`, `brain` and `meeg` name."""
 
     seed: int = 0
     """Seed of everything that is random."""
@@ -241,6 +263,8 @@ class Simulation(Section):
     """Standard deviation of the planted patterns, in units of that of the noise of one run; 0: nothing is there."""
     regions: tuple[PlantedRegion, ...] = ()
     """Which layer is planted where."""
+    epochs: SimulatedEpochs | None = None
+    """Also make the M/EEG epochs of the study, in the files that `meeg` names."""
 
 
 class Study(Section):
@@ -260,12 +284,18 @@ class Study(Section):
     """The networks whose layers are compared with the brain."""
     references: tuple[Reference, ...] = ()
     """Other RDMs to compare with: files, or columns of the stimulus table."""
-    brain: Dataset
-    """The brain data."""
+    brain: Dataset | None = None
+    """The fMRI data; leave it out for none."""
     searchlight: Searchlight | None = None
     """Whole-brain analysis; leave it out for none."""
     regions: Regions | None = None
     """Region-of-interest analysis; leave it out for none."""
+    meeg: MeegDataset | None = None
+    """M/EEG data: epochs, or ready RDMs over time; leave it out for none."""
+    movie: Movie = Movie()
+    """How RDMs are made of epochs."""
+    fusion: bool = False
+    """Compare the fMRI data with the M/EEG RDM (mean over subjects) at every time as well."""
     keep_activations: bool = False
     """Keep the responses of the layers to every image; they are large, and only needed until their RDMs are built."""
     layer_distance: DistanceName = "correlation"
@@ -292,6 +322,16 @@ class Study(Section):
         """How the noise covariance of each sphere is shrunken, where there is one."""
         noise = self.noise
         return noise.shrinkage if noise and noise.normalisation == "multivariate" and noise.scope == "sphere" else None
+
+    @property
+    def subjects(self) -> tuple[str, ...]:
+        """The subjects of the fMRI data; none if there are no such data."""
+        return () if self.brain is None else self.brain.subjects
+
+    @property
+    def has_images(self) -> bool:
+        """Whether there are brain images, of which patterns are made, and not ready RDMs."""
+        return self.brain is not None and self.brain.provides == "patterns"
 
     @property
     def needs_residuals(self) -> bool:

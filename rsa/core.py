@@ -17,6 +17,7 @@ from rsa.errors import UserError, listed
 
 __all__ = [
     "Array",
+    "Epochs",
     "Neighbourhood",
     "Patterns",
     "RDMs",
@@ -295,6 +296,68 @@ class Patterns:
         groups = self.table.groupby(keys, sort=False).indices
         means = np.stack([self.values[rows].mean(axis=0, dtype=np.float64) for rows in groups.values()])
         return replace(self, values=means, table=pd.DataFrame(list(groups), columns=keys))
+
+
+# ---------------------------------------------------------------------------------------------- epochs
+
+
+@dataclass(frozen=True, eq=False)
+class Epochs:
+    """Responses of sensors over time: one trial per row.
+
+    Parameters
+    ----------
+    values : array, shape (n_trials, n_channels, n_times)
+        In the units of MNE (V, T, T/m); kept in float32.
+    table : DataFrame, n_trials rows
+        Has the column `condition`; may have `run`.
+    times_s : array, shape (n_times,)
+        Ascending, in s after onset.
+    channels : DataFrame, n_channels rows
+        `name`, each once, and `type` (mag, grad, eeg, ...).
+    noise : Residuals, optional
+        Samples of the same channels without a response to any condition.
+
+    Raises
+    ------
+    UserError
+        If lengths disagree, a column is missing, times do not ascend, or a value is not finite.
+    """
+
+    values: Array
+    table: pd.DataFrame
+    times_s: Array
+    channels: pd.DataFrame
+    noise: Residuals | None = None
+
+    def __post_init__(self) -> None:
+        values, times_s = np.asarray(self.values, dtype=np.float32), np.asarray(self.times_s, dtype=np.float64)
+        expected = (len(self.table), len(self.channels), len(times_s))
+        if values.shape != expected:
+            raise UserError(f"Epochs of {expected} trials, channels and times do not have the shape {values.shape}.")
+        if "condition" not in self.table or self.table["condition"].isna().any():
+            raise UserError("Every trial of the epochs needs a condition, in the column 'condition' of their table.")
+        missing = [name for name in ("name", "type") if name not in self.channels]
+        if missing or self.channels["name"].duplicated().any():
+            raise UserError("Channels have the columns 'name', each name once, and 'type'.")
+        if (np.diff(times_s) <= 0).any():
+            raise UserError("The times of epochs ascend.")
+        if not np.isfinite(values).all():
+            trial = int(np.flatnonzero(~np.isfinite(values).all(axis=(1, 2)))[0])
+            raise UserError(f"Trial {trial + 1} of the epochs holds values that are not finite; leave it out.")
+        if self.noise is not None and self.noise.values.shape[1] != len(self.channels):
+            n_noise = self.noise.values.shape[1]
+            raise UserError(f"Epochs have {len(self.channels)} channels and their noise {n_noise}.")
+        table = self.table.reset_index(drop=True).assign(condition=self.table["condition"].astype(str).to_numpy())
+        object.__setattr__(self, "values", values)
+        object.__setattr__(self, "times_s", times_s)
+        object.__setattr__(self, "table", table)
+        object.__setattr__(self, "channels", self.channels.reset_index(drop=True))
+
+    @property
+    def conditions(self) -> list[str]:
+        """The conditions, each once, in order of first appearance."""
+        return list(dict.fromkeys(self.table["condition"]))
 
 
 # ------------------------------------------------------------------------------------------------ RDMs

@@ -161,14 +161,18 @@ def share_of_ceiling(group: ScoreMap, ceilings: ScoreMap) -> ScoreMap:
 
 
 def _bounds(ceilings: ScoreMap, table: pd.DataFrame, name: str) -> Array:
-    """Return the bound of this name at the time of each row of a table, shape (n_rows, n_voxels)."""
+    """Return the bound of this name at the time of each row of a table, shape (n_rows, n_voxels).
+
+    A ceiling without time is that of data without time, whatever the times of the references.
+    """
     times = _times(ceilings.table)
     found = {times[row]: row for row in np.flatnonzero(ceilings.table["model"] == name)}
-    missing = [time for time in _times(table) if time not in found]
+    wanted = [""] * len(table) if list(found) == [""] else _times(table)
+    missing = [time for time in wanted if time not in found]
     if missing:
         at = f" at {missing[0]} s" if missing[0] else ""
         raise UserError(f"There is no {name}{at} among the noise ceilings, but there are scores; run all again.")
-    return ceilings.values[[found[time] for time in _times(table)]].astype(np.float64)
+    return ceilings.values[[found[time] for time in wanted]].astype(np.float64)
 
 
 def _times(table: pd.DataFrame) -> list[str]:

@@ -52,6 +52,9 @@ Storable = Patterns | RDMs | ScoreMap | Neighbourhood
 IN_MEMORY = 2**28
 """Files of more bytes are written as they are made, once there is room for them; smaller ones in one piece."""
 
+LABELS = ("condition", "file", "subject", "run", "region", "model", "layer")
+"""Columns of tables that are text, whatever they look like."""
+
 FORMAT_VERSION = 1
 MISSING: dict[str, Any] = {"keep_default_na": False, "na_values": ["", "n/a", "nan", "NaN"]}
 """What means 'no value' in a table, as in BIDS; a condition may be called NA or None."""
@@ -62,6 +65,7 @@ LIBRARIES = (
     "pandas",
     "nibabel",
     "nilearn",
+    "mne",
     "torch",
     "torchvision",
     "h5py",
@@ -427,8 +431,7 @@ def save_nifti(path: str | Path, image: nib.Nifti1Image, sidecar: Mapping[str, A
 def load_table(path: str | Path, required: Sequence[str] = (), optional: Sequence[str] = ()) -> pd.DataFrame:
     """Read a table (.csv: commas; anything else: tabs), with labels kept as text.
 
-    Columns called `condition`, `file`, `subject` or `run`, and those that are asked for, are read as text ("01" stays
-    "01").
+    The columns `LABELS`, and those that are asked for, are read as text ("01" stays "01").
 
     Parameters
     ----------
@@ -444,7 +447,7 @@ def load_table(path: str | Path, required: Sequence[str] = (), optional: Sequenc
     UserError
         If the file is missing or unreadable, or a required column is not there.
     """
-    text = dict.fromkeys({"condition", "file", "subject", "run", *required, *optional}, str)
+    text = dict.fromkeys([*LABELS, *required, *optional], str)
     try:
         table = pd.read_csv(
             path, sep="," if str(path).endswith(".csv") else "\t", dtype=text, encoding="utf-8-sig", **MISSING

@@ -21,6 +21,8 @@ BIDSIGNORE = """# Not in released BIDS: the entities model- and layer-, and ever
 *_peaks.*
 brain
 figures
+meeg
+time
 group
 logs
 models

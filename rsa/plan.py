@@ -51,7 +51,7 @@ class Plan:
         self.study = study
         self.folder = study.folder
         self.simulates_stimuli = checks.simulates_stimuli(study)
-        self.space = "" if isinstance(study.brain, Rdms) else study.brain.space
+        self.space = "" if study.brain is None or isinstance(study.brain, Rdms) else study.brain.space
         self.group_space = self.space if study.template is None else study.template.space
         self._models = {model.label: model for model in study.models}
         self._references = {reference.name: reference for reference in study.references}
@@ -112,16 +112,19 @@ class Plan:
         """Return what the brain data of a subject are read from: of data that are fetched, what is written last."""
         if self.study.fetch is not None:
             return self.fetched()
+        if self.study.brain is None:
+            return []
         conditions, residuals = checks.study_conditions(self.study), self.study.needs_residuals
         return [*self.study.brain.files(subject, conditions, residuals=residuals), *self.stimulus_table()]
 
     def brain(self, subject: str) -> Path:
         """Return the file of the patterns, or of the ready RDMs, of a subject."""
-        return self.folder / "brain" / f"sub-{subject}_{self.study.brain.provides}.h5"
+        provides = "rdms" if isinstance(self.study.brain, Rdms) else "patterns"
+        return self.folder / "brain" / f"sub-{subject}_{provides}.h5"
 
     def all_brain(self) -> list[Path]:
         """Return the brain data of all subjects."""
-        return [self.brain(subject) for subject in self.study.brain.subjects]
+        return [self.brain(subject) for subject in self.study.subjects]
 
     def region_rdms(self, subject: str) -> Path:
         """Return the file of the RDMs of the regions of a subject."""
@@ -133,12 +136,12 @@ class Plan:
 
     def all_region_rdms(self) -> list[Path]:
         """Return the RDMs of the regions of all subjects; none where the study has no regions."""
-        return [self.region_rdms(subject) for subject in self.study.brain.subjects] if self.has_regions else []
+        return [self.region_rdms(subject) for subject in self.study.subjects] if self.has_regions else []
 
     @property
     def has_regions(self) -> bool:
         """Say whether the study has RDMs of regions."""
-        return self.study.regions is not None or self.study.brain.provides == "rdms"
+        return self.study.regions is not None or isinstance(self.study.brain, Rdms)
 
     def simulated_brain(self, subject: str) -> list[Path]:
         """Return the files that the simulation of a subject writes."""
@@ -152,6 +155,11 @@ class Plan:
         ]
         return [*runs, fill(brain.mask, subject=subject)]
 
+    def simulated_epochs(self, subject: str) -> list[Path]:
+        """Return the file of epochs that the simulation of a subject writes, if it does."""
+        meeg = self.study.meeg
+        return [fill(meeg.file, subject=subject)] if checks.awaits_epochs(self.study) and meeg is not None else []
+
     def simulation_files(self) -> list[Path]:
         """Return the files that a simulation reads."""
         simulation = self.study.simulate
@@ -163,6 +171,52 @@ class Plan:
     def settings(self) -> str:
         """Return all settings of the study as JSON."""
         return self.study.model_dump_json()
+
+    # ------------------------------------------------------------------------------------------ time
+
+    def meeg_subjects(self) -> tuple[str, ...]:
+        """Return the subjects of the M/EEG data; none where there are no such data."""
+        return () if self.study.meeg is None else self.study.meeg.subjects
+
+    def meeg_files(self, subject: str) -> list[Path]:
+        """Return what the M/EEG data of a subject are read from."""
+        if self.study.meeg is None:
+            return []
+        conditions = checks.study_conditions(self.study)
+        return [*self.study.meeg.files(subject, conditions), *self.stimulus_table()]
+
+    def movie(self, subject: str) -> Path:
+        """Return the file of the RDMs over time of a subject."""
+        return self.folder / "meeg" / f"sub-{subject}_movie.h5"
+
+    def all_movies(self) -> list[Path]:
+        """Return the RDMs over time of all subjects."""
+        return [self.movie(subject) for subject in self.meeg_subjects()]
+
+    def group_movie(self) -> Path:
+        """Return the file of the mean RDMs over time."""
+        return self.folder / "meeg" / "group_movie.h5"
+
+    def fused(self) -> list[Path]:
+        """Return the mean RDMs over time, where fMRI data are compared with them."""
+        return [self.group_movie()] if self.study.fusion else []
+
+    @property
+    def has_films(self) -> bool:
+        """Whether there are maps of M/EEG RDMs over time."""
+        return self.study.fusion and self.study.searchlight is not None
+
+    def filmed_scores(self) -> Path:
+        """Return the scores of which films are made: of the group, or else of the first subject."""
+        return self.group_scores() if self.study.group else self.all_scores()[0]
+
+    def time(self) -> Path:
+        """Return the folder of the tables of layers over time."""
+        return self.folder / "time"
+
+    def all_time(self) -> list[Path]:
+        """Return that folder, if the study has M/EEG data."""
+        return [] if self.study.meeg is None else [self.time()]
 
     # ---------------------------------------------------------------------------------------- scores
 
@@ -190,11 +244,11 @@ class Plan:
         """Return the scores of all subjects, in the space of the group; none where the study has no searchlight."""
         if self.study.searchlight is None:
             return []
-        return [self.scores_in_spaces(subject)[-1] for subject in self.study.brain.subjects]
+        return [self.scores_in_spaces(subject)[-1] for subject in self.study.subjects]
 
     def own_scores(self) -> list[Path]:
         """Return the scores of all subjects, each in the space of its images; none where there is no searchlight."""
-        return [] if self.study.searchlight is None else [self.scores(subject) for subject in self.study.brain.subjects]
+        return [] if self.study.searchlight is None else [self.scores(subject) for subject in self.study.subjects]
 
     def resampled(self) -> list[Path]:
         """Return the scores of all subjects on the grid of the template, if the study has one."""
@@ -220,7 +274,7 @@ class Plan:
         """Return the folders of the maps of all subjects, and of the group; none where there is no searchlight."""
         if self.study.searchlight is None:
             return []
-        return [self.maps(subject) for subject in [*self.study.brain.subjects, *([""] if self.study.group else [])]]
+        return [self.maps(subject) for subject in [*self.study.subjects, *([""] if self.study.group else [])]]
 
     def region_fits(self) -> Path:
         """Return the table of the fits of regions."""
@@ -240,9 +294,12 @@ class Plan:
         """Return the folders of all pictures."""
         names = ["references"]
         if self.study.searchlight is not None:
-            names += [f"sub-{subject}" for subject in self.study.brain.subjects]
-            names += ["group"] if len(self.study.brain.subjects) > 1 else []
-        return [self.figures(name) for name in [*names, *(["regions"] if self.has_regions else [])]]
+            names += [f"sub-{subject}" for subject in self.study.subjects]
+            names += ["group"] if len(self.study.subjects) > 1 else []
+        names += ["regions"] if self.has_regions else []
+        names += ["time"] if self.study.meeg is not None else []
+        names += ["fusion"] if self.has_films else []
+        return [self.figures(name) for name in names]
 
     def derived_option(self) -> str:
         """Return the option that asks for derived maps."""

@@ -8,8 +8,20 @@ from rsa.core import Array, RDMs, align
 from rsa.errors import UserError
 from rsa.registry import pick
 
-__all__ = ["REGION_FIT_COLUMNS", "average", "ceiling_bounds", "compare_stacks", "noise_ceiling", "region_fits"]
+__all__ = [
+    "MEEG",
+    "REGION_FIT_COLUMNS",
+    "average",
+    "average_over_subjects",
+    "ceiling_bounds",
+    "compare_stacks",
+    "noise_ceiling",
+    "region_fits",
+]
 
+
+MEEG = "meeg"
+"""What M/EEG RDMs are called where the name of a model stands."""
 
 REGION_FIT_COLUMNS = {
     "subject": "Label of the subject",
@@ -32,6 +44,38 @@ def average(rdms: RDMs, comparison: str) -> Array:
     """
     mean: Array = pick(COMPARISONS, comparison, "comparison").standardise(rdms.values).mean(axis=0)
     return mean
+
+
+def average_over_subjects(movies: RDMs, comparison: str) -> RDMs:
+    """Average RDMs over time of several subjects at each time, as a reference for other data (see `average`).
+
+    Parameters
+    ----------
+    movies : RDMs
+        The table has `subject` and `time_s`; every subject has the same times.
+    comparison : str
+        A key of `COMPARISONS`.
+
+    Returns
+    -------
+    RDMs
+        One for each time, ascending; the table has `model` ("meeg"), `layer` ("") and `time_s`.
+
+    Raises
+    ------
+    UserError
+        If the subjects' times differ.
+    """
+    subjects = movies.table["subject"].nunique()
+    groups = movies.table.groupby("time_s", sort=True).indices
+    if any(len(rows) != subjects for rows in groups.values()):
+        raise UserError(
+            f"The {subjects} subjects' RDMs are not at the same times; give all of them the same tmin_s, tmax_s and "
+            "sampling."
+        )
+    means = np.stack([average(movies.subset(rows), comparison) for rows in groups.values()])
+    table = pd.DataFrame({"model": MEEG, "layer": "", "time_s": list(groups)})
+    return RDMs(means, movies.conditions, table, movies.distance)
 
 
 def noise_ceiling(rdms: RDMs, comparison: str) -> tuple[float, float]:
@@ -82,7 +126,14 @@ def compare_stacks(brain: RDMs, references: RDMs, comparison: str) -> pd.DataFra
     -------
     DataFrame
         One row per pair: the labels of both, `statistic` and `score`.
+
+    Raises
+    ------
+    UserError
+        If the conditions differ, or both are over time.
     """
+    if "time_s" in brain.table and "time_s" in references.table:
+        raise UserError("References over time need brain RDMs without time.")
     likeness = pick(COMPARISONS, comparison, "comparison")
     scores = compare_vectors(brain.values, align(brain.conditions, references, "brain RDMs").values, likeness)
     parts = [

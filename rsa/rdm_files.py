@@ -16,7 +16,19 @@ from rsa.core import Array, difference_of_conditions, n_conditions_of
 from rsa.errors import UserError, did_you_mean, listed
 from rsa.io import load_rdms, load_table
 
-__all__ = ["is_rdms_file", "read_conditions", "read_rdms"]
+__all__ = [
+    "DAMAGED",
+    "agreed_labels",
+    "chosen_array",
+    "dataset_names",
+    "is_rdms_file",
+    "labels_in_file",
+    "read_conditions",
+    "read_rdms",
+    "refuse_key",
+    "require_finite",
+    "require_rdms",
+]
 
 LABELS_KEY = "conditions"
 """Name of the array that holds the labels, in formats whose arrays have names."""
@@ -62,11 +74,11 @@ def read_rdms(
     path = Path(path)
     if is_rdms_file(path):
         rdms = load_rdms(path)
-        _require_finite(rdms.values, str(path))
-        return rdms.values, _agreed_labels(list(rdms.conditions), conditions, str(path))
+        require_finite(rdms.values, str(path))
+        return rdms.values, agreed_labels(list(rdms.conditions), conditions, str(path))
     array, stored = _read_array(path, key)
     what = str(path) if key is None else f"{key!r} in {path}"
-    labels = _agreed_labels(stored, conditions, what)
+    labels = agreed_labels(stored, conditions, what)
     return _condensed(array, labels, what), labels
 
 
@@ -100,7 +112,7 @@ def read_conditions(path: str | Path, column: str = "condition") -> list[str]:
     return labels
 
 
-def _agreed_labels(stored: list[str] | None, given: Sequence[str] | None, what: str) -> list[str]:
+def agreed_labels(stored: list[str] | None, given: Sequence[str] | None, what: str) -> list[str]:
     """Take the labels of the file, or else those that are given; both must be the same set."""
     if stored is None:
         if given is None:
@@ -134,7 +146,7 @@ def _read_array(path: Path, key: str | None) -> tuple[Array, list[str] | None]:
     return np.asarray(array, dtype=np.float64), labels
 
 
-def _chosen(path: Path, names: Sequence[str], key: str | None) -> str:
+def chosen_array(path: Path, names: Sequence[str], key: str | None) -> str:
     """Return the name of the array to read: the key, or the only one that there is."""
     arrays = [name for name in names if name != LABELS_KEY]
     if key is None and len(arrays) == 1:
@@ -146,7 +158,8 @@ def _chosen(path: Path, names: Sequence[str], key: str | None) -> str:
     return key
 
 
-def _without_names(path: Path, key: str | None) -> None:
+def refuse_key(path: Path, key: str | None) -> None:
+    """Raise a `UserError` if a key is given for a file that has no names."""
     if key is not None:
         raise UserError(
             f"A {path.suffix} file holds one array without a name, so there is no {key!r} in {path}; leave the key "
@@ -155,34 +168,34 @@ def _without_names(path: Path, key: str | None) -> None:
 
 
 def _from_npy(path: Path, key: str | None) -> tuple[Array, None]:
-    _without_names(path, key)
+    refuse_key(path, key)
     return np.load(path, allow_pickle=False), None
 
 
 def _from_npz(path: Path, key: str | None) -> tuple[Array, list[str] | None]:
     with np.load(path, allow_pickle=False) as file:
-        return file[_chosen(path, file.files, key)], _labels_in(file)
+        return file[chosen_array(path, file.files, key)], labels_in_file(file)
 
 
 def _from_hdf5(path: Path, key: str | None) -> tuple[Array, list[str] | None]:
     with h5py.File(path, "r") as file:
-        return file[_chosen(path, _datasets(file), key)][()], _labels_in(file)
+        return file[chosen_array(path, dataset_names(file), key)][()], labels_in_file(file)
 
 
 def _from_mat(path: Path, key: str | None) -> tuple[Array, None]:
     """Read MATLAB files; version 7.3 is HDF5, where the axes come in reverse."""
     if h5py.is_hdf5(path):
         with h5py.File(path, "r") as file:
-            names = [name for name in _datasets(file) if not name.startswith("#")]
-            return np.asarray(file[_chosen(path, names, key)][()]).T, None
+            names = [name for name in dataset_names(file) if not name.startswith("#")]
+            return np.asarray(file[chosen_array(path, names, key)][()]).T, None
     names = [name for name, _, _ in scipy.io.whosmat(path)]
-    name = _chosen(path, names, key)
+    name = chosen_array(path, names, key)
     return scipy.io.loadmat(path, variable_names=[name])[name], None
 
 
 def _from_text(path: Path, key: str | None) -> tuple[Array, list[str]]:
     """Read a square matrix with the labels in the first line and in the first column."""
-    _without_names(path, key)
+    refuse_key(path, key)
     separator = "," if path.suffix == ".csv" else "\t"
     cells = pd.read_csv(path, sep=separator, header=None, dtype=str, keep_default_na=False, encoding="utf-8-sig")
     columns, rows = list(cells.iloc[0, 1:]), list(cells.iloc[1:, 0])
@@ -205,14 +218,15 @@ READERS: dict[str, Callable[[Path, str | None], tuple[Array, list[str] | None]]]
 }
 
 
-def _datasets(file: h5py.File) -> list[str]:
+def dataset_names(file: h5py.File) -> list[str]:
     """Return the paths of all data sets in an HDF5 file."""
     names: list[str] = []
     file.visititems(lambda name, item: names.append(name) if isinstance(item, h5py.Dataset) else None)
     return names
 
 
-def _labels_in(file: Mapping[str, Any]) -> list[str] | None:
+def labels_in_file(file: Mapping[str, Any]) -> list[str] | None:
+    """Return the labels of conditions in a file, if it has some."""
     if LABELS_KEY not in file:
         return None
     labels = np.asarray(file[LABELS_KEY]).ravel()
@@ -234,7 +248,7 @@ def _condensed(array: Array, labels: Sequence[str], what: str) -> Array:
         is_square = False  # as many condensed RDMs as there are pairs
     if is_square:
         squares = _stacked(array, n, what)
-        _require_rdms(squares, labels, what)
+        require_rdms(squares, labels, what)
         rows, columns = np.triu_indices(n, k=1)
         return squares[:, rows, columns]  # (n_rdms, n_pairs)
     if array.ndim != 2:
@@ -243,11 +257,12 @@ def _condensed(array: Array, labels: Sequence[str], what: str) -> Array:
             "(n_rdms, n_pairs)."
         )
     _require_number(n_conditions_of(array.shape[1]), n, array.shape, what)
-    _require_finite(array, what)
+    require_finite(array, what)
     return array
 
 
-def _require_finite(vectors: Array, what: str) -> None:
+def require_finite(vectors: Array, what: str) -> None:
+    """Raise a `UserError` if a dissimilarity is missing."""
     if not np.isfinite(vectors).all():
         rdm, pair = np.argwhere(~np.isfinite(vectors))[0]
         raise UserError(f"{what} is NaN or infinite in pair {pair} of RDM {rdm}; leave such conditions out.")
@@ -297,7 +312,7 @@ def _are_rdms(squares: Array) -> bool:
     return _asymmetry(squares) <= TOLERANCE and bool((np.abs(_diagonals(squares)) <= TOLERANCE * largest).all())
 
 
-def _require_rdms(squares: Array, labels: Sequence[str], what: str) -> None:
+def require_rdms(squares: Array, labels: Sequence[str], what: str) -> None:
     """Raise a `UserError` that says why matrices, shape (n_rdms, n, n), are no RDMs."""
     bad = ~np.isfinite(squares) & ~(np.isnan(squares) & np.eye(len(labels), dtype=bool))
     if bad.any():

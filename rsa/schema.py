@@ -18,10 +18,11 @@ from rsa import io
 from rsa.comparisons import COMPARISONS
 from rsa.config import Study
 from rsa.datasets.common import Names
-from rsa.distances import DISTANCES
+from rsa.distances import CROSS_VALIDATED, DISTANCES
 from rsa.group import GROUP_TESTS
 from rsa.maps import MAPS
 from rsa.settings import DataPath, Label
+from rsa.timecourse import MOVIE_DISTANCES
 
 __all__ = ["configuration_page", "json_schema", "write"]
 
@@ -203,6 +204,8 @@ def _choices() -> list[str]:
     """List the entries of the tables that settings choose from, with what each says of itself."""
     return [
         _list_of("`layer_distance`, `brain_distance`", {name: entry.summary for name, entry in DISTANCES.items()}),
+        _list_of("`brain_distance` as well", {name: entry.summary for name, entry in CROSS_VALIDATED.items()}),
+        _list_of("`movie.distance`", {name: entry.summary for name, entry in MOVIE_DISTANCES.items()}),
         _list_of("`comparison`", {name: entry.summary for name, entry in COMPARISONS.items()}),
         _list_of("`maps`", {name: entry.unit for name, entry in MAPS.items()}),
         _list_of("`group`", {name: _without_shapes(entry.__doc__ or "") for name, entry in GROUP_TESTS.items()}),

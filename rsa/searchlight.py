@@ -126,6 +126,8 @@ def compare(
     )
     if not patterns.delays_s:
         return measure(patterns)
+    if "time_s" in references.table:
+        raise UserError("References over time need patterns of one response per condition, not of several delays.")
     return _over_time([measure(patterns.at_delay(delay_s)) for delay_s in patterns.delays_s], patterns.delays_s)
 
 

@@ -1,4 +1,4 @@
-"""Simulated studies with a known answer: drawn pictures, and brain images in which layers are planted in regions."""
+"""Simulated studies with a known answer: drawn pictures, brain images and epochs in which layers are planted."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -8,13 +8,34 @@ import numpy.typing as npt
 import pandas as pd
 from PIL import Image, ImageDraw
 
-from rsa.core import Array, RDMs, Volume
-from rsa.errors import UserError
+from rsa.core import Array, Epochs, RDMs, Volume
+from rsa.errors import UserError, listed
 
-__all__ = ["CATEGORIES", "draw_image", "patterns_like", "real_noise", "smooth_noise", "spheres_mask", "stimulus_set"]
+__all__ = [
+    "CATEGORIES",
+    "draw_epochs",
+    "draw_image",
+    "draw_trials",
+    "gaussian_course",
+    "patterns_like",
+    "real_noise",
+    "sensor_noise",
+    "smooth_noise",
+    "spheres_mask",
+    "stimulus_set",
+]
 
 SIZE = 448
 """Pictures are drawn at this size in pixels and halved, so that their edges are smooth."""
+
+SPREAD_M = 0.03
+"""How far a source is seen by sensors on the head: the standard deviation of a Gaussian, in m."""
+
+WHITE_SHARE = 0.1
+"""The part of the variance that each sensor has for itself."""
+
+NOISE_V = 10e-6
+"""Standard deviation of simulated EEG noise in one trial, in V."""
 
 
 # ------------------------------------------------------------------------------------------- stimuli
@@ -177,3 +198,128 @@ def spheres_mask(volume: Volume, centres_mm: npt.ArrayLike, radius_mm: float) ->
     voxels_mm = volume.voxel_to_mm(volume.indices)
     points = np.atleast_2d(np.asarray(centres_mm, dtype=np.float64))
     return np.asarray((np.linalg.norm(voxels_mm[:, None] - points, axis=2) <= radius_mm).any(axis=1))
+
+
+# ------------------------------------------------------------------------------------------- sensors
+
+
+def gaussian_course(times_s: npt.ArrayLike, peak_s: float, width_s: float) -> Array:
+    """Return a Gaussian of standard deviation `width_s` that is 1 at `peak_s`, and 0 until onset; shape (n_times,)."""
+    times = np.asarray(times_s, dtype=np.float64)
+    return np.where(times > 0, np.exp(-0.5 * ((times - peak_s) / width_s) ** 2), 0)
+
+
+def draw_trials(conditions: Sequence[str], n_trials: int, n_runs: int, rng: np.random.Generator) -> pd.DataFrame:
+    """Spread `n_trials` of each condition evenly over runs, in a random order within each run.
+
+    Returns
+    -------
+    DataFrame, n_conditions * n_trials rows
+        Columns `condition` and `run` (text: "1", "2", ...), in the order in which they are shown.
+    """
+    run_of = np.arange(n_trials) * n_runs // n_trials + 1  # (n_trials,)
+    table = pd.DataFrame({"condition": np.repeat(list(conditions), n_trials), "run": np.tile(run_of, len(conditions))})
+    order = np.lexsort([rng.random(len(table)), table["run"]])
+    return table.iloc[order].reset_index(drop=True).astype({"run": str})
+
+
+def sensor_noise(n_trials: int, positions_m: npt.ArrayLike, n_times: int, rng: np.random.Generator) -> Array:
+    """Draw noise as sensors on a head have it: shape (n_trials, n_channels, n_times), standard deviation 1.
+
+    Its power falls as 1 / frequency in time. Sensors share it the more the closer they are, and a tenth of its variance
+    belongs to each sensor alone.
+
+    Parameters
+    ----------
+    n_trials : int
+        Each is independent of the others.
+    positions_m : array, shape (n_channels, 3)
+        Where the sensors are.
+    n_times : int
+        Number of samples, at any sampling rate: the noise is the same at all scales.
+    rng : Generator
+        Source of randomness.
+    """
+    mixing = _spread(positions_m)
+    amplitude = np.zeros(n_times + 1)  # of twice the length: a half of it does not end where it begins
+    amplitude[1:] = np.arange(1, n_times + 1) ** -0.5
+    noise = np.empty((n_trials, len(mixing), n_times), dtype=np.float32)
+    for trial in noise:
+        spectra = np.fft.rfft(rng.standard_normal((len(mixing), 2 * n_times))) * amplitude
+        trial[:] = mixing @ np.fft.irfft(spectra, 2 * n_times)[:, :n_times]
+    noise /= noise.std()
+    return noise
+
+
+def draw_epochs(
+    planted: Sequence[tuple[RDMs, Array]],
+    trials: pd.DataFrame,
+    channels: pd.DataFrame,
+    positions_m: npt.ArrayLike,
+    times_s: npt.ArrayLike,
+    *,
+    signal: float,
+    rng: np.random.Generator,
+) -> Epochs:
+    """Draw epochs of one subject: planted patterns over sensors that come and go, the same in all trials, plus noise.
+
+    Parameters
+    ----------
+    planted : sequence of (RDMs, array of shape (n_times,))
+        One RDM of correlation distances, and the time course of the patterns that are drawn after it. The responses to
+        several add up.
+    trials : DataFrame
+        Columns `condition`, each one of the RDMs, and `run`.
+    channels : DataFrame, n_channels rows
+        Columns `name` and `type`.
+    positions_m : array, shape (n_channels, 3)
+        Where the sensors are; the patterns and the noise are alike in sensors that are close.
+    times_s : array, shape (n_times,)
+        In s after onset.
+    signal : float
+        Standard deviation of the patterns where their time course is 1, in units of that of the noise of one trial.
+    rng : Generator
+        Source of randomness.
+
+    Returns
+    -------
+    Epochs
+        In V, not corrected for the baseline.
+
+    Raises
+    ------
+    UserError
+        If a trial shows a condition that an RDM does not have.
+    """
+    topographies = [_topographies(rdm, positions_m, rng) for rdm, _ in planted]
+    noise = sensor_noise(len(trials), positions_m, np.size(times_s), rng)
+    values = noise
+    for (rdm, course), topography in zip(planted, topographies, strict=True):
+        shown = _places(trials["condition"], rdm.conditions)
+        values += signal * topography[shown][:, :, None] * course.astype(np.float32)  # (n_trials, n_channels, n_times)
+    return Epochs(NOISE_V * values, trials, np.asarray(times_s), channels)
+
+
+def _places(shown: pd.Series, conditions: Sequence[str]) -> Array:
+    """Return where each of the shown conditions stands among those of an RDM, shape (n_trials,)."""
+    places = pd.Index(conditions).get_indexer(shown)
+    if (places < 0).any():
+        missing = shown[places < 0].unique()
+        raise UserError(f"Trials show conditions that the planted RDM does not have: {listed(list(missing))}.")
+    return np.asarray(places)
+
+
+def _topographies(rdm: RDMs, positions_m: npt.ArrayLike, rng: np.random.Generator) -> Array:
+    """Draw the patterns of one RDM over sensors, as smooth as the noise: (n_conditions, n_channels), deviation 1."""
+    mixing = _spread(positions_m)
+    patterns = patterns_like(rdm, len(mixing), rng) @ mixing
+    return np.asarray(patterns / patterns.std(), dtype=np.float32)
+
+
+def _spread(positions_m: npt.ArrayLike) -> Array:
+    """Return the symmetric root of the correlations between sensors at these places, (n_channels, n_channels)."""
+    positions = np.asarray(positions_m, dtype=np.float64)
+    distances_m = np.linalg.norm(positions[:, None] - positions, axis=2)
+    shared = np.exp(-0.5 * (distances_m / SPREAD_M) ** 2)
+    values, vectors = np.linalg.eigh((1 - WHITE_SHARE) * shared + WHITE_SHARE * np.eye(len(positions)))
+    return np.asarray((vectors * np.sqrt(values)) @ vectors.T)

@@ -1,8 +1,10 @@
 """Writing simulated studies in the very files from which a real study would be read."""
 
 import logging
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import nibabel as nib
 import numpy as np
@@ -10,18 +12,34 @@ import pandas as pd
 
 from rsa import io
 from rsa.config import PlantedRegion, Simulation
-from rsa.core import Array, RDMs, Volume, select
+from rsa.core import Array, Epochs, RDMs, Volume, select
 from rsa.datasets.images import opened, read_voxels, whole_grid
 from rsa.datasets.maps import Maps
-from rsa.errors import UserError
+from rsa.errors import UserError, listed
 from rsa.settings import fill
-from rsa.simulate import patterns_like, real_noise, smooth_noise, spheres_mask, stimulus_set
+from rsa.simulate import (
+    draw_epochs,
+    draw_trials,
+    gaussian_course,
+    patterns_like,
+    real_noise,
+    smooth_noise,
+    spheres_mask,
+    stimulus_set,
+)
+from rsa.simulation_meeg import SimulatedEpochs
 from rsa.stimuli import Stimuli
 
-__all__ = ["planted_voxels", "simulated_volume", "write_brain", "write_stimuli"]
+if TYPE_CHECKING:
+    import mne
+
+__all__ = ["planted_voxels", "simulated_epochs", "simulated_volume", "write_brain", "write_epochs", "write_stimuli"]
 
 MNI_CODE = 4
 """The NIfTI code of MNI152 space."""
+
+ONE_FILE = 2_000_000_000
+"""MNE splits epochs of more bytes into several files."""
 
 logger = logging.getLogger(__name__)
 
@@ -65,6 +83,102 @@ def write_brain(simulation: Simulation, dataset: Maps, subject: str, rdms: RDMs)
             pd.DataFrame({dataset.condition_column: np.array(rdms.conditions)[order]}),
         )
         io.save_nifti(fill(dataset.images, subject=subject, run=run), _stored(volume, values, np.int16))
+
+
+def write_epochs(plan: SimulatedEpochs, path: str | Path, rdms: RDMs, *, seed: int, number: int) -> None:
+    """Write the epochs of one subject as a file of MNE: electrodes at their places, events by condition, and runs.
+
+    One seed writes the same bytes on one machine; MNE adds the number of the machine.
+
+    Parameters
+    ----------
+    plan : SimulatedEpochs
+        What is drawn.
+    path : path
+        Where to; ends with -epo.fif or _epo.fif, by which MNE knows epochs.
+    rdms : RDMs
+        Correlation-distance RDMs of the layers that are planted; columns `model` and `layer`.
+    seed : int
+        The same seed draws the same epochs.
+    number : int
+        Which subject it is, from 0: each has topographies, noise and an order of trials of its own.
+
+    Raises
+    ------
+    UserError
+        If the name of the file has another ending, MNE's files cannot hold a condition's name or so many numbers, or a
+        layer has no RDM.
+    """
+    _require_one_file(plan, str(path), rdms.conditions)
+    epochs = _for_mne(plan, simulated_epochs(plan, rdms, seed=seed, number=number), rdms.conditions)
+    with io.writing(path) as temporary:
+        epochs.save(temporary, fmt="single", overwrite=True, verbose="error")
+
+
+def simulated_epochs(plan: SimulatedEpochs, rdms: RDMs, *, seed: int, number: int) -> Epochs:
+    """Draw the epochs of one subject; the parameters are those of `write_epochs`."""
+    rng = np.random.default_rng([seed, number, *b"epochs"])  # no other stream of numbers has this seed
+    places_m = _montage(plan).get_positions()["ch_pos"]
+    planted = [
+        (select(rdms, model=one.model, layer=one.layer), gaussian_course(plan.times_s, one.peak_s, one.width_s))
+        for one in plan.latencies
+    ]
+    for one in plan.latencies:
+        logger.info("planted %s %s in %s: peak at %g s", one.model, one.layer, one.name, one.peak_s)
+    trials = draw_trials(rdms.conditions, plan.n_trials, plan.n_runs, rng)
+    channels = pd.DataFrame({"name": list(places_m), "type": "eeg"})
+    positions_m = np.array(list(places_m.values()))  # (n_channels, 3)
+    return draw_epochs(planted, trials, channels, positions_m, plan.times_s, signal=plan.signal, rng=rng)
+
+
+def _require_one_file(plan: SimulatedEpochs, path: str, conditions: Sequence[str]) -> None:
+    """Raise a `UserError` unless MNE can keep such epochs in one file of this name, and the disk has room for it."""
+    if not path.endswith(("-epo.fif", "_epo.fif")):
+        raise UserError(f"A simulation writes epochs to files that end with -epo.fif or _epo.fif, not to {path}.")
+    unreadable = [name for name in conditions if ";" in name or not _is_latin(name)]
+    if unreadable:
+        raise UserError(
+            f"Names of events in files of MNE have no ';' and no letters beyond Latin-1; rename {listed(unreadable)}."
+        )
+    n_bytes = 4 * len(conditions) * plan.n_trials * plan.n_channels * len(plan.times_s)
+    if n_bytes > ONE_FILE:
+        raise UserError(
+            f"The simulated epochs of a subject take {n_bytes / 1e9:.1f} GB, and one file of MNE holds "
+            f"{ONE_FILE / 1e9:g} GB; ask for fewer trials, channels or samples."
+        )
+    io.require_space(path, n_bytes)
+
+
+def _is_latin(name: str) -> bool:
+    """Say whether a name can be written in Latin-1, the alphabet in which MNE reads names."""
+    return all(ord(letter) < 256 for letter in name)
+
+
+def _montage(plan: SimulatedEpochs) -> "mne.channels.DigMontage":
+    """Return the places of the electrodes."""
+    import mne
+
+    return mne.channels.make_standard_montage(f"biosemi{plan.n_channels}")
+
+
+def _for_mne(plan: SimulatedEpochs, epochs: Epochs, conditions: Sequence[str]) -> "mne.EpochsArray":
+    """Give epochs the header, events (in the order of `conditions`) and table of MNE."""
+    import mne
+
+    info = mne.create_info(list(epochs.channels["name"]), plan.sampling_hz, "eeg", verbose="error")
+    info.set_montage(_montage(plan))
+    codes = {name: code for code, name in enumerate(conditions, start=1)}
+    onsets = np.arange(len(epochs.table)) * len(epochs.times_s) - round(plan.tmin_s * plan.sampling_hz)
+    events = np.column_stack([onsets, np.zeros_like(onsets), epochs.table["condition"].map(codes)])
+    return mne.EpochsArray(
+        epochs.values,
+        info,
+        events,
+        tmin=epochs.times_s[0],
+        event_id=codes,
+        metadata=epochs.table,
+        verbose="error",
+    )
 
 
 def simulated_volume(simulation: Simulation) -> Volume:

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from rsa import io
-from rsa.config import Noise, Regions, Searchlight, Simulation, Template
-from rsa.datasets import Dataset
+from rsa.config import Movie, Noise, Regions, Searchlight, Simulation, Template
+from rsa.datasets import Dataset, EpochFiles, MeegDataset
 from rsa.datasets.maps import Maps
 from rsa.models import Model
 from rsa.progress import progress
@@ -22,10 +22,14 @@ __all__ = [
     "fetch",
     "simulate_stimuli",
     "simulate_brain",
+    "simulate_epochs",
     "extract",
     "layer_rdms",
     "reference",
     "brain",
+    "movie",
+    "group_movie",
+    "layer_time",
     "searchlight",
     "noise_ceiling",
     "resample",
@@ -38,6 +42,8 @@ __all__ = [
     "draw_subject",
     "draw_group",
     "draw_regions",
+    "draw_time",
+    "draw_fusion",
     "report",
 ]
 
@@ -118,6 +124,32 @@ def simulate_brain(simulation: Simulation, dataset: Maps, subject: str, rdms: li
     from rsa.simulation import write_brain
 
     write_brain(simulation, dataset, subject, concatenate([io.load_rdms(path) for path in rdms]))
+
+
+def simulate_epochs(simulation: Simulation, dataset: EpochFiles, subject: str, rdms: list[Path]) -> None:
+    """Write M/EEG epochs of one subject in which layers appear one after the other.
+
+    Parameters
+    ----------
+    simulation : Simulation
+        What is planted when, and the noise.
+    dataset : EpochFiles
+        The file is written where this dataset is going to read it.
+    subject : str
+        Label of the subject.
+    rdms : list of path
+        RDMs of the layers (HDF5).
+    """
+    from rsa.core import concatenate
+    from rsa.errors import UserError
+    from rsa.settings import fill
+    from rsa.simulation import write_epochs
+
+    if simulation.epochs is None:
+        raise UserError("There are no epochs to simulate; set simulate.epochs.")
+    stack = concatenate([io.load_rdms(path) for path in rdms])
+    number, path = dataset.subjects.index(subject), fill(dataset.file, subject=subject)
+    write_epochs(simulation.epochs, path, stack, seed=simulation.seed, number=number)
 
 
 def extract(model: Model, stimuli: Stimuli, output: Path, device: str = "auto", batch_size: int | None = None) -> None:
@@ -221,6 +253,94 @@ def brain(
     files = dataset.files(subject, conditions, residuals=residuals)
     made = _made(files, dataset=dataset.model_dump(), subject=subject, **preparation)
     io.save(output, data, made)
+
+
+def movie(
+    dataset: MeegDataset,
+    subject: str,
+    output: Path,
+    movie: Movie | None = None,
+    stimuli: Stimuli | None = None,
+    threads: int = 1,
+) -> None:
+    """Read the M/EEG data of one subject, and build an RDM at every time.
+
+    Parameters
+    ----------
+    dataset : MeegDataset
+        The kind of data and where they are.
+    subject : str
+        Label of the subject.
+    output : path
+        RDMs (HDF5).
+    movie : Movie
+        How RDMs are made of epochs; ready ones stay as they are.
+    stimuli : Stimuli
+        The conditions that are expected; without it, those of the data.
+    threads : int
+        Number of threads; changes no result.
+    """
+    from dataclasses import replace
+
+    from rsa.core import Epochs
+    from rsa.timecourse import rdm_movie
+
+    conditions, how = None if stimuli is None else stimuli.conditions(), movie or Movie()
+    made = _made(dataset.files(subject, conditions), dataset=dataset.model_dump(), **how.model_dump())
+    has_baseline = isinstance(dataset, EpochFiles) and dataset.baseline_s is not None
+    data = dataset.load(subject, conditions, noise=has_baseline)
+    if isinstance(data, Epochs):
+        with progress(len(data.times_s), "times") as advance:
+            data = rdm_movie(data, **how.model_dump(), n_threads=threads, progress=advance)
+    io.save(output, replace(data, table=data.table.assign(subject=subject)), made)
+
+
+def group_movie(movies: list[Path], output: Path, comparison: str = "spearman") -> None:
+    """Average the RDMs over time of all subjects, as a reference for fMRI data.
+
+    Parameters
+    ----------
+    movies : list of path
+        RDMs over time of each subject (HDF5).
+    output : path
+        Mean RDMs (HDF5).
+    comparison : str
+        On whose scale RDMs are averaged.
+    """
+    from rsa.core import concatenate
+    from rsa.rdm import average_over_subjects
+
+    each = concatenate([io.load_rdms(path) for path in movies])
+    io.save(output, average_over_subjects(each, comparison), _made(movies, comparison=comparison))
+
+
+def layer_time(movies: list[Path], references: list[Path], folder: Path, comparison: str = "spearman") -> None:
+    """Compare M/EEG RDMs with all references at every time: scores, group courses, latencies, their order along layers.
+
+    Parameters
+    ----------
+    movies : list of path
+        RDMs over time of each subject (HDF5).
+    references : list of path
+        Reference RDMs (HDF5).
+    folder : path
+        Where the tables go (TSV, each with a JSON data dictionary).
+    comparison : str
+        How alike two RDMs are.
+    """
+    from rsa import layer_time as over_time
+    from rsa.core import concatenate
+
+    stacks = [concatenate([io.load_rdms(path) for path in paths]) for paths in (movies, references)]
+    scores = over_time.layer_time(stacks[0], stacks[1], comparison)
+    tables = {
+        "scores": (scores, over_time.LAYER_TIME_COLUMNS),
+        "courses": (over_time.group_courses(scores), over_time.COURSE_COLUMNS),
+        "latencies": (over_time.latencies(scores), over_time.LATENCY_COLUMNS),
+        "hierarchy": (over_time.hierarchy(scores), over_time.HIERARCHY_COLUMNS),
+    }
+    for name, (table, columns) in tables.items():
+        io.save_table(folder / f"{name}.tsv", table, columns)
 
 
 def searchlight(
@@ -506,8 +626,9 @@ def describe(settings: str, folder: Path) -> None:
 
     study = json.loads(settings)
     named = ("root", "folder", "betas", "file", "images")  # the first of them that a kind has says where its data are
-    sources = [study["brain"][name] for name in named if study["brain"].get(name)]
-    write_description(folder, study, sources[:1])
+    data = [study[name] for name in ("brain", "meeg") if study.get(name)]
+    sources = [next(str(one[name]) for name in named if one.get(name)) for one in data]
+    write_description(folder, study, sources)
 
 
 def draw_references(
@@ -602,15 +723,62 @@ def draw_regions(fits: Path, folder: Path) -> None:
     region_figures(io.load_table(fits).fillna({"layer": ""}), folder)
 
 
+def draw_time(tables: Path, folder: Path) -> None:
+    """Draw how well the references fit M/EEG RDMs over time, and when each fits best.
+
+    Parameters
+    ----------
+    tables : path
+        Folder of the tables of `layer_time`.
+    folder : path
+        Where the pictures go.
+    """
+    from rsa.report.courses import course_figures
+
+    read = {name: io.load_table(tables / f"{name}.tsv") for name in ("courses", "latencies", "hierarchy")}
+    read = {name: table.fillna({"layer": ""}) if "layer" in table else table for name, table in read.items()}
+    course_figures(read["courses"], read["latencies"], folder, hierarchy=read["hierarchy"])
+
+
+def draw_fusion(scores: Path, movie: Path, space: str, folder: Path, stimuli: Stimuli | None = None) -> None:
+    """Draw the fMRI maps of the M/EEG RDM over time, and that RDM over time, as strips and films.
+
+    Parameters
+    ----------
+    scores : path
+        Scores of the group, or of a subject (HDF5).
+    movie : path
+        Mean M/EEG RDMs (HDF5).
+    space : str
+        BIDS label of the space.
+    folder : path
+        Where the pictures go.
+    stimuli : Stimuli
+        If its table has a column `category`, conditions are sorted by it.
+    """
+    from rsa.core import select
+    from rsa.rdm import MEEG
+    from rsa.report.assemble import categories_of
+    from rsa.report.film import film_figures, rdm_film_figures
+
+    maps, mean = io.load_scores(scores), io.load_rdms(movie)
+    statistics = list(dict.fromkeys(maps.table["statistic"]))
+    statistic = "mean" if "mean" in statistics else statistics[0]
+    film_figures(select(maps, model=MEEG, statistic=statistic), folder, space=space, title="fusion")
+    rdm_film_figures(mean, folder, categories=categories_of(stimuli, mean), title="M/EEG RDM")
+
+
 def report(
     study: Path,
     references: list[Path],
-    brain: list[Path],
     folder: Path,
     output: Path,
+    brain: list[Path] | None = None,
     scores: list[Path] | None = None,
     resampled: list[Path] | None = None,
     fits: Path | None = None,
+    movies: list[Path] | None = None,
+    time: Path | None = None,
 ) -> None:
     """Write one page with the pictures, peaks and tables of a study, and what was run.
 
@@ -632,13 +800,18 @@ def report(
         The same scores on the grid of a template (HDF5): what they were made of is listed.
     fits : path
         Table of region fits (TSV).
+    movies : list of path
+        M/EEG RDMs of all subjects (HDF5).
+    time : path
+        Folder of the tables of layers over time.
     """
     import json
 
     from rsa.report.assemble import page_of
 
     settings = json.loads(study.read_text(encoding="utf-8"))
-    io.save_text(output, page_of(settings, references, scores or [], brain, fits, folder, resampled or []))
+    made_of = (scores or [], brain or [], fits, folder, resampled or [], movies or [], time)
+    io.save_text(output, page_of(settings, references, *made_of))
 
 
 # ------------------------------------------------------------------------------------------- shared

@@ -39,6 +39,24 @@ def write_betas(
     pd.DataFrame({"condition": conditions}).to_csv(f"sub-{subject}_run-{run}.tsv", sep="\t", index=False)
 
 
+EPOCHS = {"kind": "epochs", "subjects": ["01", "02"], "file": "sub-{subject}-epo.fif"}
+MOVIE: dict[str, Any] = {
+    "kind": "movie",
+    "subjects": ["01", "02"],
+    "file": "movies.npz",
+    "times": {"start": 0, "step": 10, "unit": "ms"},
+    "condition_order": "order.txt",
+}
+NO_BRAIN: dict[str, Any] = {"brain": None, "searchlight": None}
+
+
+def write_movies(conditions: list[str] = CONDITIONS) -> None:
+    """Write the RDMs of two subjects at three times."""
+    half = np.triu(np.random.default_rng(1).random((2, 3, len(conditions), len(conditions))), 1)
+    np.savez("movies.npz", half + half.swapaxes(2, 3))
+    Path("order.txt").write_text("\n".join(conditions) + "\n")
+
+
 def study(**changes: Any) -> Any:
     raw: dict[str, Any] = {
         "study": "lab",
@@ -65,6 +83,106 @@ def test_a_sound_study_has_no_problems(lab: Path) -> None:
     text = checks.summary(study())
     assert "conditions  4" in text
     assert "'alexnet features.1', 'alexnet classifier.6'" in text
+
+
+def test_a_sound_study_of_m_eeg_alone_has_no_problems(lab: Path) -> None:
+    write_movies()
+    sound = study(**NO_BRAIN, meeg={**MOVIE, "distance": "cv_correlation"})
+    assert checks.problems_of(sound) == []
+    lines = checks.summary(sound).splitlines()
+    assert "  M/EEG       01, 02" in lines
+    assert "  distances   correlation (layers), cv_correlation (M/EEG); spearman" in lines
+    assert not any(line.startswith("  subjects") for line in lines)
+    both = checks.summary(study(meeg=MOVIE, fusion=True)).splitlines()
+    assert {"  subjects    01, 02", "  M/EEG       01, 02"} < set(both)
+    assert "  distances   correlation (layers), correlation (brain), unknown (M/EEG); spearman" in both
+
+
+def test_conditions_of_m_eeg_alone_are_those_that_references_need(lab: Path) -> None:
+    write_movies()
+    np.savez("wrong.npz", np.ones((5, 5)) - np.eye(5))
+    reference = {"kind": "file", "name": "a", "file": "wrong.npz"}
+    alone = {**NO_BRAIN, "stimuli": None, "models": [], "meeg": MOVIE, "references": [reference]}
+    (problem,) = checks.problems_of(study(**alone))
+    assert "wrong.npz" in problem
+    np.savez("wrong.npz", np.ones((4, 4)) - np.eye(4))
+    assert checks.problems_of(study(**alone)) == []
+    assert "  conditions  4" in checks.summary(study(**alone)).splitlines()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (NO_BRAIN, "there are no data: set `brain`, `meeg` or both."),
+        ({"fusion": True}, "fusion needs fMRI data (`brain`) and M/EEG data (`meeg`)."),
+        ({**NO_BRAIN, "meeg": MOVIE, "fusion": True}, "fusion needs fMRI data (`brain`) and M/EEG data (`meeg`)."),
+        (
+            {"meeg": EPOCHS, "movie": {"whiten": "ledoit_wolf"}},
+            "movie.whiten needs the noise before onset: set meeg.baseline_s, such as [-0.1, 0].",
+        ),
+        (
+            {"meeg": MOVIE, "movie": {"distance": "cosine"}},
+            "`movie` says how RDMs are made of epochs, and there are none: set meeg.kind to epochs, or leave it out.",
+        ),
+        (
+            {"meeg": EPOCHS, "movie": {"folds": 4}},
+            "movie.distance correlation is one of means over all trials: leave movie.folds out.",
+        ),
+        ({"meeg": EPOCHS, "comparison": "cosine"}, "it says nothing over time: set another `comparison`."),
+        ({"meeg": MOVIE, "comparison": "cosine"}, "it says nothing over time: set another `comparison`."),
+        ({"brain": None, "meeg": MOVIE}, "`searchlight` and `regions` need brain images, not `kind: none`"),
+        (
+            {**NO_BRAIN, "meeg": MOVIE, "group": ["mean"]},
+            "`group` maps need a `searchlight`.",
+        ),
+        ({**NO_BRAIN, "meeg": MOVIE, "noise": {}}, "need brain images, not `kind: none`."),
+        ({**NO_BRAIN, "meeg": MOVIE, "fetch": "haxby"}, "set brain.kind to bids, not none."),
+        (
+            {"references": [{"kind": "file", "name": "meeg", "file": "no.npz"}], "meeg": MOVIE},
+            "the name 'meeg' is that of the M/EEG RDMs; give the model or reference another `name`.",
+        ),
+        (
+            {"brain": {"kind": "bids", "root": "b", "task": "a", "subjects": ["01"], "glm": {"method": "volumes",
+             "delays_s": [0, 2]}}, "meeg": MOVIE, "fusion": True},
+            "fusion needs one response per condition, and glm.method volumes has several delays.",
+        ),
+        ({"meeg": EPOCHS}, "subjects '01', '02': There is no file sub-{subject}-epo.fif"),
+        ({"meeg": {**MOVIE, "subjects": ["01"]}}, "movies.npz"),
+        ({"meeg": MOVIE, "simulate": {"epochs": {}}}, "simulate.epochs writes files of MNE: set meeg.kind to epochs"),
+        (
+            {"meeg": {**EPOCHS, "file": "{subject}.set"}, "simulate": {"epochs": {}}},
+            "simulate.epochs writes files of MNE: set meeg.kind to epochs, and meeg.file to a name with _epo.fif.",
+        ),
+        (
+            {"meeg": EPOCHS, "simulate": {"epochs": {"latencies": [
+                {"name": "early", "model": "alexnet", "layer": "conv1", "peak_s": 0.1}]}}},
+            "simulate.epochs.latencies: 'early' plants alexnet conv1, which no model has.",
+        ),
+    ],
+)  # fmt: skip
+def test_each_problem_of_m_eeg_is_found(lab: Path, changes: dict[str, Any], message: str) -> None:
+    write_movies()
+    problems = checks.problems_of(study(**changes))
+    assert any(message in problem for problem in problems), problems
+
+
+def test_cosine_of_ready_crossnobis_is_no_problem(lab: Path) -> None:
+    write_movies()
+    for distance, expected in (("crossnobis", 0), ("decoding_lda", 1)):
+        meeg = {**MOVIE, "distance": distance}
+        assert len(checks.problems_of(study(**NO_BRAIN, meeg=meeg, comparison="cosine"))) == expected
+
+
+def test_conditions_of_m_eeg_that_do_not_match_are_named(lab: Path) -> None:
+    write_movies([*CONDITIONS[:3], "img12"])
+    (problem,) = checks.problems_of(study(meeg=MOVIE))
+    assert "subjects '01', '02'" in problem
+    assert "'img11'" in problem
+
+
+def test_epochs_that_a_study_simulates_are_not_looked_for(lab: Path) -> None:
+    made = {"simulate": {"epochs": {"n_runs": 2}}, "meeg": EPOCHS, **NO_BRAIN}
+    assert checks.problems_of(study(**made)) == []
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from rsa import cli, io, stages
-from rsa.config import PlantedRegion, Regions, Simulation
+from rsa.config import Movie, PlantedRegion, Regions, Simulation
+from rsa.datasets import EpochFiles, Movies
 from rsa.datasets.maps import Maps
 from rsa.errors import UserError
 from rsa.models import MODELS
@@ -58,6 +59,40 @@ SECTIONS = [
         MODELS["torchvision"](architecture="alexnet", weights="untrained", layers=("features.*",), seed=3),
     ),
     ("region_rdms", "regions", Regions(masks={"V 1": "a b.nii", "V2": "{subject}.nii"}, resample=True)),
+    (
+        "movie",
+        "dataset",
+        EpochFiles(
+            subjects=("01", "02"),
+            file="my data/sub-{subject}_run-{run}-epo.fif",
+            runs=("1", "2"),
+            condition="{category}_{event}",
+            condition_pattern="([^/]+)$",
+            exclude=("it's",),
+            picks=("meg", "EEG 001"),
+            baseline_s=(-0.1, 0.0),
+            tmin_s=-0.05,
+        ),
+    ),
+    (
+        "movie",
+        "dataset",
+        Movies(
+            subjects=("01",),
+            file="all movies.mat",
+            axes="subject time condition condition",
+            times={"start": -100, "step": 5, "unit": "ms"},
+            distance="decoding_svm",
+        ),
+    ),
+    ("movie", "movie", Movie(distance="decoding_lda", folds=4, n_repeats=3, whiten="ledoit_wolf", window_s=0.01)),
+    (
+        "simulate_epochs",
+        "simulation",
+        Simulation(
+            epochs={"latencies": [{"name": "a b", "model": "m", "layer": "features.1", "peak_s": 0.1}], "tmin_s": -0.2}
+        ),
+    ),
     ("reference", "reference", TableReference(name="animal", column="is it?", rule="difference")),
     (
         "simulate_stimuli",
@@ -70,18 +105,24 @@ SECTIONS = [
 ]
 
 
-@pytest.mark.parametrize(("stage", "prefix", "section"), SECTIONS, ids=[stage for stage, _, _ in SECTIONS])
+@pytest.mark.parametrize(
+    ("stage", "prefix", "section"), SECTIONS, ids=[f"{stage} {type(one).__name__}" for stage, _, one in SECTIONS]
+)
 def test_a_section_survives_the_shell(stage: str, prefix: str, section: object) -> None:
     function = getattr(stages, stage)
     others = {
         "brain": "--subject 01 --output o.h5",
         "extract": "--stimuli-folder f --output o.h5",
         "region_rdms": "--patterns p.h5 --subject 01 --output o.h5",
+        "movie": "--subject 01 --output o.h5",
+        "simulate_epochs": "--dataset-kind epochs --dataset-subjects 01 --dataset-file {subject}-epo.fif --subject 01"
+        " --rdms r.h5",
         "reference": "--output o.h5",
         "simulate_stimuli": "--stimuli-table t.tsv",
     }
     assert function is not None
-    arguments = parsed(stage, f"{cli.options_of(prefix, section)} {others[stage]}")  # type: ignore[arg-type]
+    dataset = "--dataset-kind movie --dataset-subjects 01 --dataset-file m.npz " if prefix == "movie" else ""
+    arguments = parsed(stage, f"{dataset}{cli.options_of(prefix, section)} {others[stage]}")  # type: ignore[arg-type]
     assert arguments[prefix] == section
 
 

@@ -7,6 +7,7 @@ import pytest
 
 from rsa.config import load_study, read_yaml
 from rsa.errors import UserError
+from rsa.plan import Plan
 
 BASE: dict[str, Any] = {
     "study": "test",
@@ -39,6 +40,35 @@ def test_defaults_are_those_of_the_documentation() -> None:
 def test_a_study_is_frozen() -> None:
     with pytest.raises(ValueError, match="frozen"):
         load_study(BASE).study = "other"  # type: ignore[misc]
+
+
+EPOCHS = {"kind": "epochs", "subjects": ["01"], "file": "{subject}-epo.fif"}
+
+
+def test_a_study_may_have_no_brain() -> None:
+    study = load_study({"study": "test", "meeg": EPOCHS, "references": BASE["models"][:0]})
+    assert study.brain is None
+    assert (study.subjects, study.has_images, study.needs_residuals, study.fusion) == ((), False, False, False)
+    assert (study.movie.distance, study.movie.folds, study.movie.whiten) == ("correlation", None, None)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"meeg": {**EPOCHS, "kind": "raw"}}, r"meeg.*'raw'.*'epochs', 'movie'"),
+        ({"meeg": {**EPOCHS, "baseline": [-0.1, 0]}}, r"unknown key 'meeg.baseline'. Did you mean 'baseline_s'"),
+        ({"movie": {"distance": "decoding"}}, r"unknown distance 'decoding'.*decoding_lda, decoding_svm"),
+        ({"movie": {"whiten": "oas"}}, r"unknown shrinkage 'oas'.*ledoit_wolf"),
+        ({"movie": {"folds": 1}}, r"movie.folds: input should be greater than or equal to 2 \(it is 1\)"),
+        ({"movie": {"window_s": -0.1}}, r"movie.window_s: input should be greater than or equal to 0"),
+        ({"fusion": "maybe"}, r"fusion"),
+        ({"simulate": {"epochs": {"n_channels": 20}}}, r"simulate.epochs.n_channels.*16, 32, 64"),
+        ({"simulate": {"epochs": {"n_trials": 2, "n_runs": 3}}}, r"cannot be spread over 3 runs: set n_runs to 2"),
+    ],
+)
+def test_each_mistake_about_m_eeg_has_its_message(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        load_study(changed(**changes))
 
 
 @pytest.mark.parametrize(
@@ -114,3 +144,60 @@ def test_a_file_that_is_no_configuration(tmp_path: Any, text: str | None, messag
         path.write_text(text)
     with pytest.raises(UserError, match=message):
         read_yaml(path)
+
+
+def names(paths: Any) -> list[str]:
+    return [path.as_posix().removeprefix("results/test/") for path in paths]
+
+
+TABLE = {"kind": "table", "name": "a", "column": "b"}
+
+
+def test_a_study_of_m_eeg_alone_plans_nothing_of_fmri() -> None:
+    meeg = {**EPOCHS, "subjects": ["01", "02"], "file": "{subject}_run-{run}-epo.fif", "runs": ["1", "2"]}
+    plan = Plan(load_study({"study": "test", "meeg": meeg, "references": [TABLE]}))
+    assert names(plan.all_movies()) == ["meeg/sub-01_movie.h5", "meeg/sub-02_movie.h5"]
+    assert names(plan.all_time()) == ["time"]
+    assert names(plan.all_figures()) == ["figures/references", "figures/time"]
+    assert names(plan.meeg_files("02")) == ["02_run-1-epo.fif", "02_run-2-epo.fif"]
+    for nothing in (plan.all_brain, plan.all_scores, plan.all_maps, plan.all_region_rdms, plan.fused, plan.resampled):
+        assert nothing() == [], nothing
+    assert plan.brain_files("01") == plan.simulated_epochs("01") == []
+    assert (plan.space, plan.has_films, plan.has_regions) == ("", False, False)
+
+
+def test_a_study_without_m_eeg_plans_nothing_over_time() -> None:
+    plan = Plan(load_study(BASE))
+    assert plan.all_movies() == plan.all_time() == plan.fused() == plan.meeg_files("01") == []
+    assert not plan.has_films
+    assert names(plan.all_figures()) == ["figures/references", "figures/sub-01"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "filmed", "figures"),
+    [
+        ({}, "scores/sub-01_scores.h5", ["references", "sub-01", "time", "fusion"]),
+        (
+            {"group": ["mean"], "brain__subjects": ["01", "02"]},
+            "scores/group_scores.h5",
+            ["references", "sub-01", "sub-02", "group", "time", "fusion"],
+        ),
+        ({"searchlight": None, "regions": {"atlas": "a.nii"}}, None, ["references", "regions", "time"]),
+    ],
+)
+def test_fusion_films_the_group_or_else_the_first_subject(
+    changes: dict[str, Any], filmed: str | None, figures: list[str]
+) -> None:
+    plan = Plan(load_study(changed(meeg=EPOCHS, fusion=True, **changes)))
+    assert names(plan.fused()) == ["meeg/group_movie.h5"]
+    assert plan.has_films == (filmed is not None)
+    assert names(plan.all_figures()) == [f"figures/{name}" for name in figures]
+    if filmed is not None:
+        assert names([plan.filmed_scores()]) == [filmed]
+
+
+def test_simulated_epochs_lie_where_they_are_read() -> None:
+    meeg = {**EPOCHS, "file": "{results}/simulated/sub-{subject}_epo.fif"}
+    plan = Plan(load_study(changed(meeg=meeg, simulate={"epochs": {}})))
+    assert names(plan.simulated_epochs("01")) == ["simulated/sub-01_epo.fif"]
+    assert plan.simulated_epochs("01") == plan.study.meeg.files("01")

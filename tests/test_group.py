@@ -209,3 +209,17 @@ def test_ceiling_and_shares_stand_below_the_maps_of_the_group(rng):
     np.testing.assert_allclose(result.values[2:4], bounds)
     np.testing.assert_allclose(result.values[4:], means / 0.5, rtol=1e-6)
     assert result.n_members.tolist() == [3] * 8
+
+
+def test_references_over_time_have_the_ceiling_of_data_without_time(rng):
+    times = {"model": ["net", "meeg", "meeg"], "time_s": [np.nan, 0.1, 0.2]}
+    group = mean_map(rng.random((3, 12)), **times)
+    bounds = np.stack([np.full(12, 0.25), np.full(12, 0.5)])
+    ceilings = mean_map(bounds, model=list(CEILINGS))
+    shares = share_of_ceiling(group, ceilings)
+    np.testing.assert_allclose(shares.values, group.values / 0.5, rtol=1e-6)
+    np.testing.assert_array_equal(shares.table["time_s"], times["time_s"])
+    result = with_ceiling(group, ceilings)
+    assert result.table["model"].tolist() == ["net", "meeg", "meeg", *CEILINGS, "net", "meeg", "meeg"]
+    np.testing.assert_array_equal(result.table["time_s"], [np.nan, 0.1, 0.2, np.nan, np.nan, np.nan, 0.1, 0.2])
+    np.testing.assert_allclose(result.values[3:5], bounds)

@@ -29,6 +29,7 @@ from rsa.config import Study, load_study, read_yaml
 from rsa.distances import DISTANCES, rdm_vectors
 from rsa.group import GROUP_TESTS
 from rsa.maps import MAPS
+from rsa.timecourse import MOVIE_DISTANCES
 
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -38,7 +39,7 @@ PAGES = sorted(
 )
 NOT_OURS = {"results", "data", "build", "dist", "__pycache__"}
 NAMES_ON_CONDA = {"torch": ("pytorch-cpu", "pytorch-gpu"), "matplotlib": ("matplotlib-base",)}
-NAMES_ON_CONDA |= {"snakemake": ("snakemake-minimal",)}
+NAMES_ON_CONDA |= {"snakemake": ("snakemake-minimal",), "mne": ("mne-base",)}
 
 
 def by_name(paths: list[Path]) -> list:
@@ -109,10 +110,10 @@ def test_every_key_is_described_and_on_the_page():
 
 def test_every_choice_is_on_the_page():
     page = (ROOT / "docs/configuration.md").read_text(encoding="utf-8")
-    for table in (DISTANCES, COMPARISONS, MAPS, GROUP_TESTS):
+    for table in (DISTANCES, COMPARISONS, MAPS, GROUP_TESTS, MOVIE_DISTANCES):
         for name in table:
             assert f"* `{name}`: " in page
-    for table in (datasets.DATASETS, references.REFERENCES):
+    for table in (datasets.DATASETS, datasets.MEEG, references.REFERENCES):
         for kind in table:
             assert f"`kind: {kind}`" in page
 

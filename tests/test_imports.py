@@ -27,6 +27,9 @@ MAY_IMPORT = {
     "spheres": {"comparisons", "core", "distances", "errors", "kernels", "noise", "registry"},
     "gpu": {"comparisons", "core", "distances", "spheres"},
     "searchlight": {"comparisons", "core", "devices", "errors", "gpu", "noise", "registry", "spheres"},
+    "timecourse": {"core", "distances", "errors", "noise", "registry", "searchlight", "spheres"},
+    "layer_time": {"comparisons", "core", "errors", "maps", "rdm", "registry"},
+    "partition": {"comparisons", "core", "errors", "noise", "registry", "searchlight", "spheres"},
     "permutation": {"comparisons", "core", "errors", "kernels", "registry", "searchlight", "spheres"},
     "ceiling": {
         "comparisons",

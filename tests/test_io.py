@@ -420,6 +420,9 @@ def test_tables_keep_labels_as_text(tmp_path):
     assert np.isnan(table["onset"][1])
     (tmp_path / "t.csv").write_text('condition,x\n"a, b",1\n')
     assert load_table(tmp_path / "t.csv")["condition"][0] == "a, b"
+    (tmp_path / "fits.tsv").write_text("region\tmodel\tlayer\n1\t02\t3\n1\tx\tn/a\n")
+    fits = load_table(tmp_path / "fits.tsv").fillna("")
+    assert fits.values.tolist() == [["1", "02", "3"], ["1", "x", ""]]
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from rsa.core import RDMs, Volume
 from rsa.distances import DISTANCES, rdm_vectors
 from rsa.errors import UserError
 from rsa.neighbourhood import from_masks
-from rsa.rdm import average, compare_stacks, noise_ceiling, region_fits
+from rsa.rdm import MEEG, average, average_over_subjects, compare_stacks, noise_ceiling, region_fits
 from rsa.searchlight import compare
 from rsa.simulate import patterns_like
 
@@ -89,6 +89,39 @@ def test_stacks_meet_by_label(rng):
         UserError, match="brain RDMs and reference RDMs share 3 of 4 conditions; missing in reference RDMs: 'img10'"
     ):
         compare_stacks(brain, models.reordered(["img1", "img2", "img20"]), "pearson")
+
+
+def test_references_over_time_are_compared_at_each_of_their_times(rng):
+    brain = stack(rng.random((2, 6)), subject=["01", "02"], region="V1")
+    models = stack(rng.random((3, 6)), model=["net", "meeg", "meeg"], layer="", time_s=[np.nan, 0.2, 0.1])
+    fits = region_fits(brain, models, "spearman").set_index(["subject", "model"])
+    assert fits.loc[("02", "meeg"), "time_s"].tolist() == [0.2, 0.1]
+    expected = [spearmanr(brain.values[1], models.values[row]).statistic for row in (1, 2)]
+    assert fits.loc[("02", "meeg"), "score"].tolist() == pytest.approx(expected)
+    assert np.isnan(fits.loc[("01", "net"), "time_s"]).all()
+    timed = stack(brain.values, subject="01", region="V1", time_s=[2.0, 4.0])
+    with pytest.raises(UserError, match="References over time need brain RDMs without time"):
+        region_fits(timed, models, "spearman")
+
+
+@pytest.mark.parametrize("comparison", ["spearman", "pearson"])
+def test_movies_of_subjects_are_averaged_time_by_time(comparison, rng):
+    values = rng.random((6, 6)) * [[1], [9], [1], [9], [1], [9]]
+    labels = {"subject": ["01", "01", "02", "03", "02", "03"], "time_s": [0.2, -0.1, -0.1, 0.2, 0.2, -0.1]}
+    mean = average_over_subjects(stack(values, **labels), comparison)
+    assert mean.table.to_dict("list") == {"model": [MEEG] * 2, "layer": [""] * 2, "time_s": [-0.1, 0.2]}
+    assert mean.conditions == tuple(NAMES)
+    for row, rows in enumerate(([1, 2, 5], [0, 3, 4])):
+        np.testing.assert_allclose(mean.values[row], average(stack(values[rows]), comparison))
+        scaled = [rankdata(one) if comparison == "spearman" else (one - one.mean()) / one.std() for one in values[rows]]
+        np.testing.assert_allclose(mean.values[row], np.mean(scaled, axis=0))
+
+
+def test_movies_of_different_times_are_not_averaged(rng):
+    movies = stack(rng.random((4, 6)), subject=["01", "01", "02", "02"], time_s=[0.1, 0.2, 0.1, 0.3])
+    message = "The 2 subjects' RDMs are not at the same times; give all of them the same tmin_s, tmax_s and sampling"
+    with pytest.raises(UserError, match=message):
+        average_over_subjects(movies, "spearman")
 
 
 def test_region_fits(rng):

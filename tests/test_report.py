@@ -1,5 +1,6 @@
 """Figures are tested by what is on them (limits, places, labels), the page by its structure, never by pixels alone."""
 
+import base64
 import re
 from collections import Counter
 from html.parser import HTMLParser
@@ -15,11 +16,12 @@ from scipy.spatial.transform import Rotation
 from scipy.stats import spearmanr
 
 from rsa import io
+from rsa.config import load_study
 from rsa.core import Patterns, RDMs, ScoreMap, Volume, select
 from rsa.errors import UserError
 from rsa.group import CEILINGS, share_of_ceiling
 from rsa.maps import MAPS, derive, derive_all, peaks, stack
-from rsa.report.assemble import _pictures, summary_of
+from rsa.report.assemble import _pictures, page_of, summary_of
 from rsa.report.figures import (
     percentiles,
     profile,
@@ -608,7 +610,7 @@ def assert_self_contained(parser: Balance) -> None:
     assert not {tag for tag, _ in parser.tags} & {"script", "link", "iframe", "object"}
     for _, attributes in parser.tags:
         for name in ("src", "href", "srcset", "data", "action"):
-            assert re.match(r"data:image/png;base64,|#", attributes.get(name, "#"))
+            assert re.match(r"data:image/(png|gif);base64,|#", attributes.get(name, "#"))
 
 
 def picture(folder: Path, name: str = "a.png") -> Path:
@@ -638,6 +640,22 @@ def test_page_is_balanced_self_contained_and_escaped(tmp_path):
     assert cells == ["a&b", "0.123", f"1{thin}234{thin}567", "\N{EN DASH}", "\N{EN DASH}", f"{MINUS}2"]
     ids = {attributes["id"] for _, attributes in found.tags if "id" in attributes}
     assert {attributes["href"][1:] for tag, attributes in found.tags if tag == "a"} == ids
+
+
+def test_films_are_in_the_page_as_gif_with_their_captions(tmp_path):
+    frames = [Image.new("RGB", (96, 40), colour) for colour in ("white", "black")]
+    caption = b"A film of <maps>. One frame per time."
+    frames[0].save(tmp_path / "film.gif", save_all=True, append_images=frames[1:], comment=caption)
+    found = parsed(study_page(Study(Summary("a", 1, 3), fusion=[picture(tmp_path), tmp_path / "film.gif"])))
+    assert_self_contained(found)
+    still, film = (attributes for tag, attributes in found.tags if tag == "img")
+    assert still["src"].startswith("data:image/png;base64,")
+    start = "data:image/gif;base64,"
+    assert film["src"].startswith(start)
+    assert base64.b64decode(film["src"].removeprefix(start)) == (tmp_path / "film.gif").read_bytes()
+    assert film["alt"] == "A film of <maps>"
+    assert ("figcaption", caption.decode()) in found.texts
+    assert ("h2", "Fusion of fMRI and M/EEG") in found.texts
 
 
 def test_numbers_are_aligned_and_text_is_not():
@@ -974,6 +992,30 @@ def test_regions_over_time_are_drawn_at_their_best_time(tmp_path, monkeypatch):
     assert figure.axes[0].get_ylim()[1] > 0.8
 
 
+def test_bars_of_regions_are_of_references_without_time_if_there_are_some(tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr("rsa.report.study.region_bars", lambda *tables: drawn.append(tables) or region_bars(*tables))
+    monkeypatch.setattr(
+        "rsa.report.study.time_courses", lambda table, score: drawn.append(table) or time_courses(table)
+    )
+    ceiling = {"ceiling_lower": 0.6, "ceiling_upper": 0.7}
+    still = [fits([0.4, 0.5] * 3).assign(region=region, time_s=np.nan, **ceiling) for region in ("V1", "V4")]
+    moving = fits_over_time()[lambda table: table["layer"] == "fc"].assign(model="meeg", layer="", **ceiling)
+    table = pd.concat([*still, moving], ignore_index=True)
+    paths = region_figures(table, tmp_path)
+    course, (bars, ceilings) = drawn
+    assert ceilings.values.tolist() == [["V1", 0.6, 0.7], ["V4", 0.6, 0.7]]
+    means = bars.groupby(["region", "model", "layer"])["score"].mean().to_dict()
+    expected = {("net", "conv1"): 0.4, ("net", "fc"): 0.5}
+    assert means == pytest.approx({(region, *key): score for region in ("V1", "V4") for key, score in expected.items()})
+    assert "at the time of" not in caption_of(paths[0])
+    assert list(dict.fromkeys(course["model"])) == ["V1, meeg", "V4, meeg"]
+    np.testing.assert_allclose(course[course["model"] == "V4, meeg"]["score"], [0.05, 0.05, 0.6])
+    found = parsed(study_page(Study(Summary("a", 3, 3), fits=table)))
+    cells = [text for tag, text in found.texts if tag == "td"]
+    assert cells.count("net") == 4
+
+
 def test_means_of_regions_do_not_mix_times():
     means = region_means(fits_over_time())
     assert len(means) == 2 * 2 * 3
@@ -1113,6 +1155,76 @@ def test_summary_reads_old_and_new_settings(tmp_path, rng):
     assert summary.reliability
     assert summary.noise_ceiling
     assert not summary_of(new, rdms(rng), scores[:1], [tmp_path / "brain.h5"], None).noise_ceiling
+
+
+MEEG = {"n_meeg_subjects": 6, "meeg_times_s": [-0.1, 0.0, 0.1, 0.2]}
+
+
+@pytest.mark.parametrize(
+    ("settings", "said", "unsaid"),
+    [
+        ({**MEEG, "meeg_distance": "crossnobis", "meeg_whitened": "ledoit_wolf"},
+         ["M/EEG RDMs (the cross-validated Mahalanobis (crossnobis) distance) of 6 subjects at 4 times from "
+          f"{MINUS}100 to 200 ms after onset", "shrunken by the estimator of Ledoit and Wolf (2004) (multivariate "
+          "noise normalisation; Guggenmos et al., 2018)", "NeuroImage 173", "88:365", "Nat Neurosci 17:455",
+          "Sci Rep 6:27755"],
+         ["fusion", "fMRI", "searchlight", "Walther", "Strimmer"]),
+        ({**MEEG, "meeg_distance": "crossnobis"}, ["M/EEG RDMs (the cross-validated crossnobis distance) of 6"],
+         ["Mahalanobis", "whitened", "Guggenmos"]),
+        ({**MEEG, "meeg_distance": "unknown"}, ["M/EEG RDMs of 6 subjects at 4 times"], ["unknown", "()"]),
+        ({**MEEG, "meeg_distance": "decoding_lda", "fusion": True, "radius_mm": 8, "distance": "correlation"},
+         ["(accuracy of pairwise decoding by linear discriminants)", "averaged over subjects, was also a reference for "
+          "the fMRI data (fusion; Cichy et al., 2014)", "searchlight"], ["whitened"]),
+        ({"distance": "correlation"}, ["compared"], ["M/EEG", "Cichy"]),
+    ],
+)  # fmt: skip
+def test_methods_text_tells_of_m_eeg_and_fusion(settings, said, unsaid):
+    text = methods_text(Summary("demo", 3, 10, {"animacy": []}, comparison="spearman", **settings))
+    for part in said:
+        assert part in text
+    for part in (*unsaid, "None", "..", " ,", "  "):
+        assert part not in text
+
+
+def test_numbers_of_the_study_name_m_eeg():
+    rows = counts(Summary("demo", 3, 10, **MEEG, meeg_distance="crossnobis"))
+    assert rows["M/EEG subjects"] == "6"
+    assert rows["M/EEG distance"] == "crossnobis"
+    assert rows["M/EEG"] == f"4 times from {MINUS}100 to 200 ms"
+    assert not [name for name in counts(Summary("demo", 3, 10)) if "M/EEG" in name]
+
+
+def test_summary_of_a_study_without_brain(rng):
+    given = load_study(
+        {
+            "study": "s",
+            "meeg": {"kind": "epochs", "subjects": ["1", "2", "3"], "file": "{subject}-epo.fif"},
+            "movie": {"distance": "cv_correlation", "whiten": "schaefer_strimmer"},
+        }
+    ).model_dump()
+    summary = summary_of(given, rdms(rng), [], [], None, [0.0, 0.1])
+    assert (summary.n_subjects, summary.n_meeg_subjects, summary.fusion) == (3, 3, False)
+    assert (summary.meeg_distance, summary.meeg_whitened) == ("cv_correlation", "schaefer_strimmer")
+    assert (summary.distance, summary.n_runs, summary.radius_mm, summary.space) == (None, None, None, None)
+    text = methods_text(summary)
+    assert "responses of 3 subjects" in text
+    assert "Strimmer" in text
+    ready = {"kind": "movie", "subjects": ["1"], "file": "m.npz", "distance": "decoding_svm"}
+    ready_study = load_study({"study": "s", "meeg": {**ready, "times": {"start": 0, "step": 1, "unit": "ms"}}})
+    summary = summary_of(ready_study.model_dump(), rdms(rng), [], [], None, [0.0])
+    assert (summary.meeg_distance, summary.meeg_whitened) == ("decoding_svm", None)
+
+
+@pytest.mark.parametrize(("fusion", "heading"), [(True, True), (False, False)])
+def test_films_of_an_earlier_run_are_not_on_the_page(tmp_path, rng, fusion, heading):
+    io.save(tmp_path / "references.h5", rdms(rng), {})
+    io.save(tmp_path / "scores.h5", maps(flipped(), rng), {})
+    (tmp_path / "figures" / "fusion").mkdir(parents=True)
+    picture(tmp_path / "figures" / "fusion", "film.png")
+    brain = {"kind": "maps", "subjects": ["01"], "images": "{subject}.nii", "table": "t.tsv"}
+    given = load_study({"study": "s", "brain": brain, "searchlight": {"radius_mm": 8}, "fusion": fusion}).model_dump()
+    html = page_of(given, [tmp_path / "references.h5"], [tmp_path / "scores.h5"], [], None, tmp_path)
+    assert ("Fusion of fMRI and M/EEG" in html) == heading
 
 
 def test_mixed_versions_are_told():

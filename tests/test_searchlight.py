@@ -777,5 +777,8 @@ def test_each_delay_is_compared_by_itself():
     assert rdms.table["time_s"].tolist() == [1.5] * len(around) + [3.0] * len(around)
     expected = searchlight.region_rdms(early, around).reordered(rdms.conditions)
     np.testing.assert_array_equal(rdms.values[len(around) :], expected.values)
+    timed = replace(references, table=references.table.assign(time_s=[0.1, 0.2]))
+    with pytest.raises(UserError, match="References over time need patterns of one response per condition"):
+        searchlight.compare(both, around, timed)
     with pytest.raises(UserError, match=r"choose one by patterns.at_delay\(delay_s\)"):
         prepare_spheres(both, around, "correlation", 2)

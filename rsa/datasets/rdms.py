@@ -12,7 +12,7 @@ from rsa.datasets.common import Names, Subjects, by_subject
 from rsa.errors import UserError
 from rsa.io import load_rdms
 from rsa.rdm_files import is_rdms_file, read_conditions, read_rdms
-from rsa.settings import DataPath, Label, Section, fill, placeholders
+from rsa.settings import DataPath, Section, fill, placeholders
 
 __all__ = ["Rdms"]
 
@@ -42,7 +42,7 @@ class Rdms(Section):
     """Order of the rows: that of the stimulus table, or of a file (a table, or .txt with a label on each line)."""
     condition_column: str = "condition"
     """Column of that table."""
-    distance: Label = "unknown"
+    distance: str = "unknown"
     """How the dissimilarities were measured, for the record."""
 
     @model_validator(mode="after")

@@ -31,6 +31,7 @@ def summary_of(
     scores: Sequence[ScoreMap],
     brain: Sequence[Path],
     fits: pd.DataFrame | None,
+    meeg_times_s: Sequence[float] = (),
 ) -> Summary:
     """Collect the numbers of a study from its settings and files.
 
@@ -46,26 +47,29 @@ def summary_of(
         The brain data of all subjects (HDF5).
     fits : DataFrame, optional
         The fits of regions.
+    meeg_times_s : sequence of float
+        The times of the M/EEG RDMs.
     """
     models: dict[str, list[str]] = {}
     for model, layer in zip(references.table["model"], references.table["layer"], strict=True):
         models.setdefault(model, []).extend([layer] if layer else [])
     tables = [io.load_row_table(path) for path in brain]
-    light, brain_settings = settings["searchlight"] or {}, settings["brain"]
+    light, brain_settings = settings["searchlight"] or {}, settings["brain"] or {}
+    meeg = settings.get("meeg") or {}
     versions = io.versions()
     return Summary(
         study=settings["study"],
-        n_subjects=len(brain_settings["subjects"]),
+        n_subjects=len(brain_settings.get("subjects") or meeg["subjects"]),
         n_conditions=references.n_conditions,
         models=models,
-        n_runs=_range([table["run"].nunique() for table in tables]) if all("run" in one for one in tables) else None,
+        n_runs=_range([table["run"].nunique() for table in tables if "run" in table]),
         n_voxels=_range([scores_of.values.shape[1] for scores_of in scores]),
         n_centres=_range(
             [int((scores_of.reason != NOT_A_CENTRE).sum()) for scores_of in scores if scores_of.reason is not None]
         ),
         radius_mm=light.get("radius_mm"),
         min_voxels=light.get("min_voxels"),
-        distance=brain_settings.get("distance", settings["brain_distance"]),
+        distance=brain_settings.get("distance", settings["brain_distance"]) if brain_settings else None,
         reference_distance=settings["layer_distance"],
         comparison=settings["comparison"],
         space=brain_settings.get("space") if scores else None,
@@ -79,6 +83,11 @@ def summary_of(
         remove_mean=bool(settings.get("remove_mean")),
         reliability=bool(settings.get("reliability") or light.get("reliability")),
         noise_ceiling=bool(settings.get("noise_ceiling")) and len(scores) > 1,
+        n_meeg_subjects=len(meeg.get("subjects", ())),
+        meeg_distance=meeg.get("distance") or (settings.get("movie") or {}).get("distance") if meeg else None,
+        meeg_whitened=(settings.get("movie") or {}).get("whiten") if meeg.get("kind") == "epochs" else None,
+        meeg_times_s=meeg_times_s,
+        fusion=bool(settings.get("fusion")),
         version=versions["brain-model-rsa"],
         commit=versions["commit"],
     )
@@ -98,6 +107,8 @@ def page_of(
     fits: Path | None,
     folder: Path,
     resampled: Sequence[Path] = (),
+    movies: Sequence[Path] = (),
+    time: Path | None = None,
 ) -> str:
     """Write the page of a study from its files and from the pictures that were drawn before.
 
@@ -114,19 +125,27 @@ def page_of(
         Folder of the study's results; pictures are in `figures/`.
     resampled : sequence of path
         The same scores on the grid of a template, if there is one.
+    movies : sequence of path
+        HDF5 files of the M/EEG RDMs of all subjects.
+    time : path, optional
+        Folder of the tables of layers over time.
     """
     stack = concatenate([io.load_rdms(path) for path in references])
     maps = [(str(one.table["subject"].iloc[0]), one) for one in map(io.load_scores, scores)]
     table = io.load_table(fits) if fits is not None else None
-    space = settings["brain"].get("space", "")
+    space = (settings["brain"] or {}).get("space", "")
     tables = [io.load_table(path) for path in sorted(folder.glob(f"sub-*/*_space-{space}_peaks.tsv"))]
-    made = [io.read_provenance(path) for path in [*references, *brain, *scores, *resampled]]
+    made = [io.read_provenance(path) for path in [*references, *brain, *scores, *resampled, *movies]]
+    times_s = sorted(set(io.load_row_table(movies[0])["time_s"])) if movies else []
     return pages.study_page(
         pages.Study(
-            summary=summary_of(settings, stack, [one for _, one in maps], brain, table),
+            summary=summary_of(settings, stack, [one for _, one in maps], brain, table, times_s),
             references=_pictures(folder, "references"),
             group=_pictures(folder, "group") if len(maps) > 1 else [],
             regions=_pictures(folder, "regions") if fits is not None else [],
+            time=_pictures(folder, "time") if time is not None else [],
+            fusion=_pictures(folder, "fusion") if settings.get("fusion") and maps else [],
+            latencies=io.load_table(time / "latencies.tsv") if time is not None else None,
             subjects={f"Subject {subject}": _pictures(folder, f"sub-{subject}") for subject, _ in maps},
             peaks=pd.concat(tables, ignore_index=True) if maps and tables else None,
             fits=table,
@@ -159,6 +178,16 @@ def _small_coverage(maps: Sequence[tuple[str, ScoreMap]]) -> list[str]:
 def _pictures(folder: Path, name: str) -> list[Path]:
     """Return the pictures of one part of the study in the order in which they are looked at."""
     order = ["rdms", "similarity", "subjects", "profile", "glass", "slices", "courses", "best_layer", "layer_gradient"]
-    order += ["time_of_best_layer", "peak_time", "share", "ceiling", "regions", "regions_courses"]
-    found = (folder / "figures" / name).glob("*.png")
+    order += [
+        "layer_time",
+        "latencies",
+        "time_of_best_layer",
+        "peak_time",
+        "share",
+        "ceiling",
+        "regions",
+        "regions_courses",
+    ]
+    order += ["film", "rdm_film"]
+    found = [path for ending in ("png", "gif") for path in (folder / "figures" / name).glob(f"*.{ending}")]
     return sorted(found, key=lambda path: (order.index(path.stem.split("-")[0]), path.stem))

@@ -125,9 +125,9 @@ def rdm_grid(rdms: RDMs, titles: Sequence[str], categories: pd.Series | None = N
         If titles and RDMs differ in number, or a condition has no category.
     """
     _require_titles(rdms, titles)
-    ordered, groups = (rdms, None) if categories is None else _by_category(rdms, categories)
+    ordered, groups = (rdms, None) if categories is None else by_category(rdms, categories)
     ranked = RDMs(percentiles(ordered.values), ordered.conditions, ordered.table)
-    labels, places, edges = _axis_labels(ordered.conditions, groups)
+    labels, places, edges = axis_labels(ordered.conditions, groups)
     n_across, side, margin = min(len(rdms), N_ACROSS), 1.75, 0.15 + 0.062 * max(map(len, labels), default=0)
     n_down = -(-len(rdms) // n_across)
     figure = Figure((margin + n_across * (side + 0.12) + 0.1, n_down * (side + 0.3) + 0.75))
@@ -157,7 +157,7 @@ def _require_titles(rdms: RDMs, titles: Sequence[str]) -> None:
         raise UserError(f"A picture of {len(rdms)} RDMs needs one RDM or more and as many titles, not {len(titles)}.")
 
 
-def _by_category(rdms: RDMs, categories: pd.Series) -> tuple[RDMs, list[str]]:
+def by_category(rdms: RDMs, categories: pd.Series) -> tuple[RDMs, list[str]]:
     """Sort the conditions by category, and return the category of each."""
     of = {str(label): str(category) for label, category in categories.items()}
     missing = [name for name in rdms.conditions if name not in of]
@@ -168,7 +168,7 @@ def _by_category(rdms: RDMs, categories: pd.Series) -> tuple[RDMs, list[str]]:
     return rdms.reordered(names), [of[name] for name in names]
 
 
-def _axis_labels(conditions: Sequence[str], groups: list[str] | None) -> tuple[list[str], list[float], list[float]]:
+def axis_labels(conditions: Sequence[str], groups: list[str] | None) -> tuple[list[str], list[float], list[float]]:
     """Return labels of the rows, their places and the edges between categories; no labels where they'd overlap."""
     n = len(conditions)
     if groups is None:

@@ -174,19 +174,20 @@ def _section_html(section: Section, number: int) -> str:
 
 
 def _figure_html(caption: str, path: str | Path) -> str:
-    """Put a PNG into the page; its alternative text is the first sentence of the caption."""
+    """Put a PNG or GIF into the page; its alternative text is the first sentence of the caption."""
     try:
         encoded = base64.b64encode(Path(path).read_bytes()).decode("ascii")
     except OSError as error:
         raise UserError(f"Cannot read the picture {path}: {error.strerror}. Run the figures again.") from error
     width = _width_px(Path(path))
     short = escape(caption.split(". ")[0], quote=True)
-    image = f'<img src="data:image/png;base64,{encoded}" alt="{short}" width="{width}">'
+    kind = Path(path).suffix.lstrip(".")
+    image = f'<img src="data:image/{kind};base64,{encoded}" alt="{short}" width="{width}">'
     return f"<figure>\n{image}\n<figcaption>{escape(caption)}</figcaption>\n</figure>"
 
 
 def _width_px(path: Path) -> int:
-    """Return how wide a PNG is shown, at 96 pixels per inch, so that the type of all figures has one size."""
+    """Return how wide a picture is shown, at 96 pixels per inch, so that the type of all figures has one size."""
     with Image.open(path) as image:
         return round(96 * float(image.width) / float(image.info.get("dpi", (96, 96))[0]))
 

@@ -15,6 +15,8 @@ DISTANCE_WORDS = {
     "sqeuclidean": "the squared Euclidean distance",
     "crossnobis": "the cross-validated Mahalanobis (crossnobis) distance",
     "cv_correlation": "1 minus the cross-validated Pearson correlation",
+    "decoding_lda": "accuracy of pairwise decoding by linear discriminants",
+    "decoding_svm": "accuracy of pairwise decoding by linear support vector machines",
 }
 COMPARISON_WORDS = {
     "spearman": "Spearman's rank correlation",
@@ -61,6 +63,11 @@ CITATIONS = {
     "J Multivar Anal 88:365-411.",
     "schaefer_strimmer": "Schäfer J, Strimmer K (2005). A shrinkage approach to large-scale covariance matrix "
     "estimation and implications for functional genomics. Stat Appl Genet Mol Biol 4:32.",
+    "meeg": "Cichy RM, Pantazis D, Oliva A (2014). Resolving human object recognition in space and time. Nat "
+    "Neurosci 17:455-462.",
+    "layers over time": "Cichy RM, Khosla A, Pantazis D, Torralba A, Oliva A (2016). Comparison of deep neural "
+    "networks to spatio-temporal cortical dynamics of human visual object recognition reveals hierarchical "
+    "correspondence. Sci Rep 6:27755.",
     "ceiling": "Nili H, Wingfield C, Walther A, Su L, Marslen-Wilson W, Kriegeskorte N (2014). A toolbox for "
     "representational similarity analysis. PLoS Comput Biol 10:e1003553.",
 }
@@ -110,6 +117,14 @@ class Summary:
         Whether the mean over conditions was taken out of each voxel.
     reliability, noise_ceiling : bool
         Whether split-half reliability and the noise ceiling of searchlights were measured.
+    n_meeg_subjects : int
+        Subjects of M/EEG data.
+    meeg_distance, meeg_whitened : str, optional
+        How RDMs of sensors were measured, and the shrinkage of the covariance by which sensors were whitened.
+    meeg_times_s : sequence of float
+        Times of these RDMs.
+    fusion : bool
+        Whether fMRI data were compared with M/EEG RDMs.
     version, commit : str, optional
         Of this package.
     """
@@ -137,6 +152,11 @@ class Summary:
     remove_mean: bool = False
     reliability: bool = False
     noise_ceiling: bool = False
+    n_meeg_subjects: int = 0
+    meeg_distance: str | None = None
+    meeg_whitened: str | None = None
+    meeg_times_s: Sequence[float] = ()
+    fusion: bool = False
     version: str | None = None
     commit: str | None = None
 
@@ -166,6 +186,9 @@ def counts(summary: Summary) -> dict[str, str]:
         "space": summary.space or "",
         "space of the template": summary.template_space or "",
         "regions": ", ".join(summary.regions),
+        "M/EEG subjects": _number(summary.n_meeg_subjects) if summary.n_meeg_subjects else "",
+        "M/EEG distance": (summary.meeg_distance or "") if summary.n_meeg_subjects else "",
+        "M/EEG": _span_ms(summary.meeg_times_s),
     }
     return {name: text for name, text in rows.items() if text}
 
@@ -176,12 +199,52 @@ def methods_text(summary: Summary) -> str:
         *_reference_sentences(summary),
         *_response_sentences(summary),
         *_brain_sentences(summary),
+        *_meeg_sentences(summary),
         *_score_sentences(summary),
     ]
     if summary.version:
         commit = f", commit {summary.commit[:12]}" if summary.commit else ""
         sentences.append(f"Computed with brain-model-rsa {summary.version}{commit}.")
     return " ".join(sentences) + "\n\nReferences: " + " ".join(CITATIONS[key] for key in _cited(summary))
+
+
+def _span_ms(times_s: Sequence[float]) -> str:
+    """Say how many times there are, from when to when."""
+    if not len(times_s):
+        return ""
+    first, last = (f"{1000 * time_s:g}".replace("-", "\N{MINUS SIGN}") for time_s in (times_s[0], times_s[-1]))
+    return f"{_number(len(times_s))} times from {first} to {last} ms"
+
+
+def _meeg_sentences(summary: Summary) -> list[str]:
+    """Say how RDMs were made of M/EEG data, and what they were compared with."""
+    if not summary.n_meeg_subjects:
+        return []
+    distance, times_s = _meeg_distance_words(summary), summary.meeg_times_s
+    white = _words(SHRINKAGE_WORDS, summary.meeg_whitened) if summary.meeg_whitened else ""
+    sentences = [
+        f"M/EEG RDMs{distance} of {_counted(summary.n_meeg_subjects, 'subject')} at {_span_ms(times_s)} after onset "
+        "were compared with the same references at every time (Cichy et al., 2014, 2016)."
+    ]
+    if white:
+        sentences.append(
+            f"Sensors were whitened by the covariance of their baseline noise, shrunken by {white} (multivariate noise "
+            "normalisation; Guggenmos et al., 2018)."
+        )
+    if summary.fusion:
+        sentences.append(
+            "The M/EEG RDM at every time, averaged over subjects, was also a reference for the fMRI data (fusion; "
+            "Cichy et al., 2014)."
+        )
+    return sentences
+
+
+def _meeg_distance_words(summary: Summary) -> str:
+    """Name the distance between responses of sensors, in brackets; "" if it is not known."""
+    name = summary.meeg_distance or "unknown"
+    if name == "crossnobis" and summary.meeg_whitened is None:
+        return " (the cross-validated crossnobis distance)"
+    return "" if name == "unknown" else f" ({_words(DISTANCE_WORDS, name)})"
 
 
 def _cited(summary: Summary) -> list[str]:
@@ -192,9 +255,14 @@ def _cited(summary: Summary) -> list[str]:
         "searchlight": summary.radius_mm is not None,
         "trials": glm.get("method") == "trials",
         "noise": bool(noise) or summary.distance == "crossnobis",
-        "cv_correlation": summary.distance == "cv_correlation",
-        **{name: _is_multivariate(noise) and noise.get("shrinkage") == name for name in SHRINKAGE_WORDS},
+        "cv_correlation": summary.distance == "cv_correlation" or summary.meeg_whitened is not None,
+        **{
+            name: (_is_multivariate(noise) and noise.get("shrinkage") == name) or summary.meeg_whitened == name
+            for name in SHRINKAGE_WORDS
+        },
         "ceiling": _has_ceiling(summary),
+        "meeg": summary.n_meeg_subjects > 0,
+        "layers over time": summary.n_meeg_subjects > 0,
     }
     return [key for key, is_cited in is_named.items() if is_cited]
 

@@ -303,20 +303,36 @@ def _share_figures(
 def region_figures(table: pd.DataFrame, folder: str | Path) -> list[Path]:
     """Draw the fits of references to regions (the table of `rsa.rdm.region_fits`); return the files.
 
-    Over time, regions are drawn at the time of their highest score, and `regions_courses.png` shows all times.
+    Over time, regions are drawn at the time of their highest score, and `regions_courses.png` shows all times. If
+    some references have no time, their scores alone are the bars.
     """
-    caption, paths = REGIONS, []
-    if len(times_of(table)) > 1:
+    caption, paths, timed = REGIONS, [], _with_time(table)
+    if len(times_of(timed)) > 1:
         text = "Scores in regions over time, mean over subjects; the grey band is the noise ceiling."
-        course = time_courses(_region_courses(table), str(table["statistic"].iloc[0]))
+        course = time_courses(_region_courses(timed), str(table["statistic"].iloc[0]))
         paths.append(save_figure(Path(folder) / "regions_courses.png", course, text))
+    if len(timed) == len(table) > 0 and paths:
         caption += " Each region is shown at the time of its highest mean score, which is in the title."
-        table = at_region_times(table)
-        times = pd.Series(written_times(table["time_s"]), table.index)
-        table = table.assign(region=table["region"] + ", " + times)
-    ceilings = table.rename(columns={"ceiling_lower": "lower", "ceiling_upper": "upper"})
+    bars = at_one_time(table)
+    if "time_s" in bars and bars["time_s"].notna().all():
+        times = pd.Series(written_times(bars["time_s"]), bars.index)
+        bars = bars.assign(region=bars["region"] + ", " + times)
+    ceilings = bars.rename(columns={"ceiling_lower": "lower", "ceiling_upper": "upper"})
     ceilings = ceilings[["region", "lower", "upper"]].drop_duplicates()
-    return [save_figure(Path(folder) / "regions.png", region_bars(table, ceilings), caption), *paths]
+    return [save_figure(Path(folder) / "regions.png", region_bars(bars, ceilings), caption), *paths]
+
+
+def _with_time(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows that have a time."""
+    return table[table["time_s"].notna()] if "time_s" in table else table.iloc[:0]
+
+
+def at_one_time(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the fits of references without time if there are some, or else those of the best time of each region."""
+    timed = _with_time(table)
+    if not len(timed):
+        return table
+    return table.drop(timed.index) if len(timed) < len(table) else at_region_times(table)
 
 
 def at_region_times(table: pd.DataFrame) -> pd.DataFrame:
@@ -416,6 +432,12 @@ class Study:
         The provenance of the files that the report is made of.
     warnings : sequence of str
         What the reader should check.
+    time : sequence of path
+        Figures of layers over time in M/EEG.
+    latencies : DataFrame, optional
+        From `rsa.layer_time.latencies`.
+    fusion : sequence of path
+        Pictures and films of fMRI maps of M/EEG RDMs.
     """
 
     summary: Summary
@@ -429,6 +451,9 @@ class Study:
     networks: pd.DataFrame | None = None
     made: Sequence[Mapping[str, Any]] = ()
     warnings: Sequence[str] = ()
+    time: Sequence[Path] = ()
+    latencies: pd.DataFrame | None = None
+    fusion: Sequence[Path] = ()
 
 
 def study_page(study: Study) -> str:
@@ -443,6 +468,8 @@ def study_page(study: Study) -> str:
     sections = [
         Section("The study in numbers", definitions(counts(summary))),
         Section("Reference RDMs", figures=_captioned(study.references)),
+        Section("Layers over time", figures=_captioned(study.time), table=_shown_latencies(study.latencies)),
+        Section("Fusion of fMRI and M/EEG", figures=_captioned(study.fusion)),
         Section("Group", figures=_captioned(study.group)),
         Section(
             "Regions",
@@ -465,11 +492,20 @@ def study_page(study: Study) -> str:
     return page(summary.study, shown, lead=lead, warnings=[*study.warnings, *mixed_versions(study.made)])
 
 
+def _shown_latencies(latencies: pd.DataFrame | None) -> pd.DataFrame | None:
+    """Return onsets and peaks with their intervals, without what is nowhere known."""
+    if latencies is None:
+        return None
+    columns = ["model", "layer", "peak_s", "peak_lower_s", "peak_upper_s", "peak_score", "peak_p"]
+    columns += ["onset_s", "onset_lower_s", "onset_upper_s", "n_subjects"]
+    return latencies[[name for name in columns if not latencies[name].isna().all()]]
+
+
 def _shown_fits(fits: pd.DataFrame | None) -> pd.DataFrame | None:
-    """Return the means of fits, over time those of the time at which each region is drawn."""
+    """Return the means of the fits that are drawn."""
     if fits is None:
         return None
-    return region_means(at_region_times(fits) if len(times_of(fits)) > 1 else fits)
+    return region_means(at_one_time(fits))
 
 
 def _captioned(paths: Sequence[Path]) -> list[tuple[str, Path]]:

@@ -63,9 +63,10 @@ def save_figure(path: str | Path, figure: Figure, caption: str = "", dpi: int = 
 
 
 def caption_of(path: str | Path) -> str:
-    """Return the caption that `save_figure` wrote into a PNG; "" if there is none."""
+    """Return the caption that is kept in a PNG, or as the comment of a GIF; "" if there is none."""
     with Image.open(path) as image:
-        return str(image.info.get("Description", ""))
+        comment = image.info.get("comment", b"")
+        return str(image.info.get("Description", comment.decode("utf-8") if isinstance(comment, bytes) else ""))
 
 
 def plain(text: object, n_shown: int = 40) -> str:

@@ -13,6 +13,7 @@ import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 from sandbox import ROOT, SMALL, Sandbox
 
 from rsa import io
@@ -115,7 +116,8 @@ def test_every_map_of_a_subject_is_written_with_a_sidecar(results: Path) -> None
     stem = f"sub-02_space-{SPACE}"
     names = [f"{stem}_model-alexnet_layer-{layer}_stat-spearman" for layer in layers]
     names += [f"{stem}_model-alexnet_stat-{name}" for name in ("bestlayer", "layergradient")]
-    names += [f"{stem}_model-{model}_stat-spearman" for model in ("category", "reliability")]
+    names += [f"{stem}_model-{model}_stat-spearman" for model in ("category", "reliability", "meeg")]
+    names += [f"{stem}_model-meeg_stat-peaktime"]
     names += [f"{stem}_stat-nvoxels", f"{stem}_stat-reason"]
     expected = {f"{name}_statmap{ending}" for name in names for ending in (".nii.gz", ".json")}
     expected |= {f"{stem}_peaks.tsv", f"{stem}_peaks.json", ".snakemake_timestamp"}
@@ -138,18 +140,99 @@ def test_best_layer_and_gradient_order_the_regions(study: Study, volume: Volume,
     assert late > 0.05
 
 
+def test_layers_appear_in_m_eeg_in_the_order_in_which_they_were_planted(study: Study, results: Path) -> None:
+    assert study.simulate is not None
+    assert study.simulate.epochs is not None
+    latencies = pd.read_csv(results / "time" / "latencies.tsv", sep="\t").set_index(["model", "layer"])
+    planted = [(one.model, one.layer) for one in study.simulate.epochs.latencies]
+    peaks_s = latencies["peak_s"].reindex(planted)
+    assert peaks_s.iloc[0] == pytest.approx(study.simulate.epochs.latencies[0].peak_s, abs=0.0101)
+    assert peaks_s.is_monotonic_increasing
+    assert peaks_s.iloc[-1] >= peaks_s.iloc[0] + 0.0199
+    onsets_s = latencies["onset_s"].dropna()
+    assert set(planted) <= set(onsets_s.index)
+    assert onsets_s.between(0.02, 0.15).all(), "responses rise from some 3 standard deviations before their peaks"
+    (hierarchy,) = pd.read_csv(results / "time" / "hierarchy.tsv", sep="\t").to_dict("records")
+    assert (hierarchy["model"], hierarchy["n_layers"], hierarchy["n_subjects"]) == ("alexnet", 8, 6)
+    assert hierarchy["rho"] > 0.8
+
+
+def test_m_eeg_shows_no_layer_before_onset(results: Path) -> None:
+    courses = pd.read_csv(results / "time" / "courses.tsv", sep="\t")
+    before = courses[courses["time_s"] < 0.02]
+    assert len(before) == 9 * 12
+    assert (before["p"] > 0.05).all()
+    assert before["mean"].abs().max() < 0.1
+    assert courses["mean"].max() > 0.4
+
+
+def test_fusion_lights_occipital_before_ventral_temporal_cortex(study: Study, volume: Volume, results: Path) -> None:
+    assert study.simulate is not None
+    assert study.simulate.epochs is not None
+    assert study.searchlight is not None
+    group = select(io.load_scores(results / "scores" / "group_scores.h5"), model="meeg", statistic="mean")
+    times_s = group.table["time_s"].to_numpy()
+    np.testing.assert_allclose(times_s, np.arange(-10, 51) / 100)
+    latest_s, chance = 0.0, 4 / np.sqrt(48 * 47 / 2 - 1)  # twice the deviation that chance has at most, see below
+    for region, one in zip(study.simulate.regions, study.simulate.epochs.latencies, strict=True):
+        assert region.layer == one.layer
+        scores = group.values[:, planted_voxels(study.simulate, region, volume)]  # (n_times, n_voxels)
+        peak_s = np.median(times_s[scores.argmax(axis=0)])
+        assert latest_s < peak_s, region.name
+        assert peak_s == pytest.approx(one.peak_s, abs=0.0251)
+        assert scores.max(axis=0).mean() > 1.5 * chance
+        assert np.abs(scores[times_s <= 0].mean(axis=1)).max() < chance, "nothing is planted before onset"
+        latest_s = peak_s
+    far = far_from_signal(study, volume, study.searchlight.radius_mm + 1e-6)
+    assert np.abs(group.values[:, far].mean(axis=1)).max() < 0.01
+
+
+def test_the_peak_time_map_is_that_of_the_maps_over_time(volume: Volume, results: Path) -> None:
+    stem = results / "group" / f"space-{SPACE}_model-meeg_stat-"
+    maps = nib.load(f"{stem}mean_statmap.nii.gz").get_fdata()[volume.mask]
+    peak_s = nib.load(f"{stem}peaktime_statmap.nii.gz").get_fdata()[volume.mask]
+    defined = np.isfinite(maps).all(axis=1) & np.isfinite(peak_s)
+    assert defined.mean() > 0.95
+    expected = np.arange(-10, 51)[maps[defined].argmax(axis=1)] / 100
+    np.testing.assert_allclose(peak_s[defined], expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("subject", ["01", "04"])
+def test_maps_over_time_are_images_of_four_dimensions(volume: Volume, results: Path, subject: str) -> None:
+    stem = results / f"sub-{subject}" / f"sub-{subject}_space-{SPACE}_model-meeg_stat-spearman_statmap"
+    image = nib.load(f"{stem}.nii.gz")
+    assert image.shape == (*volume.shape, 61)
+    assert image.header.get_zooms()[3] == pytest.approx(0.01)
+    assert image.header.get_xyzt_units() == ("mm", "sec")
+    assert float(image.header["toffset"]) == pytest.approx(-0.1)
+    scores = select(io.load_scores(results / "scores" / f"sub-{subject}_scores.h5"), model="meeg")
+    np.testing.assert_allclose(image.get_fdata()[volume.mask].T, scores.values, atol=1e-4)
+
+
+def test_the_films_run(results: Path) -> None:
+    for name in ("film", "rdm_film"):
+        with Image.open(results / "figures" / "fusion" / f"{name}.gif") as film:
+            assert film.n_frames > 20
+            film.seek(0)
+            first = np.asarray(film.convert("RGB")).astype(int)
+            film.seek(film.n_frames // 3)
+            assert np.abs(np.asarray(film.convert("RGB")).astype(int) - first).max() > 50
+        assert (results / "figures" / "fusion" / f"{name}.png").stat().st_size > 10_000
+
+
 def test_peaks_are_listed(results: Path) -> None:
     peaks = pd.read_csv(results / "sub-01" / f"sub-01_space-{SPACE}_peaks.tsv", sep="\t")
     first = peaks[(peaks["peak"] == 1) & (peaks["layer"] == "features.1")].iloc[0]
     assert first["score"] > 0.8
     assert first["n_voxels"] >= 20
-    assert peaks.groupby(["model", "layer"], dropna=False).size().max() <= 5
+    assert peaks.groupby(["model", "layer", "time_s"], dropna=False).size().max() <= 5
 
 
 def test_the_report_is_one_page_with_everything_on_it(results: Path) -> None:
     text = (results / "report.html").read_text(encoding="utf-8")
     HTMLParser().feed(text)
-    assert text.count("data:image/png;base64,") == len(list(results.glob("figures/*/*.png")))
+    for kind in ("png", "gif"):
+        assert text.count(f"data:image/{kind};base64,") == len(list(results.glob(f"figures/*/*.{kind}"))) > 1
     assert 'src="http' not in text
     for words in (
         "Subject 04",
@@ -160,9 +243,12 @@ def test_the_report_is_one_page_with_everything_on_it(results: Path) -> None:
         "Peaks",
         "48 (1,128 pairs)",
         "29,398",
+        "Layers over time",
+        "Fusion of fMRI and M/EEG",
+        "of 6 subjects at 61 times from \N{MINUS SIGN}100 to 500 ms after onset",
     ):
         assert words in text
-    assert len(text) < 10e6
+    assert len(text) < 15e6, "a page with films that can still be sent by mail"
 
 
 def test_the_results_are_a_bids_derivative(results: Path) -> None:
@@ -194,7 +280,8 @@ def test_nothing_is_left_to_do_after_a_run(demo: Sandbox) -> None:
 def test_a_change_reruns_what_uses_it_and_nothing_else(demo: Sandbox) -> None:
     changed = demo.configured("config.yaml", searchlight={"radius_mm": 12})
     again = demo.rules("--configfile", changed)
-    assert {"searchlight", "maps", "draw_subject", "report", "group"} <= again
+    assert {"searchlight", "maps", "draw_subject", "draw_fusion", "report", "group"} <= again
+    assert not {"simulate_epochs", "movie", "group_movie", "layer_time", "draw_time"} & again
     assert not {"extract", "layer_rdms", "simulate_brain", "simulate_stimuli", "brain", "draw_references"} & again
 
 

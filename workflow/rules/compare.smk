@@ -4,7 +4,7 @@
 rule searchlight:
     input:
         patterns=PLAN.brain("{subject}"),
-        references=PLAN.references(),
+        references=PLAN.references() + PLAN.fused(),
     output:
         PLAN.scores("{subject}"),
     log:
@@ -63,7 +63,7 @@ rule maps:
 rule region_fits:
     input:
         brain=PLAN.all_region_rdms(),
-        references=PLAN.references(),
+        references=PLAN.references() + PLAN.fused(),
     output:
         table=PLAN.region_fits(),
         dictionary=f"{OUT}/regions.json",

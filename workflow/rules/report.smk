@@ -95,6 +95,8 @@ rule report:
         fits=PLAN.all_region_fits(),
         maps=PLAN.all_maps(),
         figures=PLAN.all_figures(),
+        movies=PLAN.all_movies(),
+        time=PLAN.all_time(),
     output:
         f"{OUT}/report.html",
     log:
@@ -105,7 +107,10 @@ rule report:
         folder=OUT,
         scores=PLAN.option("--scores", PLAN.own_scores()),
         resampled=PLAN.option("--resampled", PLAN.resampled()),
+        brain=PLAN.option("--brain", PLAN.all_brain()),
         fits=PLAN.option("--fits", PLAN.all_region_fits()),
+        movies=PLAN.option("--movies", PLAN.all_movies()),
+        time=PLAN.option("--time", PLAN.all_time()),
     shell:
-        "python -m rsa report --study {input.study} --references {input.references} --brain {input.brain} {params.scores} "
-        "{params.resampled} {params.fits} --folder {params.folder} --output {output} --log {log}"
+        "python -m rsa report --study {input.study} --references {input.references} {params.brain} {params.scores} "
+        "{params.resampled} {params.fits} {params.movies} {params.time} --folder {params.folder} --output {output} --log {log}"

@@ -16,7 +16,7 @@ if PLAN.simulates_stimuli:
             "python -m rsa simulate-stimuli {params.simulation} {params.stimuli} --log {log}"
 
 
-if STUDY.simulate is not None:
+if STUDY.simulate is not None and STUDY.brain is not None:
 
     rule simulate_brain:
         input:
@@ -34,3 +34,22 @@ if STUDY.simulate is not None:
         shell:
             "python -m rsa simulate-brain {params.simulation} {params.dataset} --subject {wildcards.subject} "
             "--rdms {input.rdms} --log {log}"
+
+
+if STUDY.simulate is not None and STUDY.simulate.epochs is not None:
+
+    rule simulate_epochs:
+        input:
+            PLAN.layer_rdms(),
+        output:
+            PLAN.simulated_epochs("{subject}"),
+        log:
+            f"{LOGS}/simulate_epochs_sub-{{subject}}.log",
+        conda:
+            "../../envs/cpu.yaml"
+        params:
+            simulation=options("simulation", STUDY.simulate),
+            dataset=options("dataset", STUDY.meeg),
+        shell:
+            "python -m rsa simulate-epochs {params.simulation} {params.dataset} --subject {wildcards.subject} "
+            "--rdms {input} --log {log}"

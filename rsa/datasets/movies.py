@@ -1,0 +1,519 @@
+"""RDM movies that are ready: an RDM for each time, from NumPy, MATLAB and HDF5 files of any order of axes."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import permutations
+from pathlib import Path
+from typing import ClassVar, Literal, Self
+
+import h5py
+import numpy as np
+import pandas as pd
+import scipy.io
+from pydantic import Field, model_validator
+
+from rsa.core import Array, RDMs, align, select
+from rsa.datasets.common import Subjects, by_subject
+from rsa.datasets.epochs import chosen_times
+from rsa.errors import UserError, listed
+from rsa.io import load_rdms
+from rsa.rdm_files import (
+    DAMAGED,
+    agreed_labels,
+    chosen_array,
+    dataset_names,
+    is_rdms_file,
+    labels_in_file,
+    read_conditions,
+    refuse_key,
+    require_finite,
+    require_rdms,
+)
+from rsa.settings import DataPath, Section, fill, placeholders
+
+__all__ = ["MovieTimes", "Movies"]
+
+AXES = ("subject", "session", "time", "condition", "pair")
+"""What an axis of an array may be."""
+
+SECONDS = {"s": 1.0, "ms": 1e-3}
+"""Units of time, in s."""
+
+
+class MovieTimes(Section):
+    """At which times after onset the RDMs of a movie are.
+
+    Raises
+    ------
+    ValidationError
+        If times are given in no way, or in several.
+    """
+
+    unit: Literal["s", "ms"]
+    """Unit in which times are given."""
+    start: float | None = None
+    """First time after onset; negative before."""
+    step: float | None = Field(None, gt=0)
+    """From one time to the next."""
+    key: str | None = None
+    """Name of an array of times in the file of the movie, instead of start and step."""
+    file: DataPath | None = None
+    """Text file with a time on each line, instead of start and step."""
+
+    @model_validator(mode="after")
+    def _told_once(self) -> Self:
+        if (self.start is None) != (self.step is None):
+            raise ValueError("start and step belong together; give both")
+        given = [name for name in ("start", "key", "file") if getattr(self, name) is not None]
+        if len(given) != 1:
+            raise ValueError(
+                f"times come from start and step, from a key or from a file, and {listed(given) or 'none'} is given; "
+                "give one of the three"
+            )
+        return self
+
+    def told(self, movie: "_Movie") -> Array | None:
+        """Return the times of a file or array in the unit of the settings; None if they are counted.
+
+        Raises
+        ------
+        UserError
+            If there is no such file or array.
+        """
+        if self.file is not None:
+            return _numbers_in(Path(self.file))
+        if self.key is not None and movie.times is None:
+            raise UserError(f"{movie.path} has no array {self.key!r} of times; see `times.key`.")
+        return None if movie.times is None else np.asarray(movie.times, dtype=float).ravel()
+
+    def seconds(self, times: Array | None, n_times: int, path: Path) -> Array:
+        """Return the times of all RDMs in s.
+
+        Raises
+        ------
+        UserError
+            If there are more or fewer times than RDMs, or they do not ascend.
+        """
+        if times is None:
+            assert self.start is not None, "there are start and step, a key or a file"
+            assert self.step is not None, "start and step come together"
+            times = self.start + self.step * np.arange(n_times)
+        if len(times) != n_times:
+            raise UserError(f"{path} has RDMs at {n_times} times, and {len(times)} times are given; see `times`.")
+        return np.round(_ascending(times, path) * SECONDS[self.unit], 6)
+
+
+@dataclass(frozen=True)
+class _Movie:
+    """An array in a file, of which parts can be read."""
+
+    path: Path
+    shape: tuple[int, ...]
+    """As MATLAB shows it for MATLAB's files."""
+    read: Callable[[tuple[int | slice, ...]], Array]
+    labels: list[str] | None
+    times: Array | None
+
+
+class Movies(Section):
+    """RDM movies that are ready, as others have published or made them.
+
+    A matrix of which only one triangle is filled, the other with NaN or 0, is mirrored. Sessions are averaged.
+
+    Raises
+    ------
+    ValidationError
+        If a placeholder or an axis is unknown, or axes do not make RDMs over time.
+    """
+
+    provides: ClassVar[str] = "movie"
+
+    kind: Literal["movie"] = "movie"
+    """RDMs over time in .npz, .npy, .mat, .h5 or .hdf5 files."""
+    subjects: Subjects
+    """Labels of the subjects, quoted; in the order of the array where one holds all subjects."""
+    file: DataPath
+    """Template ({subject}) of the files, or one file that holds all subjects."""
+    key: str | None = None
+    """Name of the array, with {subject} where each subject has one; not needed where the file has only one."""
+    times: MovieTimes | None = None
+    """The times of the RDMs; to be given unless the file is one of this pipeline."""
+    axes: str | None = None
+    """What the axes of the array are, as in "subject session time condition condition" (or pair, for condensed RDMs),
+    as size() shows them in MATLAB; found by sizes if left out, and sessions only if they are given here."""
+    tmin_s: float | None = None
+    """First time to keep, s after onset; by default the first in the file."""
+    tmax_s: float | None = None
+    """Last time to keep, s after onset; by default the last in the file."""
+    decimate: int = Field(1, ge=1)
+    """Keep every so many-th time, onset among them."""
+    condition_order: Literal["stimuli"] | DataPath = "stimuli"
+    """Order of the rows: that of the stimulus table, or of a file (a table, or .txt with a label on each line)."""
+    condition_column: str = "condition"
+    """Column of that table."""
+    distance: str = "unknown"
+    """How the dissimilarities were measured, for the record."""
+
+    @model_validator(mode="after")
+    def _settings_agree(self) -> Self:
+        unknown = (placeholders(self.file) | placeholders(self.key or "")) - {"subject"}
+        if unknown:
+            raise ValueError(f"unknown placeholder {listed(sorted(unknown))}: file and key take {{subject}}")
+        if not self.file.endswith(tuple(READERS)):
+            raise ValueError(f"movies are read from files {listed(list(READERS))}, and file is {self.file!r}")
+        if self.tmin_s is not None and self.tmax_s is not None and self.tmin_s > self.tmax_s:
+            raise ValueError(f"tmin_s is {self.tmin_s:g} and tmax_s is {self.tmax_s:g}; the first has to be earlier")
+        return self
+
+    @model_validator(mode="after")
+    def _axes_are_known(self) -> Self:
+        if self.axes is None:
+            return self
+        words = self.axes.split()
+        counts = {name: words.count(name) for name in AXES}
+        if set(words) - set(AXES) or counts["time"] != 1 or max(counts["subject"], counts["session"]) > 1:
+            raise ValueError(f"axes is {self.axes!r}; name time once and others of {listed(AXES)}")
+        if (counts["condition"], counts["pair"]) not in ((2, 0), (0, 1)):
+            raise ValueError(f"axes is {self.axes!r}; name condition twice, or pair once for condensed RDMs")
+        return self
+
+    # ---------------------------------------------------------------------------------- what there is
+
+    def files(self, subject: str, conditions: Sequence[str] | None = None) -> list[Path]:
+        """Return every file that `load` reads for a subject; `conditions` make no difference."""
+        order = self.condition_order if self.condition_order != "stimuli" else None
+        others = [order, None if self.times is None else self.times.file]
+        return [fill(self.file, subject=subject), *(Path(name) for name in others if name is not None)]
+
+    def conditions(self, subject: str) -> list[str] | None:
+        """Return the conditions in the order of the rows, or None if that is the order of the stimulus table."""
+        if self.condition_order == "stimuli":
+            return None
+        return read_conditions(self.condition_order, self.condition_column)
+
+    def problems(self, conditions: Sequence[str] | None = None) -> list[str]:
+        """Check files, shapes, times and labels of all subjects, and the first RDM of each.
+
+        Parameters
+        ----------
+        conditions : sequence of str, optional
+            Labels of the stimuli, in the order of the stimulus table.
+
+        Returns
+        -------
+        list of str
+            Every problem as one line, with the subjects that have it; empty if all is well.
+        """
+        found: list[tuple[str, str]] = []
+        times_s: dict[str, Array] = {}
+        for subject in self.subjects:
+            try:
+                times_s[subject] = self._loaded(subject, conditions, only_first=True)[1]
+            except UserError as error:
+                found.append((subject, str(error).replace(str(fill(self.file, subject=subject)), self.file)))
+        return by_subject(found) + _problems_of_times(times_s)
+
+    # ------------------------------------------------------------------------------------ what is read
+
+    def load(self, subject: str, conditions: Sequence[str] | None = None, *, noise: bool = False) -> RDMs:
+        """Read the movie of a subject; of a file with all subjects, only this one's part where the format allows it.
+
+        Parameters
+        ----------
+        subject : str
+            One of `subjects`.
+        conditions : sequence of str, optional
+            Labels of the stimuli, in the order of the stimulus table; needed if the file holds no labels and
+            `condition_order` is "stimuli".
+        noise : bool
+            Makes no difference: RDMs have none.
+
+        Returns
+        -------
+        RDMs
+            One row per time, with `subject` and `time_s` in the table; in the order of `conditions` if given.
+
+        Raises
+        ------
+        UserError
+            If a file, array or label is missing, the axes cannot be told apart, times do not fit, or what is there is
+            no RDM at some time.
+        """
+        return self._loaded(subject, conditions)[0]
+
+    # --------------------------------------------------------------------------------------- the parts
+
+    def _loaded(
+        self, subject: str, conditions: Sequence[str] | None, *, only_first: bool = False
+    ) -> tuple[RDMs, Array]:
+        """Read the RDMs of a subject, all or only the first; return all times that are kept, in s, as well."""
+        path = fill(self.file, subject=subject)
+        if not path.is_file():
+            raise UserError(f"There is no file {path}.")
+        if is_rdms_file(path):
+            rdms, times_s = self._own(subject, path)
+        else:
+            with self._opened(subject, path) as movie:
+                rdms, times_s = self._foreign(subject, movie, conditions, only_first)
+        rdms = rdms if conditions is None else align(conditions, rdms, "the stimulus table", str(path))
+        return rdms, times_s
+
+    def _own(self, subject: str, path: Path) -> tuple[RDMs, Array]:
+        """Take the movie of a subject from a file of this pipeline."""
+        rdms = load_rdms(path)
+        if "time_s" not in rdms.table:
+            raise UserError(f"{path} holds RDMs without a time; its table has {listed(list(rdms.table))}.")
+        if "subject" in rdms.table:
+            rdms = select(rdms, subject=subject)
+        require_finite(rdms.values, str(path))
+        kept, times_s = self._kept(_ascending(rdms.table["time_s"].to_numpy(dtype=float), path), path)
+        rdms = rdms.subset(kept)
+        return RDMs(rdms.values, rdms.conditions, _table(subject, times_s), rdms.distance), times_s
+
+    def _foreign(
+        self, subject: str, movie: _Movie, conditions: Sequence[str] | None, only_first: bool
+    ) -> tuple[RDMs, Array]:
+        """Take the movie of a subject from an array."""
+        order = conditions if self.condition_order == "stimuli" else self.conditions(subject)
+        labels = agreed_labels(movie.labels, order, str(movie.path))
+        if self.times is None:
+            raise UserError(f"{movie.path} does not tell the times of its RDMs; set `times`.")
+        times = self.times.told(movie)
+        axes = self._axes_of(subject, movie, len(labels), None if times is None else len(times))
+        n_times = movie.shape[axes.index("time")]
+        kept, times_s = self._kept(self.times.seconds(times, n_times, movie.path), movie.path)
+        rows = kept[:1] if only_first else kept
+        values = _condensed(self._part(subject, movie, axes, rows), labels, str(movie.path))
+        return RDMs(values, labels, _table(subject, times_s[: len(rows)]), self.distance), times_s
+
+    @contextmanager
+    def _opened(self, subject: str, path: Path) -> Iterator[_Movie]:
+        """Open the array of a subject, and say what a file is if it is not one of arrays."""
+        key = None if self.key is None else str(fill(self.key, subject=subject))
+        try:
+            with READERS[path.suffix](path, key, None if self.times is None else self.times.key) as movie:
+                yield movie
+        except DAMAGED as error:
+            raise UserError(f"{path} cannot be read as a {path.suffix} file of numbers: {error}.") from error
+
+    def _kept(self, times_s: Array, path: Path) -> tuple[Array, Array]:
+        """Return the positions of the times that are kept, and these times in s."""
+        kept = chosen_times(times_s, self.tmin_s, self.tmax_s, self.decimate)
+        if not kept.size:
+            raise UserError(
+                f"tmin_s, tmax_s and decimate leave no time of {path}, which has {times_s[0]:g} to {times_s[-1]:g} s."
+            )
+        return kept, times_s[kept]
+
+    def _axes_of(self, subject: str, movie: _Movie, n_conditions: int, n_times: int | None) -> tuple[str, ...]:
+        """Return what each axis is: what the settings say, or what fits the sizes and holds RDMs.
+
+        Raises
+        ------
+        UserError
+            If nothing fits, or several things do.
+        """
+        sizes = {"condition": n_conditions, "pair": n_conditions * (n_conditions - 1) // 2}
+        if n_times is not None:
+            sizes["time"] = n_times
+        if "subject" not in placeholders(self.file + (self.key or "")):
+            sizes["subject"] = len(self.subjects)
+        if self.axes is not None:
+            given = tuple(self.axes.split())
+            self._require_axes(given, movie, sizes)
+            return given
+        possible = [axes for axes in _layouts(len(movie.shape)) if _fits(axes, movie.shape, sizes)]
+        if not possible:
+            raise UserError(f"{movie.path} has shape {movie.shape}, {self._wanted(sizes)}; name its axes by `axes`.")
+        if len(possible) > 1:
+            possible = self._with_rdms(subject, movie, possible)
+        if len(possible) > 1:
+            either = " or ".join(repr(" ".join(axes)) for axes in possible)
+            raise UserError(f"{movie.path} has shape {movie.shape}, which may be {either}; say which by `axes`.")
+        return possible[0]
+
+    def _require_axes(self, axes: Sequence[str], movie: _Movie, sizes: dict[str, int]) -> None:
+        if not _fits(axes, movie.shape, sizes):
+            raise UserError(
+                f"{movie.path} has shape {movie.shape}, which is not {' '.join(axes)!r}, {self._wanted(sizes)}; "
+                "correct `axes`."
+            )
+
+    def _wanted(self, sizes: dict[str, int]) -> str:
+        """Say how long axes have to be."""
+        wanted = [f"{n} {name}s" for name, n in sizes.items() if name != "pair"]
+        return f"and there are {', '.join(wanted)} ({sizes['pair']} pairs)"
+
+    def _with_rdms(self, subject: str, movie: _Movie, possible: list[tuple[str, ...]]) -> list[tuple[str, ...]]:
+        """Keep the layouts in which the first RDMs are symmetric; condensed ones only if there are no square ones."""
+        square = [axes for axes in possible if "pair" not in axes]
+        good = [axes for axes in square if self._is_square_movie(subject, movie, axes)]
+        condensed = [axes for axes in possible if "pair" in axes]
+        return good or condensed or possible[:1]
+
+    def _is_square_movie(self, subject: str, movie: _Movie, axes: tuple[str, ...]) -> bool:
+        squares = self._part(subject, movie, axes, np.arange(movie.shape[axes.index("time")]))
+        try:
+            require_rdms(squares, [""] * squares.shape[1], "")
+        except UserError:
+            return False
+        return True
+
+    def _part(self, subject: str, movie: _Movie, axes: Sequence[str], rows: Array) -> Array:
+        """Read a subject's RDMs at some times, (n_times, n, n) or (n_times, n_pairs), averaged over sessions."""
+        place = 0 if "subject" in placeholders(self.file + (self.key or "")) else self.subjects.index(subject)
+        index: dict[str, int | slice] = {"time": slice(int(rows[0]), int(rows[-1]) + 1), "subject": place}
+        part = movie.read(tuple(index.get(name, slice(None)) for name in axes))
+        if part.dtype.kind not in "biuf":
+            raise UserError(f"{movie.path} holds {part.dtype}, not the numbers of RDMs.")
+        left = [name for name in axes if name != "subject"]
+        part = np.moveaxis(part, left.index("time"), 0)
+        left = ["time", *(name for name in left if name != "time")]
+        part = part[rows - rows[0]].astype(np.float64)
+        if "session" in left:
+            part = part.mean(axis=left.index("session"))
+        return _mirrored(part) if "condition" in left else part
+
+
+# ----------------------------------------------------------------------------------------------- axes
+
+
+def _layouts(n_axes: int) -> Iterator[tuple[str, ...]]:
+    """Yield the orders of axes that are looked for: conditions side by side, first or last, with the rest in any order.
+
+    Examples
+    --------
+    >>> list(_layouts(2))
+    [('time', 'pair'), ('pair', 'time')]
+    """
+    for what in (("condition", "condition"), ("pair",)):
+        others = {1: ("time",), 2: ("subject", "time")}.get(n_axes - len(what), ())
+        for rest in permutations(others) if others else ():
+            yield (*rest, *what)
+            yield (*what, *rest)
+
+
+def _fits(axes: Sequence[str], shape: Sequence[int], sizes: dict[str, int]) -> bool:
+    """Say whether axes have the sizes that they must have; a file of one subject may have an axis of 1 for it."""
+    if len(axes) != len(shape):
+        return False
+    holds_all = sizes.get("subject", 1) > 1
+    if holds_all and "subject" not in axes:
+        return False
+    wanted = {"subject": 1} | sizes
+    return all(wanted.get(name, n) == n for name, n in zip(axes, shape, strict=True))
+
+
+def _mirrored(squares: Array) -> Array:
+    """Fill the empty triangle, all NaN or all 0, of matrices (..., n, n) with the mirror image of the other.
+
+    Examples
+    --------
+    >>> _mirrored(np.array([[np.nan, 3.0], [np.nan, np.nan]]))
+    array([[nan,  3.],
+           [ 3., nan]])
+    """
+    rows, columns = np.triu_indices(squares.shape[-1], k=1)
+    upper, lower = squares[..., rows, columns], squares[..., columns, rows]
+    if _is_empty(lower) and not _is_empty(upper):
+        lower = upper
+    elif _is_empty(upper) and not _is_empty(lower):
+        upper = lower
+    whole = squares.copy()
+    whole[..., rows, columns], whole[..., columns, rows] = upper, lower
+    return whole
+
+
+def _is_empty(values: Array) -> bool:
+    return bool(np.isnan(values).all() or (values == 0).all())
+
+
+def _condensed(part: Array, labels: Sequence[str], what: str) -> Array:
+    """Bring RDMs over time to (n_times, n_pairs), and refuse what is none."""
+    if part.ndim == 2:
+        require_finite(part, what)
+        return part
+    require_rdms(part, labels, what)
+    rows, columns = np.triu_indices(len(labels), k=1)
+    vectors: Array = part[:, rows, columns]
+    return vectors
+
+
+def _table(subject: str, times_s: Array) -> pd.DataFrame:
+    return pd.DataFrame({"subject": [subject] * len(times_s), "time_s": times_s})
+
+
+def _problems_of_times(times_s: dict[str, Array]) -> list[str]:
+    """Name the first subject whose times are not those of the first one."""
+    names = list(times_s)
+    for name in names[1:]:
+        a, b = times_s[names[0]], times_s[name]
+        if len(a) != len(b) or not np.allclose(a, b, rtol=0, atol=1e-6):
+            return [
+                f"times differ: subject {names[0]!r} has {len(a)} from {a[0]:g} to {a[-1]:g} s, subject {name!r} "
+                f"{len(b)} from {b[0]:g} to {b[-1]:g} s; cut and sample all alike."
+            ]
+    return []
+
+
+def _ascending(times: Array, path: Path) -> Array:
+    if not np.isfinite(times).all() or (np.diff(times) <= 0).any():
+        raise UserError(f"The times of {path} do not ascend; see `times`.")
+    return times
+
+
+def _numbers_in(path: Path) -> Array:
+    """Read a text file with a number on each line."""
+    try:
+        return np.loadtxt(path, dtype=float, ndmin=1, encoding="utf-8-sig").ravel()
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} is not a file with a time on each line: {error}.") from error
+
+
+# ---------------------------------------------------------------------------------------------- formats
+
+
+@contextmanager
+def _from_npy(path: Path, key: str | None, times_key: str | None) -> Iterator[_Movie]:
+    refuse_key(path, key or times_key)
+    array = np.load(path, mmap_mode="r", allow_pickle=False)
+    yield _Movie(path, array.shape, lambda index: np.asarray(array[index]), None, None)
+
+
+@contextmanager
+def _from_npz(path: Path, key: str | None, times_key: str | None) -> Iterator[_Movie]:
+    with np.load(path, allow_pickle=False) as file:
+        array = file[chosen_array(path, [name for name in file.files if name != times_key], key)]
+        times = file[times_key] if times_key in file.files else None
+        yield _Movie(path, array.shape, lambda index: array[index], labels_in_file(file), times)
+
+
+@contextmanager
+def _from_hdf5(path: Path, key: str | None, times_key: str | None) -> Iterator[_Movie]:
+    with h5py.File(path, "r") as file:
+        stored = file[chosen_array(path, [name for name in dataset_names(file) if name != times_key], key)]
+        times = file[times_key][()] if times_key is not None and times_key in file else None
+        yield _Movie(path, stored.shape, lambda index: np.asarray(stored[index]), labels_in_file(file), times)
+
+
+@contextmanager
+def _from_mat(path: Path, key: str | None, times_key: str | None) -> Iterator[_Movie]:
+    """Open MATLAB files; version 7.3 is HDF5, where the axes come in reverse, and is read in parts."""
+    if h5py.is_hdf5(path):
+        with h5py.File(path, "r") as file:
+            names = [name for name in dataset_names(file) if not name.startswith("#") and name != times_key]
+            stored = file[chosen_array(path, names, key)]
+            times = file[times_key][()] if times_key is not None and times_key in file else None
+            yield _Movie(path, stored.shape[::-1], lambda index: np.asarray(stored[index[::-1]]).T, None, times)
+        return
+    names = [name for name, _, _ in scipy.io.whosmat(path)]
+    name = chosen_array(path, [other for other in names if other != times_key], key)
+    wanted = [name, *([times_key] if times_key in names else [])]
+    content = scipy.io.loadmat(path, variable_names=wanted)
+    array = content[name]
+    yield _Movie(path, array.shape, lambda index: array[index], None, content.get(times_key))
+
+
+READERS = {".npz": _from_npz, ".npy": _from_npy, ".mat": _from_mat, ".h5": _from_hdf5, ".hdf5": _from_hdf5}
+"""How arrays are opened, by the ending of the file."""

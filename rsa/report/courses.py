@@ -1,0 +1,484 @@
+"""Pictures of courses: layers over time with onsets and peaks, latencies along the layers, times against times."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from rsa.core import Array
+from rsa.errors import UserError, listed
+from rsa.names import full_name
+from rsa.registry import pick
+from rsa.report.style import (
+    FAINT,
+    GREY,
+    INK,
+    ORDINAL,
+    SIGNED,
+    TEXT,
+    TITLE,
+    axes_at,
+    colour_bar,
+    plain,
+    save_figure,
+    short_names,
+    signed_limit,
+)
+
+__all__ = [
+    "course_figures",
+    "generalisation_figure",
+    "latency_caption",
+    "latency_figure",
+    "layer_time_caption",
+    "layer_time_figure",
+    "save_generalisation",
+]
+
+WIDTH, HEIGHT, NAMES, N_ACROSS = 3.3, 1.9, 1.3, 2
+"""Inches of a panel, and beside it for the names of layers; panels in a row."""
+
+ROW, GAP, SIDE = 0.11, 0.08, 3.2
+"""Inches of the line of a layer below its course, of the gap above it, and of the side of a square of times."""
+
+BAND = "#cfcfcf"
+MARKS = {"onset": ">", "peak": "o"}
+"""The latencies that are drawn, and how."""
+
+COURSES = "Scores over time, a line per layer from the first (dark) to the last (bright){mean}."
+BANDS = "Coloured bands are confidence intervals over subjects."
+CEILING = (
+    "The grey band is the noise ceiling, the range in which the best possible model would score given the subjects' "
+    "differences; it is cut off where it is far above the scores."
+)
+SIGNIFICANT = (
+    "Below, in the order of the layers, bars are the times at which a score is above 0 with a corrected p of {alpha:g} "
+    "or less."
+)
+LATENCIES = "Triangles are onsets, dots peaks{interval}."
+OPEN = "A dotted interval has no upper end: too many samples of subjects have no onset."
+STIMULUS = "The dotted line is the onset of the stimulus."
+ALONG_LAYERS = "Latency of the {what} along the layers{interval}. A layer without {what} has no mark.{rho}"
+RHO = " In the title: the rank correlation of the number of a layer with its latency{interval}."
+INTERVALS = ", with confidence intervals over subjects"
+GENERALISED = (
+    "How alike the RDMs of every two times are ({comparison}): what is high off the diagonal lasts, or returns. {how} "
+    "The colours are scaled to what is off the diagonal."
+)
+WITHIN = "Times are compared within subjects, where noise that both share counts as likeness and a time is like itself."
+BETWEEN = "The RDM of each subject (upwards) is compared with the average of the others (to the right)."
+
+
+# ------------------------------------------------------------------------------------------- layer x time
+
+
+def layer_time_figure(courses: pd.DataFrame, latencies: pd.DataFrame | None = None, *, alpha: float = 0.05) -> Figure:
+    """Draw the course of each layer: a panel per model, a line per layer, from first (dark) to last (bright).
+
+    Parameters
+    ----------
+    courses : DataFrame
+        From `rsa.layer_time.group_courses`: `model`, `layer` (in order), `time_s`, `mean`; where they are known
+        `statistic`, `lower` and `upper` (a band), `ceiling_lower` and `ceiling_upper` (the noise ceiling), and `p`.
+        What is NaN is not drawn.
+    latencies : DataFrame, optional
+        From `rsa.layer_time.latencies`: `model`, `layer`, `onset_s`, `peak_s`; where they are known `onset_lower_s`,
+        `onset_upper_s`, `peak_lower_s` and `peak_upper_s` (intervals).
+    alpha : float
+        Times with this p or a lower one are marked.
+
+    Raises
+    ------
+    UserError
+        If there is no row or a column is missing.
+    """
+    _require(courses, ("model", "layer", "time_s", "mean"), "courses")
+    factor, unit = _unit(courses["time_s"])
+    rows, marks = _in_unit(courses, factor), _marks(latencies, factor)
+    models = list(dict.fromkeys(rows["model"]))
+    below = [ROW * rows.loc[rows["model"] == model, "layer"].nunique() for model in models]
+    below = below if _has(rows, "p") or len(marks) else [0.0] * len(models)
+    n_across, scale = min(len(models), N_ACROSS), _score_limits(rows)
+    cells = [HEIGHT + GAP + max(below[i : i + n_across]) + 0.75 for i in range(0, len(models), n_across)]
+    figure = Figure((0.65 + n_across * (WIDTH + NAMES), sum(cells) + 0.05))
+    for i, (model, height) in enumerate(zip(models, below, strict=True)):
+        left, top = 0.6 + i % n_across * (WIDTH + NAMES), sum(cells[i // n_across :]) - 0.25
+        here, own = rows[rows["model"] == model], marks[marks["model"] == model]
+        axes = lowest = axes_at(figure, left, top - HEIGHT, WIDTH - 0.35, HEIGHT)
+        _dress(axes, rows["time"])
+        _draw_courses(axes, here, own)
+        if height:
+            lowest = axes_at(figure, left, top - HEIGHT - GAP - height, WIDTH - 0.35, height)
+            _dress(lowest, rows["time"])
+            _draw_lines_below(lowest, here, own, alpha)
+            axes.tick_params(labelbottom=False)
+        axes.set_ylim(*scale)
+        axes.set_ylabel(_score_name(rows) if i % n_across == 0 else "", fontsize=TEXT, color=INK)
+        axes.set_title(plain(full_name(model), 40), fontsize=TITLE, color=INK, pad=4)
+        lowest.set_xlabel(f"time ({unit})", fontsize=TEXT, color=INK)
+    return figure
+
+
+def layer_time_caption(courses: pd.DataFrame, latencies: pd.DataFrame | None = None, *, alpha: float = 0.05) -> str:
+    """Say what `layer_time_figure` shows of these tables; what they don't have is not spoken of."""
+    n_subjects = int(courses["n_subjects"].max()) if _has(courses, "n_subjects") else 0
+    mean = f", mean over {n_subjects} subjects" if n_subjects > 1 else ""
+    said = [COURSES.format(mean=mean)]
+    said += [text for column, text in (("lower", BANDS), ("ceiling_lower", CEILING)) if _has(courses, column)]
+    said += [SIGNIFICANT.format(alpha=alpha)] if _has(courses, "p") else []
+    if latencies is not None and len(latencies):
+        said.append(LATENCIES.format(interval=INTERVALS if _has(latencies, "peak_lower_s") else ""))
+        said += [OPEN] if _has_open_end(latencies) else []
+    said += [STIMULUS] if _holds_onset(courses["time_s"]) else []
+    return " ".join(said)
+
+
+def _draw_courses(axes: Axes, rows: pd.DataFrame, marks: pd.DataFrame) -> None:
+    """Draw the lines of one model, their bands and peaks, and the noise ceiling."""
+    axes.axhline(0, color=GREY, linewidth=0.6, zorder=1)
+    if _has(rows, "ceiling_lower"):
+        ceiling = rows.drop_duplicates("time").sort_values("time")
+        look: dict[str, Any] = {"color": BAND, "linewidth": 0, "zorder": 0, "label": "noise ceiling"}
+        axes.fill_between(ceiling["time"], ceiling["ceiling_lower"], ceiling["ceiling_upper"], **look)
+    layers = _layers(rows)
+    faint = min(0.16, 0.8 / len(layers))  # bands of many layers lie on each other
+    for name, (layer, colour) in zip(short_names(list(layers), 16), layers.items(), strict=True):
+        line = _of_layer(rows, layer)
+        if _has(line, "lower"):
+            axes.fill_between(line["time"], line["lower"], line["upper"], color=colour, alpha=faint, linewidth=0)
+        axes.plot(line["time"], line["mean"], color=colour, linewidth=1.3, label=name or "score")
+        peaks = marks.loc[marks["layer"] == layer, "peak"].to_numpy(dtype=float)
+        heights = np.interp(peaks, line["time"], line["mean"])
+        axes.plot(peaks, heights, MARKS["peak"], color=colour, markersize=4, mec=INK, mew=0.5, zorder=3)
+    axes.grid(axis="y", color=FAINT, linewidth=0.5)
+    if len(layers) > 1 or _has(rows, "ceiling_lower"):
+        look = {"fontsize": TEXT - 1, "frameon": False, "labelcolor": INK, "handlelength": 1.2, "labelspacing": 0.25}
+        axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.03), ncols=-(-len(layers) // 20), **look)
+    if not np.isfinite(rows["mean"]).any():
+        axes.text(0.5, 0.5, "no score is defined", transform=axes.transAxes, ha="center", color=GREY, fontsize=TEXT)
+
+
+def _draw_lines_below(axes: Axes, rows: pd.DataFrame, marks: pd.DataFrame, alpha: float) -> None:
+    """Draw a line for each layer, the first on top: when its p is low, its onset and its peak."""
+    layers = _layers(rows)
+    for y, (layer, colour) in enumerate(layers.items()):
+        line = _of_layer(rows, layer)
+        if _has(line, "p"):
+            spans = _spans(line["time"].to_numpy(), (line["p"] <= alpha).to_numpy())
+            bars = [(start, stop - start) for start, stop in spans]
+            axes.broken_barh(bars, (y - 0.3, 0.6), facecolors=[colour], alpha=0.45, linewidth=0)
+        for latency in marks[marks["layer"] == layer].to_dict("records"):
+            for what in MARKS:
+                _draw_mark(axes, latency, what, y, colour)
+    axes.set(ylim=(len(layers) - 0.4, -0.6), yticks=[])
+    axes.spines["left"].set_visible(False)
+
+
+def _draw_mark(axes: Axes, latency: dict[str, Any], what: str, y: float, colour: Any) -> None:
+    """Draw an onset or a peak with its interval."""
+    ends, look = _interval(latency, what, axes.get_xlim()[1])
+    axes.plot(ends, [y, y], color=INK, linewidth=0.8, **look)
+    axes.plot([latency[what]], [y], MARKS[what], color=colour, markersize=4.5, mec=INK, mew=0.5)
+
+
+def _interval(latency: dict[str, Any], what: str, end: float) -> tuple[list[float], dict[str, Any]]:
+    """Return from where to where an interval is drawn, and how: one without an upper bound dotted to the end."""
+    lower, upper = (float(latency.get(f"{what}_{side}", np.nan)) for side in ("lower", "upper"))
+    is_open = np.isfinite(lower) and np.isnan(upper)
+    return [lower, end if is_open else upper], {"linestyle": ":"} if is_open else {"solid_capstyle": "butt"}
+
+
+def _has_open_end(latencies: pd.DataFrame) -> bool:
+    """Say whether an onset has the lower bound of an interval and no upper one."""
+    return _has(latencies, "onset_lower_s") and bool(
+        (latencies["onset_lower_s"].notna() & latencies["onset_upper_s"].isna()).any()
+    )
+
+
+def _score_name(rows: pd.DataFrame) -> str:
+    return plain(full_name(str(rows["statistic"].iloc[0]))) if "statistic" in rows else "score"
+
+
+def _score_limits(rows: pd.DataFrame) -> tuple[float, float]:
+    """Return one scale of scores for all panels: 0, all lines and bands, and of the ceiling what is near."""
+    drawn = rows[[name for name in ("mean", "lower", "upper") if name in rows]].to_numpy(dtype=float)
+    finite = drawn[np.isfinite(drawn)]
+    low, high = float(finite.min(initial=0.0)), float(finite.max(initial=0.0))
+    if _has(rows, "ceiling_upper"):
+        ceiling = float(rows["ceiling_upper"].max())
+        high = max(high, min(ceiling, 1.6 * high)) if high > 0 else max(ceiling, 0.0)
+    margin = 0.06 * (high - low) or 0.05
+    return low - margin * (low < 0), high + margin
+
+
+def _spans(times: Array, chosen: Array) -> Array:
+    """Return where runs of chosen times begin and end, half a step beyond their times, shape (n_runs, 2)."""
+    edges = _edges(times)
+    steps = np.diff(chosen.astype(int), prepend=0, append=0)
+    return np.stack([edges[steps == 1], edges[steps == -1]], axis=1)
+
+
+# ---------------------------------------------------------------------------------------------- latencies
+
+
+def latency_figure(latencies: pd.DataFrame, hierarchy: pd.DataFrame | None = None, *, what: str = "peak") -> Figure:
+    """Draw a latency along the layers of each model, with its interval.
+
+    Parameters
+    ----------
+    latencies : DataFrame
+        From `rsa.layer_time.latencies`: `model`, `layer` (in order), `peak_s`, and where they are known `peak_lower_s`
+        and `peak_upper_s`; the same of `onset` if that is drawn. Models of one layer are left out.
+    hierarchy : DataFrame, optional
+        From `rsa.layer_time.hierarchy`, of peaks: `model`, `rho`, and where they are known `lower` and `upper`.
+    what : str
+        "peak" or "onset".
+
+    Raises
+    ------
+    UserError
+        If no model has two layers or a column is missing.
+    """
+    pick(MARKS, what, "latency")
+    _require(latencies, ("model", "layer", f"{what}_s"), "latencies")
+    columns = [f"{what}{end}_s" for end in ("", "_lower", "_upper") if f"{what}{end}_s" in latencies]
+    factor, unit = _unit(latencies[columns].to_numpy().ravel())
+    table = _in_unit(latencies, factor)
+    parts = [rows for _, rows in table.groupby("model", sort=False) if len(rows) > 1]
+    if not parts:
+        raise UserError("Latencies along the layers are drawn for a model of two layers or more; there is none.")
+    names = [short_names(list(rows["layer"]), 18) for rows in parts]
+    width = min(max(0.28 * max(map(len, names)), 2.2), 4.2)
+    foot = 0.22 + 0.066 * max(len(name) for some in names for name in some)
+    n_across, cell = min(len(parts), N_ACROSS), HEIGHT + foot + 0.5
+    n_down, scale = -(-len(parts) // n_across), _latency_limits(pd.concat(parts), what)
+    figure = Figure((0.2 + n_across * (width + 0.65), n_down * cell + 0.05))
+    for i, (rows, layers) in enumerate(zip(parts, names, strict=True)):
+        left, bottom = 0.65 + i % n_across * (width + 0.65), foot + (n_down - 1 - i // n_across) * cell
+        axes = axes_at(figure, left, bottom, width, HEIGHT)
+        axes.set(xlim=(-0.6, len(layers) - 0.4), ylim=scale)
+        _draw_latencies(axes, rows, what)
+        axes.set_xticks(range(len(layers)), layers, rotation=90)
+        axes.set_ylabel(f"{what} latency ({unit})" if i % n_across == 0 else "", fontsize=TEXT, color=INK)
+        axes.set_title(_latency_title(rows["model"].iloc[0], hierarchy), fontsize=TITLE - 0.5, color=INK, pad=4)
+    return figure
+
+
+def latency_caption(latencies: pd.DataFrame, hierarchy: pd.DataFrame | None = None, *, what: str = "peak") -> str:
+    """Say what `latency_figure` shows of these tables."""
+    interval = INTERVALS if _has(latencies, f"{what}_lower_s") else ""
+    known = hierarchy is not None and len(hierarchy) > 0
+    rho = RHO.format(interval=", with its interval" if known and _has(hierarchy, "lower") else "") if known else ""
+    return ALONG_LAYERS.format(what=what, interval=interval, rho=rho)
+
+
+def _draw_latencies(axes: Axes, rows: pd.DataFrame, what: str) -> None:
+    for x, ((layer, colour), latency) in enumerate(zip(_layers(rows).items(), rows.to_dict("records"), strict=True)):
+        ends, look = _interval(latency, what, axes.get_ylim()[1])
+        axes.plot([x, x], ends, color=INK, linewidth=0.9, **look)
+        axes.plot([x], [latency[what]], MARKS[what], color=colour, markersize=5.5, mec=INK, mew=0.5, label=layer)
+    axes.grid(axis="y", color=FAINT, linewidth=0.5)
+    _plain_axes(axes)
+    if not np.isfinite(rows[what]).any():
+        axes.text(0.5, 0.5, f"no layer has a {what}", transform=axes.transAxes, ha="center", color=GREY, fontsize=TEXT)
+
+
+def _latency_limits(rows: pd.DataFrame, what: str) -> tuple[float, float]:
+    """Return one scale for all panels that holds all latencies and their intervals."""
+    drawn = rows[[f"{what}{end}" for end in ("", "_lower", "_upper") if f"{what}{end}" in rows]].to_numpy(dtype=float)
+    finite = drawn[np.isfinite(drawn)]
+    if not finite.size:
+        return 0.0, 1.0
+    margin = 0.1 * float(np.ptp(finite)) or 0.1 * abs(float(finite[0])) or 1.0
+    return float(finite.min()) - margin, float(finite.max()) + margin
+
+
+def _latency_title(model: str, hierarchy: pd.DataFrame | None) -> str:
+    """Name the model and, in a second line, the rank correlation of layers and latencies, if it is known."""
+    name = plain(full_name(model), 34)
+    known = [] if hierarchy is None else hierarchy[hierarchy["model"].astype(str) == model].to_dict("records")
+    if not known or not np.isfinite(known[0]["rho"]):
+        return name
+    lower, upper = (float(known[0].get(end, np.nan)) for end in ("lower", "upper"))
+    interval = (
+        "" if np.isnan(lower) else f" (from {lower:.2f})" if np.isnan(upper) else f" ({lower:.2f} to {upper:.2f})"
+    )
+    rho = f"rank correlation {known[0]['rho']:.2f}{interval}".replace("-", "\N{MINUS SIGN}")
+    return f"{name}\n{rho}"
+
+
+# ---------------------------------------------------------------------------------------- times x times
+
+
+def generalisation_figure(
+    matrix: npt.ArrayLike, times_s: npt.ArrayLike, *, score: str = "score", between: bool = False, title: str = ""
+) -> Figure:
+    """Draw how alike the RDMs of every two times are.
+
+    Parameters
+    ----------
+    matrix : array, shape (n_times, n_times)
+        From `rsa.layer_time.generalise`; the rows are drawn upwards, the columns to the right.
+    times_s : sequence of float
+        Ascending, in s after onset.
+    score : str
+        What the score is, for the colour bar.
+    between : bool
+        The rows are of subjects and the columns of the average of the others.
+    title : str
+        Above the picture.
+
+    Raises
+    ------
+    UserError
+        If there are fewer than two times, they don't ascend, or the matrix has another size.
+    """
+    values, times = np.asarray(matrix, dtype=float), np.asarray(times_s, dtype=float)
+    if len(times) < 2 or (np.diff(times) <= 0).any() or values.shape != (len(times), len(times)):
+        raise UserError(
+            f"A picture of times against times needs two or more ascending times and a matrix of as many rows and "
+            f"columns, not {len(times)} times and the shape {values.shape}."
+        )
+    factor, unit = _unit(times)
+    edges = _edges(factor * times)
+    limit = signed_limit(values[~np.eye(len(times), dtype=bool)])
+    figure = Figure((SIDE + 1.0, SIDE + 1.45))
+    axes = axes_at(figure, 0.7, 1.1, SIDE, SIDE)
+    shown = axes.pcolormesh(edges, edges, values, cmap=SIGNED, vmin=-limit, vmax=limit)
+    axes.set_facecolor(FAINT)  # seen where a score is undefined
+    axes.set_aspect("equal")
+    for draw in (axes.axvline, axes.axhline):
+        if _holds_onset(times):
+            draw(0, color=INK, linewidth=0.8, linestyle=":")
+    across, up = ("time, mean of the others", "time, subject") if between else ("time", "time")
+    axes.set_xlabel(f"{across} ({unit})", fontsize=TEXT, color=INK)
+    axes.set_ylabel(f"{up} ({unit})", fontsize=TEXT, color=INK)
+    axes.tick_params(labelsize=TEXT, length=2, colors=INK)
+    axes.set_title(plain(title, 50), fontsize=TITLE, color=INK, pad=4)
+    bar = axes_at(figure, 0.7 + SIDE / 2 - 1.2, 0.48, 2.4, 0.1)
+    name = f"{full_name(score)} (\N{MINUS SIGN}{limit:g} to {limit:g})"
+    colour_bar(figure, bar, shown, name)
+    return figure
+
+
+# ------------------------------------------------------------------------------------------------ files
+
+
+def course_figures(
+    courses: pd.DataFrame,
+    latencies: pd.DataFrame | None,
+    folder: str | Path,
+    *,
+    hierarchy: pd.DataFrame | None = None,
+    alpha: float = 0.05,
+) -> list[Path]:
+    """Draw layers over time and, where a model has layers and latencies, the order of their peaks; return the files.
+
+    Returns
+    -------
+    list of path
+        `layer_time.png` and, if a model has two layers or more with latencies, `latencies.png`.
+    """
+    figure = layer_time_figure(courses, latencies, alpha=alpha)
+    text = layer_time_caption(courses, latencies, alpha=alpha)
+    paths = [save_figure(Path(folder) / "layer_time.png", figure, text)]
+    if latencies is not None and (latencies.groupby("model").size() > 1).any():
+        along = latency_figure(latencies, hierarchy)
+        paths.append(save_figure(Path(folder) / "latencies.png", along, latency_caption(latencies, hierarchy)))
+    return paths
+
+
+def save_generalisation(
+    matrix: npt.ArrayLike,
+    times_s: npt.ArrayLike,
+    path: str | Path,
+    *,
+    comparison: str = "spearman",
+    between: bool = False,
+) -> Path:
+    """Draw times against times into a file, with its caption; return the file."""
+    figure = generalisation_figure(matrix, times_s, score=comparison, between=between)
+    how = BETWEEN if between else WITHIN
+    return save_figure(path, figure, GENERALISED.format(comparison=comparison, how=how))
+
+
+# ------------------------------------------------------------------------------------------------ shared
+
+
+def _require(table: pd.DataFrame, columns: Sequence[str], what: str) -> None:
+    missing = [name for name in columns if name not in table]
+    if missing or not len(table):
+        wrong = f"has no {listed(missing)}" if missing else "is empty"
+        raise UserError(f"The table of {what} {wrong}; its columns are {listed(list(map(str, table)))}.")
+
+
+def _unit(times_s: Iterable[float]) -> tuple[float, str]:
+    """Return by what seconds are multiplied to be drawn, and the unit: ms if no time is 2 s from 0 or further."""
+    times = np.asarray(list(times_s), dtype=float)
+    is_long = (np.abs(times[np.isfinite(times)]) >= 2).any()
+    return (1.0, "s") if is_long else (1000.0, "ms")
+
+
+def _in_unit(table: pd.DataFrame, factor: float) -> pd.DataFrame:
+    """Multiply the columns in s, drop the unit from their names, and make labels text."""
+    in_s = [name for name in table if str(name).endswith("_s")]
+    scaled = table.assign(**{name: factor * table[name].astype(float) for name in in_s})
+    labels = {name: table[name].fillna("").astype(str) for name in ("model", "layer")}
+    return scaled.assign(**labels).rename(columns={name: name.removesuffix("_s") for name in in_s})
+
+
+def _marks(latencies: pd.DataFrame | None, factor: float) -> pd.DataFrame:
+    """Return latencies in the unit of a figure; an empty table if there are none."""
+    if latencies is None or not len(latencies):
+        return pd.DataFrame(columns=["model", "layer", *MARKS])
+    _require(latencies, ("model", "layer", *(f"{what}_s" for what in MARKS)), "latencies")
+    return _in_unit(latencies, factor)
+
+
+def _has(table: pd.DataFrame | None, column: str) -> bool:
+    """Say whether a column is there and says something."""
+    return table is not None and column in table and bool(table[column].notna().any())
+
+
+def _layers(rows: pd.DataFrame) -> dict[str, Any]:
+    """Return the colour of each layer, in order."""
+    layers = list(dict.fromkeys(rows["layer"]))
+    colours = colormaps[ORDINAL](np.linspace(0.02, 0.9, len(layers))) if len(layers) > 1 else [INK]
+    return dict(zip(layers, colours, strict=True))
+
+
+def _of_layer(rows: pd.DataFrame, layer: str) -> pd.DataFrame:
+    return rows[rows["layer"] == layer].sort_values("time")
+
+
+def _edges(times: Array) -> Array:
+    """Return the borders between times, and as far beyond the first and the last; shape (n_times + 1,)."""
+    if len(times) < 2:
+        return np.concatenate([times - 0.5, times + 0.5])
+    middles = (times[1:] + times[:-1]) / 2
+    return np.concatenate([[2 * times[0] - middles[0]], middles, [2 * times[-1] - middles[-1]]])
+
+
+def _holds_onset(times: pd.Series | Array) -> bool:
+    return bool(times.min() < 0 < times.max())
+
+
+def _dress(axes: Axes, times: pd.Series) -> None:
+    """Give axes over time their limits, and a line at the onset of the stimulus."""
+    if _holds_onset(times):
+        axes.axvline(0, color=GREY, linewidth=0.8, linestyle=":", zorder=1)
+    edges = _edges(np.unique(times))
+    axes.set(xlim=(edges[0], edges[-1]), autoscalex_on=False)
+    _plain_axes(axes)
+
+
+def _plain_axes(axes: Axes) -> None:
+    axes.tick_params(labelsize=TEXT, length=2, colors=INK)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)

@@ -1,0 +1,363 @@
+"""Films: brains and RDMs from time to time, as strips of pictures and as animations.
+
+One scale of colours holds for all times, so that a film shows when something begins as well as where.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib import colormaps
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+from PIL import Image
+from scipy.spatial import cKDTree
+
+from rsa.core import Array, RDMs, ScoreMap
+from rsa.errors import UserError
+from rsa.io import writing
+from rsa.maps import times_of
+from rsa.report.figures import axis_labels, by_category, percentiles, reference_names
+from rsa.report.glass import glass_grid
+from rsa.report.style import (
+    INK,
+    PAIRS,
+    SIGNED,
+    TEXT,
+    TITLE,
+    axes_at,
+    colour_bar,
+    save_figure,
+    signed_limit,
+    written_times,
+)
+
+__all__ = [
+    "animation",
+    "film_figures",
+    "film_strip",
+    "film_times",
+    "rdm_animation",
+    "rdm_film_figures",
+    "rdm_movie_strip",
+]
+
+N_SHOWN, N_FRAMES = 8, 60
+"""Times of a strip, and the most frames of an animation."""
+
+FRAME_MS, LARGEST, FILM_DPI = 150, 3_000_000, 80
+"""How long a frame is shown; the largest file in bytes; pixels per inch."""
+
+STRIP_SIDE, FRAME_SIDE = 1.1, 3.0
+"""Inches of an RDM in a strip and in an animation."""
+
+BRAIN_DPI = 110
+CHOSEN = "Times are spread evenly from the onset of the stimulus on, with that of the highest score among them."
+BRAINS = (
+    "Scores over time{who}. Along each line of sight the score furthest from 0 is shown, with its sign; left is on the "
+    "left. One colour scale for all times; nothing is thresholded."
+)
+DISSIMILARITIES = (
+    "RDMs over time{who}. The colour is the rank of a dissimilarity among all pairs at all times, so that colours of "
+    "different times can be compared.{order}"
+)
+SORTED = " Conditions are sorted by category."
+
+
+# ------------------------------------------------------------------------------------------------ times
+
+
+def film_times(times_s: Sequence[float] | Array, peak_s: float | None = None, n_shown: int = N_SHOWN) -> list[float]:
+    """Choose times for a strip: spread evenly from the onset of the stimulus to the end, with the peak among them.
+
+    Parameters
+    ----------
+    times_s : sequence of float
+        The times there are, in s after onset. Those before 0 are left out if there are later ones.
+    peak_s : float, optional
+        Takes the place of the nearest of the chosen times between the first and the last.
+    n_shown : int
+        How many; fewer if there are fewer.
+
+    Examples
+    --------
+    >>> film_times([-0.1, 0.0, 0.1, 0.2, 0.3, 0.4, 0.5], n_shown=3)
+    [0.0, 0.2, 0.5]
+    >>> film_times([-0.1, 0.0, 0.1, 0.2, 0.3, 0.4, 0.5], peak_s=0.1, n_shown=3)
+    [0.0, 0.1, 0.5]
+    """
+    times = np.unique(np.asarray(times_s, dtype=float))
+    after = times[times >= 0] if (times >= 0).any() else times
+    chosen = after[_spread(len(after), n_shown)]
+    inner = chosen[1:-1]
+    if peak_s is not None and len(inner) and after[0] < peak_s < after[-1]:
+        inner[np.abs(inner - peak_s).argmin()] = _nearest(after, [peak_s])[0]
+    return [float(time) for time in np.unique(chosen)]
+
+
+def _spread(n: int, n_chosen: int) -> Array:
+    """Return at most `n_chosen` of the positions 0 to n - 1, spread evenly, the first and the last among them."""
+    return np.unique(np.linspace(0, n - 1, min(n, n_chosen)).round().astype(int))
+
+
+def _nearest(times: Array, wanted_s: Sequence[float]) -> Array:
+    """Return the times that are nearest to those wanted, which must lie among them (or half a step beyond)."""
+    room = np.diff(times).max(initial=0) / 2 + 1e-9
+    for time in wanted_s:
+        if not times[0] - room <= time <= times[-1] + room:
+            raise UserError(f"A film from {times[0]:g} to {times[-1]:g} s has no time {time:g} s; choose another.")
+    return np.unique([times[np.abs(times - time).argmin()] for time in wanted_s])
+
+
+# ----------------------------------------------------------------------------------------------- brains
+
+
+def film_strip(
+    scores: ScoreMap, times_s: Sequence[float] | None = None, *, space: str = "", limit: float | None = None
+) -> Figure:
+    """Look through the brain at several times, on one scale of colours.
+
+    Parameters
+    ----------
+    scores : ScoreMap
+        One row per time, over voxels; or several references at each time, which become rows of pictures.
+    times_s : sequence of float, optional
+        Which times; of those there are the nearest are drawn. By default those of `film_times`.
+    space : str
+        Name of the space; one that starts with "MNI" is drawn with nilearn's outlines of the brain.
+    limit : float, optional
+        The colour scale goes from -limit to limit; by default the largest score at any time.
+
+    Raises
+    ------
+    UserError
+        If the scores are at one time only, a reference lacks a time or has it twice, or a time is not there.
+    """
+    references = _references(scores)
+    times = np.array(times_of(scores.table))
+    chosen = film_times(times, _peak_s(scores)) if times_s is None else _nearest(times, times_s)
+    rows = [(name, _titled(_at_times(part, chosen), times)) for name, part in references]
+    return glass_grid(rows, space=space, limit=limit or signed_limit(scores.values))
+
+
+def animation(
+    scores: ScoreMap, path: str | Path, *, space: str = "", limit: float | None = None, caption: str = ""
+) -> Path:
+    """Write the brain over time as an animated GIF: one frame per time, at most 60 of them, spread evenly.
+
+    Parameters
+    ----------
+    scores : ScoreMap
+        As in `film_strip`; several references are pictures beside each other.
+    path : path
+        The file.
+    space, limit
+        As in `film_strip`.
+    caption : str
+        Kept in the file as its comment.
+
+    Raises
+    ------
+    UserError
+        As `film_strip`.
+    """
+    references = _references(scores)
+    times = np.array(times_of(scores.table))
+    largest = limit or signed_limit(scores.values)
+
+    def frame(time: float) -> Figure:
+        parts = [_titled(_at_times(part, [time]), times, name) for name, part in references]
+        table = pd.concat([part.table for part in parts])
+        shown = replace(scores, values=np.concatenate([part.values for part in parts]), table=table)
+        return glass_grid([("", shown)], space=space, limit=largest)
+
+    return _save_animation(frame, times, path, SIGNED, caption)
+
+
+def film_figures(
+    scores: ScoreMap, folder: str | Path, *, space: str = "", title: str = "", times_s: Sequence[float] | None = None
+) -> list[Path]:
+    """Draw brains over time as a strip and as an animation; return the files (`film.png`, `film.gif`)."""
+    caption = BRAINS.format(who=f", {title}" if title else "")
+    said = caption if times_s is not None else f"{caption} {CHOSEN}"
+    strip = save_figure(Path(folder) / "film.png", film_strip(scores, times_s, space=space), said, BRAIN_DPI)
+    return [strip, animation(scores, Path(folder) / "film.gif", space=space, caption=caption)]
+
+
+def _references(scores: ScoreMap) -> list[tuple[str, ScoreMap]]:
+    """Return the name and the rows of each reference, in order of time; each must have every time once."""
+    table, times = scores.table, times_of(scores.table)
+    if len(times) < 2:
+        raise UserError(f"A film needs scores at two times or more; these are at {len(times)}.")
+    keys = pd.DataFrame({name: table[name].fillna("").astype(str) for name in ("model", "layer") if name in table})
+    groups = [keys.index.to_numpy()[rows] for rows in keys.groupby(list(keys), sort=False).indices.values()]
+    names = reference_names(keys.loc[[rows[0] for rows in groups]])
+    parts = []
+    for name, rows in zip(names, groups, strict=True):
+        rows = rows[np.argsort(table["time_s"].to_numpy(dtype=float)[rows], kind="stable")]
+        if table["time_s"].to_numpy(dtype=float)[rows].tolist() != times:
+            raise UserError(f"A film of {name!r} needs each of {len(times)} times once; choose one subject, one score.")
+        parts.append((name, replace(scores, values=scores.values[rows], table=table.iloc[rows])))
+    return parts
+
+
+def _at_times(part: ScoreMap, times_s: Sequence[float] | Array) -> ScoreMap:
+    chosen = part.table["time_s"].isin(list(times_s)).to_numpy()
+    return replace(part, values=part.values[chosen], table=part.table[chosen])
+
+
+def _titled(part: ScoreMap, among: Array, name: str = "") -> ScoreMap:
+    """Make the time (after a name) the title of each picture."""
+    titles = [f"{name} {time}".strip() for time in written_times(part.table["time_s"], among)]
+    return replace(part, table=part.table.drop(columns="time_s").assign(model="", layer=titles))
+
+
+def _peak_s(scores: ScoreMap) -> float | None:
+    """Return the time of the highest score, after the onset if there are such times; None if none is defined."""
+    times = scores.table["time_s"].to_numpy(dtype=float)
+    allowed = times >= 0 if (times >= 0).any() else np.ones(len(times), dtype=bool)
+    highest = np.where(np.isnan(scores.values), -np.inf, scores.values).max(axis=1)  # (n_maps,)
+    row = int(np.where(allowed, highest, -np.inf).argmax())
+    return float(times[row]) if np.isfinite(highest[row]) else None
+
+
+# ------------------------------------------------------------------------------------------------- RDMs
+
+
+def rdm_movie_strip(movie: RDMs, times_s: Sequence[float] | None = None, categories: pd.Series | None = None) -> Figure:
+    """Draw RDMs at several times beside each other, as percentiles of the dissimilarities at all times of the movie.
+
+    Parameters
+    ----------
+    movie : RDMs
+        One RDM per time (`time_s` in its table).
+    times_s : sequence of float, optional
+        Which times; of those there are the nearest are drawn. By default those of `film_times`.
+    categories : Series, optional
+        The category of each condition, by its label; conditions are then sorted by category.
+
+    Raises
+    ------
+    UserError
+        If there are fewer than two times, one comes twice or is not there, or a condition has no category.
+    """
+    ranked, groups = _ranked(movie, categories)
+    times = ranked.table["time_s"].to_numpy(dtype=float)
+    chosen = film_times(times) if times_s is None else _nearest(times, times_s)
+    return _rdm_row(ranked.subset(np.isin(times, chosen)), times, groups, STRIP_SIDE)
+
+
+def rdm_animation(movie: RDMs, path: str | Path, categories: pd.Series | None = None, *, caption: str = "") -> Path:
+    """Write a movie of RDMs as an animated GIF: one frame per time, at most 60 of them, spread evenly.
+
+    Parameters and errors are those of `rdm_movie_strip`; the caption is kept in the file as its comment.
+    """
+    ranked, groups = _ranked(movie, categories)
+    times = ranked.table["time_s"].to_numpy(dtype=float)
+
+    def frame(time: float) -> Figure:
+        return _rdm_row(ranked.subset(times == time), times, groups, FRAME_SIDE)
+
+    return _save_animation(frame, times, path, PAIRS, caption)
+
+
+def rdm_film_figures(
+    movie: RDMs, folder: str | Path, *, categories: pd.Series | None = None, title: str = ""
+) -> list[Path]:
+    """Draw RDMs over time as a strip and as an animation; return the files (`rdm_film.png`, `rdm_film.gif`)."""
+    who, order = f", {title}" if title else "", SORTED if categories is not None else ""
+    caption = DISSIMILARITIES.format(who=who, order=order)
+    strip = save_figure(Path(folder) / "rdm_film.png", rdm_movie_strip(movie, categories=categories), caption)
+    return [strip, rdm_animation(movie, Path(folder) / "rdm_film.gif", categories, caption=caption)]
+
+
+def _ranked(movie: RDMs, categories: pd.Series | None) -> tuple[RDMs, list[str] | None]:
+    """Rank the dissimilarities of all times together, and sort times and conditions."""
+    times = movie.table["time_s"].to_numpy(dtype=float) if "time_s" in movie.table else np.empty(0)
+    if len(times) < 2 or len(set(times)) < len(times) or np.isnan(times).any():
+        raise UserError(
+            f"A film of RDMs needs one RDM at each of two times or more; these are {len(movie)} RDMs at "
+            f"{len(set(times))} times. Choose one subject, or average the subjects first."
+        )
+    values = percentiles(movie.values.ravel()).reshape(movie.values.shape)
+    ranked = replace(movie, values=values).subset(np.argsort(times))
+    return (ranked, None) if categories is None else by_category(ranked, categories)
+
+
+def _rdm_row(shown: RDMs, among: Array, groups: list[str] | None, side: float) -> Figure:
+    """Draw ranked RDMs in rows of eight, with their times above and one colour bar."""
+    labels, places, edges = axis_labels(shown.conditions, groups)
+    n_across, margin = min(len(shown), N_SHOWN), 0.15 + 0.062 * max(map(len, labels), default=0)
+    n_down = -(-len(shown) // n_across)
+    figure = Figure((max(margin + n_across * (side + 0.1) + 0.1, 3.6), n_down * (side + 0.3) + 0.75))
+    titles = written_times(shown.table["time_s"], among)
+    for i, (square, title) in enumerate(zip(shown.squares, titles, strict=True)):
+        np.fill_diagonal(square := square.copy(), np.nan)
+        left, bottom = margin + i % n_across * (side + 0.1), 0.75 + (n_down - 1 - i // n_across) * (side + 0.3)
+        axes = axes_at(figure, left, bottom, side, side)
+        axes.imshow(square, cmap=PAIRS, vmin=0, vmax=100, interpolation="nearest")
+        axes.set_title(title, fontsize=TITLE - 0.5, color=INK, pad=4)
+        is_first = i % n_across == 0
+        axes.set_xticks([])
+        axes.set_yticks(places if is_first else [], labels if is_first else [], fontsize=TEXT - 0.5)
+        axes.tick_params(length=0, colors=INK)
+        for edge in edges:
+            axes.axhline(edge, color="white", linewidth=0.6)
+            axes.axvline(edge, color="white", linewidth=0.6)
+    bar = axes_at(figure, (figure.get_figwidth() - 3.2) / 2, 0.48, 3.2, 0.1)
+    scale = ScalarMappable(Normalize(0, 100), PAIRS)
+    colour_bar(figure, bar, scale, "dissimilarity (percentile of all times, 0 to 100)")
+    return figure
+
+
+# ------------------------------------------------------------------------------------------- animations
+
+
+def _save_animation(
+    frame: Callable[[float], Figure], times: Array, path: str | Path, colours: str, caption: str
+) -> Path:
+    """Draw a frame per time and write them as a GIF; every second frame goes until the file is small enough."""
+    palette = _palette(colours)
+    frames = [_pixels(frame(float(time)), palette) for time in times[_spread(len(times), N_FRAMES)]]
+    duration, encoded = FRAME_MS, b""
+    while not encoded or (len(encoded) > LARGEST and len(frames) > 2):
+        frames, duration = (frames[::2], 2 * duration) if encoded else (frames, duration)
+        encoded = _encoded(frames, duration, caption)
+    with writing(path) as temporary:
+        temporary.write_bytes(encoded)
+    return Path(path)
+
+
+def _encoded(frames: Sequence[Image.Image], duration_ms: int, caption: str) -> bytes:
+    """Return the bytes of a GIF that runs for ever."""
+    file = BytesIO()
+    look: dict[str, Any] = {"save_all": True, "loop": 0, "optimize": False, "comment": caption}
+    frames[0].save(file, format="GIF", append_images=frames[1:], duration=duration_ms, **look)
+    return file.getvalue()
+
+
+def _pixels(figure: Figure, palette: Array) -> Image.Image:
+    """Draw a figure in the colours of a palette, each pixel in the nearest one, and close it."""
+    figure.set_dpi(FILM_DPI)
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    drawn = np.asarray(canvas.buffer_rgba())[..., :3].astype(np.int64)  # (n_down, n_across, red green blue)
+    figure.clear()
+    codes, places = np.unique(drawn @ np.array([65536, 256, 1]), return_inverse=True)
+    found = np.stack([codes // 65536, codes // 256 % 256, codes % 256], axis=1)  # (n_colours, 3)
+    _, nearest = cKDTree(palette).query(found)
+    image = Image.fromarray(nearest.astype(np.uint8)[places.reshape(drawn.shape[:2])])
+    image.putpalette(palette.astype(np.uint8).tobytes())
+    return image
+
+
+def _palette(colours: str) -> Array:
+    """Make one palette for all frames, so that no colour flickers: 96 colours of a map and 32 greys; (128, 3)."""
+    of_map = np.round(255 * colormaps[colours](np.linspace(0, 1, 96))[:, :3])
+    return np.concatenate([of_map, np.repeat(np.round(np.linspace(0, 255, 32))[:, None], 3, axis=1)])

@@ -1,0 +1,83 @@
+"""M/EEG -> RDMs over time, layers over time, and what the fMRI data are fused with."""
+
+if STUDY.meeg is not None:
+
+    rule movie:
+        input:
+            lambda wildcards: PLAN.meeg_files(wildcards.subject),
+        output:
+            PLAN.movie("{subject}"),
+        log:
+            f"{LOGS}/movie_sub-{{subject}}.log",
+        conda:
+            "../../envs/cpu.yaml"
+        threads: 2
+        params:
+            dataset=options("dataset", STUDY.meeg),
+            movie=options("movie", STUDY.movie),
+            stimuli=options("stimuli", STUDY.stimuli),
+        shell:
+            "python -m rsa movie {params.dataset} --subject {wildcards.subject} {params.movie} {params.stimuli} "
+            "--threads {threads} --output {output} --log {log}"
+
+    rule group_movie:
+        input:
+            PLAN.all_movies(),
+        output:
+            PLAN.group_movie(),
+        log:
+            f"{LOGS}/group_movie.log",
+        conda:
+            "../../envs/cpu.yaml"
+        params:
+            comparison=STUDY.comparison,
+        shell:
+            "python -m rsa group-movie --movies {input} --comparison {params.comparison} --output {output} --log {log}"
+
+    rule layer_time:
+        input:
+            movies=PLAN.all_movies(),
+            references=PLAN.references(),
+        output:
+            directory(PLAN.time()),
+        log:
+            f"{LOGS}/layer_time.log",
+        conda:
+            "../../envs/cpu.yaml"
+        params:
+            comparison=STUDY.comparison,
+        shell:
+            "python -m rsa layer-time --movies {input.movies} --references {input.references} --comparison {params.comparison} "
+            "--folder {output} --log {log}"
+
+    rule draw_time:
+        input:
+            PLAN.time(),
+        output:
+            directory(PLAN.figures("time")),
+        log:
+            f"{LOGS}/draw_time.log",
+        conda:
+            "../../envs/cpu.yaml"
+        shell:
+            "python -m rsa draw-time --tables {input} --folder {output} --log {log}"
+
+
+if PLAN.has_films:
+
+    rule draw_fusion:
+        input:
+            scores=PLAN.filmed_scores(),
+            movie=PLAN.group_movie(),
+        output:
+            directory(PLAN.figures("fusion")),
+        log:
+            f"{LOGS}/draw_fusion.log",
+        conda:
+            "../../envs/cpu.yaml"
+        params:
+            space=PLAN.group_space,
+            stimuli=options("stimuli", STUDY.stimuli),
+        shell:
+            "python -m rsa draw-fusion --scores {input.scores} --movie {input.movie} --space {params.space} {params.stimuli} "
+            "--folder {output} --log {log}"
