@@ -20,7 +20,15 @@ from pydantic import Field, model_validator
 
 from rsa.core import Array, Patterns, Residuals, Volume, difference_of_conditions
 from rsa.datasets.bids_files import IDENTITY, Run, find_runs, inherited, metadata, repetition_times, same_label
-from rsa.datasets.common import Names, Subjects, by_subject, warn_of_uneven_runs, warn_of_unusable_voxels
+from rsa.datasets.common import (
+    Names,
+    Subjects,
+    by_subject,
+    joined,
+    require_no_problems,
+    warn_of_uneven_runs,
+    warn_of_unusable_voxels,
+)
 from rsa.datasets.confounds import Confounds, read_confounds
 from rsa.datasets.images import count_volumes, opened, problems_of_grids, read_voxels, whole_grid
 from rsa.errors import UserError, listed
@@ -228,9 +236,7 @@ class Bids(Section):
             If `problems` has anything to say about this subject, or a file is damaged.
         """
         problems = self._problems_of(subject, conditions)
-        if problems:
-            more = f" ({len(problems) - 1} more problems)" if len(problems) > 1 else ""
-            raise UserError(by_subject([(subject, problems[0])])[0] + more)
+        require_no_problems(subject, problems)
         volume = self.volume(subject)
         values: list[Array] = []
         tables: list[pd.DataFrame] = []
@@ -245,8 +251,8 @@ class Bids(Section):
                 noise.append(estimates.residuals)
                 degrees_of_freedom += estimates.degrees_of_freedom
         table = pd.concat(tables, ignore_index=True)
-        samples = Residuals(_joined(noise), degrees_of_freedom) if residuals else None
-        patterns = Patterns(_joined(values), table, volume, residuals=samples)
+        samples = Residuals(joined(noise), degrees_of_freedom) if residuals else None
+        patterns = Patterns(joined(values), table, volume, residuals=samples)
         warn_of_unusable_voxels(subject, patterns)
         warn_of_uneven_runs(subject, patterns)
         return patterns
@@ -618,13 +624,3 @@ def _smoothed(volumes: Array, affine: Array, fwhm_mm: float) -> Array:
 
     smoothed: Array = smooth_img(nib.Nifti1Image(volumes, affine), fwhm_mm).get_fdata(dtype=np.float32)
     return smoothed
-
-
-def _joined(parts: list[Array]) -> Array:
-    """Put arrays below each other and forget each, so that memory holds little more than the result."""
-    whole, start = np.empty((sum(map(len, parts)), parts[0].shape[1]), dtype=np.float32), 0
-    while parts:
-        part = parts.pop(0)
-        whole[start : start + len(part)] = part
-        start += len(part)
-    return whole

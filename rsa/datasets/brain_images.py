@@ -16,6 +16,7 @@ from rsa.datasets.common import (
     Subjects,
     by_subject,
     problems_of_conditions,
+    require_no_problems,
     warn_of_uneven_runs,
     warn_of_unusable_voxels,
 )
@@ -214,9 +215,7 @@ class BrainImages(Section):
             If `problems` has anything to say about this subject, or a file is damaged.
         """
         problems = self._problems_of(subject, conditions, residuals)
-        if problems:
-            more = f" ({len(problems) - 1} more problems)" if len(problems) > 1 else ""
-            raise UserError(by_subject([(subject, problems[0])])[0] + more)
+        require_no_problems(subject, problems)
         volume = self.volume(subject, conditions)
         values, table = self._values(subject, conditions, volume)
         noise = self._residuals(subject, volume) if residuals else None

@@ -8,15 +8,17 @@ import numpy as np
 import pandas as pd
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from rsa.core import Patterns, difference_of_conditions
-from rsa.errors import listed
+from rsa.core import Array, Patterns, difference_of_conditions
+from rsa.errors import UserError, listed
 from rsa.settings import Label
 
 __all__ = [
     "Names",
     "Subjects",
     "by_subject",
+    "joined",
     "problems_of_conditions",
+    "require_no_problems",
     "warn_of_uneven_runs",
     "warn_of_unusable_voxels",
 ]
@@ -79,6 +81,13 @@ def by_subject(problems: Sequence[tuple[str, str]]) -> list[str]:
     ]
 
 
+def require_no_problems(subject: str, problems: Sequence[str]) -> None:
+    """Raise a `UserError` with the first problem of a subject and the number of the others, if there are any."""
+    if problems:
+        more = f" ({len(problems) - 1} more problems)" if len(problems) > 1 else ""
+        raise UserError(by_subject([(subject, problems[0])])[0] + more)
+
+
 def problems_of_conditions(conditions: Sequence[str], rows: pd.DataFrame) -> Iterator[str]:
     """Compare the conditions of one subject with those that there should be, and name the runs with others.
 
@@ -126,3 +135,18 @@ def warn_of_uneven_runs(subject: str, patterns: Patterns) -> None:
             n_of_run.idxmin(),
             n_of_run.min(),
         )
+
+
+# --------------------------------------------------------------------------------------------- arrays
+
+
+def joined(parts: list[Array]) -> Array:
+    """Put arrays below each other and forget each, so that memory holds little more than the result, in float32."""
+    if len(parts) == 1:
+        return np.asarray(parts.pop(), dtype=np.float32)
+    whole, start = np.empty((sum(map(len, parts)), *parts[0].shape[1:]), dtype=np.float32), 0
+    while parts:
+        part = parts.pop(0)
+        whole[start : start + len(part)] = part
+        start += len(part)
+    return whole

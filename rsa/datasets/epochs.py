@@ -16,7 +16,7 @@ import pandas as pd
 from pydantic import Field, model_validator
 
 from rsa.core import Array, Epochs, Residuals, difference_of_conditions
-from rsa.datasets.common import Names, Subjects, by_subject
+from rsa.datasets.common import Names, Subjects, by_subject, joined, require_no_problems
 from rsa.errors import UserError, listed
 from rsa.settings import DataPath, Section, fill, placeholders
 from rsa.stimuli import LabelPattern, label_in
@@ -224,9 +224,7 @@ class EpochFiles(Section):
             baseline.
         """
         headers, problems = self._examined(subject, conditions)
-        if problems:
-            more = f" ({len(problems) - 1} more problems)" if len(problems) > 1 else ""
-            raise UserError(by_subject([(subject, problems[0])])[0] + more)
+        require_no_problems(subject, problems)
         if noise and self._noise_times(headers[0].times_s).size < 2:
             raise UserError("Noise is measured before onset: set `baseline_s` to 2 samples or more, such as [-0.1, 0].")
         self._warn_of_aliasing(headers[0])
@@ -240,8 +238,8 @@ class EpochFiles(Section):
         baselines = None
         if noise:
             n_samples = sum(map(len, samples))
-            baselines = Residuals(_joined(samples), n_samples - len(table))  # each trial's mean was taken out
-        return Epochs(_joined(values), table, np.round(times_s, 6), channels, baselines)
+            baselines = Residuals(joined(samples), n_samples - len(table))  # each trial's mean was taken out
+        return Epochs(joined(values), table, np.round(times_s, 6), channels, baselines)
 
     # --------------------------------------------------------------------------------------- the parts
 
@@ -604,15 +602,3 @@ def _common_channels(subject: str, headers: Sequence[_Header]) -> pd.DataFrame:
         raise UserError(f"subject {subject!r}: no channel is good in all files; mark fewer as bad.")
     first = headers[0].channels
     return first[first["name"].isin(in_all)].reset_index(drop=True)
-
-
-def _joined(parts: list[Array]) -> Array:
-    """Put arrays below each other and forget each, so that memory holds little more than the result."""
-    if len(parts) == 1:
-        return parts.pop()
-    whole, start = np.empty((sum(map(len, parts)), *parts[0].shape[1:]), dtype=np.float32), 0
-    while parts:
-        part = parts.pop(0)
-        whole[start : start + len(part)] = part
-        start += len(part)
-    return whole
