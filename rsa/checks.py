@@ -125,6 +125,10 @@ def _structure(study: Study) -> Iterator[str]:
         yield "models need pictures: set `stimuli`."
     if study.brain is None and study.meeg is None:
         yield "there are no data: set `brain`, `meeg` or both."
+    if study.generalisation is not None and study.meeg is None:
+        yield "`generalisation` compares times of M/EEG data: set `meeg`."
+    if study.generalisation == "between" and study.meeg is not None and len(study.meeg.subjects) < 2:
+        yield "generalisation between subjects needs 2 or more in meeg.subjects."
     if study.fusion and (study.brain is None or study.meeg is None):
         yield "fusion needs fMRI data (`brain`) and M/EEG data (`meeg`)."
     if study.fusion and isinstance(study.brain, Bids) and study.brain.glm.method in ("fir", "volumes"):

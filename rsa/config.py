@@ -294,6 +294,9 @@ class Study(Section):
     """M/EEG data: epochs, or ready RDMs over time; leave it out for none."""
     movie: Movie = Movie()
     """How RDMs are made of epochs."""
+    generalisation: Literal["within", "between"] | None = None
+    """Also compare the M/EEG RDMs of all times with each other: within subjects, or between each and the mean of the
+    others."""
     fusion: bool = False
     """Compare the fMRI data with the M/EEG RDM (mean over subjects) at every time as well."""
     keep_activations: bool = False

@@ -20,6 +20,7 @@ __all__ = [
     "HIERARCHY_COLUMNS",
     "LATENCY_COLUMNS",
     "LAYER_TIME_COLUMNS",
+    "generalisation_table",
     "generalise",
     "group_courses",
     "hierarchy",
@@ -772,3 +773,20 @@ def generalise(movies: RDMs, comparison: str, *, between: bool = False) -> Array
         others = (everyone - likeness.standardise(movies.values[rows])) / (len(places) - 1)
         total += likeness.score(likeness.prepare(movies.values[rows]), likeness.prepare(others))
     return total / len(places)
+
+
+def generalisation_table(
+    movies: RDMs, comparison: str, *, between: bool = False
+) -> tuple[pd.DataFrame, dict[str, str]]:
+    """Return what `generalise` does as a table, and what its columns are: a row and a column for each time.
+
+    Parameters and errors are those of `generalise`.
+    """
+    matrix = generalise(movies, comparison, between=between)
+    times_s = np.sort(movies.table["time_s"].unique())
+    names = [f"{time_s:.6g}" for time_s in times_s]
+    whose = "the average RDM of the others" if between else "the RDM of the same subject"
+    texts = {name: f"Mean similarity over subjects to {whose} at {name} s after onset" for name in names}
+    table = pd.DataFrame(matrix, columns=names)
+    table.insert(0, "time_s", times_s)
+    return table, {"time_s": "Time of a subject's RDM after onset, s"} | texts

@@ -214,6 +214,11 @@ class Plan:
         """Return the folder of the tables of layers over time."""
         return self.folder / "time"
 
+    def generalisation_option(self) -> str:
+        """Return the option that has all times compared with each other."""
+        wanted = self.study.generalisation
+        return self.option("--generalisation", [wanted] if wanted else [])
+
     def all_time(self) -> list[Path]:
         """Return that folder, if the study has M/EEG data."""
         return [] if self.study.meeg is None else [self.time()]

@@ -314,7 +314,13 @@ def group_movie(movies: list[Path], output: Path, comparison: str = "spearman") 
     io.save(output, average_over_subjects(each, comparison), _made(movies, comparison=comparison))
 
 
-def layer_time(movies: list[Path], references: list[Path], folder: Path, comparison: str = "spearman") -> None:
+def layer_time(
+    movies: list[Path],
+    references: list[Path],
+    folder: Path,
+    comparison: str = "spearman",
+    generalisation: str | None = None,
+) -> None:
     """Compare M/EEG RDMs with all references at every time: scores, group courses, latencies, their order along layers.
 
     Parameters
@@ -327,6 +333,8 @@ def layer_time(movies: list[Path], references: list[Path], folder: Path, compari
         Where the tables go (TSV, each with a JSON data dictionary).
     comparison : str
         How alike two RDMs are.
+    generalisation : str
+        Also compare the RDMs of all times with each other: within or between subjects.
     """
     from rsa import layer_time as over_time
     from rsa.core import concatenate
@@ -339,6 +347,9 @@ def layer_time(movies: list[Path], references: list[Path], folder: Path, compari
         "latencies": (over_time.latencies(scores), over_time.LATENCY_COLUMNS),
         "hierarchy": (over_time.hierarchy(scores), over_time.HIERARCHY_COLUMNS),
     }
+    if generalisation is not None:
+        between = generalisation == "between"
+        tables["generalisation"] = over_time.generalisation_table(stacks[0], comparison, between=between)
     for name, (table, columns) in tables.items():
         io.save_table(folder / f"{name}.tsv", table, columns)
 
@@ -723,7 +734,7 @@ def draw_regions(fits: Path, folder: Path) -> None:
     region_figures(io.load_table(fits).fillna({"layer": ""}), folder)
 
 
-def draw_time(tables: Path, folder: Path) -> None:
+def draw_time(tables: Path, folder: Path, comparison: str = "spearman", generalisation: str | None = None) -> None:
     """Draw how well the references fit M/EEG RDMs over time, and when each fits best.
 
     Parameters
@@ -732,12 +743,21 @@ def draw_time(tables: Path, folder: Path) -> None:
         Folder of the tables of `layer_time`.
     folder : path
         Where the pictures go.
+    comparison : str
+        How alike two RDMs are.
+    generalisation : str
+        What the table of all times with each other was made of: within or between subjects.
     """
-    from rsa.report.courses import course_figures
+    from rsa.report.courses import course_figures, save_generalisation
 
     read = {name: io.load_table(tables / f"{name}.tsv") for name in ("courses", "latencies", "hierarchy")}
     read = {name: table.fillna({"layer": ""}) if "layer" in table else table for name, table in read.items()}
     course_figures(read["courses"], read["latencies"], folder, hierarchy=read["hierarchy"])
+    if generalisation is not None:
+        matrix = io.load_table(tables / "generalisation.tsv").set_index("time_s")
+        between = generalisation == "between"
+        path = folder / "generalisation.png"
+        save_generalisation(matrix.to_numpy(), matrix.index.to_numpy(), path, comparison=comparison, between=between)
 
 
 def draw_fusion(scores: Path, movie: Path, space: str, folder: Path, stimuli: Stimuli | None = None) -> None:

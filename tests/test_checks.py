@@ -204,6 +204,7 @@ def test_epochs_that_a_study_simulates_are_not_looked_for(lab: Path) -> None:
         ({"noise": {"normalisation": "univariate", "scope": "brain"}}, "`univariate` has none: leave it out"),
         ({"noise": {}}, "residuals"),
         ({"searchlight__reliability": True, "brain_distance": "crossnobis"}, "searchlight.reliability needs 4 runs"),
+        ({"generalisation": "within"}, "`generalisation` compares times of M/EEG data: set `meeg`"),
         ({"fetch": "haxby"}, "`fetch` lays data out as BIDS: set brain.kind to bids, not maps"),
         (
             {"references": [{"kind": "file", "name": "reliability", "file": "no.npz"}]},

@@ -16,6 +16,30 @@ from rsa.stimuli import Stimuli, condition_table
 
 __all__ = ["categories_of", "page_of", "summary_of"]
 
+ORDER = [
+    "rdms",
+    "similarity",
+    "subjects",
+    "profile",
+    "glass",
+    "slices",
+    "courses",
+    "best_layer",
+    "layer_gradient",
+    "layer_time",
+    "latencies",
+    "generalisation",
+    "time_of_best_layer",
+    "peak_time",
+    "share",
+    "ceiling",
+    "regions",
+    "regions_courses",
+    "film",
+    "rdm_film",
+]
+"""The pictures of a part of a study, in the order in which they are looked at."""
+
 
 def categories_of(stimuli: Stimuli | None, references: RDMs) -> pd.Series | None:
     """Return the category of each condition, in the order of the RDMs, if the stimulus table has a `category`."""
@@ -177,17 +201,5 @@ def _small_coverage(maps: Sequence[tuple[str, ScoreMap]]) -> list[str]:
 
 def _pictures(folder: Path, name: str) -> list[Path]:
     """Return the pictures of one part of the study in the order in which they are looked at."""
-    order = ["rdms", "similarity", "subjects", "profile", "glass", "slices", "courses", "best_layer", "layer_gradient"]
-    order += [
-        "layer_time",
-        "latencies",
-        "time_of_best_layer",
-        "peak_time",
-        "share",
-        "ceiling",
-        "regions",
-        "regions_courses",
-    ]
-    order += ["film", "rdm_film"]
     found = [path for ending in ("png", "gif") for path in (folder / "figures" / name).glob(f"*.{ending}")]
-    return sorted(found, key=lambda path: (order.index(path.stem.split("-")[0]), path.stem))
+    return sorted(found, key=lambda path: (ORDER.index(path.stem.split("-")[0]), path.stem))

@@ -182,7 +182,8 @@ def fused(sandbox: Sandbox, files: Path, areas: np.ndarray) -> Sandbox:
     squares = [np.array([squareform(vector) for vector in area]) for area in areas]
     np.savez(files / "areas.npz", V1=squares[0], IT=squares[1])
     brain = {"kind": "rdms", "subjects": ["b1", "b2"], "file": "areas.npz", "regions": ["V1", "IT"]}
-    sandbox.succeed("--configfile", configured(sandbox, {**READY, "study": "fused", "brain": brain, "fusion": True}))
+    changes = {"study": "fused", "brain": brain, "fusion": True, "generalisation": "between"}
+    sandbox.succeed("--configfile", configured(sandbox, {**READY, **changes}))
     return sandbox
 
 
@@ -205,6 +206,21 @@ def test_areas_are_compared_with_the_mean_of_m_eeg_at_every_time(
     assert of_net["time_s"].isna().all()
     expected = spearmanr(areas[1, 0], layers[2]).statistic
     assert of_net.loc[("IT", "b1", "3"), "score"] == pytest.approx(expected, abs=1e-5)
+
+
+def test_times_are_compared_between_subjects(fused: Sandbox, movies: np.ndarray) -> None:
+    """Each subject's RDM at one time with the mean of the others' ranks at another."""
+    found = table(fused, "fused", "time/generalisation.tsv").set_index("time_s")
+    np.testing.assert_allclose(found.index, TIMES_S)
+    np.testing.assert_allclose(found.columns.astype(float), TIMES_S)
+    ranks = np.array([[rankdata(upper(frame)) for frame in movie] for movie in movies])
+    for row, column in ((1, 1), (2, 4), (5, 0)):
+        each = [
+            spearmanr(own[row], np.delete(ranks, subject, axis=0)[:, column].mean(axis=0)).statistic
+            for subject, own in enumerate(ranks)
+        ]
+        assert found.iloc[row, column] == pytest.approx(np.mean(each), abs=1e-5)
+    assert (results(fused, "fused") / "figures" / "time" / "generalisation.png").exists()
 
 
 def test_the_page_shows_areas_with_layers_and_over_time(fused: Sandbox) -> None:

@@ -46,9 +46,10 @@ if STUDY.meeg is not None:
             "../../envs/cpu.yaml"
         params:
             comparison=STUDY.comparison,
+            generalisation=PLAN.generalisation_option(),
         shell:
             "python -m rsa layer-time --movies {input.movies} --references {input.references} --comparison {params.comparison} "
-            "--folder {output} --log {log}"
+            "{params.generalisation} --folder {output} --log {log}"
 
     rule draw_time:
         input:
@@ -59,8 +60,12 @@ if STUDY.meeg is not None:
             f"{LOGS}/draw_time.log",
         conda:
             "../../envs/cpu.yaml"
+        params:
+            comparison=STUDY.comparison,
+            generalisation=PLAN.generalisation_option(),
         shell:
-            "python -m rsa draw-time --tables {input} --folder {output} --log {log}"
+            "python -m rsa draw-time --tables {input} --folder {output} --comparison {params.comparison} "
+            "{params.generalisation} --log {log}"
 
 
 if PLAN.has_films:
