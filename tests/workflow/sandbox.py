@@ -69,6 +69,10 @@ SMALL = {
     ],
     "brain": {"subjects": ["01", "02"], "runs": ["1", "2"]},
     "searchlight": {"radius_mm": 16, "min_voxels": 10},
-    "simulate": {"images_per_category": 4, "voxel_size_mm": 8, "noise_fwhm_mm": 8},
+    "meeg": None,
+    "movie": None,
+    "fusion": None,
+    "noise_ceiling": None,
+    "simulate": {"images_per_category": 4, "voxel_size_mm": 8, "noise_fwhm_mm": 8, "epochs": None},
 }
-"""The default study, smaller: 24 pictures, 3 layers, 2 subjects x 2 runs on the 8 mm grid."""
+"""The default study, smaller: 24 pictures, 3 layers, 2 subjects x 2 runs on the 8 mm grid, no EEG."""
