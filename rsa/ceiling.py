@@ -14,7 +14,7 @@ from rsa.neighbourhood import some_spheres, sphere_centres, spheres
 from rsa.noise import normalise
 from rsa.rdm import ceiling_bounds
 from rsa.registry import pick
-from rsa.searchlight import in_threads
+from rsa.searchlight import in_threads, over_time
 from rsa.spheres import Spheres, prepare_spheres
 
 __all__ = ["noise_ceilings"]
@@ -84,16 +84,8 @@ def noise_ceilings(
     )  # fmt: skip
     ordered = [patterns.in_order(conditions) for patterns in subjects]
     if not delays_s:
-        values, n_defined = how(ordered)
-        return ScoreMap(values, _table(), volume, n_members=n_defined)
-    each = [how([patterns.at_delay(delay_s) for patterns in ordered]) for delay_s in delays_s]
-    values = np.stack([values for values, _ in each], axis=1).reshape(len(CEILINGS) * len(delays_s), -1)
-    table = _table().loc[np.repeat(range(len(CEILINGS)), len(delays_s))].assign(time_s=delays_s * len(CEILINGS))
-    return ScoreMap(values, table, volume, n_members=np.min([n_defined for _, n_defined in each], axis=0))
-
-
-def _table() -> pd.DataFrame:
-    return pd.DataFrame({"model": CEILINGS, "layer": "", "statistic": "mean"})
+        return how(ordered)
+    return over_time([how([patterns.at_delay(delay_s) for patterns in ordered]) for delay_s in delays_s], delays_s)
 
 
 def _volume_of(patterns: Patterns) -> Volume:
@@ -112,8 +104,8 @@ def _ceilings_at(
     prepare: Callable[..., Spheres],
     n_threads: int,
     progress: Callable[[int], None] | None,
-) -> tuple[Array, Array]:
-    """Return both bounds, shape (2, n_voxels), and the number of subjects with an RDM, at one delay."""
+) -> ScoreMap:
+    """Map both bounds at one delay; see `noise_ceilings`."""
     each = []
     for patterns in subjects:
         own = _volume_of(patterns)
@@ -134,4 +126,5 @@ def _ceilings_at(
         values[:, where], n_defined[where] = bounds, defined
         if progress is not None:
             progress(len(chosen))
-    return values, n_defined
+    table = pd.DataFrame({"model": CEILINGS, "layer": "", "statistic": "mean"})
+    return ScoreMap(values, table, volume, n_members=n_defined)

@@ -133,8 +133,6 @@ def _structure(study: Study) -> Iterator[str]:
         yield "fusion needs fMRI data (`brain`) and M/EEG data (`meeg`)."
     if study.fusion and isinstance(study.brain, Bids) and study.brain.glm.method in ("fir", "volumes"):
         yield f"fusion needs one response per condition, and glm.method {study.brain.glm.method} has several delays."
-    if study.fusion and isinstance(study.brain, Bids) and study.brain.glm.delays_s:
-        yield "fusion needs one fMRI response per condition: set glm.method to conditions or trials, without delays_s."
     if isinstance(study.meeg, EpochFiles) and study.movie.whiten is not None and study.meeg.baseline_s is None:
         yield "movie.whiten needs the noise before onset: set meeg.baseline_s, such as [-0.1, 0]."
     if not isinstance(study.meeg, EpochFiles) and study.movie != Movie():

@@ -38,7 +38,7 @@ from rsa.spheres import Spheres, cut, halves, prepare, prepare_spheres
 
 Result = TypeVar("Result")
 
-__all__ = ["Canvas", "compare", "in_threads", "prepared_rdms", "reasons", "region_rdms"]
+__all__ = ["Canvas", "compare", "in_threads", "over_time", "prepared_rdms", "reasons", "region_rdms"]
 
 MANY_REFERENCES, MANY_CENTRES = 250, 512
 """From so many references on, their products are most of the work: they are in single precision, which takes half the
@@ -128,7 +128,7 @@ def compare(
         return measure(patterns)
     if "time_s" in references.table:
         raise UserError("References over time need patterns of one response per condition, not of several delays.")
-    return _over_time([measure(patterns.at_delay(delay_s)) for delay_s in patterns.delays_s], patterns.delays_s)
+    return over_time([measure(patterns.at_delay(delay_s)) for delay_s in patterns.delays_s], patterns.delays_s)
 
 
 def _compare(
@@ -177,13 +177,17 @@ def _compare(
     return canvas.score_map(table)
 
 
-def _over_time(maps: list[ScoreMap], delays_s: list[float]) -> ScoreMap:
-    """Put the maps of several delays into one: row by row, each at all delays; a column has data if it has at one."""
+def over_time(maps: list[ScoreMap], delays_s: list[float]) -> ScoreMap:
+    """Put the maps of several delays into one: row by row, each at all delays.
+
+    A column has a reason to be undefined if it has one at every delay, and the fewest members that it has at one.
+    """
     n_rows = len(maps[0])
     values = np.stack([scores.values for scores in maps], axis=1).reshape(n_rows * len(maps), -1)
     table = maps[0].table.loc[np.repeat(np.arange(n_rows), len(maps))].assign(time_s=np.tile(delays_s, n_rows))
-    reason = np.min([scores.reason for scores in maps if scores.reason is not None], axis=0)
-    return replace(maps[0], values=values, table=table, reason=reason)
+    reasons_of, members_of = ([getattr(one, name) for one in maps] for name in ("reason", "n_members"))
+    reason = None if reasons_of[0] is None else np.min(reasons_of, axis=0)
+    return replace(maps[0], values=values, table=table, reason=reason, n_members=np.min(members_of, axis=0))
 
 
 def region_rdms(
