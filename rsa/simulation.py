@@ -28,15 +28,13 @@ from rsa.simulate import (
     stimulus_set,
 )
 from rsa.simulation_meeg import SimulatedEpochs
+from rsa.spaces import MNI_CODE
 from rsa.stimuli import Stimuli
 
 if TYPE_CHECKING:
     import mne
 
 __all__ = ["planted_voxels", "simulated_epochs", "simulated_volume", "write_brain", "write_epochs", "write_stimuli"]
-
-MNI_CODE = 4
-"""The NIfTI code of MNI152 space."""
 
 ONE_FILE = 2_000_000_000
 """MNE splits epochs of more bytes into several files."""

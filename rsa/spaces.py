@@ -22,6 +22,7 @@ from rsa.maps import MAPS
 from rsa.settings import fill
 
 __all__ = [
+    "MNI_CODE",
     "Affine",
     "Displacement",
     "problems_of_template",

@@ -9,6 +9,7 @@ from typing import Any
 
 from rsa import io
 from rsa.config import Movie, Noise, Regions, Searchlight, Simulation, Template
+from rsa.core import RDMs, concatenate
 from rsa.datasets import Dataset, EpochFiles, MeegDataset
 from rsa.datasets.maps import Maps
 from rsa.models import Model
@@ -120,10 +121,9 @@ def simulate_brain(simulation: Simulation, dataset: Maps, subject: str, rdms: li
     rdms : list of path
         RDMs of the layers (HDF5).
     """
-    from rsa.core import concatenate
     from rsa.simulation import write_brain
 
-    write_brain(simulation, dataset, subject, concatenate([io.load_rdms(path) for path in rdms]))
+    write_brain(simulation, dataset, subject, _stacked(rdms))
 
 
 def simulate_epochs(simulation: Simulation, dataset: EpochFiles, subject: str, rdms: list[Path]) -> None:
@@ -140,14 +140,13 @@ def simulate_epochs(simulation: Simulation, dataset: EpochFiles, subject: str, r
     rdms : list of path
         RDMs of the layers (HDF5).
     """
-    from rsa.core import concatenate
     from rsa.errors import UserError
     from rsa.settings import fill
     from rsa.simulation import write_epochs
 
     if simulation.epochs is None:
         raise UserError("There are no epochs to simulate; set simulate.epochs.")
-    stack = concatenate([io.load_rdms(path) for path in rdms])
+    stack = _stacked(rdms)
     number, path = dataset.subjects.index(subject), fill(dataset.file, subject=subject)
     write_epochs(simulation.epochs, path, stack, seed=simulation.seed, number=number)
 
@@ -307,10 +306,9 @@ def group_movie(movies: list[Path], output: Path, comparison: str = "spearman") 
     comparison : str
         On whose scale RDMs are averaged.
     """
-    from rsa.core import concatenate
     from rsa.rdm import average_over_subjects
 
-    each = concatenate([io.load_rdms(path) for path in movies])
+    each = _stacked(movies)
     io.save(output, average_over_subjects(each, comparison), _made(movies, comparison=comparison))
 
 
@@ -337,9 +335,8 @@ def layer_time(
         Also compare the RDMs of all times with each other: within or between subjects.
     """
     from rsa import layer_time as over_time
-    from rsa.core import concatenate
 
-    stacks = [concatenate([io.load_rdms(path) for path in paths]) for paths in (movies, references)]
+    stacks = [_stacked(paths) for paths in (movies, references)]
     scores = over_time.layer_time(stacks[0], stacks[1], comparison)
     tables = {
         "scores": (scores, over_time.LAYER_TIME_COLUMNS),
@@ -396,13 +393,13 @@ def searchlight(
 
     from rsa import neighbourhood
     from rsa import searchlight as engine
-    from rsa.core import MAP_COLUMNS, concatenate
+    from rsa.core import MAP_COLUMNS
     from rsa.errors import UserError
 
     data = io.load_patterns(patterns)
     if data.volume is None:
         raise UserError(f"The patterns in {patterns} are not over voxels; a searchlight needs a volume.")
-    stack = concatenate([io.load_rdms(path) for path in references])
+    stack = _stacked(references)
     spheres = neighbourhood.spheres(data.volume, searchlight.radius_mm, stride=searchlight.stride)
     with progress(len(spheres) * max(1, len(data.delays_s)), "spheres") as advance:
         scores = engine.compare(
@@ -551,9 +548,8 @@ def region_fits(brain: list[Path], references: list[Path], output: Path, compari
         How alike two RDMs are.
     """
     from rsa import rdm
-    from rsa.core import concatenate
 
-    stacks = [concatenate([io.load_rdms(path) for path in paths]) for paths in (brain, references)]
+    stacks = [_stacked(paths) for paths in (brain, references)]
     io.save_table(output, rdm.region_fits(stacks[0], stacks[1], comparison), rdm.REGION_FIT_COLUMNS)
 
 
@@ -658,11 +654,10 @@ def draw_references(
     stimuli : Stimuli
         If its table has a column `category`, conditions are sorted by it.
     """
-    from rsa.core import concatenate
     from rsa.report.assemble import categories_of
     from rsa.report.study import reference_figures
 
-    stack = concatenate([io.load_rdms(path) for path in references])
+    stack = _stacked(references)
     reference_figures(stack, folder, categories=categories_of(stimuli, stack), comparison=comparison)
 
 
@@ -835,6 +830,11 @@ def report(
 
 
 # ------------------------------------------------------------------------------------------- shared
+
+
+def _stacked(paths: list[Path]) -> RDMs:
+    """Read RDMs over the same conditions from several files, as one stack."""
+    return concatenate([io.load_rdms(path) for path in paths])
 
 
 def _made(inputs: list[Path], **settings: Any) -> dict[str, Any]:
