@@ -25,6 +25,7 @@ from rsa.datasets.common import (
     Subjects,
     by_subject,
     joined,
+    problems_of_exclude,
     require_no_problems,
     warn_of_uneven_runs,
     warn_of_unusable_voxels,
@@ -187,7 +188,7 @@ class Bids(Section):
         found = [(subject, text) for subject in self.subjects for text in self._problems_of(subject, conditions)]
         if not found:
             self._warn_of_missing_runs()
-        return by_subject(found) + self._problems_of_exclude()
+        return by_subject(found) + problems_of_exclude(self.exclude, self.subjects, self._all_conditions)
 
     # ------------------------------------------------------------------------------------ what is read
 
@@ -424,17 +425,6 @@ class Bids(Section):
             )
         elif difference:
             yield difference
-
-    def _problems_of_exclude(self) -> list[str]:
-        """Name the excluded conditions that no subject has."""
-        try:
-            found = {name for subject in self.subjects if self.exclude for name in self._all_conditions(subject)}
-        except UserError:
-            return []  # told already
-        never = [name for name in self.exclude if name not in found]
-        if not never:
-            return []
-        return [f"exclude names {listed(never)}, which no subject has; there are {listed(sorted(found))}."]
 
     def _warn_of_missing_runs(self) -> None:
         """Log the subjects that lack runs which others have."""

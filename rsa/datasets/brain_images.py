@@ -16,6 +16,7 @@ from rsa.datasets.common import (
     Subjects,
     by_subject,
     problems_of_conditions,
+    problems_of_exclude,
     require_no_problems,
     warn_of_uneven_runs,
     warn_of_unusable_voxels,
@@ -166,7 +167,7 @@ class BrainImages(Section):
         found = [
             (subject, text) for subject in self.subjects for text in self._problems_of(subject, conditions, residuals)
         ]
-        return by_subject(found) + self._problems_of_exclude()
+        return by_subject(found) + problems_of_exclude(self.exclude, self.subjects, self._all_conditions)
 
     # ------------------------------------------------------------------------------------ what is read
 
@@ -354,19 +355,6 @@ class BrainImages(Section):
         images += [(path, f"The mask {path}") for path in self._masks(subject)]
         images += [(path, f"The residuals {path}") for path in (self._residual_images(subject) if residuals else [])]
         return [(path, name) for path, name in images if path.exists()]
-
-    def _problems_of_exclude(self) -> list[str]:
-        """Name the excluded conditions that no subject has."""
-        found: set[str] = set()
-        for subject in self.subjects if self.exclude else ():
-            try:
-                found.update(self._all_conditions(subject))
-            except UserError:
-                return []  # told already
-        never = [name for name in self.exclude if name not in found]
-        return [f"exclude names {listed(never)}, which no subject has; there are {listed(sorted(found))}."] * bool(
-            never
-        )
 
 
 def mean_of_repeats(values: Array, table: pd.DataFrame) -> tuple[Array, pd.DataFrame]:

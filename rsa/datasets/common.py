@@ -1,7 +1,7 @@
 """What the kinds of data sets share: how names are given, and how what is wrong with the data is said."""
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Annotated, Any
 
 import numpy as np
@@ -18,6 +18,7 @@ __all__ = [
     "by_subject",
     "joined",
     "problems_of_conditions",
+    "problems_of_exclude",
     "require_no_problems",
     "warn_of_uneven_runs",
     "warn_of_unusable_voxels",
@@ -106,6 +107,36 @@ def problems_of_conditions(conditions: Sequence[str], rows: pd.DataFrame) -> Ite
     where = f" Conditions without a stimulus are in run {listed(runs)}." if runs else ""
     advice = " Those that belong to no stimulus go into `exclude`." if len(extra) else ""
     yield difference + where + advice
+
+
+def problems_of_exclude(
+    exclude: Sequence[str], subjects: Sequence[str], conditions_of: Callable[[str], Sequence[str]]
+) -> list[str]:
+    """Name the excluded conditions that no subject has.
+
+    Parameters
+    ----------
+    exclude : sequence of str
+        The conditions to leave out; if there are none, nothing is read.
+    subjects : sequence of str
+        Labels of all subjects.
+    conditions_of : function
+        Takes the label of a subject and returns all its conditions. If it raises a `UserError`, nothing is said here:
+        the checks of that subject have told what is wrong.
+
+    Returns
+    -------
+    list of str
+        One line, or nothing.
+    """
+    try:
+        found = {name for subject in subjects if exclude for name in conditions_of(subject)}
+    except UserError:
+        return []
+    never = [name for name in exclude if name not in found]
+    if not never:
+        return []
+    return [f"exclude names {listed(never)}, which no subject has; there are {listed(sorted(found))}."]
 
 
 def warn_of_unusable_voxels(subject: str, patterns: Patterns) -> None:

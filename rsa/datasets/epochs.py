@@ -16,7 +16,7 @@ import pandas as pd
 from pydantic import Field, model_validator
 
 from rsa.core import Array, Epochs, Residuals, difference_of_conditions
-from rsa.datasets.common import Names, Subjects, by_subject, joined, require_no_problems
+from rsa.datasets.common import Names, Subjects, by_subject, joined, problems_of_exclude, require_no_problems
 from rsa.errors import UserError, listed
 from rsa.settings import DataPath, Section, fill, placeholders
 from rsa.stimuli import LabelPattern, label_in
@@ -194,7 +194,11 @@ class EpochFiles(Section):
             found += [(subject, text) for text in problems]
             if not problems:
                 times_s[subject] = self._kept(headers[0].times_s)[1]
-        return by_subject(found) + _problems_of_times(times_s, "subject") + self._problems_of_exclude()
+        return (
+            by_subject(found)
+            + _problems_of_times(times_s, "subject")
+            + problems_of_exclude(self.exclude, self.subjects, self._all_conditions)
+        )
 
     # ------------------------------------------------------------------------------------ what is read
 
@@ -403,17 +407,6 @@ class EpochFiles(Section):
             advice = " Those that belong to no stimulus go into `exclude`; see `condition_pattern` for parts of names."
             if difference:
                 yield difference + (advice if extra else "")
-
-    def _problems_of_exclude(self) -> list[str]:
-        """Name the excluded conditions that no subject has."""
-        try:
-            found = {name for subject in self.subjects if self.exclude for name in self._all_conditions(subject)}
-        except UserError:
-            return []  # told already
-        never = [name for name in self.exclude if name not in found]
-        if not never:
-            return []
-        return [f"exclude names {listed(never)}, which no subject has; there are {listed(sorted(found))}."]
 
     def _warn_of_aliasing(self, header: _Header) -> None:
         """Log that times are decimated although the signal holds frequencies that few times cannot follow."""
