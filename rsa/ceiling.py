@@ -10,7 +10,7 @@ from rsa.comparisons import COMPARISONS, Comparison
 from rsa.core import Array, Patterns, ScoreMap, Volume, difference_of_conditions, shared_volume
 from rsa.errors import UserError
 from rsa.group import CEILINGS
-from rsa.neighbourhood import some_spheres, sphere_centres, spheres
+from rsa.neighbourhood import shared_spheres, sphere_centres
 from rsa.noise import normalise
 from rsa.rdm import ceiling_bounds
 from rsa.registry import pick
@@ -106,11 +106,8 @@ def _ceilings_at(
     progress: Callable[[int], None] | None,
 ) -> ScoreMap:
     """Map both bounds at one delay; see `noise_ceilings`."""
-    each = []
-    for patterns in subjects:
-        own = _volume_of(patterns)
-        around = spheres(own, radius_mm, stride=stride)
-        each.append(prepare(patterns, some_spheres(around, volume.mask[own.mask][around.centres])))
+    around = shared_spheres([_volume_of(patterns) for patterns in subjects], radius_mm, stride=stride)
+    each = [prepare(patterns, neighbourhood) for patterns, neighbourhood in zip(subjects, around, strict=True)]
     centres = sphere_centres(volume, stride)
     values, n_defined = np.full((2, volume.n_voxels), np.nan), np.zeros(volume.n_voxels, dtype=np.int32)
 

@@ -1,16 +1,24 @@
 """Which voxels belong together: spheres around voxels, and regions of an atlas."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from rsa.core import Array, Neighbourhood, Volume
+from rsa.core import Array, Neighbourhood, Volume, shared_volume
 from rsa.errors import UserError, listed
 
-__all__ = ["from_masks", "regions", "some_spheres", "sphere_centres", "sphere_offsets", "spheres"]
+__all__ = [
+    "from_masks",
+    "regions",
+    "shared_spheres",
+    "some_spheres",
+    "sphere_centres",
+    "sphere_offsets",
+    "spheres",
+]
 
 RADIUS_TOLERANCE_MM = 1e-9
 BLOCK = 4096
@@ -117,6 +125,33 @@ def some_spheres(around: Neighbourhood, chosen: Array) -> Neighbourhood:
     members = np.repeat(chosen, around.n_members)
     indptr = np.concatenate([[0], np.cumsum(around.n_members[chosen])])
     return replace(around, indptr=indptr, indices=around.indices[members], centres=around.centres[chosen])
+
+
+def shared_spheres(volumes: Sequence[Volume], radius_mm: float, *, stride: int = 1) -> list[Neighbourhood]:
+    """Collect spheres around the voxels that are in the masks of all subjects, for each subject in its own mask.
+
+    Parameters
+    ----------
+    volumes : sequence of Volume
+        Of each subject, on one grid.
+    radius_mm, stride
+        As in `spheres`.
+
+    Returns
+    -------
+    list of Neighbourhood
+        One for each subject, with the same centres in the same order.
+
+    Raises
+    ------
+    UserError
+        As `spheres`; and if grids differ or the masks share no voxel.
+    """
+    shared, found = shared_volume(volumes), []
+    for volume in volumes:
+        around = spheres(volume, radius_mm, stride=stride)
+        found.append(some_spheres(around, shared.mask[volume.mask][around.centres]))
+    return found
 
 
 def regions(volume: Volume, atlas: Array, labels: pd.DataFrame | None = None) -> Neighbourhood:

@@ -5,7 +5,6 @@ layers are a few matrix products. The RDM of a sphere is built and ranked once.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import combinations
 from typing import NamedTuple
 
@@ -13,24 +12,21 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from rsa.comparisons import COMPARISONS, Comparison, score_rows, unit_length
-from rsa.core import Array, Neighbourhood, Patterns, RDMs, ScoreMap, align, n_conditions_of
+from rsa.comparisons import COMPARISONS, unit_length
+from rsa.core import Array, RDMs, align
 from rsa.errors import UserError, listed
-from rsa.noise import normalise
+from rsa.measures import Measure, require_defined
 from rsa.registry import pick
-from rsa.searchlight import MANY_CENTRES, MANY_REFERENCES, Canvas, in_threads, prepared_rdms, reasons
-from rsa.spheres import prepare
 
 __all__ = [
-    "FITS",
-    "KINDS",
-    "WeightedFit",
+    "CORRELATIONS",
     "commonality",
+    "commonality_measure",
     "partial",
+    "partial_measure",
     "partition",
-    "partitioned",
+    "partition_measure",
     "semipartial",
-    "weighted_fit",
 ]
 
 COLLINEAR = 1e-9
@@ -166,7 +162,7 @@ def partition(
     .. [1] Nimon K, Oswald FL (2013). Understanding the results of multiple linear regression: beyond standardized
        regression coefficients. Organ Res Methods 16:650-674.
     """
-    rows = {name: _required(_unit(rdms, comparison), f"predictor {name!r}") for name, rdms in predictors.items()}
+    rows = {name: require_defined(_unit(rdms, comparison), f"predictor {name!r}") for name, rdms in predictors.items()}
     names, parts = _parts(rows, _optional(nuisance, comparison))
     return dict(zip(names, parts(_unit(brain, comparison)), strict=True))
 
@@ -199,19 +195,8 @@ def _unit(rdms: Array, comparison: str) -> Array:
     return unit_length(pick(CORRELATIONS, comparison, "comparison").prepare(np.atleast_2d(rdms)))
 
 
-def _required(rows: Array, what: str) -> Array:
-    """Return the rows if all of them can explain something."""
-    (undefined,) = np.nonzero(np.isnan(rows).any(axis=1))
-    if len(undefined):
-        raise UserError(
-            f"RDM {undefined[0] + 1} of {len(rows)} of the {what} has NaN or is the same for all pairs, so it can "
-            "explain nothing; leave it out."
-        )
-    return rows
-
-
 def _optional(nuisance: Array | None, comparison: str) -> Array | None:
-    return None if nuisance is None else _required(_unit(nuisance, comparison), "nuisance")
+    return None if nuisance is None else require_defined(_unit(nuisance, comparison), "nuisance")
 
 
 def _control(references: Array, nuisance: Array) -> _Control:
@@ -228,7 +213,7 @@ def _controls(references: Array, nuisance: Array | None) -> _Controls:
         return _Controls([_control(references, nuisance)])
     if len(references) < 2:
         raise UserError("There is nothing to control for: give a nuisance, or 2 references or more.")
-    _required(references, "references")
+    require_defined(references, "references")
     axes = np.linalg.qr(references.T)[0].T  # (n_references, n_pairs), orthonormal
     inside = references @ axes.T  # (n_references, n_references)
     each = [_control(inside[[row]], np.delete(inside, row, axis=0)) for row in range(len(references))]
@@ -325,311 +310,127 @@ def _inclusion_exclusion(subsets: Sequence[set[int]]) -> Array:
     return signs
 
 
-# ------------------------------------------------------------------------------------ in every sphere
+# --------------------------------------------------------------------------- the same, of labelled RDMs
 
 
-class _Design(NamedTuple):
-    """What a kind of map is made of: prepared RDMs of length 1, and the tables that describe them."""
-
-    references: Array
-    table: pd.DataFrame
-    nuisance: Array | None
-    movie: Array | None
-    times_s: Array | None
-    by: str
-
-
-class _Measure(NamedTuple):
-    """What is measured of brain RDMs: a table of n_maps rows, and (n_brain, n_pairs) -> (n_maps, n_brain)."""
-
-    table: pd.DataFrame
-    score: Callable[[Array], Array]
-
-
-def _measure_partial(design: _Design) -> _Measure:
-    controls = _controls(design.references, design.nuisance)
-    return _Measure(design.table.assign(statistic="partial"), lambda brain: _partial(brain, controls))
-
-
-def _measure_semipartial(design: _Design) -> _Measure:
-    controls = _controls(design.references, design.nuisance)
-    return _Measure(design.table.assign(statistic="semipartial"), lambda brain: _semipartial(brain, controls))
-
-
-def _measure_commonality(design: _Design) -> _Measure:
-    if design.movie is None or design.times_s is None:
-        raise UserError("Commonality needs a movie: RDMs with a column 'time_s' in their table.")
-    if "time_s" in design.table:
-        raise UserError("Commonality takes references without 'time_s'; the times are those of the movie.")
-    if len(set(design.times_s)) < len(design.times_s):
-        raise UserError("Commonality needs a movie of one RDM for each time; select a subject, or average subjects.")
-    movie, references = (_beyond(rows, design.nuisance) for rows in (design.movie, design.references))
-    n_references, n_times = len(references), len(movie)
-    table = design.table.iloc[np.repeat(np.arange(n_references), n_times)]
-    table = table.assign(time_s=np.tile(design.times_s, n_references), statistic="commonality")
-    return _Measure(table, lambda brain: _commonality(brain, movie, references, np.float32))
-
-
-def _measure_partition(design: _Design) -> _Measure:
-    if design.by not in design.table:
-        raise UserError(
-            f"There is no column {design.by!r} that names predictors; the references have {listed(list(design.table))}."
-        )
-    labels = design.table[design.by].astype(str)
-    rows = {name: _required(design.references[labels == name], f"predictor {name!r}") for name in labels.unique()}
-    names, parts = _parts(rows, design.nuisance)
-    return _Measure(pd.DataFrame({"model": "+".join(rows), "layer": "", "statistic": names}), parts)
-
-
-KINDS: dict[str, Callable[[_Design], _Measure]] = {
-    "partial": _measure_partial,
-    "semipartial": _measure_semipartial,
-    "commonality": _measure_commonality,
-    "partition": _measure_partition,
-}
-"""What can be mapped, each by what makes the measure of it."""
-
-
-def partitioned(
-    patterns: Patterns,
-    neighbourhood: Neighbourhood,
-    references: RDMs,
-    nuisance: RDMs | None = None,
-    *,
-    kind: str = "partial",
-    movie: RDMs | None = None,
-    by: str = "model",
-    distance: str = "correlation",
-    comparison: str = "spearman",
-    min_voxels: int = 2,
-    shrinkage: str | None = None,
-    out: Array | None = None,
-    n_threads: int = 1,
-    chunk_size: int | None = None,
-    progress: Callable[[int], None] | None = None,
-) -> ScoreMap:
-    """Map what references explain of the RDM of every neighbourhood, alone or together.
+def partial_measure(
+    references: RDMs, nuisance: RDMs | None = None, *, kind: str = "partial", comparison: str = "spearman"
+) -> Measure:
+    """Measure the partial or semipartial correlation of brain RDMs with each reference.
 
     Parameters
     ----------
-    patterns, neighbourhood, references, distance, min_voxels, shrinkage, n_threads, chunk_size, progress
-        As in `rsa.searchlight.compare`, with responses at one delay.
+    references : RDMs
+        One row of the result for each.
     nuisance : RDMs, optional
-        Controlled for; for `partial` and `semipartial` by default the other references, for each of them.
-    kind : {"partial", "semipartial", "commonality", "partition"}
-        The function of the same name is what is mapped.
-    movie : RDMs, optional
-        One for each time, with `time_s`: the M/EEG that shares variance with each reference. For `commonality` only.
-    by : str
-        Column of the references whose labels are the predictors of a `partition`: by "model", all layers of a model are
-        one predictor.
+        Controlled for, all at once; by default the other references, for each of them.
+    kind : {"partial", "semipartial"}
+        The function of the same name; also the `statistic`.
     comparison : {"spearman", "pearson"}
-        On what scale variance is explained.
-    out : array of float32, shape (n_maps, n_voxels or n_regions), optional
-        Filled with the scores and kept as the values of the result, without a copy: `numpy.memmap` for what exceeds
-        memory.
-
-    Returns
-    -------
-    ScoreMap
-        The statistic is "partial" or "semipartial", one row per reference; "commonality", for each reference a row per
-        time; or "unique:<name>" and "shared:<name>+<name>", the parts of a partition. A sphere whose RDM the nuisance
-        explains wholly has no partial correlation, for the reason that a constant RDM has.
+        On what scale.
 
     Raises
     ------
     UserError
-        As `rsa.searchlight.compare` and the function on arrays; and if `out` does not fit.
+        If a name is unknown, conditions differ, or an RDM that is controlled for is constant or NaN.
     """
-    measurer, likeness = pick(KINDS, kind, "kind"), pick(CORRELATIONS, comparison, "comparison")
-    if movie is not None and kind != "commonality":
-        raise UserError(f"A movie is for the kind 'commonality', not {kind!r}; leave it out.")
-    if shrinkage is not None:
-        patterns = normalise(patterns, "multivariate", shrinkage=shrinkage)
-    spheres, reference_rows = prepare(patterns, neighbourhood, references, distance, likeness, min_voxels, shrinkage)
-    design = _design(patterns, unit_length(reference_rows), references, nuisance, movie, by, comparison)
-    measure = measurer(design)
-    canvas = Canvas(patterns, neighbourhood, spheres, 0 if out is not None else len(measure.table))
-    if out is not None:
-        canvas.scores = _blank(out, (len(measure.table), len(canvas.reason)))
-
-    def work(centres: range) -> None:
-        """Draw on columns of its own, so that no result waits for another."""
-        prepared = prepared_rdms(spheres, likeness, centres)
-        scores = measure.score(unit_length(prepared))
-        canvas.draw(centres, scores, reasons(scores, prepared))
-
-    n_rows = len(reference_rows) + (0 if movie is None else len(movie))
-    size = chunk_size or (MANY_CENTRES if n_rows >= MANY_REFERENCES else 1)
-    for centres, _ in in_threads(work, spheres.chunks(size), n_threads):
-        if progress is not None:
-            progress(len(centres))
-    return canvas.score_map(measure.table)
+    correlate = pick({"partial": _partial, "semipartial": _semipartial}, kind, "kind")
+    controls = _controls(_unit(references.values, comparison), _optional(_like(references, nuisance), comparison))
+    table = references.table.assign(statistic=kind)
+    return Measure(references.conditions, table, lambda brain, _: correlate(_unit(brain, comparison), controls))
 
 
-def _design(
-    patterns: Patterns,
-    reference_rows: Array,
+def commonality_measure(
     references: RDMs,
-    nuisance: RDMs | None,
-    movie: RDMs | None,
-    by: str,
-    comparison: str,
-) -> _Design:
-    """Prepare what explains, with the conditions in the order of the patterns."""
-    rows = {
-        what: _unit(align(patterns.conditions, rdms, "patterns", what).values, comparison)
-        for what, rdms in (("nuisance", nuisance), ("movie", movie))
-        if rdms is not None
-    }
-    return _Design(
-        references=reference_rows,
-        table=references.table,
-        nuisance=_required(rows["nuisance"], "nuisance") if "nuisance" in rows else None,
-        movie=rows.get("movie"),
-        times_s=movie.table["time_s"].to_numpy() if movie is not None and "time_s" in movie.table else None,
-        by=by,
+    movie: RDMs,
+    nuisance: RDMs | None = None,
+    *,
+    explained: str = "fmri",
+    comparison: str = "spearman",
+) -> Measure:
+    """Measure the variance that brain RDMs, M/EEG RDMs at each time and each reference share (see `commonality`).
+
+    Parameters
+    ----------
+    references : RDMs
+        Layers, without time.
+    movie : RDMs
+        M/EEG RDMs, one for each `time_s`.
+    nuisance : RDMs, optional
+        What it explains is not counted.
+    explained : {"fmri", "meeg"}
+        Whose variance is shared out: that of the brain RDMs, or of the M/EEG RDMs.
+    comparison : {"spearman", "pearson"}
+        On what scale.
+
+    Returns
+    -------
+    Measure
+        For each reference a row for each time, statistic "commonality".
+
+    Raises
+    ------
+    UserError
+        If a name is unknown, conditions differ, the references have times or the movie has none or two RDMs at one, or
+        an RDM of the nuisance is constant or NaN.
+    """
+    if "time_s" not in movie.table:
+        raise UserError("Commonality needs a movie: RDMs with a column 'time_s' in their table.")
+    if "time_s" in references.table:
+        raise UserError("Commonality takes references without 'time_s'; the times are those of the movie.")
+    if movie.table["time_s"].duplicated().any():
+        raise UserError("Commonality needs a movie of one RDM for each time; select a subject, or average subjects.")
+    score = pick(COMMONALITIES, explained, "RDM that is explained")
+    control = _optional(_like(references, nuisance), comparison)
+    frames = _unit(align(references.conditions, movie, "reference RDMs", "M/EEG RDMs").values, comparison)
+    rows = _beyond(_unit(references.values, comparison), control)
+    table = references.table.loc[np.repeat(np.arange(len(rows)), len(frames))]
+    table = table.assign(time_s=np.tile(movie.table["time_s"], len(rows)), statistic="commonality")
+    return Measure(
+        references.conditions, table, lambda brain, _: score(_unit(brain, comparison), frames, rows, control)
     )
 
 
-def _blank(out: Array, shape: tuple[int, int]) -> Array:
-    """Fill with NaN what the caller gave to write to."""
-    if not isinstance(out, np.ndarray) or out.shape != shape or out.dtype != np.float32:
-        found = f"{getattr(out, 'dtype', type(out).__name__)} of shape {getattr(out, 'shape', ())}"
-        raise UserError(f"`out` is a float32 array of shape {shape}, not {found}; make it so, or leave it out.")
-    out[...] = np.nan
-    return out
+def _of_fmri(brain: Array, movie: Array, references: Array, control: Array | None) -> Array:
+    return _commonality(brain, _beyond(movie, control), references, np.float32)
 
 
-# ----------------------------------------------------------------------------------- weighted models
+def _of_meeg(brain: Array, movie: Array, references: Array, control: Array | None) -> Array:
+    shared = _commonality(movie, _beyond(brain, control), references, np.float32)  # (n_references * n_brain, n_times)
+    by_reference = shared.reshape(len(references), len(brain), -1)
+    return by_reference.swapaxes(1, 2).reshape(-1, len(brain))
 
 
-@dataclass(frozen=True, eq=False)
-class WeightedFit:
-    """How well weighted sums of layer RDMs predict brain RDMs of conditions that they have not seen.
-
-    Parameters
-    ----------
-    scores : array, shape (n_brain,)
-        Mean score of the predictions over folds.
-    weights : array, shape (n_brain, n_layers)
-        Mean over folds, for layer RDMs as they came.
-    """
-
-    scores: Array
-    weights: Array
+COMMONALITIES: dict[str, Callable[[Array, Array, Array, Array | None], Array]] = {"fmri": _of_fmri, "meeg": _of_meeg}
+"""Commonality by whose variance is explained: brain RDMs, M/EEG RDMs and what a nuisance leaves of references, all of
+length 1, and the nuisance -> (n_references * n_times, n_brain)."""
 
 
-def _nnls(layers: Array, brain: Array, penalty: float) -> Array:
-    """Return non-negative least-squares weights, (n_brain, n_layers); the penalty plays no part."""
-    from scipy.optimize import nnls
-
-    basis, triangle = np.linalg.qr(layers.T)  # the same problem, of n_layers equations
-    return np.stack([nnls(triangle, target)[0] for target in brain @ basis])
-
-
-def _ridge(layers: Array, brain: Array, penalty: float) -> Array:
-    """Return ridge weights, (n_brain, n_layers), each layer on the scale of its standard deviation."""
-    spread = layers.std(axis=1)
-    spread = np.where(spread > 0, spread, 1)
-    scaled, n_pairs = layers / spread[:, None], layers.shape[1]
-    gram = scaled @ scaled.T + penalty * n_pairs * np.eye(len(layers))
-    weights: Array = np.linalg.solve(gram, scaled @ brain.T).T / spread
-    return weights
-
-
-FITS: dict[str, Callable[[Array, Array, float], Array]] = {"nnls": _nnls, "ridge": _ridge}
-"""(n_layers, n_pairs) and (n_brain, n_pairs), both centred, and a penalty -> weights (n_brain, n_layers)."""
-
-
-def weighted_fit(
-    brain: Array,
-    layers: Array,
-    *,
-    fit: str = "nnls",
-    comparison: str = "spearman",
-    n_folds: int = 4,
-    penalty: float = 0.01,
-    seed: int = 0,
-) -> WeightedFit:
-    """Predict brain RDMs by weighted sums of layer RDMs, and score the predictions on conditions left out [1]_.
-
-    Conditions are put into folds by chance. Weights and a constant are fitted to pairs of conditions that are both
-    outside of a fold, and score on pairs that are both in it; mixed pairs are not used.
-
-    Parameters
-    ----------
-    brain : array, shape (n_brain, n_pairs)
-        Condensed RDMs.
-    layers : array, shape (n_layers, n_pairs)
-        Condensed RDMs. Squared distances add up over features, so weights of at least 0 are weights of features.
-    fit : {"nnls", "ridge"}
-        A key of `FITS`: weights of at least 0, or weights with a penalty on their squares.
-    comparison : str
-        A key of `COMPARISONS`, by which predictions score.
-    n_folds : int
-        Each fold has 3 conditions at least.
-    penalty : float
-        Of ridge: 0 is least squares; 1 counts as much as the variance of a layer.
-    seed : int
-        Of the folds, which are the same for all brain RDMs.
+def partition_measure(
+    predictors: Mapping[str, RDMs], nuisance: RDMs | None = None, *, comparison: str = "spearman"
+) -> Measure:
+    """Measure what 2 to 4 predictors explain of brain RDMs alone and together (see `partition`).
 
     Returns
     -------
-    WeightedFit
-        Scores and weights; NaN where a brain RDM has NaN, or is constant in a fold. A prediction that is constant, as
-        all weights are 0, predicts nothing and scores 0.
+    Measure
+        A row for each part, with its name for the `model`, "unique:a" or "shared:a+b", and the statistic "variance".
 
     Raises
     ------
     UserError
-        If a layer RDM is constant or NaN, there are fewer than 2 folds, or a fold has fewer than 3 conditions.
-
-    References
-    ----------
-    .. [1] Storrs KR, Kietzmann TC, Walther A, Mehrer J, Kriegeskorte N (2021). Diverse deep neural networks all predict
-       human inferior temporal cortex well, after training and fitting. J Cogn Neurosci 33:2044-2064.
+        As `partition`; and if conditions differ.
     """
-    solve, likeness = pick(FITS, fit, "fit"), pick(COMPARISONS, comparison, "comparison")
-    brain, layers = (np.atleast_2d(np.asarray(rdms, dtype=np.float64)) for rdms in (brain, layers))
-    _required(_unit(layers, "pearson"), "layers")
-    defined = np.isfinite(brain).all(axis=1)
-    scores, weights = np.full(len(brain), np.nan), np.full((len(brain), len(layers)), np.nan)
-    if defined.any():
-        folds = [
-            _fold(brain[defined], layers, train, test, likeness, lambda x, y: solve(x, y, penalty))
-            for train, test in _leave_conditions_out(n_conditions_of(brain.shape[1]), n_folds, seed)
-        ]
-        scores[defined] = np.mean([fold.scores for fold in folds], axis=0)
-        weights[defined] = np.mean([fold.weights for fold in folds], axis=0)
-    return WeightedFit(scores, weights)
+    first = next(iter(predictors.values()))
+    rows = {
+        name: require_defined(_unit(align(first.conditions, rdms).values, comparison), f"predictor {name!r}")
+        for name, rdms in predictors.items()
+    }
+    names, parts = _parts(rows, _optional(_like(first, nuisance), comparison))
+    table = pd.DataFrame({"model": names, "layer": "", "statistic": "variance"})
+    return Measure(first.conditions, table, lambda brain, _: parts(_unit(brain, comparison)))
 
 
-def _leave_conditions_out(n_conditions: int, n_folds: int, seed: int) -> list[tuple[Array, Array]]:
-    """Return for each fold which pairs are trained on and which are tested, shape (n_pairs,) each."""
-    if n_folds < 2 or n_conditions // n_folds < 3:
-        raise UserError(
-            f"Weights are tested in 2 folds or more of 3 conditions or more; {n_folds} folds of {n_conditions} "
-            "conditions are not. Change n_folds."
-        )
-    first, second = np.triu_indices(n_conditions, 1)
-    shuffled = np.random.default_rng(seed).permutation(n_conditions)
-    in_test = [np.isin(np.arange(n_conditions), fold) for fold in np.array_split(shuffled, n_folds)]
-    return [(~left_out[first] & ~left_out[second], left_out[first] & left_out[second]) for left_out in in_test]
-
-
-def _fold(
-    brain: Array,
-    layers: Array,
-    train: Array,
-    test: Array,
-    likeness: Comparison,
-    solve: Callable[[Array, Array], Array],
-) -> WeightedFit:
-    """Fit weights to some pairs and score their predictions of others."""
-    seen = layers[:, train] - layers[:, train].mean(axis=1, keepdims=True)
-    weights = solve(seen, brain[:, train] - brain[:, train].mean(axis=1, keepdims=True))
-    predicted, unseen = weights @ layers[:, test], brain[:, test]
-    scores = score_rows(likeness.prepare(predicted), likeness.prepare(unseen), likeness)
-    says_nothing = (np.ptp(predicted, axis=1) == 0) & (np.ptp(unseen, axis=1) > 0)
-    return WeightedFit(np.where(says_nothing, 0, scores), weights)
+def _like(references: RDMs, nuisance: RDMs | None) -> Array | None:
+    """Return the values of a nuisance with its conditions in the order of the references."""
+    return None if nuisance is None else align(references.conditions, nuisance, "reference RDMs", "nuisance").values

@@ -4,7 +4,7 @@ The four steps of a chunk: sum the products of the patterns of each sphere; turn
 (rank) them; score them against all references at once.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
@@ -15,7 +15,7 @@ import numpy.typing as npt
 import pandas as pd
 from threadpoolctl import threadpool_limits
 
-from rsa.comparisons import COMPARISONS, Comparison, score_rows
+from rsa.comparisons import COMPARISONS, Comparison, score_rows, z_scored
 from rsa.core import (
     CONSTANT_PATTERN,
     CONSTANT_RDM,
@@ -29,16 +29,18 @@ from rsa.core import (
     RDMs,
     ScoreMap,
     concatenate,
+    difference_of_conditions,
 )
 from rsa.devices import choose_device
 from rsa.errors import UserError, listed
+from rsa.measures import Measure
 from rsa.noise import normalise
 from rsa.registry import pick
-from rsa.spheres import Spheres, cut, halves, prepare, prepare_spheres
+from rsa.spheres import Spheres, cut, halves, prepare, prepare_searchlight, prepare_spheres
 
 Result = TypeVar("Result")
 
-__all__ = ["Canvas", "compare", "in_threads", "over_time", "prepared_rdms", "reasons", "region_rdms"]
+__all__ = ["Canvas", "compare", "in_threads", "measured", "over_time", "prepared_rdms", "reasons", "region_rdms"]
 
 MANY_REFERENCES, MANY_CENTRES = 250, 512
 """From so many references on, their products are most of the work: they are in single precision, which takes half the
@@ -126,9 +128,14 @@ def compare(
     )
     if not patterns.delays_s:
         return measure(patterns)
-    if "time_s" in references.table:
-        raise UserError("References over time need patterns of one response per condition, not of several delays.")
+    _require_no_times(references.table)
     return over_time([measure(patterns.at_delay(delay_s)) for delay_s in patterns.delays_s], patterns.delays_s)
+
+
+def _require_no_times(references: pd.DataFrame) -> None:
+    """Raise a `UserError` if references have times, as the patterns have delays."""
+    if "time_s" in references:
+        raise UserError("References over time need patterns of one response per condition, not of several delays.")
 
 
 def _compare(
@@ -175,6 +182,126 @@ def _compare(
         if progress is not None:
             progress(len(centres))
     return canvas.score_map(table)
+
+
+def measured(
+    patterns: Patterns,
+    neighbourhood: Neighbourhood,
+    measure: Measure,
+    *,
+    others: Sequence[tuple[Patterns, Neighbourhood]] = (),
+    distance: str = "correlation",
+    min_voxels: int = 2,
+    shrinkage: str | None = None,
+    out: Array | None = None,
+    n_threads: int = 1,
+    chunk_size: int | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> ScoreMap:
+    """Map a measure of the RDM of every neighbourhood, such as a partial correlation or a weighted sum of layers.
+
+    Parameters
+    ----------
+    patterns, neighbourhood, distance, min_voxels, shrinkage, n_threads, chunk_size, progress
+        As in `compare`. It runs on the CPU.
+    measure : Measure
+        From `rsa.partition` or `rsa.weighted`, over the same conditions in any order.
+    others : sequence of (Patterns, Neighbourhood)
+        The other subjects, for a measure that fits weights to them: neighbourhoods around the same places in the same
+        order (`rsa.neighbourhood.shared_spheres`).
+    out : array of float32, shape (n_maps, n_voxels or n_regions), optional
+        Filled with the scores and kept as the values of the result, without a copy: `numpy.memmap` for what exceeds
+        memory.
+
+    Returns
+    -------
+    ScoreMap
+        A row for each of the measure (with delays, for each delay), NaN where a voxel is no centre or its score is
+        undefined.
+
+    Raises
+    ------
+    UserError
+        As `compare`; if the measure needs other subjects and there are none, or theirs are other neighbourhoods or
+        delays; and if `out` does not fit.
+    """
+    if measure.across_subjects and not others:
+        raise UserError("Weights are fitted to other subjects, and there is no other; give 2 subjects or more.")
+    if any(len(around) != len(neighbourhood) for _, around in others):
+        raise UserError("Weights are fitted to other subjects at the same places; give all subjects the same centres.")
+    subjects = [(patterns, neighbourhood), *(others if measure.across_subjects else ())]
+    how = partial(
+        _measured,
+        measure=measure,
+        distance=distance,
+        min_voxels=min_voxels,
+        shrinkage=shrinkage,
+        out=out,
+        n_threads=n_threads,
+        chunk_size=chunk_size,
+        progress=progress,
+    )
+    if not (delays_s := patterns.delays_s):
+        return how(subjects)
+    _require_no_times(measure.table)
+    if out is not None:
+        raise UserError("Maps of several delays cannot be written to `out`; leave it out.")
+    if any(one.delays_s != delays_s for one, _ in subjects):
+        raise UserError("Weights are fitted to other subjects at the same delays; give all subjects the same.")
+    maps = [how([(one.at_delay(delay_s), around) for one, around in subjects]) for delay_s in delays_s]
+    return over_time(maps, delays_s)
+
+
+def _measured(
+    subjects: Sequence[tuple[Patterns, Neighbourhood]],
+    *,
+    measure: Measure,
+    distance: str,
+    min_voxels: int,
+    shrinkage: str | None,
+    out: Array | None,
+    n_threads: int,
+    chunk_size: int | None,
+    progress: Callable[[int], None] | None,
+) -> ScoreMap:
+    """Map a measure of the first subject at one delay; see `measured`."""
+    each = []
+    for patterns, around in subjects:
+        if problem := difference_of_conditions(patterns.conditions, measure.conditions, "patterns", "reference RDMs"):
+            raise UserError(problem)
+        ready = patterns if shrinkage is None else normalise(patterns, "multivariate", shrinkage=shrinkage)
+        each.append(prepare_searchlight(ready.in_order(measure.conditions), around, distance, min_voxels, shrinkage))
+    spheres, n_maps = each[0], len(measure.table)
+    canvas = Canvas(*subjects[0], spheres, 0 if out is not None else n_maps)
+    if out is not None:
+        canvas.scores = _blank(out, (n_maps, len(canvas.reason)))
+
+    def work(centres: range) -> None:
+        """Draw on columns of its own, so that no result waits for another."""
+        own = _rdms(spheres, centres)
+        seen = np.mean([z_scored(_rdms(other, centres)) for other in each[1:]], axis=0) if len(each) > 1 else own
+        scores = measure.score(own, seen)
+        canvas.draw(centres, scores, reasons(scores, own))
+
+    size = chunk_size or (MANY_CENTRES if n_maps >= MANY_REFERENCES else 1)
+    for centres, _ in in_threads(work, spheres.chunks(size), n_threads):
+        if progress is not None:
+            progress(len(centres))
+    return canvas.score_map(measure.table)
+
+
+def _rdms(spheres: Spheres, centres: range) -> Array:
+    """Return the RDMs of some neighbourhoods, shape (n_centres, n_pairs)."""
+    return np.concatenate([spheres.rdms(run) for run in cut(centres, spheres.run)])
+
+
+def _blank(out: Array, shape: tuple[int, int]) -> Array:
+    """Fill with NaN what the caller gave to write to."""
+    if not isinstance(out, np.ndarray) or out.shape != shape or out.dtype != np.float32:
+        found = f"{getattr(out, 'dtype', type(out).__name__)} of shape {getattr(out, 'shape', ())}"
+        raise UserError(f"`out` is a float32 array of shape {shape}, not {found}; make it so, or leave it out.")
+    out[...] = np.nan
+    return out
 
 
 def over_time(maps: list[ScoreMap], delays_s: list[float]) -> ScoreMap:

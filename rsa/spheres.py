@@ -13,7 +13,7 @@ from rsa.errors import UserError, listed
 from rsa.noise import whiten
 from rsa.registry import pick
 
-__all__ = ["Noise", "Spheres", "cut", "halves", "prepare", "prepare_spheres"]
+__all__ = ["Noise", "Spheres", "cut", "halves", "prepare", "prepare_searchlight", "prepare_spheres"]
 
 RUN_BYTES = 4_000_000
 """Size of the RDMs of one run of centres, which bounds the memory of each thread at a few times that, and keeps it in
@@ -163,6 +163,14 @@ def prepare(
     shrinkage: str | None = None,
 ) -> tuple[Spheres, Array]:
     """Check that all fits; return what the compiled functions take, and prepared references, (n_rdms, n_pairs)."""
+    spheres = prepare_searchlight(patterns, neighbourhood, distance, min_voxels, shrinkage)
+    return spheres, likeness.prepare(align(patterns.conditions, references).values)
+
+
+def prepare_searchlight(
+    patterns: Patterns, neighbourhood: Neighbourhood, distance: str, min_voxels: int, shrinkage: str | None = None
+) -> Spheres:
+    """Return what `prepare_spheres` does; require 3 conditions, and a sphere that is large enough."""
     if len(patterns.conditions) < 3:
         raise UserError(f"RDMs can be compared from 3 conditions on; the patterns have {len(patterns.conditions)}.")
     spheres = prepare_spheres(patterns, neighbourhood, distance, min_voxels, shrinkage)
@@ -171,7 +179,7 @@ def prepare(
             f"No searchlight has the {min_voxels} voxels that min_voxels asks for; the largest has "
             f"{spheres.sizes.max()}. Choose a larger radius_mm or a smaller min_voxels."
         )
-    return spheres, likeness.prepare(align(patterns.conditions, references).values)
+    return spheres
 
 
 def prepare_spheres(

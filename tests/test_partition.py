@@ -1,15 +1,14 @@
 """Explained variance, alone and together, equals explicit regressions, one RDM and one sphere at a time."""
 
-from itertools import combinations
+from functools import partial as partial_function
+from itertools import combinations, product
 
 import numpy as np
 import oracles
 import pandas as pd
 import pytest
 from hypothesis import given
-from scipy.optimize import nnls
-from scipy.stats import pearsonr, rankdata, spearmanr
-from sklearn.linear_model import LinearRegression, Ridge
+from scipy.stats import pearsonr, rankdata
 from strategies import quick, rdm_values, seeds
 
 from rsa.core import Patterns, RDMs, Residuals, Volume
@@ -17,18 +16,19 @@ from rsa.errors import UserError
 from rsa.neighbourhood import from_masks, spheres
 from rsa.partition import (
     CORRELATIONS,
-    KINDS,
     commonality,
+    commonality_measure,
     partial,
+    partial_measure,
     partition,
-    partitioned,
+    partition_measure,
     semipartial,
-    weighted_fit,
 )
-from rsa.searchlight import compare, region_rdms
+from rsa.searchlight import compare, measured, region_rdms
 
 N_PAIRS = 28
 RADIUS_MM = 2.0
+KINDS = ["partial", "semipartial", "commonality", "commonality of meeg", "partition"]
 
 
 def scaled(values, comparison):
@@ -307,8 +307,15 @@ def study(n_conditions=8, shape=(4, 5, 3), seed=0, runs=()):
     return Patterns(values, table, volume), references, nuisance, movie
 
 
-def arguments(kind, nuisance, movie):
-    return {"nuisance": nuisance, "kind": kind} | ({"movie": movie} if kind == "commonality" else {})
+def measure_of(kind, references, nuisance=None, movie=None, comparison="spearman"):
+    if kind.startswith("commonality"):
+        explained = "meeg" if kind.endswith("meeg") else "fmri"
+        return commonality_measure(references, movie, nuisance, explained=explained, comparison=comparison)
+    if kind == "partition":
+        rows_of = references.table.groupby("model", sort=False).indices
+        predictors = {model: references.subset(rows) for model, rows in rows_of.items()}
+        return partition_measure(predictors, nuisance, comparison=comparison)
+    return partial_measure(references, nuisance, kind=kind, comparison=comparison)
 
 
 def in_order(rdms, names):
@@ -323,7 +330,7 @@ def in_order(rdms, names):
 def test_maps_equal_regressions_in_one_sphere_at_a_time(kind, comparison):
     patterns, references, nuisance, movie = study()
     around = spheres(patterns.volume, RADIUS_MM)
-    scores = partitioned(patterns, around, references, comparison=comparison, **arguments(kind, nuisance, movie))
+    scores = measured(patterns, around, measure_of(kind, references, nuisance, movie, comparison))
     rows, control, frames = (in_order(rdms, patterns.conditions) for rdms in (references, nuisance, movie))
     fewer, smaller, left = oracles.reduced_mask(patterns.values, patterns.volume.mask)
     expected = np.full(scores.values.shape, np.nan)
@@ -341,14 +348,18 @@ def test_maps_equal_regressions_in_one_sphere_at_a_time(kind, comparison):
 def regressions(kind, brain, rows, control, frames, comparison):
     """Measure one sphere as the map does, in the order of its rows."""
 
-    def beyond(*more):
-        return r2(brain, [*control, *more], comparison) - r2(brain, control, comparison)
+    def beyond(*more, explained=brain):
+        return r2(explained, [*control, *more], comparison) - r2(explained, control, comparison)
 
     if kind in ("partial", "semipartial"):
         of_brain = residual(brain, control, comparison) if kind == "partial" else scaled(brain, comparison)
         yield from (pearsonr(of_brain, residual(row, control, comparison)).statistic for row in rows)
     elif kind == "commonality":
         yield from (beyond(row) + beyond(frame) - beyond(row, frame) for row in rows for frame in frames)
+    elif kind == "commonality of meeg":
+        for row, frame in product(rows, frames):
+            of_frame = partial_function(beyond, explained=frame)
+            yield of_frame(row) + of_frame(brain) - of_frame(row, brain)
     else:
         net, gist, semantic = rows[:2], rows[2:3], rows[3:]
         full = beyond(*rows)
@@ -361,15 +372,15 @@ def regressions(kind, brain, rows, control, frames, comparison):
 
 
 def test_tables_say_what_each_map_is():
-    patterns, references, nuisance, movie = study()
-    around = spheres(patterns.volume, RADIUS_MM)
-    of = {kind: partitioned(patterns, around, references, **arguments(kind, nuisance, movie)).table for kind in KINDS}
+    _, references, nuisance, movie = study()
+    of = {kind: measure_of(kind, references, nuisance, movie).table for kind in KINDS}
     assert of["partial"].equals(references.table.assign(statistic="partial"))
     assert of["semipartial"]["statistic"].unique() == ["semipartial"]
     assert of["commonality"]["layer"].tolist() == ["1"] * 5 + ["2"] * 5 + [""] * 10
     assert of["commonality"]["time_s"].tolist() == [-0.1, 0.0, 0.1, 0.2, 0.3] * 4
+    assert of["commonality of meeg"].equals(of["commonality"])
     parts = of["partition"]
-    assert parts["statistic"].tolist() == [
+    assert parts["model"].tolist() == [
         "unique:net",
         "unique:gist",
         "unique:semantic",
@@ -378,19 +389,19 @@ def test_tables_say_what_each_map_is():
         "shared:gist+semantic",
         "shared:net+gist+semantic",
     ]
-    assert set(parts["model"]) == {"net+gist+semantic"}
+    assert set(parts["statistic"]) == {"variance"}
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_chunks_threads_and_where_it_is_written_change_nothing(kind, tmp_path, monkeypatch):
     patterns, references, nuisance, movie = study()
     monkeypatch.setattr("rsa.spheres.RUN_BYTES", 8 * 8 * N_PAIRS)  # runs of 8 centres
-    around, how = spheres(patterns.volume, RADIUS_MM), arguments(kind, nuisance, movie)
-    one = partitioned(patterns, around, references, chunk_size=10_000, **how)
+    around, measure = spheres(patterns.volume, RADIUS_MM), measure_of(kind, references, nuisance, movie)
+    one = measured(patterns, around, measure, chunk_size=10_000)
     path, done = tmp_path / "maps", []
     out = np.memmap(path, "float32", "w+", shape=one.values.shape)
     out[:] = 5
-    other = partitioned(patterns, around, references, n_threads=2, out=out, progress=done.append, **how)
+    other = measured(patterns, around, measure, n_threads=2, out=out, progress=done.append)
     np.testing.assert_allclose(other.values, one.values, atol=1e-7)
     np.testing.assert_array_equal(other.reason, one.reason)
     assert np.shares_memory(other.values, out)
@@ -403,13 +414,14 @@ def test_chunks_threads_and_where_it_is_written_change_nothing(kind, tmp_path, m
 def test_spheres_that_are_centred_elsewhere_and_regions_come_out_in_their_places():
     patterns, references, nuisance, _ = study()
     volume = patterns.volume
-    everywhere = partitioned(patterns, spheres(volume, RADIUS_MM), references, nuisance)
-    some = partitioned(patterns, spheres(volume, RADIUS_MM, stride=2), references, nuisance)
+    measure = partial_measure(references, nuisance)
+    everywhere = measured(patterns, spheres(volume, RADIUS_MM), measure)
+    some = measured(patterns, spheres(volume, RADIUS_MM, stride=2), measure)
     drawn = np.isfinite(some.values)
     assert 0 < drawn.sum() < np.isfinite(everywhere.values).sum()
     np.testing.assert_allclose(some.values[drawn], everywhere.values[drawn], atol=1e-6)
     regions = from_masks(volume, {"left": volume.indices[:, 0] < 2, "right": volume.indices[:, 0] >= 2})
-    fits = partitioned(patterns, regions, references, nuisance)
+    fits = measured(patterns, regions, measure)
     rows, control = (in_order(rdms, patterns.conditions) for rdms in (references, nuisance))
     np.testing.assert_allclose(fits.values, partial(region_rdms(patterns, regions).values, rows, control), atol=1e-6)
 
@@ -423,146 +435,65 @@ def test_distances_between_runs_and_whitening_are_those_of_the_searchlight(rng, 
     around = spheres(patterns.volume, RADIUS_MM)
     how = {"distance": "crossnobis", "shrinkage": shrinkage}
     rdms = region_rdms(patterns, around, **how).values
-    found = partitioned(patterns, around, references, **how).values
+    found = measured(patterns, around, partial_measure(references), **how).values
     np.testing.assert_allclose(found, partial(rdms, in_order(references, patterns.conditions)), atol=1e-6)
 
 
 def test_the_parts_of_two_models_add_up_to_the_squared_scores_of_the_searchlight():
     patterns, references, _, _ = study()
     around, two = spheres(patterns.volume, RADIUS_MM), references.subset([2, 3])
-    parts = partitioned(patterns, around, two, kind="partition").values  # gist, semantic, both
+    parts = measured(patterns, around, measure_of("partition", two)).values  # gist, semantic, both
     plain = compare(patterns, around, two).values
     np.testing.assert_allclose(parts[0] + parts[2], plain[0] ** 2, atol=1e-6)
     np.testing.assert_allclose(parts[1] + parts[2], plain[1] ** 2, atol=1e-6)
 
 
-def test_maps_that_cannot_be_are_refused():
-    patterns, references, nuisance, movie = study()
-    around = spheres(patterns.volume, RADIUS_MM)
-
-    def refused(message, *args, **how):
-        with pytest.raises(UserError, match=message):
-            partitioned(patterns, around, *(args or (references,)), **how)
-
-    refused("Unknown kind 'unique'", kind="unique")
-    refused("Commonality needs a movie: RDMs with a column 'time_s'", kind="commonality")
-    refused("Commonality needs a movie", kind="commonality", movie=references)
-    refused("references without 'time_s'", movie, kind="commonality", movie=movie)
+def test_measures_that_cannot_be_are_refused():
+    _, references, nuisance, movie = study()
+    with pytest.raises(UserError, match="Unknown kind 'unique'"):
+        partial_measure(references, kind="unique")
+    with pytest.raises(UserError, match="Commonality needs a movie: RDMs with a column 'time_s'"):
+        commonality_measure(references, references)
+    with pytest.raises(UserError, match="references without 'time_s'"):
+        commonality_measure(movie, movie)
+    with pytest.raises(UserError, match="Unknown RDM that is explained 'layers'"):
+        commonality_measure(references, movie, explained="layers")
     twice = RDMs(movie.values, movie.conditions, movie.table.assign(time_s=[0, 1, 2, 2, 3]))
-    refused("one RDM for each time; select a subject, or average subjects", kind="commonality", movie=twice)
-    refused("A movie is for the kind 'commonality', not 'partial'; leave it out", movie=movie)
-    refused(
-        "no column 'family' that names predictors; the references have 'model', 'layer'", kind="partition", by="family"
-    )
-    refused("not 1: 'net'", references.subset([0, 1]), kind="partition")
-    shape = rf"\(4, {patterns.volume.n_voxels}\)"
-    refused(rf"`out` is a float32 array of shape {shape}, not float64 of shape \(4, 3\)", out=np.empty((4, 3)))
-    refused(rf"`out` is a float32 array of shape {shape}, not list of shape \(\)", out=[])
-    delayed = pd.concat([patterns.table.assign(delay_s=delay_s) for delay_s in (0.0, 2.0)])
-    values = np.vstack([patterns.values, patterns.values + 1])
-    with pytest.raises(UserError, match=r"responses at one delay; choose one by patterns\.at_delay"):
-        partitioned(Patterns(values, delayed, patterns.volume), around, references)
+    with pytest.raises(UserError, match="one RDM for each time; select a subject, or average subjects"):
+        commonality_measure(references, twice)
+    with pytest.raises(UserError, match="not 1: 'net'"):
+        partition_measure({"net": references.subset([0, 1])})
     other = RDMs(nuisance.values, [*nuisance.conditions[:-1], "img99"], nuisance.table)
-    refused(r"nuisance.*img99|img99.*nuisance", references, other)
+    with pytest.raises(UserError, match=r"nuisance.*img99|img99.*nuisance"):
+        partial_measure(references, other)
 
 
-# ----------------------------------------------------------------------------------- weighted models
+def test_maps_that_cannot_be_are_refused():
+    patterns, references, _, _ = study()
+    around, measure = spheres(patterns.volume, RADIUS_MM), partial_measure(references)
+    shape = rf"\(4, {patterns.volume.n_voxels}\)"
+    with pytest.raises(UserError, match=rf"float32 array of shape {shape}, not float64 of shape \(4, 3\)"):
+        measured(patterns, around, measure, out=np.empty((4, 3)))
+    with pytest.raises(UserError, match=rf"float32 array of shape {shape}, not list of shape \(\)"):
+        measured(patterns, around, measure, out=[])
+    names = [*references.conditions[:-1], "img99"]
+    other = partial_measure(RDMs(references.values, names, references.table))
+    with pytest.raises(UserError, match=r"share 7 of 9 conditions.*img99"):
+        measured(patterns, around, other)
 
 
-def folds_by_hand(n_conditions, n_folds, seed):
-    """Yield the pairs of each fold as two lists of places."""
-    pairs = list(combinations(range(n_conditions), 2))
-    for fold in np.array_split(np.random.default_rng(seed).permutation(n_conditions), n_folds):
-        left_out = set(fold.tolist())
-        inside = [k for k, pair in enumerate(pairs) if left_out.issuperset(pair)]
-        yield [k for k, pair in enumerate(pairs) if not left_out & set(pair)], inside
-
-
-@pytest.mark.parametrize("fit", ["nnls", "ridge"])
-def test_predictions_of_unseen_conditions_equal_one_regression_at_a_time(rng, fit):
-    n = 13
-    layers = rng.random((3, n * (n - 1) // 2)) * [[1], [10], [0.1]]
-    brain = rng.random((4, layers.shape[1])) + [[1], [0], [0], [-1]] * layers[0] + 3 * layers[2]
-    found = weighted_fit(brain, layers, fit=fit, n_folds=3, penalty=0.3, seed=5)
-    scores, weights = np.zeros((3, 4)), np.zeros((3, 4, 3))
-    for fold, (train, test) in enumerate(folds_by_hand(n, 3, seed=5)):
-        x, spread = layers[:, train].T, layers[:, train].std(axis=1)
-        for row, y in enumerate(brain[:, train]):
-            if fit == "nnls":
-                design = np.column_stack([x, np.ones(len(x)), -np.ones(len(x))])  # a constant of any sign
-                weights[fold, row] = nnls(design, y)[0][:3]
-            else:
-                weights[fold, row] = Ridge(alpha=0.3 * len(train)).fit(x / spread, y).coef_ / spread
-            scores[fold, row] = spearmanr(weights[fold, row] @ layers[:, test], brain[row, test]).statistic
-    np.testing.assert_allclose(found.weights, weights.mean(axis=0), atol=1e-9)
-    np.testing.assert_allclose(found.scores, scores.mean(axis=0), atol=1e-9)
-    assert (weights > 0).any()
-
-
-def test_ridge_without_a_penalty_is_least_squares(rng):
-    layers, brain = rng.random((2, 66)), rng.random((1, 66))
-    expected = [
-        LinearRegression().fit(layers[:, train].T, brain[0, train]).coef_ for train, _ in folds_by_hand(12, 4, 0)
-    ]
-    found = weighted_fit(brain, layers, fit="ridge", penalty=0).weights[0]
-    np.testing.assert_allclose(found, np.mean(expected, axis=0), atol=1e-12)
-
-
-@pytest.mark.parametrize("fit", ["nnls", "ridge"])
-def test_planted_weights_are_found_and_predict_perfectly(rng, fit):
-    layers = rng.random((3, 66))
-    fitted = weighted_fit([2, 0.5, 1] @ layers + 7, layers, fit=fit, penalty=0, comparison="pearson")
-    np.testing.assert_allclose(fitted.weights, [[2, 0.5, 1]], atol=1e-9)
-    np.testing.assert_allclose(fitted.scores, [1], atol=1e-12)
-
-
-@pytest.mark.parametrize("fit", ["nnls", "ridge"])
-def test_pairs_of_a_seen_and_an_unseen_condition_play_no_part(rng, fit):
-    layers, brain = rng.random((2, 45)), rng.random((3, 45))
-    expected = weighted_fit(brain, layers, fit=fit, n_folds=2)
-    used = {place for train, test in folds_by_hand(10, 2, 0) for place in train + test}
-    mixed = [place for place in range(45) if place not in used]
-    assert len(mixed) == 25
-    brain[:, mixed], layers[:, mixed] = 1e3 * rng.random((3, 25)), rng.random((2, 25))
-    other = weighted_fit(brain, layers, fit=fit, n_folds=2)
-    np.testing.assert_array_equal(other.scores, expected.scores)
-    np.testing.assert_array_equal(other.weights, expected.weights)
-
-
-@pytest.mark.parametrize("fit", ["nnls", "ridge"])
-def test_random_brains_score_zero_on_average(rng, fit):
-    layers, brain = rng.random((5, 190)), rng.random((400, 190))
-    scores = weighted_fit(brain, layers, fit=fit).scores
-    assert abs(scores.mean()) < 3 * scores.std() / np.sqrt(400)  # 0.16 in the pairs to which weights are fitted
-
-
-def test_layers_that_only_fit_with_weights_below_zero_score_zero_and_undefined_brains_nothing(rng):
-    layers = rng.random((2, 66))
-    brain = np.vstack([-layers.sum(axis=0), layers[0], np.full(66, 0.4), layers[1]])
-    brain[3, 0] = np.nan
-    fitted = weighted_fit(brain, layers)
-    np.testing.assert_array_equal(fitted.scores[0], 0)
-    np.testing.assert_array_equal(fitted.weights[0], 0)
-    assert fitted.scores[1] == 1
-    assert np.isnan(fitted.scores[2:]).all()
-    assert np.isnan(fitted.weights[3]).all()
-
-
-def test_layers_that_are_the_same_share_a_weight(rng):
-    layer = rng.random((1, 66))
-    for fit in ("nnls", "ridge"):
-        fitted = weighted_fit(3 * layer, np.vstack([layer, layer]), fit=fit, penalty=1e-9)
-        assert fitted.weights.sum() == pytest.approx(3, abs=1e-6)
-        assert fitted.scores[0] == pytest.approx(1)
-
-
-def test_weighted_fits_that_cannot_be_are_refused(rng):
-    layers, brain = rng.random((2, 45)), rng.random((1, 45))
-    with pytest.raises(UserError, match=r"4 folds of 10 conditions are not\. Change n_folds"):
-        weighted_fit(brain, layers)
-    with pytest.raises(UserError, match="2 folds or more of 3 conditions or more; 1 folds"):
-        weighted_fit(brain, layers, n_folds=1)
-    with pytest.raises(UserError, match=r"Unknown fit 'lasso'.*Choose one of: nnls, ridge"):
-        weighted_fit(brain, layers, fit="lasso")
-    with pytest.raises(UserError, match="RDM 2 of 2 of the layers has NaN or is the same"):
-        weighted_fit(brain, np.vstack([layers[0], np.ones(45)]), n_folds=3)
+def test_several_delays_are_measured_one_by_one():
+    patterns, references, nuisance, movie = study()
+    around, measure = spheres(patterns.volume, RADIUS_MM), partial_measure(references, nuisance)
+    delayed = pd.concat([patterns.table.assign(delay_s=delay_s) for delay_s in (0.0, 2.0)])
+    later = np.where(np.isnan(patterns.values), np.nan, patterns.values**2)
+    both = Patterns(np.vstack([patterns.values, later]), delayed, patterns.volume)
+    found = measured(both, around, measure)
+    assert found.table["time_s"].tolist() == [0.0, 2.0] * 4
+    for number, values in enumerate((patterns.values, later)):
+        one = measured(Patterns(values, patterns.table, patterns.volume), around, measure)
+        np.testing.assert_array_equal(found.values[number::2], one.values)
+    with pytest.raises(UserError, match="References over time need patterns of one response"):
+        measured(both, around, commonality_measure(references, movie))
+    with pytest.raises(UserError, match="several delays cannot be written to `out`"):
+        measured(both, around, measure, out=np.empty(found.values.shape, np.float32))

@@ -1,0 +1,104 @@
+"""What is measured of brain RDMs: labels, and a function from RDMs to numbers.
+
+A comparison with reference RDMs is the plainest; `rsa.partition` and `rsa.weighted` make others. Searchlights, regions
+and M/EEG over time take any of them.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from rsa.comparisons import COMPARISONS, z_scored
+from rsa.core import Array, RDMs, align
+from rsa.errors import UserError
+from rsa.registry import pick
+
+__all__ = ["Measure", "aligned", "comparison_measure", "fitted_to", "mean_of_others", "require_defined"]
+
+
+@dataclass(frozen=True, eq=False)
+class Measure:
+    """What is measured of brain RDMs.
+
+    Parameters
+    ----------
+    conditions : sequence of str
+        The order in which `score` takes the conditions of RDMs.
+    table : DataFrame
+        A row for each number that is measured: `model`, `layer`, `statistic` and, if it has a time, `time_s`.
+    score : callable
+        ``(n_brain, n_pairs), (n_brain, n_pairs) -> (n_rows, n_brain)``: RDMs that are measured, and RDMs to which
+        weights are fitted, in the places of the others. The second are those of other subjects (`mean_of_others`) if
+        the measure is `across_subjects`, otherwise the same as the first. NaN where an RDM is constant or NaN.
+    across_subjects : bool
+        Whether weights are fitted to other subjects.
+    """
+
+    conditions: Sequence[str]
+    table: pd.DataFrame
+    score: Callable[[Array, Array], Array]
+    across_subjects: bool = False
+
+
+def comparison_measure(references: RDMs, comparison: str) -> Measure:
+    """Measure how alike brain RDMs and references are, by a key of `COMPARISONS`."""
+    likeness = pick(COMPARISONS, comparison, "comparison")
+    prepared = likeness.prepare(references.values)
+    table = references.table.assign(statistic=comparison)
+    return Measure(references.conditions, table, lambda brain, _: likeness.score(prepared, likeness.prepare(brain)))
+
+
+def aligned(measure: Measure, brain: RDMs, name: str = "brain RDMs") -> Array:
+    """Return the values of brain RDMs in the conditions' order of a measure, shape (n_brain, n_pairs)."""
+    return align(measure.conditions, brain, "reference RDMs", name).values
+
+
+def fitted_to(measure: Measure, values: Array, places: Iterable[Array]) -> Array:
+    """Return the RDMs to which weights are fitted, (n_brain, n_pairs), for the second argument of `Measure.score`.
+
+    Parameters
+    ----------
+    measure : Measure
+        It says whether these are other subjects' RDMs, or the same.
+    values : array, shape (n_brain, n_pairs)
+        RDMs that are measured.
+    places : iterable of arrays of int
+        For each region or time: its rows, one for each subject.
+    """
+    if not measure.across_subjects:
+        return values
+    others = np.full(values.shape, np.nan)
+    for rows in places:
+        others[rows] = mean_of_others(values[rows])
+    return others
+
+
+def mean_of_others(rdms: Array) -> Array:
+    """Return for each subject the mean of the other subjects' z-scored RDMs: (n_subjects, ..., n_pairs) -> the same.
+
+    Dissimilarities of one subject may be larger than those of another; z-scored, all subjects count alike. NaN for one
+    subject alone, and where another subject's RDM is constant or NaN.
+    """
+    if len(rdms) < 2:
+        return np.full(rdms.shape, np.nan)
+    standard = z_scored(rdms)
+    return np.asarray((standard.sum(axis=0) - standard) / (len(rdms) - 1))
+
+
+def require_defined(rows: Array, what: str) -> Array:
+    """Return prepared RDMs of length 1 if all of them can explain something.
+
+    Raises
+    ------
+    UserError
+        If one is NaN: it was constant, or had gaps.
+    """
+    (undefined,) = np.nonzero(np.isnan(rows).any(axis=1))
+    if len(undefined):
+        raise UserError(
+            f"RDM {undefined[0] + 1} of {len(rows)} of the {what} has NaN or is the same for all pairs, so it can "
+            "explain nothing; leave it out."
+        )
+    return rows
