@@ -11,6 +11,7 @@ from rsa.comparisons import COMPARISONS
 from rsa.core import Array, RDMs, align
 from rsa.errors import UserError, listed
 from rsa.maps import MAPS
+from rsa.measures import Measure, aligned, comparison_measure, fitted_to
 from rsa.rdm import noise_ceiling
 from rsa.registry import pick
 
@@ -26,6 +27,7 @@ __all__ = [
     "hierarchy",
     "latencies",
     "layer_time",
+    "measured_over_time",
     "smallest_p",
 ]
 
@@ -120,27 +122,49 @@ def layer_time(movies: RDMs, references: RDMs, comparison: str) -> pd.DataFrame:
     UserError
         If a column is missing, conditions or the times of subjects differ, or an RDM or a reference comes twice.
     """
-    likeness = pick(COMPARISONS, comparison, "comparison")
     _require_columns(references.table, ["model", "layer"], "references")
     labels = references.table[["model", "layer"]].fillna("").astype(str)
     _require_once(labels, "references")
-    subjects, times_s, places = _places_of(movies)
-    prepared = likeness.prepare(align(movies.conditions, references, "RDM movies", "reference RDMs").values)
-    scores = np.stack([likeness.score(prepared, likeness.prepare(movies.values[rows])) for rows in places])
+    measure = comparison_measure(align(movies.conditions, references, "RDM movies", "reference RDMs"), comparison)
+    table = measured_over_time(movies, measure)
+    _, times_s, places = _places_of(movies)
     ceilings = np.array([noise_ceiling(movies.subset(rows), comparison) for rows in places.T])  # (n_times, 2)
-    n_subjects, n_references, n_times = scores.shape
-    row = np.tile(np.repeat(np.arange(n_references), n_times), n_subjects)
-    time = np.tile(np.arange(n_times), n_subjects * n_references)
+    time = np.searchsorted(times_s, table["time_s"])
+    return table.assign(ceiling_lower=ceilings[time, 0], ceiling_upper=ceilings[time, 1])
+
+
+def measured_over_time(movies: RDMs, measure: Measure) -> pd.DataFrame:
+    """Measure the RDMs of every subject and time: the table of `layer_time`, without noise ceilings.
+
+    Parameters
+    ----------
+    movies : RDMs
+        As for `layer_time`.
+    measure : Measure
+        What is measured, without times of its own.
+
+    Raises
+    ------
+    UserError
+        As `layer_time`; and if the measure is of references over time.
+    """
+    if "time_s" in measure.table:
+        raise UserError("RDMs over time are measured by references without time; leave the M/EEG RDMs out of them.")
+    subjects, times_s, places = _places_of(movies)
+    values = aligned(measure, movies, "RDM movies")
+    seen = fitted_to(measure, values, places.T)
+    scores = np.stack([measure.score(values[rows], seen[rows]) for rows in places])
+    n_subjects, n_rows, n_times = scores.shape
+    row = np.tile(np.repeat(np.arange(n_rows), n_times), n_subjects)
+    labels = measure.table[["model", "layer", "statistic"]].fillna("").astype(str)
     return pd.DataFrame(
         {
-            "subject": np.repeat(subjects, n_references * n_times),
+            "subject": np.repeat(subjects, n_rows * n_times),
             "model": labels["model"].to_numpy()[row],
             "layer": labels["layer"].to_numpy()[row],
-            "time_s": times_s[time],
-            "statistic": comparison,
+            "time_s": times_s[np.tile(np.arange(n_times), n_subjects * n_rows)],
+            "statistic": labels["statistic"].to_numpy()[row],
             "score": scores.ravel(),
-            "ceiling_lower": ceilings[time, 0],
-            "ceiling_upper": ceilings[time, 1],
         }
     )
 
@@ -385,6 +409,7 @@ def group_courses(
     family: str = "times and layers",
     n_permutations: int = 10_000,
     seed: int = 0,
+    tested: bool = True,
 ) -> pd.DataFrame:
     """Average scores over subjects at each time, with a confidence interval and a corrected p.
 
@@ -416,6 +441,8 @@ def group_courses(
         How many flips of signs; where there are no more than these, all of them.
     seed : int
         Of the flips.
+    tested : bool
+        False for scores whose chance level is not 0, such as explained variances: no p.
 
     Returns
     -------
@@ -439,7 +466,7 @@ def group_courses(
     n_subjects, n_rows, n_times = scores.values.shape
     means, half = scores.values.mean(axis=0), _half_width(scores.values, level)
     undefined = np.full_like(means, np.nan)
-    p = _sign_flips(scores, family, n_permutations, seed).p_values() if n_subjects > 1 else undefined
+    p = _sign_flips(scores, family, n_permutations, seed).p_values() if tested and n_subjects > 1 else undefined
     courses = scores.rows.loc[np.repeat(np.arange(n_rows), n_times)].reset_index(drop=True)
     courses = courses.assign(
         time_s=np.tile(scores.times_s, n_rows),
@@ -477,6 +504,7 @@ def latencies(
     n_permutations: int = 10_000,
     n_bootstrap: int = 1_000,
     seed: int = 0,
+    tested: bool = True,
 ) -> pd.DataFrame:
     """Find when the score of each reference rises above chance, and when it is highest.
 
@@ -519,6 +547,8 @@ def latencies(
         How many samples of subjects.
     seed : int
         Of flips and samples.
+    tested : bool
+        False for scores whose chance level is not 0, such as explained variances: no onsets of a group, and no p.
 
     Returns
     -------
@@ -549,20 +579,29 @@ def latencies(
         bounds = _baseline_bounds(everything, family, alpha, len(times_s))
         found["onset_s"] = _onset_times(means > bounds[:, None], times_s, min_duration_s)
         return found.reindex(columns=list(LATENCY_COLUMNS))
-    test = _sign_flips(everything, family, n_permutations, seed)
-    found["peak_p"] = _at_times(test.p_values()[:, chosen], times_s, peaks)
+    weights = list(_in_chunks(_resampled(n_subjects, n_bootstrap, seed), means.size))
+    again = np.concatenate([_peak_times(_means_of(scores.values, some), times_s) for some in weights])
+    found = found.assign(**_spread("peak", peaks, again, level))
+    if tested:
+        test = _sign_flips(everything, family, n_permutations, seed)
+        found["peak_p"] = _at_times(test.p_values()[:, chosen], times_s, peaks)
+        found = found.assign(**_onsets(scores, test, weights, alpha, min_duration_s, level))
+    return found.reindex(columns=list(LATENCY_COLUMNS))
 
-    def onsets_of(weights: Array) -> Array:
-        above = _pseudo_t(scores.values, weights, test.floor) > test.thresholds(alpha)[:, None] + EQUAL
-        return _onset_times(above, times_s, min_duration_s)
 
-    weights = _in_chunks(_resampled(n_subjects, n_bootstrap, seed), means.size)
-    samples = [(onsets_of(some), _peak_times(_means_of(scores.values, some), times_s)) for some in weights]
-    onsets, again = onsets_of(np.ones((1, n_subjects)))[0], np.concatenate([onset for onset, _ in samples])
-    found = found.assign(onset_s=onsets, onset_found=np.isfinite(again).mean(axis=0))
-    found = found.assign(**_spread("onset", onsets, again, level))
-    found = found.assign(**_spread("peak", peaks, np.concatenate([peak for _, peak in samples]), level))
-    return found[list(LATENCY_COLUMNS)]
+def _onsets(
+    scores: _Scores, test: _SignFlips, weights: list[Array], alpha: float, min_duration_s: float, level: float
+) -> dict[str, Array]:
+    """Return the columns of onsets: of all subjects, with what samples of subjects say of them."""
+
+    def onsets_of(some: Array) -> Array:
+        above = _pseudo_t(scores.values, some, test.floor) > test.thresholds(alpha)[:, None] + EQUAL
+        return _onset_times(above, scores.times_s, min_duration_s)
+
+    onsets = onsets_of(np.ones((1, len(scores.values))))[0]
+    again = np.concatenate([onsets_of(some) for some in weights])
+    found = {"onset_s": onsets, "onset_found": np.isfinite(again).mean(axis=0)}
+    return found | _spread("onset", onsets, again, level)
 
 
 def _window(times_s: Array, from_s: float, until_s: float) -> Array:

@@ -1,11 +1,14 @@
 """RDMs among themselves: averages, noise ceilings, and the fit of references to the RDMs of regions."""
 
+from collections.abc import Hashable, Iterable
+
 import numpy as np
 import pandas as pd
 
-from rsa.comparisons import COMPARISONS, Comparison, compare_vectors, score_rows
+from rsa.comparisons import COMPARISONS, Comparison, score_rows
 from rsa.core import Array, RDMs, align
 from rsa.errors import UserError
+from rsa.measures import Measure, aligned, comparison_measure, fitted_to
 from rsa.registry import pick
 
 __all__ = [
@@ -15,6 +18,8 @@ __all__ = [
     "average_over_subjects",
     "ceiling_bounds",
     "compare_stacks",
+    "measured_regions",
+    "measured_stack",
     "noise_ceiling",
     "region_fits",
 ]
@@ -132,12 +137,39 @@ def compare_stacks(brain: RDMs, references: RDMs, comparison: str) -> pd.DataFra
     UserError
         If the conditions differ, or both are over time.
     """
-    if "time_s" in brain.table and "time_s" in references.table:
+    measure = comparison_measure(align(brain.conditions, references, "brain RDMs"), comparison)
+    return measured_stack(brain, measure)
+
+
+def measured_stack(brain: RDMs, measure: Measure, places: Iterable[Array] = ()) -> pd.DataFrame:
+    """Measure every RDM of a stack.
+
+    Parameters
+    ----------
+    brain : RDMs
+        Over the conditions of the measure, in any order.
+    measure : Measure
+        What is measured.
+    places : iterable of arrays of int
+        For a measure across subjects: the rows of each region, one for each subject.
+
+    Returns
+    -------
+    DataFrame
+        A row for each RDM and row of the measure: the labels of both, `statistic` and `score`.
+
+    Raises
+    ------
+    UserError
+        If the conditions differ, or both are over time.
+    """
+    if "time_s" in brain.table and "time_s" in measure.table:
         raise UserError("References over time need brain RDMs without time.")
-    likeness = pick(COMPARISONS, comparison, "comparison")
-    scores = compare_vectors(brain.values, align(brain.conditions, references, "brain RDMs").values, likeness)
+    values = aligned(measure, brain)
+    scores = measure.score(values, fitted_to(measure, values, places)).T  # (n_brain, n_rows)
+    labels, statistic = measure.table.drop(columns="statistic"), measure.table["statistic"]
     parts = [
-        references.table.assign(**row, statistic=comparison, score=row_scores)
+        labels.assign(**row, statistic=statistic, score=row_scores)
         for row, row_scores in zip(brain.table.to_dict("records"), scores, strict=True)
     ]
     return pd.concat(parts, ignore_index=True)
@@ -166,15 +198,34 @@ def region_fits(brain: RDMs, references: RDMs, comparison: str) -> pd.DataFrame:
     UserError
         If the table of the brain RDMs has no `subject` or no `region`.
     """
+    places = _places_of(brain)
+    fits = compare_stacks(brain, references, comparison)
+    ceilings = {place: noise_ceiling(brain.subset(rows), comparison) for place, rows in places.items()}
+    names = _place_columns(brain)
+    of_fits = fits[names].itertuples(index=False, name=None) if len(names) > 1 else fits["region"]
+    fits["ceiling_lower"], fits["ceiling_upper"] = zip(*(ceilings[place] for place in of_fits), strict=True)
+    return fits[[name for name in REGION_FIT_COLUMNS if name in fits]]
+
+
+def measured_regions(brain: RDMs, measure: Measure) -> pd.DataFrame:
+    """Measure the RDM of every region and subject: the table of `region_fits`, without noise ceilings.
+
+    Raises
+    ------
+    UserError
+        As `region_fits` and `measured_stack`.
+    """
+    fits = measured_stack(brain, measure, _places_of(brain).values())
+    return fits[[name for name in REGION_FIT_COLUMNS if name in fits]]
+
+
+def _places_of(brain: RDMs) -> dict[Hashable, Array]:
+    """Return the rows of each region (and time): one for each subject."""
     for column in ("subject", "region"):
         if column not in brain.table:
             raise UserError(f"The table of the brain RDMs has no column {column!r}, only {', '.join(brain.table)}.")
-    fits = compare_stacks(brain, references, comparison)
-    places = ["region", *(["time_s"] if "time_s" in brain.table else [])]
-    ceilings = {
-        place: noise_ceiling(brain.subset(rows), comparison)
-        for place, rows in brain.table.groupby(places, sort=False).indices.items()
-    }
-    of_fits = fits[places].itertuples(index=False, name=None) if len(places) > 1 else fits["region"]
-    fits["ceiling_lower"], fits["ceiling_upper"] = zip(*(ceilings[place] for place in of_fits), strict=True)
-    return fits[[name for name in REGION_FIT_COLUMNS if name in fits]]
+    return dict(brain.table.groupby(_place_columns(brain), sort=False).indices)
+
+
+def _place_columns(brain: RDMs) -> list[str]:
+    return ["region", *(["time_s"] if "time_s" in brain.table else [])]
