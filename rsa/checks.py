@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from rsa.analyses import Partial, Weighted
 from rsa.config import Movie, PlantedRegion, Study, load_study, problem_list, read_yaml
 from rsa.core import Volume
 from rsa.datasets import Bids, Dataset, EpochFiles, Maps, Movies, Rdms
@@ -64,6 +65,7 @@ def problems_of(study: Study) -> list[str]:
     problems = [*_structure(study), *stimuli, *models, *_regions(study), *_simulation(study)]
     problems += _references(study) if not stimuli else _missing_references(study)
     problems += _planted(study) if not models else ()
+    problems += _analyses(study) if not (stimuli or models) else ()
     if study.meeg is not None and not awaits_epochs(study):
         problems += study.meeg.problems(None if stimuli else study_conditions(study))
     if study.brain is not None and study.simulate is None and not awaits_fetch(study):
@@ -133,6 +135,8 @@ def _structure(study: Study) -> Iterator[str]:
         yield "fusion needs fMRI data (`brain`) and M/EEG data (`meeg`)."
     if study.fusion and isinstance(study.brain, Bids) and study.brain.glm.method in ("fir", "volumes"):
         yield f"fusion needs one response per condition, and glm.method {study.brain.glm.method} has several delays."
+    if study.fusion == "paired" and study.brain is not None and study.meeg is not None:
+        yield from _unpaired(study.subjects, study.meeg.subjects)
     if isinstance(study.meeg, EpochFiles) and study.movie.whiten is not None and study.meeg.baseline_s is None:
         yield "movie.whiten needs the noise before onset: set meeg.baseline_s, such as [-0.1, 0]."
     if not isinstance(study.meeg, EpochFiles) and study.movie != Movie():
@@ -176,6 +180,12 @@ def _structure(study: Study) -> Iterator[str]:
         yield f"the name {MEEG!r} is that of the M/EEG RDMs; give the model or reference another `name`."
     for name in set(_names(study)) & set(DATA_QUALITY):
         yield f"the name {name!r} is that of the {DATA_QUALITY[name]}; give the model or reference another `name`."
+
+
+def _unpaired(of_brain: Sequence[str], of_meeg: Sequence[str]) -> Iterator[str]:
+    """Name the fMRI subjects without M/EEG data."""
+    if alone := [subject for subject in of_brain if subject not in of_meeg]:
+        yield f"paired fusion needs M/EEG data of each fMRI subject, and meeg.subjects lacks {listed(alone)}."
 
 
 def _meeg_distance(study: Study) -> str:
@@ -225,6 +235,44 @@ def _references(study: Study) -> Iterator[str]:
         yield from reference.problems(table)
 
 
+def _analyses(study: Study) -> Iterator[str]:
+    """Check that analyses name references that there are, and have the data that they need."""
+    twice = [name for name, n in Counter(analysis.name for analysis in study.analyses).items() if n > 1]
+    if twice:
+        yield f"two analyses are called {listed(twice)}; set their `name`."
+    labels = _known_labels(study) if study.analyses else None
+    n_conditions = len(study_conditions(study) or ())
+    for analysis in study.analyses:
+        found = []
+        if labels is not None:
+            timed = [(MEEG, "")] if study.fusion and isinstance(analysis, Partial) else []
+            found += analysis.problems([*labels, *timed], study.comparison)
+        if analysis.needs_fusion and not study.fusion:
+            found.append("it is of fMRI, M/EEG and a layer: set `fusion`.")
+        if isinstance(analysis, Weighted) and 0 < n_conditions < 3 * analysis.n_folds:
+            found.append(f"{analysis.n_folds} folds of 3 conditions or more need more than {n_conditions} conditions.")
+        found += _across_subjects(study) if analysis.across_subjects else ()
+        yield from (f"analyses, {analysis.name}: {text}" for text in found)
+
+
+def _across_subjects(study: Study) -> Iterator[str]:
+    """Check that weights can be fitted to other subjects."""
+    of_meeg = () if study.meeg is None else study.meeg.subjects
+    for what, subjects in (("brain.subjects", study.subjects), ("meeg.subjects", of_meeg)):
+        if len(subjects) == 1:
+            yield f"weights are fitted to other subjects, and {what} has one; set `fitted_to` to subject."
+    if study.template is not None and study.searchlight is not None:
+        yield "weights are fitted to other subjects on one grid, and `template` brings maps there: set `fitted_to`."
+
+
+def _known_labels(study: Study) -> list[tuple[str, str]] | None:
+    """Return the references; None where those of the stimulus table cannot be known yet."""
+    try:
+        return reference_labels(study)
+    except UserError:
+        return None
+
+
 def _missing_references(study: Study) -> Iterator[str]:
     """Look for the files of the references, where what is in them cannot be checked yet."""
     for reference in study.references:
@@ -248,7 +296,8 @@ def _grids(study: Study) -> Iterator[str]:
                 f"a sphere of {study.searchlight.radius_mm:g} mm holds at most {n_voxels} voxels of these images, "
                 f"fewer than searchlight.min_voxels = {study.searchlight.min_voxels}; choose a larger radius_mm."
             )
-    if (study.group or study.noise_ceiling) and study.template is None:
+    across_subjects = any(analysis.across_subjects for analysis in study.analyses)
+    if (study.group or study.noise_ceiling or across_subjects) and study.template is None:
         for subject, (other_shape, other_affine) in grids.items():
             try:
                 volume.require_grid(other_shape, other_affine, f"Subject {subject}", f"subject {first}")
@@ -384,5 +433,6 @@ def summary(study: Study) -> str:
         lines.append(
             f"  searchlight {study.searchlight.radius_mm:g} mm, at least {study.searchlight.min_voxels} voxels"
         )
+    lines += [f"  analysis    {analysis.name}: {analysis.about(study.comparison)}" for analysis in study.analyses]
     lines.append(f"  results     {study.folder}/")
     return "\n".join(lines)

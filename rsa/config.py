@@ -17,6 +17,7 @@ from pydantic import (
     model_validator,
 )
 
+from rsa.analyses import Analysis
 from rsa.comparisons import COMPARISONS
 from rsa.datasets import Dataset, MeegDataset
 from rsa.distances import CROSS_VALIDATED, DISTANCES
@@ -297,8 +298,9 @@ class Study(Section):
     generalisation: Literal["within", "between"] | None = None
     """Also compare the M/EEG RDMs of all times with each other: within subjects, or between each and the mean of the
     others."""
-    fusion: bool = False
-    """Compare the fMRI data with the M/EEG RDM (mean over subjects) at every time as well."""
+    fusion: Literal["mean", "paired"] | bool = False
+    """Compare the fMRI data with M/EEG RDMs at every time as well: true or mean, with the mean over the M/EEG subjects;
+    paired, each subject with its own."""
     keep_activations: bool = False
     """Keep the responses of the layers to every image; they are large, and only needed until their RDMs are built."""
     layer_distance: DistanceName = "correlation"
@@ -311,6 +313,9 @@ class Study(Section):
     """Take the mean over conditions out of each voxel, run by run. It changes what correlation distances mean."""
     comparison: ComparisonName = "spearman"
     """How alike two RDMs are."""
+    analyses: tuple[Analysis, ...] = ()
+    """Partial correlations, variance partitioning, commonality with M/EEG, weighted models: as well, each in a folder
+    of its own, analyses/<name>/."""
     maps: tuple[MapName, ...] = tuple(MAPS)
     """Maps made of several maps of a model: those of its layers, of its times, or of both."""
     group: tuple[GroupTestName, ...] = ()

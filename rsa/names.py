@@ -47,7 +47,14 @@ def require_distinct_labels(names: Iterable[str], what: str) -> None:
 
 
 def map_path(
-    folder: str | Path, *, subject: str = "", space: str, model: str = "", layer: str = "", statistic: str
+    folder: str | Path,
+    *,
+    subject: str = "",
+    space: str,
+    model: str = "",
+    layer: str = "",
+    statistic: str,
+    analysis: str = "",
 ) -> Path:
     """Return the path of a statistical map.
 
@@ -59,6 +66,8 @@ def map_path(
         Empty for a map of the group, which lies in the folder `group`.
     space, model, layer, statistic : str
         Entities of the name; an empty model or layer is left out.
+    analysis : str
+        Name of the analysis (`desc-`); empty for the plain comparison.
 
     Examples
     --------
@@ -70,6 +79,7 @@ def map_path(
         "space": space,
         "model": label_of(model),
         "layer": label_of(layer),
+        "desc": analysis,
         "stat": label_of(statistic),
     }
     parts = [f"{key}-{value}" for key, value in entities.items() if value]

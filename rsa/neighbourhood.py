@@ -122,6 +122,8 @@ def some_spheres(around: Neighbourhood, chosen: Array) -> Neighbourhood:
     """
     if around.centres is None:
         raise UserError("Spheres are chosen by their centres; these are regions.")
+    if chosen.all():
+        return around
     members = np.repeat(chosen, around.n_members)
     indptr = np.concatenate([[0], np.cumsum(around.n_members[chosen])])
     return replace(around, indptr=indptr, indices=around.indices[members], centres=around.centres[chosen])

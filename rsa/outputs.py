@@ -19,6 +19,7 @@ __all__ = ["PEAK_COLUMNS", "peaks_path", "write_description", "write_maps"]
 BIDSIGNORE = """# Not in released BIDS: the entities model- and layer-, and everything that is not a map
 *_statmap.*
 *_peaks.*
+analyses
 brain
 figures
 meeg
@@ -68,9 +69,9 @@ DESCRIPTIONS = {
 """What is said of maps that are not the similarity to a reference, by their model or statistic."""
 
 
-def peaks_path(folder: str | Path, subject: str, space: str) -> Path:
+def peaks_path(folder: str | Path, subject: str, space: str, analysis: str = "") -> Path:
     """Return the path of the table of peaks that belongs to the maps."""
-    path = map_path(folder, subject=subject, space=space, statistic="")
+    path = map_path(folder, subject=subject, space=space, statistic="", analysis=analysis)
     return path.with_name(path.name.replace("_statmap.nii.gz", "_peaks.tsv"))
 
 
@@ -106,19 +107,21 @@ def write_maps(
     volume = scores.volume
     if volume is None:
         raise UserError("Maps are written of scores over voxels; these are of regions.")
+    analysis = (made["settings"].get("analysis") or {}).get("name", "")
+    where = {"folder": folder, "subject": subject, "space": space, "analysis": analysis}
     common = {"Sources": [str(source)], "Settings": made["settings"], "Software": made["versions"]}
     for labels, rows in _rows_of_files(scores, derived):
-        path = map_path(folder, subject=subject, space=space, **labels)
+        path = map_path(**where, **labels)
         times_s = times_of(rows.table)
-        about = {**_about(rows, scores), **({"Times": times_s} if times_s else {})}
+        about = {**_about(rows, scores, made["settings"].get("measure")), **({"Times": times_s} if times_s else {})}
         io.save_nifti(path, _image(volume, rows.values, times_s), {**about, **_whose(subject, **labels), **common})
     for name, (text, values) in _counts(scores, subject).items():
-        path = map_path(folder, subject=subject, space=space, statistic=name)
+        path = map_path(**where, statistic=name)
         about = {"Description": text, **({"Levels": REASONS} if name == "reason" else {})}
         io.save_nifti(path, volume.to_nifti(values), {**about, **_whose(subject, statistic=name), **common})
     found = peaks(scores)
     dictionary = {name: text for name, text in PEAK_COLUMNS.items() if name != "time_s" or name in found}
-    io.save_table(peaks_path(folder, subject, space), found, dictionary)
+    io.save_table(peaks_path(**where), found, dictionary)
 
 
 def _whose(subject: str, model: str = "", layer: str = "", statistic: str = "") -> dict[str, str]:
@@ -145,14 +148,17 @@ def _rows_of_files(scores: ScoreMap, derived: Iterable[str]) -> Iterator[tuple[d
             )
 
 
-def _about(rows: ScoreMap, scores: ScoreMap) -> dict[str, Any]:
-    """Say in a sidecar what the numbers of a file are."""
+def _about(rows: ScoreMap, scores: ScoreMap, measure: str | None = None) -> dict[str, Any]:
+    """Say in a sidecar what the numbers of a file are: a measure, if they are no similarities."""
     model, layer, statistic = rows.table[LABELS].iloc[0]
     if statistic in MAPS:
         layers = scores.table["layer"][scores.table["model"] == model].unique()
         numbers = {} if layer or not all(layers) else {"Layers": dict(enumerate(layers, start=1))}
         return {"Description": MAPS[statistic].unit, **numbers}
-    similarity = f"Similarity of the RDM of the sphere around each voxel to the RDM of {model} {layer}".strip()
+    name = f"{model} {layer}".strip()
+    similarity = f"Similarity of the RDM of the sphere around each voxel to the RDM of {name}"
+    if measure is not None:
+        similarity = f"{measure[:1].upper()}{measure[1:]}, of the RDM of the sphere around each voxel: {name}"
     described = DESCRIPTIONS.get(statistic) or DESCRIPTIONS.get(model) or similarity
     return {"Description": described, "Undefined": "NaN outside the mask and where a sphere has no score"}
 

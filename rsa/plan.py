@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from rsa import checks
+from rsa.analyses import Analysis
 from rsa.config import Study, load_study
 from rsa.datasets import Maps, Rdms
 from rsa.errors import UserError
@@ -55,6 +56,21 @@ class Plan:
         self.group_space = self.space if study.template is None else study.template.space
         self._models = {model.label: model for model in study.models}
         self._references = {reference.name: reference for reference in study.references}
+        self._analyses = {f"analyses/{analysis.name}/": analysis for analysis in study.analyses}
+
+    # -------------------------------------------------------------------------------------- analyses
+
+    def parts(self) -> list[str]:
+        """Return the folders of the plain comparison and of the other analyses, as they stand in file names."""
+        return ["", *self._analyses]
+
+    def analysis(self, part: str) -> Analysis | None:
+        """Return the analysis of a folder; none for the plain comparison."""
+        return self._analyses.get(part)
+
+    def _in_part(self, part: str, *names: str) -> Path:
+        """Return a path in the folder of an analysis, whose name ends with a stroke (or is a wildcard)."""
+        return Path(f"{self.folder}/{part}{'/'.join(names)}")
 
     # ------------------------------------------------------------------------------------ references
 
@@ -197,9 +213,16 @@ class Plan:
         """Return the file of the mean RDMs over time."""
         return self.folder / "meeg" / "group_movie.h5"
 
-    def fused(self) -> list[Path]:
-        """Return the mean RDMs over time, where fMRI data are compared with them."""
-        return [self.group_movie()] if self.study.fusion else []
+    def fused(self, subjects: Sequence[str]) -> list[Path]:
+        """Return the RDMs over time with which the fMRI data of some subjects are compared, if there are any."""
+        if not self.study.fusion:
+            return []
+        return [self.movie(subject) for subject in subjects] if self.is_paired else [self.group_movie()]
+
+    @property
+    def is_paired(self) -> bool:
+        """Whether each fMRI subject is compared with the M/EEG RDMs of its own."""
+        return self.study.fusion == "paired"
 
     @property
     def has_films(self) -> bool:
@@ -210,32 +233,50 @@ class Plan:
         """Return the scores of which films are made: of the group, or else of the first subject."""
         return self.group_scores() if self.study.group else self.all_scores()[0]
 
-    def time(self) -> Path:
+    def time(self, part: str = "") -> Path:
         """Return the folder of the tables of layers over time."""
-        return self.folder / "time"
+        return self._in_part(part, "time")
 
-    def generalisation_option(self) -> str:
+    def generalisation_option(self, part: str) -> str:
         """Return the option that has all times compared with each other."""
         wanted = self.study.generalisation
-        return self.option("--generalisation", [wanted] if wanted else [])
+        return self.option("--generalisation", [wanted] if wanted and not part else [])
 
-    def all_time(self) -> list[Path]:
-        """Return that folder, if the study has M/EEG data."""
-        return [] if self.study.meeg is None else [self.time()]
+    def all_time(self, part: str = "") -> list[Path]:
+        """Return that folder, if the study has M/EEG data, and the analysis is one of them."""
+        analysis = self.analysis(part)
+        is_of_times = analysis is None or analysis.of_times
+        return [self.time(part)] if self.study.meeg is not None and is_of_times else []
 
     # ---------------------------------------------------------------------------------------- scores
 
-    def scores(self, subject: str) -> Path:
+    def compared(self, subject: str) -> list[Path]:
+        """Return the RDMs with which those of the spheres of a subject are compared."""
+        return self.references() + self.fused([subject])
+
+    def others(self, part: str, subject: str) -> list[Path]:
+        """Return the patterns of the other subjects, if the analysis fits weights to them."""
+        analysis = self.analysis(part)
+        if analysis is None or not analysis.across_subjects:
+            return []
+        return [self.brain(other) for other in self.study.subjects if other != subject]
+
+    def others_option(self, part: str, subject: str) -> str:
+        """Return the option that names them."""
+        return self.option("--others", self.others(part, subject))
+
+    def scores(self, subject: str, part: str = "") -> Path:
         """Return the file of the searchlight scores of a subject, in the space of the images."""
-        return self.folder / "scores" / f"sub-{subject}_scores.h5"
+        return self._in_part(part, "scores", f"sub-{subject}_scores.h5")
 
-    def resampled_scores(self, subject: str) -> Path:
+    def resampled_scores(self, subject: str, part: str = "") -> Path:
         """Return the file of the same scores on the grid of the template."""
-        return self.folder / "scores" / f"sub-{subject}_space-{self.group_space}_scores.h5"
+        return self._in_part(part, "scores", f"sub-{subject}_space-{self.group_space}_scores.h5")
 
-    def scores_in_spaces(self, subject: str) -> list[Path]:
+    def scores_in_spaces(self, subject: str, part: str = "") -> list[Path]:
         """Return the scores of a subject in every space in which there are maps of them."""
-        return [self.scores(subject), *([] if self.study.template is None else [self.resampled_scores(subject)])]
+        resampled = [] if self.study.template is None else [self.resampled_scores(subject, part)]
+        return [self.scores(subject, part), *resampled]
 
     def spaces(self) -> list[str]:
         """Return the labels of these spaces."""
@@ -245,11 +286,11 @@ class Plan:
         """Return what is read to bring the maps of a subject to the template."""
         return [] if self.study.template is None else template_files(self.study.template, subject)
 
-    def all_scores(self) -> list[Path]:
+    def all_scores(self, part: str = "") -> list[Path]:
         """Return the scores of all subjects, in the space of the group; none where the study has no searchlight."""
         if self.study.searchlight is None:
             return []
-        return [self.scores_in_spaces(subject)[-1] for subject in self.study.subjects]
+        return [self.scores_in_spaces(subject, part)[-1] for subject in self.study.subjects]
 
     def own_scores(self) -> list[Path]:
         """Return the scores of all subjects, each in the space of its images; none where there is no searchlight."""
@@ -263,48 +304,67 @@ class Plan:
         """Return the file of the noise ceiling over subjects."""
         return self.folder / "scores" / "noise_ceiling.h5"
 
-    def all_noise_ceilings(self) -> list[Path]:
-        """Return that file, if the study has one."""
-        return [self.noise_ceiling()] if self.study.noise_ceiling else []
+    def all_noise_ceilings(self, part: str = "") -> list[Path]:
+        """Return that file, if the study has one; it is one of plain comparisons."""
+        return [self.noise_ceiling()] if self.study.noise_ceiling and not part else []
 
-    def group_scores(self) -> Path:
+    def group_scores(self, part: str = "") -> Path:
         """Return the file of the scores of the group."""
-        return self.folder / "scores" / "group_scores.h5"
+        return self._in_part(part, "scores", "group_scores.h5")
 
-    def maps(self, subject: str) -> Path:
+    def all_group_scores(self, part: str) -> list[Path]:
+        """Return that file, if the study has maps of the group."""
+        return [self.group_scores(part)] if self.study.group else []
+
+    def group_tests(self, part: str) -> tuple[str, ...]:
+        """Return how maps of the group are made: by means alone, where scores are above 0 by chance."""
+        analysis = self.analysis(part)
+        return self.study.group if analysis is None or analysis.tested else ("mean",)
+
+    def maps(self, subject: str, part: str = "") -> Path:
         """Return the folder of the maps and peaks of a subject, or of the group ("")."""
-        return self.folder / (f"sub-{subject}" if subject else "group")
+        return self._in_part(part, f"sub-{subject}" if subject else "group")
 
     def all_maps(self) -> list[Path]:
         """Return the folders of the maps of all subjects, and of the group; none where there is no searchlight."""
         if self.study.searchlight is None:
             return []
-        return [self.maps(subject) for subject in [*self.study.subjects, *([""] if self.study.group else [])]]
+        whose = [*self.study.subjects, *([""] if self.study.group else [])]
+        return [self.maps(subject, part) for part in self.parts() for subject in whose]
 
-    def region_fits(self) -> Path:
+    def region_fits(self, part: str = "") -> Path:
         """Return the table of the fits of regions."""
-        return self.folder / "regions.tsv"
+        return self._in_part(part, "regions.tsv")
 
-    def all_region_fits(self) -> list[Path]:
+    def all_region_fits(self, part: str = "") -> list[Path]:
         """Return that table, if the study has regions."""
-        return [self.region_fits()] if self.has_regions else []
+        return [self.region_fits(part)] if self.has_regions else []
+
+    def analysis_tables(self) -> list[Path]:
+        """Return the tables of regions and of layers over time of the other analyses."""
+        return [path for part in self._analyses for path in (*self.all_region_fits(part), *self.all_time(part))]
 
     # ---------------------------------------------------------------------------------------- report
 
-    def figures(self, name: str) -> Path:
+    def figures(self, name: str, part: str = "") -> Path:
         """Return the folder of the pictures of one part of the study."""
-        return self.folder / "figures" / name
+        return Path(f"{self.folder}/figures/{part}{name}")
 
     def all_figures(self) -> list[Path]:
         """Return the folders of all pictures."""
-        names = ["references"]
+        names = [self.figures("references"), *([self.figures("fusion")] if self.has_films else [])]
+        for part in self.parts():
+            names += [self.figures(name, part) for name in self._figures_of(part)]
+        return names
+
+    def _figures_of(self, part: str) -> list[str]:
+        """Name the folders of the pictures of an analysis: of subjects only where there is no group of them."""
+        names, several = [], len(self.study.subjects) > 1
         if self.study.searchlight is not None:
-            names += [f"sub-{subject}" for subject in self.study.subjects]
-            names += ["group"] if len(self.study.subjects) > 1 else []
+            names += [f"sub-{subject}" for subject in self.study.subjects] if not (part and several) else []
+            names += ["group"] if several else []
         names += ["regions"] if self.has_regions else []
-        names += ["time"] if self.study.meeg is not None else []
-        names += ["fusion"] if self.has_films else []
-        return [self.figures(name) for name in names]
+        return [*names, *(["time"] if self.all_time(part) else [])]
 
     def derived_option(self) -> str:
         """Return the option that asks for derived maps."""

@@ -1,6 +1,7 @@
 """RDMs among themselves: averages, noise ceilings, and the fit of references to the RDMs of regions."""
 
-from collections.abc import Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -21,6 +22,7 @@ __all__ = [
     "measured_regions",
     "measured_stack",
     "noise_ceiling",
+    "own_references",
     "region_fits",
 ]
 
@@ -183,7 +185,7 @@ def region_fits(brain: RDMs, references: RDMs, comparison: str) -> pd.DataFrame:
     brain : RDMs
         One per subject and region: the table has `subject` and `region`, and `time_s` if there are several times.
     references : RDMs
-        The table has `model` and `layer`.
+        The table has `model` and `layer`; `subject` names whose a reference is, if it is not everybody's.
     comparison : str
         A key of `COMPARISONS`.
 
@@ -198,25 +200,54 @@ def region_fits(brain: RDMs, references: RDMs, comparison: str) -> pd.DataFrame:
     UserError
         If the table of the brain RDMs has no `subject` or no `region`.
     """
-    places = _places_of(brain)
-    fits = compare_stacks(brain, references, comparison)
-    ceilings = {place: noise_ceiling(brain.subset(rows), comparison) for place, rows in places.items()}
+    fits = measured_regions(
+        brain,
+        references,
+        lambda own: comparison_measure(align(brain.conditions, own, "brain RDMs"), comparison),
+    )
+    ceilings = {place: noise_ceiling(brain.subset(rows), comparison) for place, rows in _places_of(brain).items()}
     names = _place_columns(brain)
     of_fits = fits[names].itertuples(index=False, name=None) if len(names) > 1 else fits["region"]
     fits["ceiling_lower"], fits["ceiling_upper"] = zip(*(ceilings[place] for place in of_fits), strict=True)
-    return fits[[name for name in REGION_FIT_COLUMNS if name in fits]]
+    return fits
 
 
-def measured_regions(brain: RDMs, measure: Measure) -> pd.DataFrame:
+def measured_regions(brain: RDMs, references: RDMs, measure_of: Callable[[RDMs], Measure]) -> pd.DataFrame:
     """Measure the RDM of every region and subject: the table of `region_fits`, without noise ceilings.
+
+    Parameters
+    ----------
+    brain, references : RDMs
+        As for `region_fits`.
+    measure_of : callable
+        What is measured with some references.
 
     Raises
     ------
     UserError
         As `region_fits` and `measured_stack`.
     """
-    fits = measured_stack(brain, measure, _places_of(brain).values())
+    places, rows_of = _places_of(brain), brain.table.groupby("subject", sort=False).indices
+    measures = {subject: measure_of(own_references(references, str(subject))) for subject in rows_of}
+    if "subject" not in references.table or any(measure.across_subjects for measure in measures.values()):
+        fits = measured_stack(brain, next(iter(measures.values())), places.values())
+    else:
+        parts = [measured_stack(brain.subset(rows), measures[subject]) for subject, rows in rows_of.items()]
+        fits = pd.concat(parts, ignore_index=True)
     return fits[[name for name in REGION_FIT_COLUMNS if name in fits]]
+
+
+def own_references(references: RDMs, subject: str) -> RDMs:
+    """Return the references that a subject is compared with: those of no subject, and its own.
+
+    References of a subject have its label in the column `subject`; others, or all if there is no such column, are those
+    of everybody.
+    """
+    if "subject" not in references.table:
+        return references
+    whose = references.table["subject"].fillna("").astype(str)
+    own = references.subset(np.flatnonzero(whose.isin(["", subject])))
+    return replace(own, table=own.table.drop(columns="subject"))
 
 
 def _places_of(brain: RDMs) -> dict[Hashable, Array]:

@@ -7,9 +7,12 @@ functions or the library below them.
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from rsa import io
+from rsa.analyses import Analysis
 from rsa.config import Movie, Noise, Regions, Searchlight, Simulation, Template
-from rsa.core import RDMs, concatenate
+from rsa.core import Patterns, RDMs, concatenate
 from rsa.datasets import Dataset, EpochFiles, MeegDataset
 from rsa.datasets.maps import Maps
 from rsa.models import Model
@@ -282,6 +285,7 @@ def movie(
     from dataclasses import replace
 
     from rsa.core import Epochs
+    from rsa.rdm import MEEG
     from rsa.timecourse import rdm_movie
 
     conditions, how = None if stimuli is None else stimuli.conditions(), movie or Movie()
@@ -291,7 +295,8 @@ def movie(
     if isinstance(data, Epochs):
         with progress(len(data.times_s), "times") as advance:
             data = rdm_movie(data, **how.model_dump(), n_threads=threads, progress=advance)
-    io.save(output, replace(data, table=data.table.assign(subject=subject)), made)
+    table = data.table.assign(subject=subject, model=MEEG, layer="")
+    io.save(output, replace(data, table=table), made)
 
 
 def group_movie(movies: list[Path], output: Path, comparison: str = "spearman") -> None:
@@ -318,6 +323,7 @@ def layer_time(
     folder: Path,
     comparison: str = "spearman",
     generalisation: str | None = None,
+    analysis: Analysis | None = None,
 ) -> None:
     """Compare M/EEG RDMs with all references at every time: scores, group courses, latencies, their order along layers.
 
@@ -333,22 +339,27 @@ def layer_time(
         How alike two RDMs are.
     generalisation : str
         Also compare the RDMs of all times with each other: within or between subjects.
+    analysis : Analysis
+        What is measured instead of the plain comparison.
     """
     from rsa import layer_time as over_time
 
-    stacks = [_stacked(paths) for paths in (movies, references)]
-    scores = over_time.layer_time(stacks[0], stacks[1], comparison)
+    stacks, tested = [_stacked(paths) for paths in (movies, references)], analysis is None or analysis.tested
+    if analysis is None:
+        scores = over_time.layer_time(stacks[0], stacks[1], comparison)
+    else:
+        scores = over_time.measured_over_time(stacks[0], analysis.measure(stacks[1], comparison))
     tables = {
         "scores": (scores, over_time.LAYER_TIME_COLUMNS),
-        "courses": (over_time.group_courses(scores), over_time.COURSE_COLUMNS),
-        "latencies": (over_time.latencies(scores), over_time.LATENCY_COLUMNS),
+        "courses": (over_time.group_courses(scores, tested=tested), over_time.COURSE_COLUMNS),
+        "latencies": (over_time.latencies(scores, tested=tested), over_time.LATENCY_COLUMNS),
         "hierarchy": (over_time.hierarchy(scores), over_time.HIERARCHY_COLUMNS),
     }
     if generalisation is not None:
         between = generalisation == "between"
         tables["generalisation"] = over_time.generalisation_table(stacks[0], comparison, between=between)
     for name, (table, columns) in tables.items():
-        io.save_table(folder / f"{name}.tsv", table, columns)
+        io.save_table(folder / f"{name}.tsv", table, _dictionary(table, columns, analysis, comparison))
 
 
 def searchlight(
@@ -360,6 +371,8 @@ def searchlight(
     distance: str = "correlation",
     shrinkage: str | None = None,
     comparison: str = "spearman",
+    analysis: Analysis | None = None,
+    others: list[Path] | None = None,
     device: str = "auto",
     threads: int = 1,
 ) -> None:
@@ -384,6 +397,10 @@ def searchlight(
         aren't.
     comparison : str
         How alike two RDMs are.
+    analysis : Analysis
+        What is measured instead of the plain comparison; on the CPU.
+    others : list of path
+        Patterns of the other subjects (HDF5), where weights are fitted to them.
     device : str
         auto (CUDA where there is one that can do what is asked), cpu, cuda, cuda:1.
     threads : int
@@ -394,31 +411,25 @@ def searchlight(
     from rsa import neighbourhood
     from rsa import searchlight as engine
     from rsa.core import MAP_COLUMNS
-    from rsa.errors import UserError
+    from rsa.rdm import own_references
 
-    data = io.load_patterns(patterns)
-    if data.volume is None:
-        raise UserError(f"The patterns in {patterns} are not over voxels; a searchlight needs a volume.")
-    stack = _stacked(references)
-    spheres = neighbourhood.spheres(data.volume, searchlight.radius_mm, stride=searchlight.stride)
-    with progress(len(spheres) * max(1, len(data.delays_s)), "spheres") as advance:
-        scores = engine.compare(
-            data,
-            spheres,
-            stack,
-            distance=distance,
-            comparison=comparison,
-            min_voxels=searchlight.min_voxels,
-            shrinkage=shrinkage,
-            reliability=searchlight.reliability,
-            device=device,
-            n_threads=threads,
-            progress=advance,
-        )
-    settings = {**searchlight.model_dump(), "distance": distance, "shrinkage": shrinkage, "comparison": comparison}
+    subjects = [_patterns_of_voxels(path) for path in (patterns, *(others or ()))]
+    volumes = [one.volume for one in subjects if one.volume is not None]
+    stack = own_references(_stacked(references), subject)
+    around = neighbourhood.shared_spheres(volumes, searchlight.radius_mm, stride=searchlight.stride)
+    how: dict[str, Any] = {"distance": distance, "shrinkage": shrinkage, "min_voxels": searchlight.min_voxels}
+    with progress(len(around[0]) * max(1, len(subjects[0].delays_s)), "spheres") as advance:
+        run = {**how, "n_threads": threads, "progress": advance}
+        if analysis is None:
+            run |= {"comparison": comparison, "reliability": searchlight.reliability, "device": device}
+            scores = engine.compare(subjects[0], around[0], stack, **run)
+        else:
+            rest, measure = list(zip(subjects, around, strict=True))[1:], analysis.measure(stack, comparison)
+            scores = engine.measured(subjects[0], around[0], measure, others=rest, **run)
+    settings = {**searchlight.model_dump(), **how, "comparison": comparison, **_measured_by(analysis, comparison)}
     table = scores.table.assign(subject=subject)
     scores = replace(scores, table=table[[name for name in MAP_COLUMNS if name in table]])
-    io.save(output, scores, _made([patterns, *references], **settings))
+    io.save(output, scores, _made([patterns, *references, *(others or ())], **settings))
 
 
 def noise_ceiling(
@@ -533,7 +544,13 @@ def region_rdms(
     io.save(output, rdms, made)
 
 
-def region_fits(brain: list[Path], references: list[Path], output: Path, comparison: str = "spearman") -> None:
+def region_fits(
+    brain: list[Path],
+    references: list[Path],
+    output: Path,
+    comparison: str = "spearman",
+    analysis: Analysis | None = None,
+) -> None:
     """Compare the RDMs of regions of all subjects with all reference RDMs: a table with noise ceilings.
 
     Parameters
@@ -546,11 +563,17 @@ def region_fits(brain: list[Path], references: list[Path], output: Path, compari
         Table (TSV), with a JSON data dictionary beside it.
     comparison : str
         How alike two RDMs are.
+    analysis : Analysis
+        What is measured instead of the plain comparison; without noise ceilings.
     """
     from rsa import rdm
 
     stacks = [_stacked(paths) for paths in (brain, references)]
-    io.save_table(output, rdm.region_fits(stacks[0], stacks[1], comparison), rdm.REGION_FIT_COLUMNS)
+    if analysis is None:
+        fits = rdm.region_fits(stacks[0], stacks[1], comparison)
+    else:
+        fits = rdm.measured_regions(stacks[0], stacks[1], lambda own: analysis.measure(own, comparison))
+    io.save_table(output, fits, _dictionary(fits, rdm.REGION_FIT_COLUMNS, analysis, comparison))
 
 
 def maps(scores: list[Path], subject: str, space: list[str], folder: Path, derived: list[str] | None = None) -> None:
@@ -835,6 +858,29 @@ def report(
 def _stacked(paths: list[Path]) -> RDMs:
     """Read RDMs over the same conditions from several files, as one stack."""
     return concatenate([io.load_rdms(path) for path in paths])
+
+
+def _patterns_of_voxels(path: Path) -> Patterns:
+    """Read patterns, which have to be over the voxels of a volume."""
+    from rsa.errors import UserError
+
+    patterns = io.load_patterns(path)
+    if patterns.volume is None:
+        raise UserError(f"The patterns in {path} are not over voxels; a searchlight needs a volume.")
+    return patterns
+
+
+def _measured_by(analysis: Analysis | None, comparison: str) -> dict[str, Any]:
+    """Say in the provenance of scores what they are, if they are not plain comparisons."""
+    return {} if analysis is None else {"analysis": analysis.model_dump(), "measure": analysis.about(comparison)}
+
+
+def _dictionary(
+    table: pd.DataFrame, columns: dict[str, str], analysis: Analysis | None, comparison: str
+) -> dict[str, str]:
+    """Say what the columns of a table are; of an analysis, what its scores are."""
+    scores = {} if analysis is None else {"score": analysis.about(comparison)}
+    return {name: text for name, text in {**columns, **scores}.items() if name in table}
 
 
 def _made(inputs: list[Path], **settings: Any) -> dict[str, Any]:

@@ -6,8 +6,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from pydantic import TypeAdapter
 
 from rsa import io
+from rsa.analyses import Analysis
 from rsa.core import DEFINED, NOT_A_CENTRE, RDMs, ScoreMap, concatenate
 from rsa.errors import listed
 from rsa.report import study as pages
@@ -111,7 +113,9 @@ def summary_of(
         meeg_distance=meeg.get("distance") or (settings.get("movie") or {}).get("distance") if meeg else None,
         meeg_whitened=(settings.get("movie") or {}).get("whiten") if meeg.get("kind") == "epochs" else None,
         meeg_times_s=meeg_times_s,
-        fusion=bool(settings.get("fusion")),
+        meeg_given=meeg.get("kind") == "movie",
+        fusion=settings.get("fusion") or False,
+        analyses=[(one.kind, one.about(settings["comparison"])) for one in _analyses(settings)],
         version=versions["brain-model-rsa"],
         commit=versions["commit"],
     )
@@ -169,6 +173,7 @@ def page_of(
             regions=_pictures(folder, "regions") if fits is not None else [],
             time=_pictures(folder, "time") if time is not None else [],
             fusion=_pictures(folder, "fusion") if settings.get("fusion") and maps else [],
+            analyses=_analysis_parts(settings, folder, [subject for subject, _ in maps]),
             latencies=io.load_table(time / "latencies.tsv") if time is not None else None,
             subjects={f"Subject {subject}": _pictures(folder, f"sub-{subject}") for subject, _ in maps},
             peaks=pd.concat(tables, ignore_index=True) if maps and tables else None,
@@ -179,6 +184,26 @@ def page_of(
             made=[*({**one, "settings": {}} for one in made), io.provenance(settings=settings)],
         )
     )
+
+
+def _analyses(settings: dict[str, Any]) -> list[Analysis]:
+    """Return the analyses of a configuration that was written as JSON."""
+    return TypeAdapter(list[Analysis]).validate_python(settings.get("analyses") or [])
+
+
+def _analysis_parts(
+    settings: dict[str, Any], folder: Path, subjects: Sequence[str]
+) -> dict[str, tuple[str, list[Path]]]:
+    """Return what each analysis measured, in words, and its pictures: of the group, or of the only subject."""
+    parts = {}
+    for analysis in _analyses(settings):
+        about = analysis.about(settings["comparison"])
+        whose = ["group"] if len(subjects) > 1 else [f"sub-{subject}" for subject in subjects]
+        names = [f"analyses/{analysis.name}/{name}" for name in (*whose, "regions", "time")]
+        pictures = [picture for name in names for picture in _pictures(folder, name)]
+        where = f"Maps and tables are in analyses/{analysis.name}/."
+        parts[analysis.name] = f"{about[:1].upper()}{about[1:]}. {where}", pictures
+    return parts
 
 
 def _undefined_references(references: RDMs) -> list[str]:

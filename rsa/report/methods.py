@@ -48,6 +48,11 @@ TERM_WORDS = {
     "derivatives": " with their derivatives",
     "full": " with their squares, derivatives and squared derivatives",
 }
+ANALYSIS_PAPERS = {
+    "partition": "Nimon & Oswald, 2013",
+    "commonality": "Hebart et al., 2018",
+    "weighted": "Storrs et al., 2021",
+}
 CITATIONS = {
     "rsa": "Kriegeskorte N, Mur M, Bandettini P (2008). Representational similarity analysis: connecting the "
     "branches of systems neuroscience. Front Syst Neurosci 2:4.",
@@ -68,6 +73,12 @@ CITATIONS = {
     "layers over time": "Cichy RM, Khosla A, Pantazis D, Torralba A, Oliva A (2016). Comparison of deep neural "
     "networks to spatio-temporal cortical dynamics of human visual object recognition reveals hierarchical "
     "correspondence. Sci Rep 6:27755.",
+    "commonality": "Hebart MN, Bankson BB, Harel A, Baker CI, Cichy RM (2018). The representational dynamics of task "
+    "and object processing in humans. eLife 7:e32816.",
+    "partition": "Nimon K, Oswald FL (2013). Understanding the results of multiple linear regression: beyond "
+    "standardized regression coefficients. Organ Res Methods 16:650-674.",
+    "weighted": "Storrs KR, Kietzmann TC, Walther A, Mehrer J, Kriegeskorte N (2021). Diverse deep neural networks all "
+    "predict human inferior temporal cortex well, after training and fitting. J Cogn Neurosci 33:2044-2064.",
     "ceiling": "Nili H, Wingfield C, Walther A, Su L, Marslen-Wilson W, Kriegeskorte N (2014). A toolbox for "
     "representational similarity analysis. PLoS Comput Biol 10:e1003553.",
 }
@@ -123,8 +134,12 @@ class Summary:
         How RDMs of sensors were measured, and the shrinkage of the covariance by which sensors were whitened.
     meeg_times_s : sequence of float
         Times of these RDMs.
-    fusion : bool
-        Whether fMRI data were compared with M/EEG RDMs.
+    meeg_given : bool
+        Whether these RDMs were ready, and not made of epochs.
+    fusion : bool or str
+        Whether fMRI data were compared with M/EEG RDMs; "paired" if each subject with its own.
+    analyses : sequence of (kind, text)
+        What other analyses measured.
     version, commit : str, optional
         Of this package.
     """
@@ -156,7 +171,9 @@ class Summary:
     meeg_distance: str | None = None
     meeg_whitened: str | None = None
     meeg_times_s: Sequence[float] = ()
-    fusion: bool = False
+    meeg_given: bool = False
+    fusion: bool | str = False
+    analyses: Sequence[tuple[str, str]] = ()
     version: str | None = None
     commit: str | None = None
 
@@ -201,6 +218,7 @@ def methods_text(summary: Summary) -> str:
         *_brain_sentences(summary),
         *_meeg_sentences(summary),
         *_score_sentences(summary),
+        *_analysis_sentences(summary),
     ]
     if summary.version:
         commit = f", commit {summary.commit[:12]}" if summary.commit else ""
@@ -222,9 +240,10 @@ def _meeg_sentences(summary: Summary) -> list[str]:
         return []
     distance, times_s = _meeg_distance_words(summary), summary.meeg_times_s
     white = _words(SHRINKAGE_WORDS, summary.meeg_whitened) if summary.meeg_whitened else ""
+    origin = " were taken ready-made and" if summary.meeg_given else ""
     sentences = [
-        f"M/EEG RDMs{distance} of {_counted(summary.n_meeg_subjects, 'subject')} at {_span_ms(times_s)} after onset "
-        "were compared with the same references at every time (Cichy et al., 2014, 2016)."
+        f"M/EEG RDMs{distance} of {_counted(summary.n_meeg_subjects, 'subject')} at {_span_ms(times_s)} after onset"
+        f"{origin} were compared with the same references at every time (Cichy et al., 2014, 2016)."
     ]
     if white:
         sentences.append(
@@ -232,11 +251,21 @@ def _meeg_sentences(summary: Summary) -> list[str]:
             "normalisation; Guggenmos et al., 2018)."
         )
     if summary.fusion:
+        whose = "of the same subject" if summary.fusion == "paired" else "averaged over subjects"
         sentences.append(
-            "The M/EEG RDM at every time, averaged over subjects, was also a reference for the fMRI data (fusion; "
-            "Cichy et al., 2014)."
+            f"The M/EEG RDM at every time, {whose}, was also a reference for the fMRI data (fusion; Cichy et al., "
+            "2014)."
         )
     return sentences
+
+
+def _analysis_sentences(summary: Summary) -> list[str]:
+    """Say what other analyses measured."""
+    if not summary.analyses:
+        return []
+    cited = {kind: f" ({paper})" for kind, paper in ANALYSIS_PAPERS.items()}
+    measures = [about + cited.get(kind, "") for kind, about in summary.analyses]
+    return [f"Further measures of the same RDMs were: {'; '.join(measures)}."]
 
 
 def _meeg_distance_words(summary: Summary) -> str:
@@ -261,6 +290,7 @@ def _cited(summary: Summary) -> list[str]:
             for name in SHRINKAGE_WORDS
         },
         "ceiling": _has_ceiling(summary),
+        **{kind: kind in dict(summary.analyses) for kind in ANALYSIS_PAPERS},
         "meeg": summary.n_meeg_subjects > 0,
         "layers over time": summary.n_meeg_subjects > 0,
     }

@@ -60,9 +60,9 @@ TIMED = (
     "The fainter a colour, the lower that highest score; where no score is above 0 there is none. "
     "The best of many times is above 0 by chance alone, so faint colours mean nothing."
 )
-REGIONS = (
-    "Scores in regions. Bars are means over subjects, whiskers their standard error, dots the subjects; the grey "
-    "band is the noise ceiling, the range in which the best possible model would score given the subjects' "
+REGIONS = "Scores in regions. Bars are means over subjects, whiskers their standard error, dots the subjects"
+REGION_CEILING = (
+    "; the grey band is the noise ceiling, the range in which the best possible model would score given the subjects' "
     "differences."
 )
 QUALITY = (
@@ -306,9 +306,12 @@ def region_figures(table: pd.DataFrame, folder: str | Path) -> list[Path]:
     Over time, regions are drawn at the time of their highest score, and `regions_courses.png` shows all times. If
     some references have no time, their scores alone are the bars.
     """
-    caption, paths, timed = REGIONS, [], _with_time(table)
+    has_ceiling = "ceiling_lower" in table
+    table = table if has_ceiling else table.assign(ceiling_lower=np.nan, ceiling_upper=np.nan)
+    caption, paths, timed = REGIONS + (REGION_CEILING if has_ceiling else "."), [], _with_time(table)
     if len(times_of(timed)) > 1:
-        text = "Scores in regions over time, mean over subjects; the grey band is the noise ceiling."
+        band = "; the grey band is the noise ceiling" if has_ceiling else ""
+        text = f"Scores in regions over time, mean over subjects{band}."
         course = time_courses(_region_courses(timed), str(table["statistic"].iloc[0]))
         paths.append(save_figure(Path(folder) / "regions_courses.png", course, text))
     if len(timed) == len(table) > 0 and paths:
@@ -438,6 +441,8 @@ class Study:
         From `rsa.layer_time.latencies`.
     fusion : sequence of path
         Pictures and films of fMRI maps of M/EEG RDMs.
+    analyses : mapping
+        What each other analysis measured, and its figures, by name.
     """
 
     summary: Summary
@@ -454,6 +459,7 @@ class Study:
     time: Sequence[Path] = ()
     latencies: pd.DataFrame | None = None
     fusion: Sequence[Path] = ()
+    analyses: Mapping[str, tuple[str, Sequence[Path]]] = field(default_factory=dict)
 
 
 def study_page(study: Study) -> str:
@@ -475,6 +481,10 @@ def study_page(study: Study) -> str:
             "Regions",
             figures=_captioned(study.regions),
             table=_shown_fits(study.fits),
+        ),
+        *(
+            Section(f"Analysis: {name}", paragraphs(about), figures=_captioned(paths))
+            for name, (about, paths) in study.analyses.items()
         ),
         *(Section(name, figures=_captioned(paths)) for name, paths in study.subjects.items()),
         Section(

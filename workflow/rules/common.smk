@@ -12,6 +12,7 @@ wildcard_constraints:
     subject="[0-9a-zA-Z]+",
     model="[0-9a-zA-Z]+",
     reference="[0-9a-zA-Z]+",
+    part="(analyses/[0-9a-zA-Z]+/)?",  # the plain comparison, or another analysis
 
 
 PLAN = study_of(config, check=workflow.is_main_process)
@@ -27,6 +28,11 @@ if not workflow.deployment_settings.deployment_method:
 def options(prefix, section):
     """Write a section of the configuration as options; a function, so that {subject} in a path stays as it is."""
     return lambda wildcards: options_of(prefix, section)
+
+
+def analysis(wildcards):
+    """Write the analysis of a folder as options; nothing for the plain comparison."""
+    return options_of("analysis", PLAN.analysis(wildcards.part))
 
 
 def targets():

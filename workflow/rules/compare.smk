@@ -4,11 +4,12 @@
 rule searchlight:
     input:
         patterns=PLAN.brain("{subject}"),
-        references=PLAN.references() + PLAN.fused(),
+        references=lambda wildcards: PLAN.compared(wildcards.subject),
+        others=lambda wildcards: PLAN.others(wildcards.part, wildcards.subject),
     output:
-        PLAN.scores("{subject}"),
+        PLAN.scores("{subject}", "{part}"),
     log:
-        f"{LOGS}/searchlight_sub-{{subject}}.log",
+        f"{LOGS}/{{part}}searchlight_sub-{{subject}}.log",
     conda:
         "../../envs/gpu.yaml"
     threads: 4
@@ -17,22 +18,24 @@ rule searchlight:
         distance=STUDY.brain_distance,
         shrinkage=PLAN.shrinkage_option(),
         comparison=STUDY.comparison,
+        analysis=analysis,
+        others=lambda wildcards: PLAN.others_option(wildcards.part, wildcards.subject),
     shell:
         "python -m rsa searchlight --patterns {input.patterns} --references {input.references} --subject {wildcards.subject} "
         "{params.searchlight} --distance {params.distance} {params.shrinkage} --comparison {params.comparison} "
-        "--threads {threads} --output {output} --log {log}"
+        "{params.analysis} {params.others} --threads {threads} --output {output} --log {log}"
 
 
 if STUDY.template is not None:
 
     rule resample:
         input:
-            scores=PLAN.scores("{subject}"),
+            scores=PLAN.scores("{subject}", "{part}"),
             files=lambda wildcards: PLAN.template_files(wildcards.subject),
         output:
-            PLAN.resampled_scores("{subject}"),
+            PLAN.resampled_scores("{subject}", "{part}"),
         log:
-            f"{LOGS}/resample_sub-{{subject}}.log",
+            f"{LOGS}/{{part}}resample_sub-{{subject}}.log",
         conda:
             "../../envs/cpu.yaml"
         params:
@@ -44,16 +47,16 @@ if STUDY.template is not None:
 
 rule maps:
     input:
-        PLAN.scores_in_spaces("{subject}"),
+        PLAN.scores_in_spaces("{subject}", "{part}"),
     output:
-        directory(PLAN.maps("{subject}")),
+        directory(PLAN.maps("{subject}", "{part}")),
     log:
-        f"{LOGS}/maps_sub-{{subject}}.log",
+        f"{LOGS}/{{part}}maps_sub-{{subject}}.log",
     conda:
         "../../envs/cpu.yaml"
     params:
         space=PLAN.spaces(),
-        folder=OUT,
+        folder=f"{OUT}/{{part}}",
         derived=PLAN.derived_option(),
     shell:
         "python -m rsa maps --scores {input} --subject {wildcards.subject} --space {params.space} --folder {params.folder} "
@@ -63,16 +66,17 @@ rule maps:
 rule region_fits:
     input:
         brain=PLAN.all_region_rdms(),
-        references=PLAN.references() + PLAN.fused(),
+        references=PLAN.references() + PLAN.fused(STUDY.subjects),
     output:
-        table=PLAN.region_fits(),
-        dictionary=f"{OUT}/regions.json",
+        table=PLAN.region_fits("{part}"),
+        dictionary=f"{OUT}/{{part}}regions.json",
     log:
-        f"{LOGS}/region_fits.log",
+        f"{LOGS}/{{part}}region_fits.log",
     conda:
         "../../envs/cpu.yaml"
     params:
         comparison=STUDY.comparison,
+        analysis=analysis,
     shell:
         "python -m rsa region-fits --brain {input.brain} --references {input.references} --comparison {params.comparison} "
-        "--output {output.table} --log {log}"
+        "{params.analysis} --output {output.table} --log {log}"

@@ -26,20 +26,22 @@ if STUDY.group:
 
     rule group:
         input:
-            scores=PLAN.all_scores(),
-            ceiling=PLAN.all_noise_ceilings(),
+            scores=lambda wildcards: PLAN.all_scores(wildcards.part),
+            ceiling=lambda wildcards: PLAN.all_noise_ceilings(wildcards.part),
         output:
-            scores=PLAN.group_scores(),
-            maps=directory(PLAN.maps("")),
+            scores=PLAN.group_scores("{part}"),
+            maps=directory(PLAN.maps("", "{part}")),
         log:
-            f"{LOGS}/group.log",
+            f"{LOGS}/{{part}}group.log",
         conda:
             "../../envs/cpu.yaml"
         params:
             space=PLAN.group_space,
-            folder=OUT,
-            ceiling=PLAN.option("--ceiling", PLAN.all_noise_ceilings()),
-            tests=STUDY.group,
+            folder=f"{OUT}/{{part}}",
+            ceiling=lambda wildcards: PLAN.option(
+                "--ceiling", PLAN.all_noise_ceilings(wildcards.part)
+            ),
+            tests=lambda wildcards: PLAN.group_tests(wildcards.part),
             derived=PLAN.derived_option(),
         shell:
             "python -m rsa group --scores {input.scores} --space {params.space} --folder {params.folder} --tests {params.tests} "

@@ -38,11 +38,11 @@ rule draw_references:
 
 rule draw_subject:
     input:
-        PLAN.scores("{subject}"),
+        PLAN.scores("{subject}", "{part}"),
     output:
-        directory(PLAN.figures("sub-{subject}")),
+        directory(PLAN.figures("sub-{subject}", "{part}")),
     log:
-        f"{LOGS}/draw_subject_sub-{{subject}}.log",
+        f"{LOGS}/{{part}}draw_subject_sub-{{subject}}.log",
     conda:
         "../../envs/cpu.yaml"
     params:
@@ -55,17 +55,19 @@ rule draw_subject:
 
 rule draw_group:
     input:
-        scores=PLAN.all_scores(),
-        group=[PLAN.group_scores()] if STUDY.group else [],
+        scores=lambda wildcards: PLAN.all_scores(wildcards.part),
+        group=lambda wildcards: PLAN.all_group_scores(wildcards.part),
     output:
-        directory(PLAN.figures("group")),
+        directory(PLAN.figures("group", "{part}")),
     log:
-        f"{LOGS}/draw_group.log",
+        f"{LOGS}/{{part}}draw_group.log",
     conda:
         "../../envs/cpu.yaml"
     params:
         space=PLAN.group_space,
-        group=f"--group {PLAN.group_scores()}" if STUDY.group else "",
+        group=lambda wildcards: PLAN.option(
+            "--group", PLAN.all_group_scores(wildcards.part)
+        ),
         derived=PLAN.derived_option(),
     shell:
         "python -m rsa draw-group --scores {input.scores} {params.group} --space {params.space} {params.derived} "
@@ -74,11 +76,11 @@ rule draw_group:
 
 rule draw_regions:
     input:
-        PLAN.region_fits(),
+        PLAN.region_fits("{part}"),
     output:
-        directory(PLAN.figures("regions")),
+        directory(PLAN.figures("regions", "{part}")),
     log:
-        f"{LOGS}/draw_regions.log",
+        f"{LOGS}/{{part}}draw_regions.log",
     conda:
         "../../envs/cpu.yaml"
     shell:
@@ -93,6 +95,7 @@ rule report:
         scores=PLAN.own_scores(),
         resampled=PLAN.resampled(),
         fits=PLAN.all_region_fits(),
+        tables=PLAN.analysis_tables(),
         maps=PLAN.all_maps(),
         figures=PLAN.all_figures(),
         movies=PLAN.all_movies(),

@@ -39,30 +39,31 @@ if STUDY.meeg is not None:
             movies=PLAN.all_movies(),
             references=PLAN.references(),
         output:
-            directory(PLAN.time()),
+            directory(PLAN.time("{part}")),
         log:
-            f"{LOGS}/layer_time.log",
+            f"{LOGS}/{{part}}layer_time.log",
         conda:
             "../../envs/cpu.yaml"
         params:
             comparison=STUDY.comparison,
-            generalisation=PLAN.generalisation_option(),
+            generalisation=lambda wildcards: PLAN.generalisation_option(wildcards.part),
+            analysis=analysis,
         shell:
             "python -m rsa layer-time --movies {input.movies} --references {input.references} --comparison {params.comparison} "
-            "{params.generalisation} --folder {output} --log {log}"
+            "{params.generalisation} {params.analysis} --folder {output} --log {log}"
 
     rule draw_time:
         input:
-            PLAN.time(),
+            PLAN.time("{part}"),
         output:
-            directory(PLAN.figures("time")),
+            directory(PLAN.figures("time", "{part}")),
         log:
-            f"{LOGS}/draw_time.log",
+            f"{LOGS}/{{part}}draw_time.log",
         conda:
             "../../envs/cpu.yaml"
         params:
             comparison=STUDY.comparison,
-            generalisation=PLAN.generalisation_option(),
+            generalisation=lambda wildcards: PLAN.generalisation_option(wildcards.part),
         shell:
             "python -m rsa draw-time --tables {input} --folder {output} --comparison {params.comparison} "
             "{params.generalisation} --log {log}"
