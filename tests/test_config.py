@@ -160,15 +160,15 @@ def test_a_study_of_m_eeg_alone_plans_nothing_of_fmri() -> None:
     assert names(plan.all_time()) == ["time"]
     assert names(plan.all_figures()) == ["figures/references", "figures/time"]
     assert names(plan.meeg_files("02")) == ["02_run-1-epo.fif", "02_run-2-epo.fif"]
-    for nothing in (plan.all_brain, plan.all_scores, plan.all_maps, plan.all_region_rdms, plan.fused, plan.resampled):
+    for nothing in (plan.all_brain, plan.all_scores, plan.all_maps, plan.all_region_rdms, plan.resampled):
         assert nothing() == [], nothing
-    assert plan.brain_files("01") == plan.simulated_epochs("01") == []
+    assert plan.brain_files("01") == plan.simulated_epochs("01") == plan.fused(["01"]) == []
     assert (plan.space, plan.has_films, plan.has_regions) == ("", False, False)
 
 
 def test_a_study_without_m_eeg_plans_nothing_over_time() -> None:
     plan = Plan(load_study(BASE))
-    assert plan.all_movies() == plan.all_time() == plan.fused() == plan.meeg_files("01") == []
+    assert plan.all_movies() == plan.all_time() == plan.fused(["01"]) == plan.meeg_files("01") == []
     assert not plan.has_films
     assert names(plan.all_figures()) == ["figures/references", "figures/sub-01"]
 
@@ -176,11 +176,11 @@ def test_a_study_without_m_eeg_plans_nothing_over_time() -> None:
 @pytest.mark.parametrize(
     ("changes", "filmed", "figures"),
     [
-        ({}, "scores/sub-01_scores.h5", ["references", "sub-01", "time", "fusion"]),
+        ({}, "scores/sub-01_scores.h5", ["references", "sub-01", "time"]),
         (
             {"group": ["mean"], "brain__subjects": ["01", "02"]},
             "scores/group_scores.h5",
-            ["references", "sub-01", "sub-02", "group", "time", "fusion"],
+            ["references", "sub-01", "sub-02", "group", "time"],
         ),
         ({"searchlight": None, "regions": {"atlas": "a.nii"}}, None, ["references", "regions", "time"]),
     ],
@@ -189,9 +189,10 @@ def test_fusion_films_the_group_or_else_the_first_subject(
     changes: dict[str, Any], filmed: str | None, figures: list[str]
 ) -> None:
     plan = Plan(load_study(changed(meeg=EPOCHS, fusion=True, **changes)))
-    assert names(plan.fused()) == ["meeg/group_movie.h5"]
+    assert names(plan.fused(["01"])) == ["meeg/group_movie.h5"]
+    assert set(names(plan.compared("01"))) > {"meeg/group_movie.h5"}
     assert plan.has_films == (filmed is not None)
-    assert names(plan.all_figures()) == [f"figures/{name}" for name in figures]
+    assert set(names(plan.all_figures())) == {f"figures/{name}" for name in [*figures, *(["fusion"] if filmed else [])]}
     if filmed is not None:
         assert names([plan.filmed_scores()]) == [filmed]
 

@@ -35,6 +35,8 @@ from rsa.report.style import (
 __all__ = ["percentiles", "profile", "rdm_grid", "rdm_similarity", "reference_names", "reference_titles", "region_bars"]
 
 N_ACROSS = 5
+N_IN_LEGEND = 5
+"""Colours of more models than these are not explained, where each has one bar with its name below."""
 
 
 def reference_names(table: pd.DataFrame) -> list[str]:
@@ -268,7 +270,9 @@ def _panels(
         _dress(axes, here, places, labels, str(region))
         axes.set_ylim(low, high)
         axes.set_ylabel(_score_name(rows) if i % n_across == 0 else "", fontsize=TEXT, color=INK)
-    _legend(figure, colours, ceilings is not None and bool(np.isfinite(ceilings[["lower", "upper"]]).any(axis=None)))
+    has_layers = len(places) > len(colours)
+    has_ceiling = ceilings is not None and bool(np.isfinite(ceilings[["lower", "upper"]]).any(axis=None))
+    _legend(figure, colours if has_layers or len(colours) <= N_IN_LEGEND else {}, has_ceiling)
     return figure
 
 
@@ -352,5 +356,5 @@ def _legend(figure: Figure, colours: dict[str, str], has_ceiling: bool) -> None:
 
     patches = [Patch(color=colour, label=plain(model)) for model, colour in colours.items()]
     patches += [Patch(color="#cfcfcf", label="noise ceiling")] if has_ceiling else []
-    if len(patches) > 1:
+    if len(patches) > 1 or not colours:
         figure.legend(handles=patches, loc="upper center", ncols=5, fontsize=TEXT, frameon=False, labelcolor=INK)
