@@ -8,9 +8,10 @@ import pandas as pd
 from scipy.special import stdtrit
 
 from rsa.comparisons import COMPARISONS
-from rsa.core import Array, RDMs, align
+from rsa.core import SAME_S, Array, RDMs, align
 from rsa.errors import UserError, listed
 from rsa.maps import MAPS
+from rsa.onsets import is_baseline, lagged_products, n_worth, onset_times, upper_bounds
 from rsa.rdm import noise_ceiling
 from rsa.registry import pick
 
@@ -83,9 +84,6 @@ HIERARCHY_COLUMNS = {
 
 FAMILIES: dict[str, list[str]] = {"times": ["model", "layer"], "times and layers": ["model"]}
 """Over what p values are corrected; the tests of one family share these columns."""
-
-SAME_S = 1e-6
-"""Times that differ by less, in s, are the same time."""
 
 EQUAL = 1e-9
 """Statistics of flipped scores that are lower by less than this, which is rounding, count as reaching."""
@@ -547,14 +545,14 @@ def latencies(
     found = scores.rows.assign(peak_s=peaks, peak_score=_at_times(means, times_s, peaks), n_subjects=n_subjects)
     if n_subjects == 1:
         bounds = _baseline_bounds(everything, family, alpha, len(times_s))
-        found["onset_s"] = _onset_times(means > bounds[:, None], times_s, min_duration_s)
+        found["onset_s"] = onset_times(means > bounds[:, None], times_s, min_duration_s)
         return found.reindex(columns=list(LATENCY_COLUMNS))
     test = _sign_flips(everything, family, n_permutations, seed)
     found["peak_p"] = _at_times(test.p_values()[:, chosen], times_s, peaks)
 
     def onsets_of(weights: Array) -> Array:
         above = _pseudo_t(scores.values, weights, test.floor) > test.thresholds(alpha)[:, None] + EQUAL
-        return _onset_times(above, times_s, min_duration_s)
+        return onset_times(above, times_s, min_duration_s)
 
     weights = _in_chunks(_resampled(n_subjects, n_bootstrap, seed), means.size)
     samples = [(onsets_of(some), _peak_times(_means_of(scores.values, some), times_s)) for some in weights]
@@ -584,43 +582,13 @@ def _at_times(values: Array, times_s: Array, wanted_s: Array) -> Array:
     return np.where(np.isnan(wanted_s), np.nan, values[np.arange(len(values)), places])
 
 
-def _onset_times(above: Array, times_s: Array, min_duration_s: float) -> Array:
-    """Return the first time from which on all are true for a while: bool (..., n_times) -> (...); NaN without one.
-
-    Every time t that is later by `min_duration_s` or less has to be true, and the last time must not come before.
-    """
-    ends_s = times_s + min_duration_s
-    end = np.searchsorted(times_s, ends_s + SAME_S, side="right")
-    n_before = np.concatenate([np.zeros((*above.shape[:-1], 1), np.int32), above.cumsum(axis=-1, dtype=np.int32)], -1)
-    lasting = n_before[..., end] - n_before[..., :-1] == end - np.arange(len(times_s))
-    lasting &= ends_s <= times_s[-1] + SAME_S
-    return np.where(lasting.any(axis=-1), times_s[lasting.argmax(axis=-1)], np.nan)
-
-
 def _baseline_bounds(scores: _Scores, family: str, alpha: float, n_times: int) -> Array:
     """Return, per row of one subject, the upper prediction bound of a score from those before 0 s; NaN without any."""
-    baseline, bounds = scores.values[0][:, scores.times_s < -SAME_S], np.full(len(scores.rows), np.nan)
-    if baseline.shape[1] < 2:
-        return bounds
-    varies = np.ptp(baseline, axis=1) > 0  # NaN does not
+    baseline, bounds = scores.values[0][:, is_baseline(scores.times_s)], np.full(len(scores.rows), np.nan)
     for rows in _families(scores.rows, family):
-        known = rows[varies[rows]]
-        n_worth = _n_worth(baseline[known]) if len(known) else 0.0
-        if n_worth >= 2:
-            variance = baseline[known].var(axis=1) * n_worth / (n_worth - 1)
-            quantile = stdtrit(n_worth - 1, 1 - alpha / (len(rows) * n_times))
-            bounds[known] = baseline[known].mean(axis=1) + quantile * np.sqrt(variance * (1 + 1 / n_worth))
+        n_samples = n_worth(lagged_products(baseline[rows]))
+        bounds[rows] = upper_bounds(baseline[rows], n_samples, alpha / (len(rows) * n_times))
     return bounds
-
-
-def _n_worth(series: Array) -> float:
-    """Return how many independent samples tell as much about the variance of a series: (n_series, n_times)."""
-    n_times = series.shape[1]
-    centred = series - series.mean(axis=1, keepdims=True)
-    products = np.array([(centred[:, lag:] * centred[:, : n_times - lag]).sum() for lag in range(n_times)])
-    n_lags = int(np.append(products <= 0, True).argmax())
-    correlations = products[1:n_lags] / products[0]
-    return float(n_times / (1 + 2 * (correlations**2).sum()))
 
 
 # --------------------------------------------------------------------------------------------- bootstrap

@@ -567,7 +567,7 @@ def maps(scores: list[Path], subject: str, space: list[str], folder: Path, deriv
     folder : path
         Folder of the study's results.
     derived : list of str
-        Maps made of others: best_layer, layer_gradient, peak_time, time_of_best_layer.
+        Maps made of others: best_layer, layer_gradient, peak_time, onset_time, time_of_best_layer.
     """
     from rsa.outputs import write_maps
 

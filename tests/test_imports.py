@@ -28,7 +28,8 @@ MAY_IMPORT = {
     "gpu": {"comparisons", "core", "distances", "spheres"},
     "searchlight": {"comparisons", "core", "devices", "errors", "gpu", "noise", "registry", "spheres"},
     "timecourse": {"core", "distances", "errors", "noise", "registry", "searchlight", "spheres"},
-    "layer_time": {"comparisons", "core", "errors", "maps", "rdm", "registry"},
+    "onsets": {"core"},
+    "layer_time": {"comparisons", "core", "errors", "maps", "onsets", "rdm", "registry"},
     "partition": {"comparisons", "core", "errors", "noise", "registry", "searchlight", "spheres"},
     "permutation": {"comparisons", "core", "errors", "kernels", "registry", "searchlight", "spheres"},
     "ceiling": {
@@ -43,7 +44,7 @@ MAY_IMPORT = {
         "searchlight",
         "spheres",
     },
-    "maps": {"comparisons", "core", "distances", "errors", "rdm", "registry", "searchlight"},
+    "maps": {"comparisons", "core", "distances", "errors", "onsets", "rdm", "registry", "searchlight"},
     "glm": {"core", "errors", "settings"},
     "group": {"comparisons", "core", "distances", "errors", "rdm", "registry", "searchlight"},
 }
