@@ -9,11 +9,12 @@ from scipy.special import stdtrit
 
 from rsa.comparisons import COMPARISONS
 from rsa.core import SAME_S, Array, RDMs, align
-from rsa.errors import UserError, listed
+from rsa.errors import UserError
 from rsa.maps import MAPS
 from rsa.onsets import is_baseline, lagged_products, n_worth, onset_times, upper_bounds
-from rsa.rdm import noise_ceiling
+from rsa.rdm import noise_ceiling, places_over_time, span_of
 from rsa.registry import pick
+from rsa.rows import require_columns, require_known, require_once
 
 __all__ = [
     "COURSE_COLUMNS",
@@ -119,10 +120,10 @@ def layer_time(movies: RDMs, references: RDMs, comparison: str) -> pd.DataFrame:
         If a column is missing, conditions or the times of subjects differ, or an RDM or a reference comes twice.
     """
     likeness = pick(COMPARISONS, comparison, "comparison")
-    _require_columns(references.table, ["model", "layer"], "references")
+    require_columns(references.table, ["model", "layer"], "references")
     labels = references.table[["model", "layer"]].fillna("").astype(str)
-    _require_once(labels, "references")
-    subjects, times_s, places = _places_of(movies)
+    require_once(labels, "references")
+    subjects, times_s, places = places_over_time(movies)
     prepared = likeness.prepare(align(movies.conditions, references, "RDM movies", "reference RDMs").values)
     scores = np.stack([likeness.score(prepared, likeness.prepare(movies.values[rows])) for rows in places])
     ceilings = np.array([noise_ceiling(movies.subset(rows), comparison) for rows in places.T])  # (n_times, 2)
@@ -141,30 +142,6 @@ def layer_time(movies: RDMs, references: RDMs, comparison: str) -> pd.DataFrame:
             "ceiling_upper": ceilings[time, 1],
         }
     )
-
-
-def _places_of(movies: RDMs) -> tuple[list[str], Array, Array]:
-    """Return subjects, times (ascending, in s) and the row of each subject and time, shape (n_subjects, n_times)."""
-    _require_columns(movies.table, ["subject", "time_s"], "RDM movies")
-    _require_known(movies.table, ["subject", "time_s"], "RDM movies")
-    times_s = movies.table["time_s"].to_numpy(dtype=float)
-    rows_of = {str(subject): rows for subject, rows in movies.table.groupby("subject", sort=False).indices.items()}
-    places = {subject: rows[np.argsort(times_s[rows], kind="stable")] for subject, rows in rows_of.items()}
-    first, expected = next((subject, times_s[rows]) for subject, rows in places.items())
-    for subject, rows in places.items():
-        if (np.diff(times_s[rows]) < SAME_S).any():
-            raise UserError(f"The RDM movie of subject {subject!r} has two RDMs at one time; keep one of them.")
-        if len(rows) != len(expected) or np.abs(times_s[rows] - expected).max() >= SAME_S:
-            raise UserError(
-                f"The RDM movies of subjects {first!r} and {subject!r} are of different times: {_written(expected)}, "
-                f"and {_written(times_s[rows])}. Make all with the same settings."
-            )
-    return list(places), expected, np.stack(list(places.values()))
-
-
-def _written(times_s: Array) -> str:
-    """Say of what times a movie is."""
-    return f"{len(times_s)} from {times_s[0]:g} to {times_s[-1]:g} s"
 
 
 # ------------------------------------------------------------------------------------------------ a table
@@ -186,10 +163,10 @@ class _Scores:
 def _scores_of(table: pd.DataFrame) -> _Scores:
     """Put the scores of a table, in any order of its rows, into an array; its axes are in order of appearance."""
     keys = ["subject", "model", "layer", "time_s"]
-    _require_columns(table, [*keys, "score"], "scores over time")
-    _require_known(table, ["subject", "time_s"], "scores over time")
+    require_columns(table, [*keys, "score"], "scores over time")
+    require_known(table, ["subject", "time_s"], "scores over time")
     labels = table[keys].assign(**{name: table[name].fillna("").astype(str) for name in keys[:3]})
-    _require_once(labels, "scores over time")
+    require_once(labels, "scores over time")
     subject, subjects = pd.factorize(labels["subject"])
     row, rows = pd.factorize(pd.MultiIndex.from_frame(labels[["model", "layer"]]))
     time, times_s = pd.factorize(labels["time_s"].to_numpy(dtype=float), sort=True)
@@ -202,30 +179,6 @@ def _scores_of(table: pd.DataFrame) -> _Scores:
     values = np.full(shape, np.nan)
     values[subject, row, time] = table["score"].to_numpy(dtype=float)
     return _Scores(values, pd.DataFrame(list(rows), columns=["model", "layer"]), times_s)
-
-
-def _require_columns(table: pd.DataFrame, names: list[str], what: str) -> None:
-    """Raise a `UserError` if a table has no rows, or a column is missing."""
-    missing = [name for name in names if name not in table]
-    if missing:
-        raise UserError(f"The table of {what} has no column {missing[0]!r}, only {listed(list(table))}.")
-    if table.empty:
-        raise UserError(f"The table of {what} has no rows.")
-
-
-def _require_known(table: pd.DataFrame, names: list[str], what: str) -> None:
-    """Raise a `UserError` if a column has gaps."""
-    for name in names:
-        if table[name].isna().any():
-            row = int(table[name].isna().argmax()) + 1
-            raise UserError(f"Row {row} of the table of {what} has no {name}; leave out rows without.")
-
-
-def _require_once(labels: pd.DataFrame, what: str) -> None:
-    """Raise a `UserError` if a row comes twice."""
-    twice = labels[labels.duplicated()]
-    if len(twice):
-        raise UserError(f"The row {twice.iloc[0].to_dict()} comes twice in the table of {what}; keep one of them.")
 
 
 def _require_share(name: str, value: float) -> None:
@@ -567,7 +520,7 @@ def _window(times_s: Array, from_s: float, until_s: float) -> Array:
     """Return which times are in the window, shape (n_times,)."""
     chosen = (times_s >= from_s - SAME_S) & (times_s <= until_s + SAME_S)
     if not chosen.any():
-        raise UserError(f"No time is from {from_s:g} to {until_s:g} s; the scores are of {_written(times_s)}.")
+        raise UserError(f"No time is from {from_s:g} to {until_s:g} s; the scores are of {span_of(times_s)}.")
     return np.asarray(chosen)
 
 
@@ -729,7 +682,7 @@ def generalise(movies: RDMs, comparison: str, *, between: bool = False) -> Array
         As `layer_time`; and if there are fewer than 2 subjects to compare between.
     """
     likeness = pick(COMPARISONS, comparison, "comparison")
-    _, _, places = _places_of(movies)
+    _, _, places = places_over_time(movies)
     if not between:
         own = (likeness.prepare(movies.values[rows]) for rows in places)
         return np.asarray(sum(likeness.score(one, one) for one in own) / len(places))
@@ -751,7 +704,7 @@ def generalisation_table(
     Parameters and errors are those of `generalise`.
     """
     matrix = generalise(movies, comparison, between=between)
-    times_s = np.sort(movies.table["time_s"].unique())
+    _, times_s, _ = places_over_time(movies)
     names = [f"{time_s:.6g}" for time_s in times_s]
     whose = "the average RDM of the others" if between else "the RDM of the same subject"
     texts = {name: f"Mean similarity over subjects to {whose} at {name} s after onset" for name in names}
