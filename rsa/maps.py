@@ -88,7 +88,8 @@ MAPS: dict[str, DerivedMap] = {
     ),
     "onset_time": DerivedMap(
         time_of_onset,
-        "time in s from which on scores are above those before 0 s for 20 ms; corrected for the times, not the voxels",
+        "time in s from which on, for 20 ms, scores are above what one more before 0 s would be; corrected for the "
+        "times of a voxel, not for the voxels; none if they never are",
         "times and baseline",
     ),
     "time_of_best_layer": DerivedMap(
