@@ -19,11 +19,10 @@ from rsa.maps import DATA_QUALITY
 from rsa.names import require_distinct_labels
 from rsa.neighbourhood import sphere_offsets
 from rsa.rdm import MEEG
-from rsa.references import TableReference
+from rsa.references import FileReference
 from rsa.regions import region_files, region_labels
 from rsa.simulation_meeg import PlantedLatency
 from rsa.spaces import problems_of_template
-from rsa.stimuli import condition_table
 from rsa.timecourse import MOVIE_DISTANCES
 
 __all__ = [
@@ -104,9 +103,9 @@ def awaits_stimuli(study: Study) -> bool:
 def reference_labels(study: Study) -> list[tuple[str, str]]:
     """Return (model, layer) of every reference RDM, in order: layers of the models, then the other references."""
     labels = [(model.label, layer) for model in study.models for layer in model.layer_names()]
-    table = _conditions_table(study) if study.references else None
+    table = _stimulus_table(study) if study.references else None
     for reference in study.references:
-        layers = [""] if isinstance(reference, TableReference) else reference.build(table).table["layer"]
+        layers = reference.build(table).table["layer"] if isinstance(reference, FileReference) else [""]
         labels += [(reference.name, str(layer)) for layer in layers]
     return labels
 
@@ -230,7 +229,7 @@ def _models(study: Study) -> Iterator[str]:
 
 
 def _references(study: Study) -> Iterator[str]:
-    table = _conditions_table(study)
+    table = _stimulus_table(study)
     for reference in study.references if not awaits_stimuli(study) else ():
         yield from reference.problems(table)
 
@@ -379,13 +378,13 @@ def _names(study: Study) -> list[str]:
     return [model.label for model in study.models] + [reference.name for reference in study.references]
 
 
-def _conditions_table(study: Study) -> pd.DataFrame | None:
-    """Return what is known of the conditions: the stimulus table, or just the names that the data have.
+def _stimulus_table(study: Study) -> pd.DataFrame | None:
+    """Return what is known of the stimuli: their table, or just the names of the conditions that the data have.
 
     The stimuli have to be without problems.
     """
     if study.stimuli is not None:
-        return None if awaits_stimuli(study) else condition_table(study.stimuli.load())
+        return None if awaits_stimuli(study) else study.stimuli.load()
     conditions = _conditions_of_data(study)
     return None if conditions is None else pd.DataFrame({"condition": conditions})
 

@@ -16,6 +16,7 @@ import pandas as pd
 from rsa.errors import UserError, listed
 
 __all__ = [
+    "SAME_S",
     "Array",
     "Epochs",
     "Neighbourhood",
@@ -36,6 +37,9 @@ Stack = TypeVar("Stack", "RDMs", "ScoreMap")
 
 AFFINE_TOLERANCE_MM = 1e-4
 """Two grids whose voxel centres lie this close are one grid: headers store affines in single precision."""
+
+SAME_S = 1e-6
+"""Times that differ by less, in s, are the same time."""
 
 MAP_COLUMNS = ("subject", "model", "layer", "time_s", "statistic")
 """The labels that a row of a `ScoreMap` carries where they apply, in the order of the file names."""

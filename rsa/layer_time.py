@@ -8,12 +8,14 @@ import pandas as pd
 from scipy.special import stdtrit
 
 from rsa.comparisons import COMPARISONS
-from rsa.core import Array, RDMs, align
-from rsa.errors import UserError, listed
+from rsa.core import SAME_S, Array, RDMs, align
+from rsa.errors import UserError
 from rsa.maps import MAPS
 from rsa.measures import Measure, aligned, comparison_measure, fitted_to
-from rsa.rdm import noise_ceiling
+from rsa.onsets import is_baseline, lagged_products, n_worth, onset_times, upper_bounds
+from rsa.rdm import noise_ceiling, places_over_time, span_of
 from rsa.registry import pick
+from rsa.rows import require_columns, require_known, require_once
 
 __all__ = [
     "COURSE_COLUMNS",
@@ -86,9 +88,6 @@ HIERARCHY_COLUMNS = {
 FAMILIES: dict[str, list[str]] = {"times": ["model", "layer"], "times and layers": ["model"]}
 """Over what p values are corrected; the tests of one family share these columns."""
 
-SAME_S = 1e-6
-"""Times that differ by less, in s, are the same time."""
-
 EQUAL = 1e-9
 """Statistics of flipped scores that are lower by less than this, which is rounding, count as reaching."""
 
@@ -122,12 +121,12 @@ def layer_time(movies: RDMs, references: RDMs, comparison: str) -> pd.DataFrame:
     UserError
         If a column is missing, conditions or the times of subjects differ, or an RDM or a reference comes twice.
     """
-    _require_columns(references.table, ["model", "layer"], "references")
+    require_columns(references.table, ["model", "layer"], "references")
     labels = references.table[["model", "layer"]].fillna("").astype(str)
-    _require_once(labels, "references")
+    require_once(labels, "references")
     measure = comparison_measure(align(movies.conditions, references, "RDM movies", "reference RDMs"), comparison)
     table = measured_over_time(movies, measure)
-    _, times_s, places = _places_of(movies)
+    _, times_s, places = places_over_time(movies)
     ceilings = np.array([noise_ceiling(movies.subset(rows), comparison) for rows in places.T])  # (n_times, 2)
     time = np.searchsorted(times_s, table["time_s"])
     return table.assign(ceiling_lower=ceilings[time, 0], ceiling_upper=ceilings[time, 1])
@@ -150,7 +149,7 @@ def measured_over_time(movies: RDMs, measure: Measure) -> pd.DataFrame:
     """
     if "time_s" in measure.table:
         raise UserError("RDMs over time are measured by references without time; leave the M/EEG RDMs out of them.")
-    subjects, times_s, places = _places_of(movies)
+    subjects, times_s, places = places_over_time(movies)
     values = aligned(measure, movies, "RDM movies")
     seen = fitted_to(measure, values, places.T)
     scores = np.stack([measure.score(values[rows], seen[rows]) for rows in places])
@@ -167,30 +166,6 @@ def measured_over_time(movies: RDMs, measure: Measure) -> pd.DataFrame:
             "score": scores.ravel(),
         }
     )
-
-
-def _places_of(movies: RDMs) -> tuple[list[str], Array, Array]:
-    """Return subjects, times (ascending, in s) and the row of each subject and time, shape (n_subjects, n_times)."""
-    _require_columns(movies.table, ["subject", "time_s"], "RDM movies")
-    _require_known(movies.table, ["subject", "time_s"], "RDM movies")
-    times_s = movies.table["time_s"].to_numpy(dtype=float)
-    rows_of = {str(subject): rows for subject, rows in movies.table.groupby("subject", sort=False).indices.items()}
-    places = {subject: rows[np.argsort(times_s[rows], kind="stable")] for subject, rows in rows_of.items()}
-    first, expected = next((subject, times_s[rows]) for subject, rows in places.items())
-    for subject, rows in places.items():
-        if (np.diff(times_s[rows]) < SAME_S).any():
-            raise UserError(f"The RDM movie of subject {subject!r} has two RDMs at one time; keep one of them.")
-        if len(rows) != len(expected) or np.abs(times_s[rows] - expected).max() >= SAME_S:
-            raise UserError(
-                f"The RDM movies of subjects {first!r} and {subject!r} are of different times: {_written(expected)}, "
-                f"and {_written(times_s[rows])}. Make all with the same settings."
-            )
-    return list(places), expected, np.stack(list(places.values()))
-
-
-def _written(times_s: Array) -> str:
-    """Say of what times a movie is."""
-    return f"{len(times_s)} from {times_s[0]:g} to {times_s[-1]:g} s"
 
 
 # ------------------------------------------------------------------------------------------------ a table
@@ -212,10 +187,10 @@ class _Scores:
 def _scores_of(table: pd.DataFrame) -> _Scores:
     """Put the scores of a table, in any order of its rows, into an array; its axes are in order of appearance."""
     keys = ["subject", "model", "layer", "time_s"]
-    _require_columns(table, [*keys, "score"], "scores over time")
-    _require_known(table, ["subject", "time_s"], "scores over time")
+    require_columns(table, [*keys, "score"], "scores over time")
+    require_known(table, ["subject", "time_s"], "scores over time")
     labels = table[keys].assign(**{name: table[name].fillna("").astype(str) for name in keys[:3]})
-    _require_once(labels, "scores over time")
+    require_once(labels, "scores over time")
     subject, subjects = pd.factorize(labels["subject"])
     row, rows = pd.factorize(pd.MultiIndex.from_frame(labels[["model", "layer"]]))
     time, times_s = pd.factorize(labels["time_s"].to_numpy(dtype=float), sort=True)
@@ -228,30 +203,6 @@ def _scores_of(table: pd.DataFrame) -> _Scores:
     values = np.full(shape, np.nan)
     values[subject, row, time] = table["score"].to_numpy(dtype=float)
     return _Scores(values, pd.DataFrame(list(rows), columns=["model", "layer"]), times_s)
-
-
-def _require_columns(table: pd.DataFrame, names: list[str], what: str) -> None:
-    """Raise a `UserError` if a table has no rows, or a column is missing."""
-    missing = [name for name in names if name not in table]
-    if missing:
-        raise UserError(f"The table of {what} has no column {missing[0]!r}, only {listed(list(table))}.")
-    if table.empty:
-        raise UserError(f"The table of {what} has no rows.")
-
-
-def _require_known(table: pd.DataFrame, names: list[str], what: str) -> None:
-    """Raise a `UserError` if a column has gaps."""
-    for name in names:
-        if table[name].isna().any():
-            row = int(table[name].isna().argmax()) + 1
-            raise UserError(f"Row {row} of the table of {what} has no {name}; leave out rows without.")
-
-
-def _require_once(labels: pd.DataFrame, what: str) -> None:
-    """Raise a `UserError` if a row comes twice."""
-    twice = labels[labels.duplicated()]
-    if len(twice):
-        raise UserError(f"The row {twice.iloc[0].to_dict()} comes twice in the table of {what}; keep one of them.")
 
 
 def _require_share(name: str, value: float) -> None:
@@ -577,7 +528,7 @@ def latencies(
     found = scores.rows.assign(peak_s=peaks, peak_score=_at_times(means, times_s, peaks), n_subjects=n_subjects)
     if n_subjects == 1:
         bounds = _baseline_bounds(everything, family, alpha, len(times_s))
-        found["onset_s"] = _onset_times(means > bounds[:, None], times_s, min_duration_s)
+        found["onset_s"] = onset_times(means > bounds[:, None], times_s, min_duration_s)
         return found.reindex(columns=list(LATENCY_COLUMNS))
     weights = list(_in_chunks(_resampled(n_subjects, n_bootstrap, seed), means.size))
     again = np.concatenate([_peak_times(_means_of(scores.values, some), times_s) for some in weights])
@@ -596,7 +547,7 @@ def _onsets(
 
     def onsets_of(some: Array) -> Array:
         above = _pseudo_t(scores.values, some, test.floor) > test.thresholds(alpha)[:, None] + EQUAL
-        return _onset_times(above, scores.times_s, min_duration_s)
+        return onset_times(above, scores.times_s, min_duration_s)
 
     onsets = onsets_of(np.ones((1, len(scores.values))))[0]
     again = np.concatenate([onsets_of(some) for some in weights])
@@ -608,7 +559,7 @@ def _window(times_s: Array, from_s: float, until_s: float) -> Array:
     """Return which times are in the window, shape (n_times,)."""
     chosen = (times_s >= from_s - SAME_S) & (times_s <= until_s + SAME_S)
     if not chosen.any():
-        raise UserError(f"No time is from {from_s:g} to {until_s:g} s; the scores are of {_written(times_s)}.")
+        raise UserError(f"No time is from {from_s:g} to {until_s:g} s; the scores are of {span_of(times_s)}.")
     return np.asarray(chosen)
 
 
@@ -623,43 +574,13 @@ def _at_times(values: Array, times_s: Array, wanted_s: Array) -> Array:
     return np.where(np.isnan(wanted_s), np.nan, values[np.arange(len(values)), places])
 
 
-def _onset_times(above: Array, times_s: Array, min_duration_s: float) -> Array:
-    """Return the first time from which on all are true for a while: bool (..., n_times) -> (...); NaN without one.
-
-    Every time t that is later by `min_duration_s` or less has to be true, and the last time must not come before.
-    """
-    ends_s = times_s + min_duration_s
-    end = np.searchsorted(times_s, ends_s + SAME_S, side="right")
-    n_before = np.concatenate([np.zeros((*above.shape[:-1], 1), np.int32), above.cumsum(axis=-1, dtype=np.int32)], -1)
-    lasting = n_before[..., end] - n_before[..., :-1] == end - np.arange(len(times_s))
-    lasting &= ends_s <= times_s[-1] + SAME_S
-    return np.where(lasting.any(axis=-1), times_s[lasting.argmax(axis=-1)], np.nan)
-
-
 def _baseline_bounds(scores: _Scores, family: str, alpha: float, n_times: int) -> Array:
     """Return, per row of one subject, the upper prediction bound of a score from those before 0 s; NaN without any."""
-    baseline, bounds = scores.values[0][:, scores.times_s < -SAME_S], np.full(len(scores.rows), np.nan)
-    if baseline.shape[1] < 2:
-        return bounds
-    varies = np.ptp(baseline, axis=1) > 0  # NaN does not
+    baseline, bounds = scores.values[0][:, is_baseline(scores.times_s)], np.full(len(scores.rows), np.nan)
     for rows in _families(scores.rows, family):
-        known = rows[varies[rows]]
-        n_worth = _n_worth(baseline[known]) if len(known) else 0.0
-        if n_worth >= 2:
-            variance = baseline[known].var(axis=1) * n_worth / (n_worth - 1)
-            quantile = stdtrit(n_worth - 1, 1 - alpha / (len(rows) * n_times))
-            bounds[known] = baseline[known].mean(axis=1) + quantile * np.sqrt(variance * (1 + 1 / n_worth))
+        n_samples = n_worth(lagged_products(baseline[rows]))
+        bounds[rows] = upper_bounds(baseline[rows], n_samples, alpha / (len(rows) * n_times))
     return bounds
-
-
-def _n_worth(series: Array) -> float:
-    """Return how many independent samples tell as much about the variance of a series: (n_series, n_times)."""
-    n_times = series.shape[1]
-    centred = series - series.mean(axis=1, keepdims=True)
-    products = np.array([(centred[:, lag:] * centred[:, : n_times - lag]).sum() for lag in range(n_times)])
-    n_lags = int(np.append(products <= 0, True).argmax())
-    correlations = products[1:n_lags] / products[0]
-    return float(n_times / (1 + 2 * (correlations**2).sum()))
 
 
 # --------------------------------------------------------------------------------------------- bootstrap
@@ -800,7 +721,7 @@ def generalise(movies: RDMs, comparison: str, *, between: bool = False) -> Array
         As `layer_time`; and if there are fewer than 2 subjects to compare between.
     """
     likeness = pick(COMPARISONS, comparison, "comparison")
-    _, _, places = _places_of(movies)
+    _, _, places = places_over_time(movies)
     if not between:
         own = (likeness.prepare(movies.values[rows]) for rows in places)
         return np.asarray(sum(likeness.score(one, one) for one in own) / len(places))
@@ -822,7 +743,7 @@ def generalisation_table(
     Parameters and errors are those of `generalise`.
     """
     matrix = generalise(movies, comparison, between=between)
-    times_s = np.sort(movies.table["time_s"].unique())
+    _, times_s, _ = places_over_time(movies)
     names = [f"{time_s:.6g}" for time_s in times_s]
     whose = "the average RDM of the others" if between else "the RDM of the same subject"
     texts = {name: f"Mean similarity over subjects to {whose} at {name} s after onset" for name in names}

@@ -9,6 +9,7 @@ import pandas as pd
 
 from rsa.core import Array, ScoreMap
 from rsa.errors import UserError
+from rsa.onsets import has_baseline, time_of_onset
 from rsa.registry import pick
 
 __all__ = [
@@ -43,15 +44,15 @@ class DerivedMap:
         with the time of each row in s, shape (n_rows,), as well.
     unit : str
         What a number of the map means.
-    over : {"layers", "times", "layers and times"}
+    over : {"layers", "times", "times and baseline", "layers and times"}
         What the rows are. Layers of a model, in their order (one map per model; per model and time where there are
-        times); times of a reference, ascending (one map per layer, and per reference without layers); or all layers at
-        all times (one map per model), the times ascending.
+        times); times of a reference, ascending (one map per layer, and per reference without layers), with two or more
+        of them before 0 s, or without; or all layers at all times (one map per model), the times ascending.
     """
 
     from_scores: Callable[..., Array]
     unit: str
-    over: Literal["layers", "times", "layers and times"] = "layers"
+    over: Literal["layers", "times", "times and baseline", "layers and times"] = "layers"
 
 
 def best_layer(scores: Array) -> Array:
@@ -85,6 +86,12 @@ MAPS: dict[str, DerivedMap] = {
     "peak_time": DerivedMap(
         time_of_highest, "time in s at which the score is highest; none if it is not above 0", "times"
     ),
+    "onset_time": DerivedMap(
+        time_of_onset,
+        "time in s from which on, for 20 ms, scores are above what one more before 0 s would be; corrected for the "
+        "times of a voxel, not for the voxels; none if they never are",
+        "times and baseline",
+    ),
     "time_of_best_layer": DerivedMap(
         time_of_highest,
         "time in s at which the highest score of all layers and times occurs; none if it is not above 0",
@@ -95,9 +102,15 @@ MAPS: dict[str, DerivedMap] = {
 NEEDED = {
     "layers": "a model with two layers or more",
     "times": "scores at two times or more",
+    "times and baseline": "scores at two times or more before 0 s, and at some from then on",
     "layers and times": "a model with two layers or more and scores at two times or more",
 }
-APART = {"layers": ["model", "time_s"], "times": ["model", "layer"], "layers and times": ["model"]}
+APART = {
+    "layers": ["model", "time_s"],
+    "times": ["model", "layer"],
+    "times and baseline": ["model", "layer"],
+    "layers and times": ["model"],
+}
 """For each kind of derived map: what the scores must have, and what all rows that make one map share."""
 
 
@@ -141,7 +154,7 @@ def derive(scores: ScoreMap, name: str) -> ScoreMap:
     made = []
     for rows in groups:
         times_s = () if entry.over == "layers" else (table["time_s"].to_numpy()[rows],)
-        made.append(entry.from_scores(scores.values[rows].astype(np.float64), *times_s))
+        made.append(entry.from_scores(scores.values[rows], *times_s))
     labels = table.iloc[[rows[0] for rows in groups]].assign(statistic=name)
     labels = labels.assign(
         **{column: gone for column, gone in (("layer", ""), ("time_s", np.nan)) if column not in APART[entry.over]}
@@ -157,12 +170,23 @@ def _rows_of_maps(table: pd.DataFrame, over: str) -> list[Array]:
     """Return the rows that make one map each: times ascend, layers keep their order."""
     has_layers = table["model"].isin(layered_models(table))
     has_times = table.groupby("model")["time_s"].transform("nunique") > 1
-    chosen = {"layers": has_layers, "times": has_times, "layers and times": has_layers & has_times}[over]
-    ordered = table[chosen & ~table["model"].isin(DATA_QUALITY)].sort_values("time_s", kind="stable")
+    chosen = {
+        "layers": has_layers,
+        "times": has_times,
+        "times and baseline": table["model"].isin(_models_with_baseline(table)),
+        "layers and times": has_layers & has_times,
+    }
+    ordered = table[chosen[over] & ~table["model"].isin(DATA_QUALITY)].sort_values("time_s", kind="stable")
     for model, rows in ordered.groupby("model", sort=False):
         _require_all_times(str(model), rows)
     groups = ordered.groupby(APART[over], sort=False, dropna=False).ngroup().to_numpy()
     return [ordered.index.to_numpy()[groups == group] for group in range(groups.max(initial=-1) + 1)]
+
+
+def _models_with_baseline(table: pd.DataFrame) -> list[str]:
+    """Return the models that have times before and after the onset of the stimulus."""
+    times_s = table.dropna(subset="time_s").groupby("model")["time_s"].unique()
+    return [str(model) for model, times in times_s.items() if has_baseline(times)]
 
 
 def _require_all_times(model: str, rows: pd.DataFrame) -> None:

@@ -108,7 +108,9 @@ class Plan:
 
     def reference_files(self, name: str) -> list[Path]:
         """Return what a reference is made of."""
-        return [*self.reference(name).files(), *self.stimulus_table()]
+        reference = self.reference(name)
+        stimuli = self.stimulus_files() if reference.needs_pictures else self.stimulus_table()
+        return [*reference.files(), *stimuli]
 
     def layer_rdms(self) -> list[Path]:
         """Return the layer RDMs of all models."""

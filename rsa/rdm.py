@@ -7,10 +7,11 @@ import numpy as np
 import pandas as pd
 
 from rsa.comparisons import COMPARISONS, Comparison, score_rows
-from rsa.core import Array, RDMs, align
+from rsa.core import SAME_S, Array, RDMs, align
 from rsa.errors import UserError
 from rsa.measures import Measure, aligned, comparison_measure, fitted_to
 from rsa.registry import pick
+from rsa.rows import require_columns, require_known
 
 __all__ = [
     "MEEG",
@@ -23,7 +24,9 @@ __all__ = [
     "measured_stack",
     "noise_ceiling",
     "own_references",
+    "places_over_time",
     "region_fits",
+    "span_of",
 ]
 
 
@@ -71,18 +74,63 @@ def average_over_subjects(movies: RDMs, comparison: str) -> RDMs:
     Raises
     ------
     UserError
-        If the subjects' times differ.
+        As `places_over_time`.
     """
-    subjects = movies.table["subject"].nunique()
-    groups = movies.table.groupby("time_s", sort=True).indices
-    if any(len(rows) != subjects for rows in groups.values()):
-        raise UserError(
-            f"The {subjects} subjects' RDMs are not at the same times; give all of them the same tmin_s, tmax_s and "
-            "sampling."
-        )
-    means = np.stack([average(movies.subset(rows), comparison) for rows in groups.values()])
-    table = pd.DataFrame({"model": MEEG, "layer": "", "time_s": list(groups)})
+    _, times_s, places = places_over_time(movies)
+    means = np.stack([average(movies.subset(rows), comparison) for rows in places.T])
+    table = pd.DataFrame({"model": MEEG, "layer": "", "time_s": times_s})
     return RDMs(means, movies.conditions, table, movies.distance)
+
+
+def places_over_time(movies: RDMs) -> tuple[list[str], Array, Array]:
+    """Find the RDM of each subject and time; times that differ by less than 1 us are one.
+
+    Parameters
+    ----------
+    movies : RDMs
+        In any order; the table has `subject` and `time_s`, and every subject has the same times.
+
+    Returns
+    -------
+    subjects : list of str
+        In order of first appearance.
+    times_s : array, shape (n_times,)
+        Those of the first subject, ascending.
+    places : array of int, shape (n_subjects, n_times)
+        Row of each subject and time.
+
+    Raises
+    ------
+    UserError
+        If a column is missing or has gaps, a subject has two RDMs at one time, or the subjects' times differ.
+    """
+    require_columns(movies.table, ["subject", "time_s"], "RDM movies")
+    require_known(movies.table, ["subject", "time_s"], "RDM movies")
+    times_s = movies.table["time_s"].to_numpy(dtype=float)
+    rows_of = {str(subject): rows for subject, rows in movies.table.groupby("subject", sort=False).indices.items()}
+    places = {subject: rows[np.argsort(times_s[rows], kind="stable")] for subject, rows in rows_of.items()}
+    first, expected = next((subject, times_s[rows]) for subject, rows in places.items())
+    for subject, rows in places.items():
+        if (np.diff(times_s[rows]) < SAME_S).any():
+            raise UserError(f"The RDM movie of subject {subject!r} has two RDMs at one time; keep one of them.")
+        if len(rows) != len(expected) or np.abs(times_s[rows] - expected).max() >= SAME_S:
+            raise UserError(
+                f"The {len(places)} subjects' RDMs are not at the same times; give all of them the same tmin_s, tmax_s "
+                f"and sampling. Those of subjects {first!r} and {subject!r} are of different times: "
+                f"{span_of(expected)}, and {span_of(times_s[rows])}."
+            )
+    return list(places), expected, np.stack(list(places.values()))
+
+
+def span_of(times_s: Array) -> str:
+    """Say how many times there are, and from when to when.
+
+    Examples
+    --------
+    >>> span_of(np.array([-0.1, 0.0, 0.25]))
+    '3 from -0.1 to 0.25 s'
+    """
+    return f"{len(times_s)} from {times_s[0]:g} to {times_s[-1]:g} s"
 
 
 def noise_ceiling(rdms: RDMs, comparison: str) -> tuple[float, float]:

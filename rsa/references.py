@@ -1,21 +1,24 @@
-"""What brain maps are compared with, besides the layers of networks: RDMs from files and from the stimulus table."""
+"""What brain maps are compared with, besides the layers of networks: RDMs from files, stimulus tables and pixels."""
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 import pandas as pd
+from PIL import Image
 from pydantic import Field
-from scipy.spatial.distance import pdist
+from scipy.spatial.distance import pdist, squareform
 
 from rsa.core import Array, RDMs, align
+from rsa.distances import DISTANCES, rdm_vectors
 from rsa.errors import UserError, did_you_mean, listed
 from rsa.io import load_rdms
 from rsa.rdm_files import is_rdms_file, read_conditions, read_rdms
 from rsa.settings import DataPath, Label, Section
+from rsa.stimuli import condition_table, read_image
 
-__all__ = ["REFERENCES", "RULES", "FileReference", "Reference", "TableReference"]
+__all__ = ["REFERENCES", "RULES", "FileReference", "PixelReference", "Reference", "TableReference"]
 
 
 class FileReference(Section):
@@ -35,36 +38,38 @@ class FileReference(Section):
     """Column of that table."""
     distance: str = "unknown"
     """How the dissimilarities were measured, for the record."""
+    needs_pictures: ClassVar[bool] = False
+    """Whether `build` opens the pictures of the stimulus table."""
 
     def files(self) -> list[Path]:
         """Return every file that `build` reads."""
         order = [] if self.condition_order == "stimuli" else [Path(self.condition_order)]
         return [Path(self.file), *order]
 
-    def problems(self, condition_table: pd.DataFrame | None = None) -> list[str]:
+    def problems(self, stimuli: pd.DataFrame | None = None) -> list[str]:
         """Return what is wrong, as lines; empty if the reference can be built."""
-        return _problems(self, condition_table)
+        return _problems(self, stimuli)
 
-    def build(self, condition_table: pd.DataFrame | None = None) -> RDMs:
+    def build(self, stimuli: pd.DataFrame | None = None) -> RDMs:
         """Read the RDMs.
 
         Parameters
         ----------
-        condition_table : DataFrame, optional
-            The stimulus table: `condition`, one row per condition; needed for the order, if the file has no labels.
+        stimuli : DataFrame, optional
+            The stimulus table, with `condition`; needed for the order, if the file has no labels.
 
         Returns
         -------
         RDMs
             The table has `model`, the name of this reference, and `layer`: empty for one RDM, otherwise a number
-            from 1 or the layers that a file of this pipeline names. In the order of `condition_table`, if given.
+            from 1 or the layers that a file of this pipeline names. In the order of `stimuli`, if given.
 
         Raises
         ------
         UserError
             If the file cannot be read, holds no RDMs, or has other conditions than the table.
         """
-        wanted = None if condition_table is None else list(condition_table["condition"].astype(str))
+        wanted = None if stimuli is None else list(dict.fromkeys(stimuli["condition"].astype(str)))
         order = wanted
         if self.condition_order != "stimuli":
             order = read_conditions(self.condition_order, self.condition_column)
@@ -131,22 +136,24 @@ class TableReference(Section):
     """Column of the stimulus table."""
     rule: Literal["different", "difference"] = "different"
     """different: 0 within a category, 1 between; difference: absolute difference of two numbers."""
+    needs_pictures: ClassVar[bool] = False
+    """Whether `build` opens the pictures of the stimulus table."""
 
     def files(self) -> list[Path]:
         """Return every file that `build` reads: none, since the stimulus table is given."""
         return []
 
-    def problems(self, condition_table: pd.DataFrame | None = None) -> list[str]:
+    def problems(self, stimuli: pd.DataFrame | None = None) -> list[str]:
         """Return what is wrong, as lines; empty if the reference can be built."""
-        return _problems(self, condition_table)
+        return _problems(self, stimuli)
 
-    def build(self, condition_table: pd.DataFrame | None = None) -> RDMs:
+    def build(self, stimuli: pd.DataFrame | None = None) -> RDMs:
         """Make the RDM.
 
         Parameters
         ----------
-        condition_table : DataFrame
-            The stimulus table: `condition`, one row per condition, and `column`.
+        stimuli : DataFrame
+            The stimulus table: `condition` and `column`, of which the first row of each condition counts.
 
         Returns
         -------
@@ -159,7 +166,7 @@ class TableReference(Section):
             If the column is missing or has gaps, is not numeric where numbers are needed, or implies the same
             dissimilarity for all pairs.
         """
-        column = self._values(condition_table)
+        column = self._values(stimuli)
         try:
             values = RULES[self.rule](column)
         except UserError as error:
@@ -172,17 +179,18 @@ class TableReference(Section):
         table = pd.DataFrame({"model": [self.name], "layer": [""]})
         return RDMs(values, list(column.index), table, self.rule)
 
-    def _values(self, condition_table: pd.DataFrame | None) -> pd.Series:
+    def _values(self, stimuli: pd.DataFrame | None) -> pd.Series:
         """Return the column, complete, with the conditions as its index."""
-        if condition_table is None:
+        if stimuli is None:
             raise UserError(f"Reference {self.name!r} needs a stimulus table with the column {self.column!r}.")
-        if self.column not in condition_table:
-            names = [str(name) for name in condition_table]
+        table = condition_table(stimuli)
+        if self.column not in table:
+            names = [str(name) for name in table]
             raise UserError(
                 f"Reference {self.name!r}: the stimulus table has no column {self.column!r}."
                 f"{did_you_mean(self.column, names)} Its columns are {listed(names, 20)}."
             )
-        column = condition_table.set_index(condition_table["condition"].astype(str))[self.column]
+        column = table.set_index(table["condition"].astype(str))[self.column]
         gaps = list(column.index[column.isna()])
         if gaps:
             raise UserError(
@@ -191,18 +199,113 @@ class TableReference(Section):
         return column
 
 
+# ------------------------------------------------------------------------------------------- pictures
+
+
+class PixelReference(Section):
+    """The RDM of the pictures themselves, small and grey: what low-level similarity alone explains."""
+
+    kind: Literal["pixels"] = "pixels"
+    """The pixels of the pictures."""
+    name: Label
+    """What the reference is called in tables and file names."""
+    size: int = Field(32, ge=2)
+    """Each picture is reduced to so many pixels in width and height, whatever its own are: means over areas."""
+    colour: bool = False
+    """Compare red, green and blue values; by default the luma of the picture, one grey value per pixel."""
+    distance: Literal["correlation", "cosine", "euclidean", "sqeuclidean"] = "correlation"
+    """How dissimilar two pictures are. `correlation` knows nothing of mean luminance and contrast, `euclidean` does."""
+    needs_pictures: ClassVar[bool] = True
+    """Whether `build` opens the pictures of the stimulus table."""
+
+    def files(self) -> list[Path]:
+        """Return every file that `build` reads besides the pictures: none."""
+        return []
+
+    def problems(self, stimuli: pd.DataFrame | None = None) -> list[str]:
+        """Return what is wrong, as lines, without opening a picture."""
+        try:
+            self._pictures(stimuli)
+        except UserError as error:
+            return [str(error)]
+        return []
+
+    def build(self, stimuli: pd.DataFrame | None = None) -> RDMs:
+        """Make the RDM.
+
+        Parameters
+        ----------
+        stimuli : DataFrame
+            The stimulus table: `condition` and `file`, one row per picture. Pictures of a condition are averaged, pixel
+            by pixel.
+
+        Returns
+        -------
+        RDMs
+            One RDM; the table has `model`, the name of this reference, and an empty `layer`.
+
+        Raises
+        ------
+        UserError
+            If there are no pictures, one cannot be read, or the distance between them is not defined or always the
+            same.
+        """
+        pictures = self._pictures(stimuli)
+        patterns = np.stack([np.mean([self._pixels(file) for file in files], axis=0) for files in pictures.values()])
+        values = rdm_vectors(patterns, DISTANCES[self.distance])
+        self._require_differences(values, list(pictures))
+        table = pd.DataFrame({"model": [self.name], "layer": [""]})
+        return RDMs(values, list(pictures), table, self.distance)
+
+    def _require_differences(self, values: Array, conditions: list[str]) -> None:
+        """Raise a `UserError` unless all dissimilarities, shape (n_pairs,), are defined, and not all the same."""
+        n_undefined = np.isnan(squareform(values)).sum(axis=0)
+        blank = [name for name, n in zip(conditions, n_undefined, strict=True) if n >= len(conditions) - 1]
+        if blank:
+            raise UserError(
+                f"Reference {self.name!r}: pictures of {listed(blank)} have one value in all pixels, for which "
+                f"{self.distance} is not defined; set `distance: euclidean`."
+            )
+        if np.ptp(values) == 0:
+            raise UserError(
+                f"Reference {self.name!r}: all pairs of {len(conditions)} conditions differ alike at {self.size} x "
+                f"{self.size} pixels, so no score is defined; choose other pictures, a larger size or `colour: true`."
+            )
+
+    def _pictures(self, stimuli: pd.DataFrame | None) -> dict[str, list[str]]:
+        """Return the files of each condition, in order of first appearance."""
+        if stimuli is None or "file" not in stimuli:
+            raise UserError(
+                f"Reference {self.name!r} needs pictures: set `stimuli` to a folder, or to a table with a column that "
+                "names their files (`file_column`)."
+            )
+        rows = stimuli.groupby(stimuli["condition"].astype(str), sort=False)
+        return {str(label): list(files) for label, files in rows["file"]}
+
+    def _pixels(self, file: str) -> Array:
+        """Return the pixels of a picture, colour by colour and row by row, from 0 to 1."""
+        picture, size = read_image(file), (self.size, self.size)
+        channels = picture.split() if self.colour else (picture,)
+        small = [channel.convert("F").resize(size, Image.Resampling.BOX) for channel in channels]
+        return np.concatenate([np.asarray(one, dtype=np.float64).ravel() for one in small]) / 255
+
+
 # ------------------------------------------------------------------------------------------- the table
 
-REFERENCES: dict[str, type[FileReference] | type[TableReference]] = {"file": FileReference, "table": TableReference}
+REFERENCES: dict[str, type[FileReference] | type[TableReference] | type[PixelReference]] = {
+    "file": FileReference,
+    "table": TableReference,
+    "pixels": PixelReference,
+}
 """The kinds of references, by the word in `kind`."""
 
-Reference = Annotated[FileReference | TableReference, Field(discriminator="kind")]
+Reference = Annotated[FileReference | TableReference | PixelReference, Field(discriminator="kind")]
 """The settings of any reference, told apart by `kind`."""
 
 
-def _problems(reference: FileReference | TableReference, condition_table: pd.DataFrame | None) -> list[str]:
+def _problems(reference: FileReference | TableReference, stimuli: pd.DataFrame | None) -> list[str]:
     try:
-        reference.build(condition_table)
+        reference.build(stimuli)
     except UserError as error:
         return [str(error)]
     return []

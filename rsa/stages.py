@@ -200,7 +200,7 @@ def layer_rdms(activations: Path, output: Path, distance: str = "correlation") -
 
 
 def reference(reference: Reference, output: Path, stimuli: Stimuli | None = None) -> None:
-    """Make a reference RDM from a file or from a column of the stimulus table.
+    """Make a reference RDM from a file, from a column of the stimulus table, or from the pixels of the pictures.
 
     Parameters
     ----------
@@ -209,13 +209,14 @@ def reference(reference: Reference, output: Path, stimuli: Stimuli | None = None
     output : path
         RDMs (HDF5).
     stimuli : Stimuli
-        The table, where the reference needs it.
+        The table or the pictures, where the reference needs them.
     """
-    from rsa.stimuli import condition_table
-
-    table = None if stimuli is None else condition_table(stimuli.load())
+    rdms = reference.build(None if stimuli is None else stimuli.load())
     inputs = [*reference.files(), *([] if stimuli is None or stimuli.table is None else [Path(stimuli.table)])]
-    io.save(output, reference.build(table), _made(inputs, reference=reference.model_dump()))
+    made = _made(inputs, reference=reference.model_dump())
+    if stimuli is not None and reference.needs_pictures:
+        made |= {"source": _made(stimuli.files(), stimuli=stimuli.model_dump())}
+    io.save(output, rdms, made)
 
 
 def brain(
@@ -590,7 +591,7 @@ def maps(scores: list[Path], subject: str, space: list[str], folder: Path, deriv
     folder : path
         Folder of the study's results.
     derived : list of str
-        Maps made of others: best_layer, layer_gradient, peak_time, time_of_best_layer.
+        Maps made of others: best_layer, layer_gradient, peak_time, onset_time, time_of_best_layer.
     """
     from rsa.outputs import write_maps
 

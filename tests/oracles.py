@@ -5,7 +5,7 @@ from itertools import combinations, pairwise
 
 import numpy as np
 from scipy.spatial.distance import pdist
-from scipy.stats import pearsonr, rankdata, spearmanr
+from scipy.stats import pearsonr, rankdata, spearmanr, t
 
 
 def sphere_members(mask: np.ndarray, affine: np.ndarray, centre: int, radius_mm: float) -> np.ndarray:
@@ -139,6 +139,33 @@ def between_runs(rows: np.ndarray, conditions: Sequence[str], runs: Sequence[str
     ]
     deviation = np.sqrt(np.maximum(own, 0.1 * np.array(within)))
     return 1 - similar[pairs] / (deviation[pairs[0]] * deviation[pairs[1]])
+
+
+def onsets(scores: np.ndarray, times_s: np.ndarray, alpha: float, min_duration_s: float) -> list[float]:
+    """Find the onset of one voxel after the other, (n_times, n_voxels), and of each one time after the other.
+
+    Times differ by 1 ms at least. What samples are worth is of all voxels that vary before 0 and have no NaN there.
+    """
+    series = [voxel[times_s < 0] for voxel in scores.T]
+    known = [one - one.mean() for one in series if np.isfinite(one).all() and len(set(one)) > 1]
+    n, total = len(series[0]), 0.0
+    for lag in range(1, n):
+        r = sum(one[i] * one[i + lag] for one in known for i in range(n - lag)) / sum((one**2).sum() for one in known)
+        if r <= 0:
+            break
+        total += r**2
+    m, after = n / (1 + 2 * total), np.flatnonzero(times_s >= 0)
+    found = []
+    for voxel, one in zip(scores.T, series, strict=True):
+        spread = np.sqrt(((one - one.mean()) ** 2).mean() * m / (m - 1)) if len(set(one)) > 1 else np.nan
+        bound = one.mean() + t.isf(alpha / len(after), m - 1) * spread * np.sqrt(1 + 1 / m)
+        onset = np.nan
+        for i in after[::-1]:
+            during = (times_s >= times_s[i]) & (times_s <= times_s[i] + min_duration_s + 1e-6)
+            if times_s[i] + min_duration_s <= times_s[-1] + 1e-6 and (voxel[during] > bound).all():
+                onset = times_s[i]
+        found.append(onset)
+    return found
 
 
 def shrunken_covariance(samples: np.ndarray, degrees_of_freedom: float, shrinkage: str) -> np.ndarray:

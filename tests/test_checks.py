@@ -11,6 +11,7 @@ from PIL import Image
 
 from rsa import checks, cli
 from rsa.config import load_study
+from rsa.plan import Plan
 
 CONDITIONS = ["img1", "img2", "img10", "img11"]
 AFFINE = np.diag([3.0, 3.0, 3.0, 1.0])
@@ -39,6 +40,7 @@ def write_betas(
     pd.DataFrame({"condition": conditions}).to_csv(f"sub-{subject}_run-{run}.tsv", sep="\t", index=False)
 
 
+PIXELS = {"kind": "pixels", "name": "pixels"}
 EPOCHS = {"kind": "epochs", "subjects": ["01", "02"], "file": "sub-{subject}-epo.fif"}
 MOVIE: dict[str, Any] = {
     "kind": "movie",
@@ -180,6 +182,23 @@ def test_conditions_of_m_eeg_that_do_not_match_are_named(lab: Path) -> None:
     assert "'img11'" in problem
 
 
+def test_a_reference_of_pixels_waits_for_the_pictures(lab: Path) -> None:
+    rules = [{"kind": "file", "name": "a", "file": "a.npz", "condition_order": "order.txt"}, PIXELS]
+    files = [str(path) for path in Plan(study(references=rules)).reference_files("pixels")]
+    assert sorted(files) == sorted(f"pictures/{name}.png" for name in CONDITIONS)
+    assert Plan(study(references=rules)).reference_files("a") == [Path("a.npz"), Path("order.txt")]
+    assert checks.reference_labels(study(references=[PIXELS]))[-1] == ("pixels", "")
+
+
+def test_pictures_that_a_study_draws_are_not_looked_for(lab: Path) -> None:
+    table = "{results}/simulated/stimuli.tsv"
+    simulated = {"simulate": {"images_per_category": 2}, "brain__mask": "sub-{subject}_mask.nii.gz"}
+    drawn = study(references=[PIXELS], stimuli={"table": table}, **simulated)
+    assert checks.problems_of(drawn) == []
+    assert Plan(drawn).reference_files("pixels") == [Path("results/lab/simulated/stimuli.tsv")]
+    assert ("pixels", "") in checks.reference_labels(drawn)
+
+
 def test_epochs_that_a_study_simulates_are_not_looked_for(lab: Path) -> None:
     made = {"simulate": {"epochs": {"n_runs": 2}}, "meeg": EPOCHS, **NO_BRAIN}
     assert checks.problems_of(study(**made)) == []
@@ -224,6 +243,7 @@ def test_epochs_that_a_study_simulates_are_not_looked_for(lab: Path) -> None:
         ({"regions": {"atlas": "nowhere.nii"}}, "There is no file nowhere.nii"),
         ({"references": [{"kind": "file", "name": "a", "file": "no.npz"}]}, "no.npz"),
         ({"references": [{"kind": "table", "name": "a", "column": "animal"}]}, "no column 'animal'"),
+        ({"references": [PIXELS], "stimuli": None, "models": []}, "Reference 'pixels' needs pictures: set `stimuli`"),
     ],
 )
 def test_each_problem_is_found(lab: Path, changes: dict[str, Any], message: str) -> None:

@@ -10,7 +10,7 @@ from rsa.datasets import EpochFiles, Movies
 from rsa.datasets.maps import Maps
 from rsa.errors import UserError
 from rsa.models import MODELS
-from rsa.references import TableReference
+from rsa.references import PixelReference, TableReference
 
 
 def parsed(stage: str, options: str) -> dict[str, object]:
@@ -94,6 +94,7 @@ SECTIONS = [
         ),
     ),
     ("reference", "reference", TableReference(name="animal", column="is it?", rule="difference")),
+    ("reference", "reference", PixelReference(name="low", size=16, colour=True, distance="euclidean")),
     (
         "simulate_stimuli",
         "simulation",

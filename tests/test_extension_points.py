@@ -94,13 +94,15 @@ def test_comparisons(name, rng):
 @pytest.mark.parametrize("name", MAPS)
 def test_maps(name, rng):
     """(n_rows, n_voxels) -> (n_voxels,), each voxel by itself; a voxel without scores has no value."""
-    times_s = np.array([-0.1, 0.0, 0.3, 2.5, 4.0])
-    rows = {"layers": (), "times": (times_s,), "layers and times": (times_s.round(),)}[MAPS[name].over]
+    times_s = np.array([-0.3, -0.2, -0.1, 2.5, 4.0])
+    over = {"layers": (), "times": (times_s,), "layers and times": (times_s.round(),), "times and baseline": (times_s,)}
+    rows = over[MAPS[name].over]
 
     def make(scores: np.ndarray) -> np.ndarray:
         return MAPS[name].from_scores(scores, *rows)
 
     scores = rng.uniform(0.1, 0.9, (5, 12))
+    scores[3:] += 9  # far above the baseline
     made = make(scores)
     assert made.shape == (12,)
     assert np.isfinite(made).all()

@@ -20,6 +20,7 @@ from rsa.layer_time import (
     _baseline_bounds,
     _pseudo_t,
     _scores_of,
+    generalisation_table,
     generalise,
     group_courses,
     hierarchy,
@@ -131,6 +132,7 @@ def test_times_that_differ_by_rounding_are_the_same(rng):
     movies = noisy_movies(rng)
     movies.table["time_s"] += rng.uniform(-1e-9, 1e-9, len(movies))
     assert layer_time(movies, references_of(rng), "spearman")["time_s"].nunique() == 5
+    assert generalisation_table(movies, "spearman")[0].shape == (5, 6)
 
 
 def test_movies_that_do_not_fit_together_are_refused(rng):

@@ -19,6 +19,7 @@ from rsa.maps import (
     time_of_highest,
     times_of,
 )
+from rsa.onsets import time_of_onset
 
 NAN = np.nan
 
@@ -175,7 +176,7 @@ def test_time_of_best_layer_looks_at_all_layers_and_times(timed):
 
 
 def test_maps_that_need_times_or_layers_are_left_out_where_there_are_none(timed, scores):
-    assert set(derive_all(timed, MAPS).table["statistic"]) == set(MAPS)
+    assert set(derive_all(timed, MAPS).table["statistic"]) == set(MAPS) - {"onset_time"}
     assert set(derive_all(scores, MAPS).table["statistic"]) == {"best_layer", "layer_gradient"}
     assert set(derive_all(select(timed, model="x"), MAPS).table["statistic"]) == {"peak_time"}
     assert derive_all(select(scores, model="flat"), MAPS) is None
@@ -185,6 +186,45 @@ def test_maps_that_need_times_or_layers_are_left_out_where_there_are_none(timed,
         derive(scores, "peak_time")
     with pytest.raises(UserError, match="needs a model with two layers or more and scores at two times or more"):
         derive(select(timed, model="x"), "time_of_best_layer")
+
+
+BEFORE = np.array([-0.02, -0.01, 0.0, 0.01, 0.02, 0.03])
+
+
+def around_onset(values, times_s=BEFORE):
+    """Scores of a reference without times and of two layers at the times, each voxel of `values` twice."""
+    references = [("x", "", np.nan), *(("meeg", layer, time) for time in times_s[::-1] for layer in "ab")]
+    table = pd.DataFrame(references, columns=["model", "layer", "time_s"]).assign(statistic="spearman")
+    rows = np.repeat(np.asarray(values)[::-1], 2, axis=0)  # (2 * n_times, n_voxels)
+    return ScoreMap(np.vstack([rows[:1], rows]), table, Volume(np.ones((rows.shape[1], 1, 1)), np.eye(4)))
+
+
+def test_onset_time_is_made_of_all_times_of_each_layer_and_reference(rng):
+    values = rng.uniform(0.1, 0.2, (6, 4))
+    values[3:, :2] += 20
+    scores = around_onset(values)
+    made = derive(scores, "onset_time")
+    np.testing.assert_array_equal(made.values, np.float32([[0.01, 0.01, NAN, NAN]] * 2))
+    assert made.table[["model", "layer", "statistic"]].to_numpy().tolist() == [
+        ["meeg", "a", "onset_time"],
+        ["meeg", "b", "onset_time"],
+    ]
+    assert made.table["time_s"].isna().all()
+    np.testing.assert_array_equal(
+        made.values[0], np.float32(time_of_onset(select(scores, layer="a").values[::-1], BEFORE))
+    )
+    assert "onset_time" in set(derive_all(scores, MAPS).table["statistic"])
+
+
+@pytest.mark.parametrize("times_s", [BEFORE + 0.01, BEFORE + 2.5, BEFORE - 0.04])
+def test_without_a_baseline_or_times_after_it_there_is_no_onset_map(rng, times_s):
+    scores = around_onset(rng.random((6, 4)), times_s)
+    assert "onset_time" not in set(derive_all(scores, MAPS).table["statistic"])
+    message = (
+        "The map onset_time needs scores at two times or more before 0 s, and at some from then on; the scores have"
+    )
+    with pytest.raises(UserError, match=message):
+        derive(scores, "onset_time")
 
 
 def test_rows_that_tell_how_good_the_data_are_make_no_map(timed):

@@ -106,6 +106,24 @@ def test_maps_of_times_are_one_volume_in_seconds(tmp_path, rng):
     assert sidecar(named(stem, "model-net_stat-bestlayer"))["Layers"] == {"1": "a", "2": "b"}
 
 
+def test_maps_of_onsets_are_written_where_there_is_a_baseline(tmp_path, rng):
+    times_s = [-0.02, -0.01, 0.0, 0.01, 0.02]
+    scores = scores_of(over(times_s, ("meeg", "")), rng)
+    scores.values[2:] += 200
+    _, names, stem = written(tmp_path, scores)
+    assert {name for name in names if "time_" in name} == {
+        f"model-meeg_stat-{name}_statmap.{ending}"
+        for name in ("peaktime", "onsettime")
+        for ending in ("nii.gz", "json")
+    }
+    path = named(stem, "model-meeg_stat-onsettime")
+    image = nib.load(path).get_fdata()
+    assert image.shape == (5, 4, 3)
+    np.testing.assert_array_equal(image, np.where(scores.volume.mask, 0.0, np.nan))
+    assert sidecar(path)["Description"] == MAPS["onset_time"].unit
+    assert sidecar(path)["Statistic"] == "onset_time"
+
+
 @pytest.mark.parametrize("time", [np.nan, 4.5])
 def test_a_single_time_is_a_single_volume(tmp_path, rng, time):
     scores = scores_of(over([time], ("net", "a"), ("net", "b")), rng)

@@ -117,6 +117,22 @@ def test_movies_of_subjects_are_averaged_time_by_time(comparison, rng):
         np.testing.assert_allclose(mean.values[row], np.mean(scaled, axis=0))
 
 
+def test_times_that_differ_by_rounding_are_averaged_as_one(rng):
+    values = rng.random((4, 6))
+    labels = {"subject": ["01", "01", "02", "02"], "time_s": [0.1, 0.2, 0.3 - 0.1, 0.1 + 4e-7]}
+    mean = average_over_subjects(stack(values, **labels), "pearson")
+    assert mean.table["time_s"].tolist() == [0.1, 0.2]
+    np.testing.assert_array_equal(mean.values[0], average(stack(values[[0, 3]]), "pearson"))
+
+
+def test_movies_without_a_subject_or_with_two_rdms_at_a_time_are_not_averaged(rng):
+    with pytest.raises(UserError, match="The table of RDM movies has no column 'subject', only 'time_s'"):
+        average_over_subjects(stack(rng.random((2, 6)), time_s=[0.1, 0.2]), "spearman")
+    twice = stack(rng.random((2, 6)), subject="01", time_s=[0.1, 0.1 + 1e-9])
+    with pytest.raises(UserError, match="The RDM movie of subject '01' has two RDMs at one time; keep one of them"):
+        average_over_subjects(twice, "spearman")
+
+
 def test_movies_of_different_times_are_not_averaged(rng):
     movies = stack(rng.random((4, 6)), subject=["01", "01", "02", "02"], time_s=[0.1, 0.2, 0.1, 0.3])
     message = "The 2 subjects' RDMs are not at the same times; give all of them the same tmin_s, tmax_s and sampling"

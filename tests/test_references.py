@@ -10,14 +10,17 @@ import pytest
 import scipy.io
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 from pydantic import TypeAdapter, ValidationError
-from scipy.spatial.distance import squareform
+from scipy.spatial.distance import pdist, squareform
 
 from rsa.core import RDMs
+from rsa.distances import DISTANCES
 from rsa.errors import UserError
 from rsa.io import load_table, save
 from rsa.rdm_files import READERS, read_conditions, read_rdms
-from rsa.references import REFERENCES, RULES, FileReference, Reference, TableReference
+from rsa.references import REFERENCES, RULES, FileReference, PixelReference, Reference, TableReference
+from rsa.stimuli import Stimuli
 
 LABELS = ["img1", "img10", "img2", "img3", "img4"]
 
@@ -337,6 +340,7 @@ def test_references_and_union_hold_the_same_kinds():
         assert kind.model_fields["kind"].default == name
         assert all(field.description for field in kind.model_fields.values()), "the docstring is the help"
     assert get_args(TableReference.model_fields["rule"].annotation) == tuple(RULES)
+    assert get_args(PixelReference.model_fields["distance"].annotation) == tuple(DISTANCES)
 
 
 def test_kind_decides_which_reference_is_read():
@@ -453,3 +457,109 @@ def test_published_models_and_categories(data):
     assert f"holds {n_models} arrays, so a key is needed; give one of" in problem
     behaviour = FileReference(name="judgement", file=str(folder / "behaviour_rdms.npz"), key="similarity_judgement")
     assert len(behaviour.build(table)) == 16
+
+
+def test_a_table_with_several_rows_per_condition_counts_the_first():
+    twice = pd.concat([TABLE, TABLE.assign(category="other")], ignore_index=True)
+    expected = TableReference(name="category", column="category").build(TABLE)
+    again = TableReference(name="category", column="category").build(twice)
+    assert again.conditions == expected.conditions
+    np.testing.assert_array_equal(again.values, expected.values)
+
+
+# -------------------------------------------------------------------------------------------- pixels
+
+
+def block_means(picture, size):
+    """Average the blocks of a picture whose sides are multiples of the size: (h, w, ...) -> (size, size, ...)."""
+    rows, columns = picture.shape[0] // size, picture.shape[1] // size
+    return picture.reshape(size, rows, size, columns, *picture.shape[2:]).mean(axis=(1, 3))
+
+
+def plain_pixels(path, size, colour):
+    """Read a picture the plain way: luma by its definition, block means."""
+    picture = np.asarray(Image.open(path), dtype=float) / 255
+    return block_means(picture if colour else picture @ [0.299, 0.587, 0.114], size).ravel()
+
+
+@pytest.fixture
+def pictures(tmp_path, rng):
+    """Draw 5 pictures of 4 conditions, the second of which has two; return the stimulus table."""
+    names = ["img1", "img2", "img10", "img2", "img3"]
+    for number, width in enumerate((12, 24, 12, 12, 12)):
+        values = rng.integers(0, 256, (24, width, 3), dtype=np.uint8)
+        Image.fromarray(values).save(tmp_path / f"{number}.png")
+    files = [f"{number}.png" for number in range(5)]
+    pd.DataFrame({"condition": names, "file": files}).to_csv(tmp_path / "stimuli.tsv", sep="\t", index=False)
+    return Stimuli(table=str(tmp_path / "stimuli.tsv")).load()
+
+
+@pytest.mark.parametrize("colour", [False, True])
+@pytest.mark.parametrize("distance", DISTANCES)
+def test_pixels_are_those_of_scipy_on_block_means(pictures, distance, colour):
+    reference = PixelReference(name="pixels", size=6, colour=colour, distance=distance)
+    assert (reference.problems(pictures), reference.files()) == ([], [])
+    rdms = reference.build(pictures)
+    each = {path: plain_pixels(path, 6, colour) for path in pictures["file"]}
+    means = [
+        np.mean([each[path] for path in rows["file"]], axis=0) for _, rows in pictures.groupby("condition", sort=False)
+    ]
+    np.testing.assert_allclose(rdms.values[0], pdist(means, distance), atol=1e-6)
+    assert rdms.conditions == ("img1", "img2", "img10", "img3")
+    assert rdms.table.to_dict("list") == {"model": ["pixels"], "layer": [""]}
+    assert rdms.distance == distance
+
+
+def test_pixels_of_pictures_of_different_forms(tmp_path):
+    """A transparent ground is white, grey pictures are their own luma, and any picture is brought to a square."""
+    half = np.zeros((8, 16), dtype=np.uint8)
+    half[:, 8:] = 255
+    Image.fromarray(half).save(tmp_path / "a.png")
+    Image.fromarray(half[:, ::-1].copy()).save(tmp_path / "b.png")
+    layers = np.dstack([np.zeros((4, 4, 3), dtype=np.uint8), 255 - half[::2, ::4]])
+    Image.fromarray(layers).save(tmp_path / "c.png")
+    rdms = PixelReference(name="pixels", size=4, distance="euclidean").build(Stimuli(folder=str(tmp_path)).load())
+    np.testing.assert_allclose(rdms.values[0], [4, 0, 4], atol=1e-6)
+
+
+@pytest.mark.parametrize("stimuli", [None, TABLE])
+def test_pixels_need_pictures(stimuli):
+    reference = PixelReference(name="low")
+    message = "Reference 'low' needs pictures: set `stimuli` to a folder, or to a table with a column that names their"
+    with pytest.raises(UserError, match=message) as raised:
+        reference.build(stimuli)
+    assert reference.problems(stimuli) == [str(raised.value)]
+
+
+def test_pictures_that_make_no_pixel_reference(pictures, tmp_path):
+    def fill(colour, *numbers):
+        for number in numbers:
+            Image.new("RGB", (9, 9), colour).save(tmp_path / f"{number}.png")
+
+    fill("gray", 0, 4)
+    with pytest.raises(
+        UserError, match="pictures of 'img1', 'img3' have one value in all pixels, for which correlation"
+    ):
+        PixelReference(name="pixels").build(pictures)
+    assert np.isfinite(PixelReference(name="pixels", distance="euclidean").build(pictures).values).all()
+    fill("gray", *range(5))
+    message = "Reference 'pixels': all pairs of 4 conditions differ alike at 32 x 32 pixels, so no score is defined"
+    with pytest.raises(UserError, match=message):
+        PixelReference(name="pixels", distance="euclidean").build(pictures)
+    (tmp_path / "3.png").write_bytes((tmp_path / "3.png").read_bytes()[:40])
+    with pytest.raises(UserError, match=r"3\.png is not a readable image \(.*\); replace it by an intact copy"):
+        PixelReference(name="pixels").build(pictures)
+    (tmp_path / "3.png").unlink()
+    with pytest.raises(UserError, match=r"There is no image .*3\.png"):
+        PixelReference(name="pixels").build(pictures)
+
+
+def test_pixels_of_real_pictures(data):
+    """The RDM is that of plainly loaded arrays; the default size changes little."""
+    stimuli = Stimuli(folder=str(data / "cichy92" / "stimuli")).load()
+    rdms = PixelReference(name="pixels", size=35).build(stimuli)
+    plain = [plain_pixels(path, 35, colour=False) for path in stimuli["file"]]
+    np.testing.assert_allclose(rdms.values[0], pdist(plain, "correlation"), atol=1e-6)
+    assert rdms.conditions[:2] == ("image_01", "image_02")
+    usual = PixelReference(name="pixels").build(stimuli).values[0]
+    assert np.corrcoef(usual, rdms.values[0])[0, 1] > 0.99

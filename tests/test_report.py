@@ -885,6 +885,44 @@ def test_figures_over_time(tmp_path, timed):
     assert looked_at[:3] == names[:3]
 
 
+def test_onsets_are_drawn_of_references_without_layers_in_the_colours_of_most_of_them(tmp_path, rng, monkeypatch):
+    volume, times_s = flipped(), np.arange(-8, 20) / 100
+    rows = [(model, layer, time) for time in times_s for model, layer in (("net", "a"), ("net", "b"), ("meeg", ""))]
+    table = pd.DataFrame(rows, columns=["model", "layer", "time_s"]).assign(subject="01", statistic="spearman")
+    scores = ScoreMap(rng.uniform(-0.01, 0.01, (len(table), volume.n_voxels)), table, volume)
+    scores.values[(table["time_s"] > -0.005).to_numpy()] = 0
+    scores.values[(table["time_s"] > 0.055).to_numpy()] += 0.3
+    scores.values[((table["time_s"] > 0.025) & (table["model"] == "meeg")).to_numpy(), :20] += 0.2
+    scores.values[(table["time_s"] < 0.145).to_numpy(), 20] = 0  # a constant baseline
+    scores.values[:, 21] = rng.uniform(-0.01, 0.01, len(table))
+    derived = derive_all(scores, ["peak_time", "onset_time"])
+    assert len(derived) == 6
+    drawn = []
+
+    def spy(row, labels, **look):
+        drawn.append((row.values[0], list(labels), look["what"]))
+        return label_slices(row, labels, **look)
+
+    monkeypatch.setattr("rsa.report.study.label_slices", spy)
+    paths = subject_figures(scores, derived, space="", folder=tmp_path, title="one")
+    assert [path.stem for path in paths if "_time" in path.stem] == ["peak_time-2", "onset_time-2"]
+    assert caption_of(paths[-1]).startswith(
+        "Time from which on meeg scores above its baseline, one. Blank where scores"
+    )
+    numbers, labels, what = drawn[-1]
+    assert (labels, what) == (["30 ms", "40 ms", "50 ms", "60 ms"], "onset")
+    np.testing.assert_array_equal(numbers, [1.0] * 20 + [np.nan] * 2 + [4.0] * (volume.n_voxels - 22))
+    scores.values[:, :] = np.nan
+    subject_figures(scores, derive_all(scores, ["onset_time"]), space="", folder=tmp_path)
+    assert np.isnan(drawn[-1][0]).all()
+
+
+def test_of_many_times_some_are_named(timed):
+    names = [f"{10 * number} ms" for number in range(61)]
+    figure = label_slices(derive(select(timed, model="net", time_s="1.5"), "best_layer"), names)
+    assert [text for text in texts(figure) if text.endswith(" ms")] == names[::2]
+
+
 def test_best_layer_is_drawn_at_the_time_of_the_highest_score(tmp_path, timed, monkeypatch):
     drawn = {}
 

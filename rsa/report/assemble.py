@@ -33,6 +33,7 @@ ORDER = [
     "generalisation",
     "time_of_best_layer",
     "peak_time",
+    "onset_time",
     "share",
     "ceiling",
     "regions",

@@ -36,6 +36,9 @@ __all__ = ["gradient_slices", "label_slices", "slices"]
 
 N_SLICES = 8
 
+MOST_NAMES = 32
+"""Colours of which all names fit below their bar; of more, every second, third, ... is named."""
+
 
 def slices(
     scores: ScoreMap,
@@ -130,8 +133,10 @@ def label_slices(
     names = short_names(labels, 24)
     longest = max(map(len, names))
     figure, bar = _montage(preference, coloured, space, background, foot=0.5 + 0.066 * longest)
-    scale = figure.colorbar(ScalarMappable(steps, cmap), cax=bar, orientation="horizontal", ticks=np.arange(1, n + 1))
-    scale.set_ticklabels(names, rotation=90 if longest * n > 50 else 0, fontsize=TEXT - 0.5)
+    shown = np.arange(0, n, -(-n // MOST_NAMES))
+    scale = figure.colorbar(ScalarMappable(steps, cmap), cax=bar, orientation="horizontal", ticks=shown + 1)
+    upright = 90 if longest * len(shown) > 50 else 0
+    scale.set_ticklabels([names[i] for i in shown], rotation=upright, fontsize=TEXT - 0.5)
     scale.ax.tick_params(length=0, which="both", colors=INK)
     scale.outline.set_linewidth(0.4)
     bar.set_title(what, fontsize=TEXT, color=INK, pad=3)

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from rsa.core import REASONS, Array, RDMs, ScoreMap, select
+from rsa.core import REASONS, SAME_S, Array, RDMs, ScoreMap, select
 from rsa.maps import layered_models, times_of
 from rsa.names import full_name
 from rsa.report.figures import profile, rdm_grid, rdm_similarity, reference_names, region_bars
@@ -59,6 +59,12 @@ LABELLED = (
 TIMED = (
     "The fainter a colour, the lower that highest score; where no score is above 0 there is none. "
     "The best of many times is above 0 by chance alone, so faint colours mean nothing."
+)
+RISEN = (
+    "Blank where scores do not rise, for 20 ms at least, above what one more sample before 0 ms would be. A voxel is "
+    "corrected for its times and not for the other voxels: of noise alone, some have an onset, so small places mean "
+    "nothing. An onset is when there is evidence, so it is later where scores are lower. The fainter a colour, the "
+    "lower the highest score; of all onsets, 2.5 % are beyond each end of the colours, and have the colour of that end."
 )
 REGIONS = "Scores in regions. Bars are means over subjects, whiskers their standard error, dots the subjects"
 REGION_CEILING = (
@@ -125,7 +131,7 @@ def subject_figures(
     list of path
         `glass.png`, `slices.png`; over time `courses.png`; per model with layers `best_layer-<i>.png`,
         `layer_gradient-<i>.png` and, over time, `time_of_best_layer-<i>.png`; per reference without layers
-        `peak_time-<i>.png`; `ceiling.png` if there are rows that tell how good the data are.
+        `peak_time-<i>.png` and `onset_time-<i>.png`; `ceiling.png` if there are rows that tell how good the data are.
     """
     folder, who, models = Path(folder), f", {title}" if title else "", of_models(scores)
     (shown,), timed = at_peak_times([models]), AT_PEAK.format(whose="") if has_times(models) else ""
@@ -170,7 +176,7 @@ def _derived_figure(row: ScoreMap, scores: ScoreMap, folder: Path, who: str, loo
     """Draw one derived map; of those that are made at every time, that at the time of the model's highest score."""
     labels = row.table.iloc[0]
     model, statistic = str(labels["model"]), str(labels["statistic"])
-    is_shown_together = statistic == "peak_time" and model in layered_models(scores.table)
+    is_shown_together = statistic in OF_LAYERS and model in layered_models(scores.table)
     if statistic not in DERIVED_FIGURES or is_shown_together:
         return []
     rows, when = select(scores, model=model), ""
@@ -206,22 +212,40 @@ def _gradient_figure(row: ScoreMap, scores: ScoreMap, look: Mapping[str, Any]) -
 
 def _times_figure(row: ScoreMap, scores: ScoreMap, look: Mapping[str, Any]) -> tuple[Figure, tuple[str, str]]:
     """Draw the time of the highest score, each time in its colour."""
-    times_s = np.array(times_of(scores.table))
-    nearest = np.abs(row.values[..., None] - times_s)  # (1, n_voxels, n_times); maps are in single precision
-    numbers = replace(row, values=np.where(np.isnan(row.values), np.nan, nearest.argmin(axis=-1) + 1.0))
-    labels, strength = written_times(times_s), _strength(scores)
-    figure = label_slices(numbers, labels, strength=strength, what="time of the highest score", **look)
+    figure = _in_colours_of_times(row, scores, times_of(scores.table), "time of the highest score", look)
     over = ", over all its layers" if len(set(scores.table["layer"])) > 1 else ""
     return figure, (f"Time at which {{model}} scores highest{over}", TIMED)
+
+
+def _onsets_figure(row: ScoreMap, scores: ScoreMap, look: Mapping[str, Any]) -> tuple[Figure, tuple[str, str]]:
+    """Draw the time from which on scores are above their baseline, each time in its colour."""
+    times_s, onsets_s = np.array(times_of(scores.table)), row.values[np.isfinite(row.values)]
+    first, last = np.percentile(onsets_s, [2.5, 97.5], method="inverted_cdf") if onsets_s.size else (0.0, times_s[-1])
+    shown = times_s[(times_s > first - SAME_S) & (times_s < last + SAME_S)]
+    figure = _in_colours_of_times(row, scores, shown, "onset", look)
+    return figure, ("Time from which on {model} scores above its baseline", RISEN)
+
+
+def _in_colours_of_times(
+    row: ScoreMap, scores: ScoreMap, times_s: Sequence[float] | Array, what: str, look: Mapping[str, Any]
+) -> Figure:
+    """Slice a map of times, each in the colour of the nearest of `times_s`."""
+    nearest = np.abs(row.values[..., None] - np.array(times_s))  # (1, n_voxels, n_times); maps: single precision
+    numbers = replace(row, values=np.where(np.isnan(row.values), np.nan, nearest.argmin(axis=-1) + 1.0))
+    return label_slices(numbers, written_times(times_s), strength=_strength(scores), what=what, **look)
 
 
 DERIVED_FIGURES: dict[str, Callable[[ScoreMap, ScoreMap, Mapping[str, Any]], tuple[Figure, tuple[str, str]]]] = {
     "best_layer": _layers_figure,
     "layer_gradient": _gradient_figure,
     "peak_time": _times_figure,
+    "onset_time": _onsets_figure,
     "time_of_best_layer": _times_figure,
 }
 """How derived maps are drawn: the map, the scores of its model, and how slices look -> figure and what it shows."""
+
+OF_LAYERS = ("peak_time", "onset_time")
+"""Derived maps that each layer of a model has; they are drawn of references without layers only."""
 
 
 def _strength(scores: ScoreMap) -> Array:

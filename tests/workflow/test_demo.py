@@ -117,7 +117,7 @@ def test_every_map_of_a_subject_is_written_with_a_sidecar(results: Path) -> None
     names = [f"{stem}_model-alexnet_layer-{layer}_stat-spearman" for layer in layers]
     names += [f"{stem}_model-alexnet_stat-{name}" for name in ("bestlayer", "layergradient")]
     names += [f"{stem}_model-{model}_stat-spearman" for model in ("category", "reliability", "meeg")]
-    names += [f"{stem}_model-meeg_stat-peaktime"]
+    names += [f"{stem}_model-meeg_stat-{name}" for name in ("peaktime", "onsettime")]
     names += [f"{stem}_stat-nvoxels", f"{stem}_stat-reason"]
     expected = {f"{name}_statmap{ending}" for name in names for ending in (".nii.gz", ".json")}
     expected |= {f"{stem}_peaks.tsv", f"{stem}_peaks.json", ".snakemake_timestamp"}
@@ -195,6 +195,22 @@ def test_the_peak_time_map_is_that_of_the_maps_over_time(volume: Volume, results
     assert defined.mean() > 0.95
     expected = np.arange(-10, 51)[maps[defined].argmax(axis=1)] / 100
     np.testing.assert_allclose(peak_s[defined], expected, atol=1e-6)
+
+
+def test_planted_places_have_an_onset_before_their_peak_and_others_none(
+    study: Study, volume: Volume, results: Path
+) -> None:
+    assert study.simulate is not None
+    assert study.simulate.epochs is not None
+    assert study.searchlight is not None
+    stem = results / "group" / f"space-{SPACE}_model-meeg_stat-"
+    onset_s = nib.load(f"{stem}onsettime_statmap.nii.gz").get_fdata()[volume.mask]
+    for region, one in zip(study.simulate.regions, study.simulate.epochs.latencies, strict=True):
+        inside = onset_s[planted_voxels(study.simulate, region, volume)]
+        assert np.isfinite(inside).mean() > 0.4, region.name
+        assert 0.02 < np.nanmedian(inside) < one.peak_s
+    far = far_from_signal(study, volume, study.searchlight.radius_mm + 1e-6)
+    assert np.isfinite(onset_s[far]).mean() < 0.02
 
 
 @pytest.mark.parametrize("subject", ["01", "04"])

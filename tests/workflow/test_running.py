@@ -201,5 +201,8 @@ def test_a_stage_can_be_run_by_hand(make_sandbox: Callable[[str], Sandbox], monk
     assert cli.main(["layer-rdms", "--activations", "a.h5", "--output", "r.h5", "--log", "r.log"]) == 0
     column = ["--reference-kind", "table", "--reference-name", "category", "--reference-column", "category"]
     assert cli.main(["reference", *column, "--stimuli-table", "s/stimuli.tsv", "--output", "c.h5"]) == 0
-    assert cli.main(["draw-references", "--references", "r.h5", "c.h5", "--folder", "pictures"]) == 0
+    pixels = ["--reference-kind", "pixels", "--reference-name", "low", "--reference-size", "8"]
+    assert cli.main(["reference", *pixels, "--stimuli-table", "s/stimuli.tsv", "--output", "p.h5"]) == 0
+    assert len(io.read_provenance("p.h5")["source"]["inputs"]) == 1 + len(io.load_table("s/stimuli.tsv"))
+    assert cli.main(["draw-references", "--references", "r.h5", "c.h5", "p.h5", "--folder", "pictures"]) == 0
     assert (folder / "pictures" / "rdms.png").stat().st_size > 5_000

@@ -1,0 +1,151 @@
+"""Onsets by a baseline: from when on scores are above what one more sample before 0 s would have been."""
+
+import numpy as np
+from scipy.special import stdtrit
+
+from rsa.core import SAME_S, Array
+
+__all__ = [
+    "has_baseline",
+    "is_baseline",
+    "lagged_products",
+    "n_worth",
+    "onset_times",
+    "time_of_onset",
+    "upper_bounds",
+]
+
+ALPHA = 0.05
+"""Chance that one series without any effect has a score above its bound, at some time from 0 s on."""
+
+MIN_DURATION_S = 0.02
+"""How long scores stay above their bound, at least."""
+
+AT_ONCE = 2**21
+"""Scores of a map that are looked at in one block; bounds the memory, changes nothing but rounding."""
+
+
+def is_baseline(times_s: Array) -> Array:
+    """Return which times are before 0 s, shape (n_times,)."""
+    return np.asarray(np.asarray(times_s) < -SAME_S)
+
+
+def has_baseline(times_s: Array) -> bool:
+    """Say whether there are two times or more before 0 s, and some from then on."""
+    before = is_baseline(times_s)
+    return bool(before.sum() > 1 and not before.all())
+
+
+def lagged_products(series: Array) -> Array:
+    """Return the sum of products of samples at each lag, of all series that vary, centred: (n_series, n_times).
+
+    Products of several blocks of series are to be added up.
+
+    Returns
+    -------
+    array, shape (n_times,)
+        Lags of 0, 1, 2, ... samples. A series that is constant or has a NaN counts for nothing.
+    """
+    known = series[_varies(series)]
+    centred = known - known.sum(axis=1, keepdims=True) / max(1, series.shape[1])
+    gram = centred.T @ centred  # (n_times, n_times)
+    return np.array([np.trace(gram, lag) for lag in range(series.shape[1])])
+
+
+def n_worth(products: Array) -> float:
+    """Return how many independent samples tell as much about the variance of a series, from `lagged_products`.
+
+    It is n / (1 + 2 sum(r_k^2)), r_k being the correlation at a lag of k samples, summed until it is not above 0. 0 if
+    no series varies.
+    """
+    if not products.size or not products[0] > 0:
+        return 0.0
+    n_lags = int(np.append(products <= 0, True).argmax())
+    correlations = products[1:n_lags] / products[0]
+    return float(len(products) / (1 + 2 * (correlations**2).sum()))
+
+
+def upper_bounds(baseline: Array, n_samples: float, alpha: float) -> Array:
+    """Return the upper prediction bound of one more sample of each baseline: mean + t(m - 1) s sqrt(1 + 1 / m).
+
+    Parameters
+    ----------
+    baseline : array, shape (n_series, n_times)
+        Scores before 0 s.
+    n_samples : float
+        m, how many independent samples they are worth.
+    alpha : float
+        Chance that one more sample is above its bound.
+
+    Returns
+    -------
+    array, shape (n_series,)
+        NaN where a baseline is constant or has a NaN, and everywhere if m is below 2.
+    """
+    bounds = np.full(len(baseline), np.nan)
+    if n_samples < 2:
+        return bounds
+    varies = _varies(baseline)
+    known = baseline[varies]
+    variance = known.var(axis=1) * n_samples / (n_samples - 1)
+    quantile = stdtrit(n_samples - 1, 1 - alpha)
+    bounds[varies] = known.mean(axis=1) + quantile * np.sqrt(variance * (1 + 1 / n_samples))
+    return bounds
+
+
+def _varies(series: Array) -> Array:
+    """Return which series are finite and not constant: (n_series, n_times) -> (n_series,)."""
+    return np.asarray(np.isfinite(series).all(axis=1) & (series != series[:, :1]).any(axis=1))
+
+
+def onset_times(above: Array, times_s: Array, min_duration_s: float) -> Array:
+    """Return the first time from which on all are true for a while: bool (..., n_times) -> (...); NaN without one.
+
+    Every time t that is later by `min_duration_s` or less has to be true, and the last time must not come before.
+    """
+    ends_s = times_s + min_duration_s
+    end = np.searchsorted(times_s, ends_s + SAME_S, side="right")
+    n_before = np.concatenate([np.zeros((*above.shape[:-1], 1), np.int32), above.cumsum(axis=-1, dtype=np.int32)], -1)
+    lasting = n_before[..., end] - n_before[..., :-1] == end - np.arange(len(times_s))
+    lasting &= ends_s <= times_s[-1] + SAME_S
+    return np.where(lasting.any(axis=-1), times_s[lasting.argmax(axis=-1)], np.nan)
+
+
+def time_of_onset(scores: Array, times_s: Array) -> Array:
+    """Return the first time in s, from 0 on, from which on scores are above the bound of their baseline for 20 ms.
+
+    The bound is that of `upper_bounds`, for each voxel by its own scores before 0 s; what the samples of a baseline are
+    worth is estimated of all voxels together. It is corrected for the times of a voxel: `ALPHA` is divided by the
+    number of times from 0 s on. It is not corrected for the number of voxels. A time without a score is not above.
+
+    Parameters
+    ----------
+    scores : array, shape (n_times, n_voxels)
+        Scores of one reference.
+    times_s : array, shape (n_times,)
+        Times after onset of the stimulus in s, ascending.
+
+    Returns
+    -------
+    array, shape (n_voxels,)
+        NaN where scores do not rise above their bound or the baseline tells nothing (see `has_baseline`, and
+        `upper_bounds`).
+    """
+    times_s, onsets_s = np.asarray(times_s, dtype=float), np.full(scores.shape[1], np.nan)
+    if not has_baseline(times_s):
+        return onsets_s
+    before = is_baseline(times_s)
+    size = max(1, AT_ONCE // len(times_s))
+    blocks = [slice(start, start + size) for start in range(0, len(onsets_s), size)]
+    products = sum((lagged_products(_series(scores[before, block])) for block in blocks), np.zeros(before.sum()))
+    n_samples, alpha = n_worth(products), ALPHA / (~before).sum()
+    for block in blocks:
+        bounds = upper_bounds(_series(scores[before, block]), n_samples, alpha)
+        above = _series(scores[~before, block]) > bounds[:, None]
+        onsets_s[block] = onset_times(above, times_s[~before], MIN_DURATION_S)
+    return onsets_s
+
+
+def _series(scores: Array) -> Array:
+    """Lay the times of each voxel beside each other: (n_times, n_voxels) -> (n_voxels, n_times), float64."""
+    return np.ascontiguousarray(scores.T, dtype=np.float64)
