@@ -143,9 +143,10 @@ class Partition(_Analysis):
             raise ValueError(f"predictors are 2 to {MOST_PREDICTORS}, not {len(self.predictors)}")
         if empty := [name for name, patterns in self.predictors.items() if not patterns]:
             raise ValueError(f"the predictor {empty[0]!r} has no reference; list some, or leave it out")
-        parts = ["".join(some) for size in (1, 2, 3, 4) for some in combinations(self.predictors, size)]
+        sizes = range(2, len(self.predictors) + 1)
+        parts = ["+".join(some) for size in sizes for some in combinations(self.predictors, size)]
         try:
-            require_distinct_labels(["+".join(part) for part in parts], "predictors")
+            require_distinct_labels(parts, "shared parts")
         except UserError as error:
             raise ValueError(str(error)) from error
         return self

@@ -10,7 +10,7 @@ import pandas as pd
 from rsa.analyses import Partial, Weighted
 from rsa.config import Movie, PlantedRegion, Study, load_study, problem_list, read_yaml
 from rsa.core import Volume
-from rsa.datasets import Bids, Dataset, EpochFiles, Maps, Movies, Rdms
+from rsa.datasets import Bids, BrainImages, Dataset, EpochFiles, Maps, Movies, Rdms
 from rsa.datasets.common import by_subject
 from rsa.distances import CROSS_VALIDATED
 from rsa.errors import UserError, listed
@@ -69,7 +69,7 @@ def problems_of(study: Study) -> list[str]:
         problems += study.meeg.problems(None if stimuli else study_conditions(study))
     if study.brain is not None and study.simulate is None and not awaits_fetch(study):
         brain = study.brain.problems(None if stimuli else study_conditions(study), residuals=study.needs_residuals)
-        problems += brain or [*_grids(study), *_runs(study)]
+        problems += brain or [*_grids(study), *_runs(study), *_delays(study)]
     return list(dict.fromkeys(problems))
 
 
@@ -321,6 +321,19 @@ def _runs(study: Study) -> Iterator[str]:
         lacking = [(name, n_needed) for name, n_needed in needs.items() if n_runs < n_needed]
         found += [(subject, f"{name} needs {n_needed} runs or more, not {n_runs}.") for name, n_needed in lacking]
     yield from by_subject(found)
+
+
+def _delays(study: Study) -> Iterator[str]:
+    """Check that what is compared with M/EEG over time has no delays of its own."""
+    if study.fusion and isinstance(study.brain, BrainImages):
+        subjects = [(subject, study.brain.delays_s(subject)) for subject in study.subjects]
+        yield from by_subject(
+            [
+                (subject, f"fusion needs one response per condition, and there are {len(delays_s)} delays.")
+                for subject, delays_s in subjects
+                if delays_s
+            ]
+        )
 
 
 def _regions(study: Study) -> Iterator[str]:

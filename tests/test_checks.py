@@ -168,6 +168,55 @@ def test_each_problem_of_m_eeg_is_found(lab: Path, changes: dict[str, Any], mess
     assert any(message in problem for problem in problems), problems
 
 
+NET = {"kind": "file", "name": "net", "file": "net.npz"}
+
+
+def write_net() -> None:
+    """Write the RDMs of two layers."""
+    half = np.triu(np.random.default_rng(2).random((2, 4, 4)), 1)
+    np.savez("net.npz", half + half.swapaxes(1, 2))
+
+
+PARTIAL = {"kind": "partial", "nuisance": ["net 1"]}
+OTHERS = {"kind": "weighted", "of": ["net"], "n_folds": 2, "fitted_to": "others"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"analyses": [PARTIAL, PARTIAL]}, "two analyses are called 'partial'; set their `name`."),
+        ({"analyses": [{**PARTIAL, "of": ["vgg11"]}]}, "analyses, partial: no reference is called 'vgg11'."),
+        ({"analyses": [{**PARTIAL, "of": ["meeg"]}]}, "analyses, partial: no reference is called 'meeg'."),
+        ({"analyses": [{"kind": "commonality"}]}, "analyses, commonality: it is of fMRI, M/EEG and a layer: set `fus"),
+        ({"analyses": [{"kind": "weighted"}]}, "4 folds of 3 conditions or more need more than 4 conditions."),
+        ({"analyses": [OTHERS], "brain__subjects": ["01"]}, "other subjects, and brain.subjects has one; set `fitted"),
+        (
+            {"analyses": [OTHERS], "template": {"transform": "identity"}},
+            "analyses, weighted: weights are fitted to other subjects on one grid, and `template` brings maps there",
+        ),
+        ({"analyses": [PARTIAL], "comparison": "kendall_tau_a"}, "on the scale of 'spearman', 'pearson', not of 'ken"),
+        ({"meeg": {**MOVIE, "subjects": ["01", "03"]}, "fusion": "paired"}, "meeg.subjects lacks '02'."),
+    ],
+)
+def test_each_problem_of_analyses_is_found(lab: Path, changes: dict[str, Any], message: str) -> None:
+    write_movies()
+    write_net()
+    problems = checks.problems_of(study(references=[NET], **changes))
+    assert any(message in problem for problem in problems), problems
+
+
+def test_delays_in_a_table_cannot_be_fused(lab: Path) -> None:
+    write_movies()
+    write_net()
+    for subject in ("01", "02"):
+        for run in ("1", "2"):
+            path = Path(f"sub-{subject}_run-{run}.tsv")
+            twice = pd.DataFrame({"condition": CONDITIONS[:2] * 2, "delay_s": [2, 2, 4, 4]})
+            twice.to_csv(path, sep="\t", index=False)
+    problems = checks.problems_of(study(meeg=MOVIE, fusion=True, stimuli=None, models=[], references=[NET]))
+    assert any("needs one response per condition, and there are 2 delays." in problem for problem in problems), problems
+
+
 def test_cosine_of_ready_crossnobis_is_no_problem(lab: Path) -> None:
     write_movies()
     for distance, expected in (("crossnobis", 0), ("decoding_lda", 1)):

@@ -144,6 +144,11 @@ class BrainImages(Section):
         rows = pd.concat([self._kept_rows(source, None) for source in self._sources(subject)])
         return list(dict.fromkeys(rows["run"].dropna())) if "run" in rows else []
 
+    def delays_s(self, subject: str) -> list[float]:
+        """Return the delays after onset of a subject's responses in s, ascending; none where none are known."""
+        rows = pd.concat([self._kept_rows(source, None) for source in self._sources(subject)])
+        return sorted({float(delay) for delay in rows["delay_s"].dropna()}) if "delay_s" in rows else []
+
     def grid(self, subject: str) -> tuple[tuple[int, int, int], Array]:
         """Return shape (n_x, n_y, n_z) and affine (4, 4) in mm of a subject's first image, from its header."""
         volume = self._grid(self._sources(subject)[0])
