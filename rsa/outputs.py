@@ -23,6 +23,7 @@ brain
 figures
 meeg
 time
+sensors
 group
 logs
 models

@@ -28,6 +28,7 @@ MAY_IMPORT = {
     "gpu": {"comparisons", "core", "distances", "spheres"},
     "searchlight": {"comparisons", "core", "devices", "errors", "gpu", "noise", "registry", "spheres"},
     "timecourse": {"core", "distances", "errors", "noise", "registry", "searchlight", "spheres"},
+    "sensors": {"comparisons", "core", "errors", "group", "registry", "searchlight", "timecourse"},
     "layer_time": {"comparisons", "core", "errors", "maps", "rdm", "registry"},
     "partition": {"comparisons", "core", "errors", "noise", "registry", "searchlight", "spheres"},
     "permutation": {"comparisons", "core", "errors", "kernels", "registry", "searchlight", "spheres"},

@@ -125,6 +125,8 @@ class Summary:
         Times of these RDMs.
     fusion : bool
         Whether fMRI data were compared with M/EEG RDMs.
+    sensors : bool
+        Whether there was a searchlight over M/EEG sensors.
     version, commit : str, optional
         Of this package.
     """
@@ -157,6 +159,7 @@ class Summary:
     meeg_whitened: str | None = None
     meeg_times_s: Sequence[float] = ()
     fusion: bool = False
+    sensors: bool = False
     version: str | None = None
     commit: str | None = None
 
@@ -230,6 +233,12 @@ def _meeg_sentences(summary: Summary) -> list[str]:
         sentences.append(
             f"Sensors were whitened by the covariance of their baseline noise, shrunken by {white} (multivariate noise "
             "normalisation; Guggenmos et al., 2018)."
+        )
+    if summary.sensors:
+        own = ", whitened by the noise of these sensors" if white else ""
+        sentences.append(
+            "In a searchlight over sensors, RDMs of each sensor with its neighbours (MNE-Python)"
+            f"{own} were compared with them as well."
         )
     if summary.fusion:
         sentences.append(
