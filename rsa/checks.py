@@ -12,6 +12,7 @@ from rsa.config import Movie, PlantedRegion, Study, load_study, problem_list, re
 from rsa.core import Volume
 from rsa.datasets import Bids, BrainImages, Dataset, EpochFiles, Maps, Movies, Rdms
 from rsa.datasets.common import by_subject
+from rsa.datasets.sensors import problems_of_sensors
 from rsa.distances import CROSS_VALIDATED
 from rsa.errors import UserError, listed
 from rsa.fetch import FETCHED_SUBJECTS, fetched_files
@@ -66,7 +67,7 @@ def problems_of(study: Study) -> list[str]:
     problems += _planted(study) if not models else ()
     problems += _analyses(study) if not (stimuli or models) else ()
     if study.meeg is not None and not awaits_epochs(study):
-        problems += study.meeg.problems(None if stimuli else study_conditions(study))
+        problems += study.meeg.problems(None if stimuli else study_conditions(study)) or _sensors(study)
     if study.brain is not None and study.simulate is None and not awaits_fetch(study):
         brain = study.brain.problems(None if stimuli else study_conditions(study), residuals=study.needs_residuals)
         problems += brain or [*_grids(study), *_runs(study), *_delays(study)]
@@ -140,6 +141,9 @@ def _structure(study: Study) -> Iterator[str]:
         yield "movie.whiten needs the noise before onset: set meeg.baseline_s, such as [-0.1, 0]."
     if not isinstance(study.meeg, EpochFiles) and study.movie != Movie():
         yield "`movie` says how RDMs are made of epochs, and there are none: set meeg.kind to epochs, or leave it out."
+    if study.sensors is not None and not isinstance(study.meeg, EpochFiles):
+        kind = "no M/EEG data" if study.meeg is None else "ready RDMs, which have no sensors"
+        yield f"`sensors` is a searchlight over those of epochs, and there are {kind}: set meeg.kind to epochs."
     if study.movie.folds is not None and MOVIE_DISTANCES[study.movie.distance].least_folds == 1:
         yield f"movie.distance {study.movie.distance} is one of means over all trials: leave movie.folds out."
     maps, kind = study.has_images, "none" if study.brain is None else study.brain.kind
@@ -207,6 +211,13 @@ def _problems_of_fetch(study: Study) -> Iterator[str]:
     table = Path(study.brain.root) / "stimuli.tsv"
     if study.stimuli is not None and study.stimuli.table != str(table):
         yield f"stimuli.table: the stimuli are going to be fetched to {table}; set it to that."
+
+
+def _sensors(study: Study) -> list[str]:
+    """Check that the sensors of epochs without problems have neighbours, if there is a searchlight over them."""
+    if study.sensors is None or not isinstance(study.meeg, EpochFiles):
+        return []
+    return problems_of_sensors(study.meeg, study.sensors.min_sensors)
 
 
 def _stimuli(study: Study) -> Iterator[str]:
@@ -445,6 +456,8 @@ def summary(study: Study) -> str:
         lines.append(
             f"  searchlight {study.searchlight.radius_mm:g} mm, at least {study.searchlight.min_voxels} voxels"
         )
+    if study.sensors is not None:
+        lines.append(f"  sensors     each with its neighbours, at least {study.sensors.min_sensors} together")
     lines += [f"  analysis    {analysis.name}: {analysis.about(study.comparison)}" for analysis in study.analyses]
     lines.append(f"  results     {study.folder}/")
     return "\n".join(lines)

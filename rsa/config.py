@@ -39,6 +39,7 @@ __all__ = [
     "PlantedRegion",
     "Regions",
     "Searchlight",
+    "Sensors",
     "Simulation",
     "Study",
     "Template",
@@ -106,6 +107,16 @@ class Movie(Section):
     """Average the responses over a window of this length around each time."""
     seed: int = Field(0, ge=0)
     """Seed of the random parts."""
+
+
+class Sensors(Section):
+    """A searchlight over the sensors of epochs: each sensor with its neighbours, at every time.
+
+    RDMs are made as `movie` says. `sensors: {}` asks for it with all defaults.
+    """
+
+    min_sensors: int = Field(3, ge=1)
+    """Sensors with fewer usable ones in their neighbourhood, themselves included, have no score."""
 
 
 class Noise(Section):
@@ -295,6 +306,8 @@ class Study(Section):
     """M/EEG data: epochs, or ready RDMs over time; leave it out for none."""
     movie: Movie = Movie()
     """How RDMs are made of epochs."""
+    sensors: Sensors | None = None
+    """Searchlight over the sensors of epochs, at every time; leave it out for none."""
     generalisation: Literal["within", "between"] | None = None
     """Also compare the M/EEG RDMs of all times with each other: within subjects, or between each and the mean of the
     others."""

@@ -363,6 +363,12 @@ class Epochs:
         """The conditions, each once, in order of first appearance."""
         return list(dict.fromkeys(self.table["condition"]))
 
+    def of_channels(self, channels: npt.ArrayLike) -> "Epochs":
+        """Return the same trials of some of the channels (and their noise), by positions."""
+        chosen = np.asarray(channels, dtype=int)
+        noise = None if self.noise is None else replace(self.noise, values=self.noise.values[:, chosen])
+        return replace(self, values=self.values[:, chosen], channels=self.channels.iloc[chosen], noise=noise)
+
 
 # ------------------------------------------------------------------------------------------------ RDMs
 

@@ -9,7 +9,7 @@ from rsa.core import MAP_COLUMNS, Array, ScoreMap, Volume, shared_volume
 from rsa.errors import UserError
 from rsa.registry import pick
 
-__all__ = ["CEILINGS", "GROUP_TESTS", "combine", "share_of_ceiling", "with_ceiling"]
+__all__ = ["CEILINGS", "GROUP_TESTS", "combine", "require_same_maps", "share_of_ceiling", "with_ceiling"]
 
 CEILINGS = ("ceilinglower", "ceilingupper")
 """What stands in the column `model` of the two bounds of a noise ceiling."""
@@ -62,18 +62,7 @@ def combine(subjects: Sequence[ScoreMap], test: str) -> ScoreMap:
     if len(volumes) < len(subjects):
         raise UserError("Group maps are made of maps over voxels; some of these are over regions.")
     common = shared_volume(volumes)
-    labels = [
-        scores.table.reindex(columns=[name for name in MAP_COLUMNS if name != "subject"])
-        .astype(str)
-        .to_numpy()
-        .tolist()
-        for scores in subjects
-    ]
-    if any(other != labels[0] for other in labels):
-        raise UserError(
-            "The subjects' maps are not of the same models, layers, times and statistic in the same order; "
-            "run all again."
-        )
+    require_same_maps(subjects)
     values = np.stack(
         [scores.values[:, common.mask[scores.volume.mask]] for scores in subjects if scores.volume is not None]
     )
@@ -81,6 +70,17 @@ def combine(subjects: Sequence[ScoreMap], test: str) -> ScoreMap:
     n_defined = np.isfinite(values).all(axis=1).sum(axis=0)
     result = pick(GROUP_TESTS, test, "group test")(values.astype(np.float64))
     return ScoreMap(result, table, common, n_members=n_defined)
+
+
+def require_same_maps(subjects: Sequence[ScoreMap]) -> None:
+    """Raise a `UserError` unless the maps of all subjects have the same labels in the same order."""
+    columns = [name for name in MAP_COLUMNS if name != "subject"]
+    labels = [scores.table.reindex(columns=columns).astype(str).to_numpy().tolist() for scores in subjects]
+    if any(other != labels[0] for other in labels):
+        raise UserError(
+            "The subjects' maps are not of the same models, layers, times and statistic in the same order; "
+            "run all again."
+        )
 
 
 def with_ceiling(group: ScoreMap, ceilings: ScoreMap) -> ScoreMap:

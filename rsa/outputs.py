@@ -24,6 +24,7 @@ brain
 figures
 meeg
 time
+sensors
 group
 logs
 models

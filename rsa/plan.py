@@ -10,6 +10,8 @@ from rsa.analyses import Analysis
 from rsa.config import Study, load_study
 from rsa.datasets import Maps, Rdms
 from rsa.errors import UserError
+from rsa.evokeds import evoked_path
+from rsa.group import GROUP_TESTS
 from rsa.models import Model
 from rsa.references import Reference
 from rsa.regions import region_files
@@ -250,6 +252,44 @@ class Plan:
         is_of_times = analysis is None or analysis.of_times
         return [self.time(part)] if self.study.meeg is not None and is_of_times else []
 
+    # --------------------------------------------------------------------------------------- sensors
+
+    def sensor_scores(self, subject: str) -> Path:
+        """Return the file of the scores over sensors of a subject, or of the group ("")."""
+        return self.folder / "sensors" / f"{f'sub-{subject}' if subject else 'group'}_scores.h5"
+
+    def sensor_evokeds(self, subject: str) -> Path:
+        """Return the same scores of a subject for MNE."""
+        return evoked_path(self.folder / "sensors", f"sub-{subject}")
+
+    def all_sensor_scores(self) -> list[Path]:
+        """Return the scores over sensors of all subjects; none where there is no searchlight over sensors."""
+        return [] if self.study.sensors is None else [self.sensor_scores(one) for one in self.meeg_subjects()]
+
+    def sensor_group(self) -> list[Path]:
+        """Return those of the group, if there are two subjects or more: for the pipeline, and for MNE."""
+        if len(self.all_sensor_scores()) < 2:
+            return []
+        return [self.sensor_scores(""), *(evoked_path(self.folder / "sensors", "group", test) for test in GROUP_TESTS)]
+
+    def drawn_sensors(self) -> tuple[Path, Path]:
+        """Return the scores that are drawn, of the group or of the only subject, with a file that has their sensors."""
+        group, (first, *_) = self.sensor_group(), self.meeg_subjects()
+        return (group[0], group[1]) if group else (self.sensor_scores(first), self.sensor_evokeds(first))
+
+    def sensor_title(self) -> str:
+        """Say whose scores these are."""
+        subjects = self.meeg_subjects()
+        return f"mean over {len(subjects)} subjects" if self.sensor_group() else f"subject {subjects[0]}"
+
+    def sensor_peaks(self) -> Path:
+        """Return the table of the peaks of scores over sensors."""
+        return self.folder / "sensors" / "peaks.tsv"
+
+    def all_sensor_peaks(self) -> list[Path]:
+        """Return that table, if there is a searchlight over sensors."""
+        return [] if self.study.sensors is None else [self.sensor_peaks()]
+
     # ---------------------------------------------------------------------------------------- scores
 
     def compared(self, subject: str) -> list[Path]:
@@ -366,7 +406,8 @@ class Plan:
             names += [f"sub-{subject}" for subject in self.study.subjects] if not (part and several) else []
             names += ["group"] if several else []
         names += ["regions"] if self.has_regions else []
-        return [*names, *(["time"] if self.all_time(part) else [])]
+        names += ["time"] if self.all_time(part) else []
+        return [*names, *(["sensors"] if self.study.sensors is not None and not part else [])]
 
     def derived_option(self) -> str:
         """Return the option that asks for derived maps."""

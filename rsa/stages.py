@@ -11,7 +11,7 @@ import pandas as pd
 
 from rsa import io
 from rsa.analyses import Analysis
-from rsa.config import Movie, Noise, Regions, Searchlight, Simulation, Template
+from rsa.config import Movie, Noise, Regions, Searchlight, Sensors, Simulation, Template
 from rsa.core import Patterns, RDMs, concatenate
 from rsa.datasets import Dataset, EpochFiles, MeegDataset
 from rsa.datasets.maps import Maps
@@ -34,6 +34,9 @@ __all__ = [
     "movie",
     "group_movie",
     "layer_time",
+    "sensor_searchlight",
+    "sensor_group",
+    "sensor_peaks",
     "searchlight",
     "noise_ceiling",
     "resample",
@@ -47,6 +50,7 @@ __all__ = [
     "draw_group",
     "draw_regions",
     "draw_time",
+    "draw_sensors",
     "draw_fusion",
     "report",
 ]
@@ -361,6 +365,101 @@ def layer_time(
         tables["generalisation"] = over_time.generalisation_table(stacks[0], comparison, between=between)
     for name, (table, columns) in tables.items():
         io.save_table(folder / f"{name}.tsv", table, _dictionary(table, columns, analysis, comparison))
+
+
+def sensor_searchlight(
+    dataset: EpochFiles,
+    subject: str,
+    references: list[Path],
+    output: Path,
+    evokeds: Path,
+    sensors: Sensors | None = None,
+    movie: Movie | None = None,
+    stimuli: Stimuli | None = None,
+    comparison: str = "spearman",
+    threads: int = 1,
+) -> None:
+    """Compare the RDMs of every M/EEG sensor with its neighbours, at every time, with all reference RDMs.
+
+    Parameters
+    ----------
+    dataset : EpochFiles
+        Where the epochs are.
+    subject : str
+        Label of the subject.
+    references : list of path
+        Reference RDMs (HDF5).
+    output : path
+        Scores (HDF5).
+    evokeds : path
+        The same scores as evoked responses of MNE (.fif).
+    sensors : Sensors
+        The smallest neighbourhood.
+    movie : Movie
+        How RDMs are made of epochs.
+    stimuli : Stimuli
+        The conditions that are expected; without it, those of the data.
+    comparison : str
+        How alike two RDMs are.
+    threads : int
+        Number of threads; changes no result.
+    """
+    from dataclasses import replace
+
+    from rsa import sensors as engine
+    from rsa.datasets.sensors import neighbours_of
+    from rsa.evokeds import write_evokeds
+
+    conditions = None if stimuli is None else stimuli.conditions()
+    how = {**(movie or Movie()).model_dump(), **(sensors or Sensors()).model_dump(), "comparison": comparison}
+    made = _made([*dataset.files(subject, conditions), *references], dataset=dataset.model_dump(), **how)
+    epochs = dataset.load(subject, conditions, noise=dataset.baseline_s is not None)
+    info, stack = dataset.sensor_info(subject), _stacked(references)
+    with progress(len(epochs.times_s), "times") as advance:
+        scores = engine.sensor_searchlight(
+            epochs, neighbours_of(info), stack, **how, n_threads=threads, progress=advance
+        )
+    table = scores.table.assign(subject=subject)
+    io.save(output, replace(scores, table=table[["subject", *scores.table]]), made)
+    write_evokeds(evokeds, scores, info)
+
+
+def sensor_group(scores: list[Path], evokeds: Path, output: Path) -> None:
+    """Bring the scores of all subjects over sensors together: their mean, and t.
+
+    Parameters
+    ----------
+    scores : list of path
+        Scores of each subject (HDF5).
+    evokeds : path
+        Evoked responses of a subject, for where the sensors are (.fif).
+    output : path
+        Scores of the group (HDF5); beside it evoked responses, a file for the mean and one for t (.fif).
+    """
+    from rsa.core import select
+    from rsa.evokeds import evoked_path, read_info, write_evokeds
+    from rsa.sensors import combine_sensors
+
+    group = combine_sensors([io.load_scores(path) for path in scores])
+    io.save(output, group, _made(scores, **io.read_provenance(scores[0])["settings"]))
+    for test in dict.fromkeys(group.table["statistic"]):
+        path = evoked_path(output.parent, "group", test)
+        write_evokeds(path, select(group, statistic=test), read_info(evokeds), n_averaged=len(scores))
+
+
+def sensor_peaks(scores: list[Path], output: Path) -> None:
+    """List at which sensor and time each reference scores highest.
+
+    Parameters
+    ----------
+    scores : list of path
+        Scores over sensors of subjects, and of the group (HDF5).
+    output : path
+        Table (TSV), with a JSON data dictionary beside it.
+    """
+    from rsa import sensors
+
+    io.save_table(output, sensors.sensor_peaks([io.load_scores(path) for path in scores]), sensors.SENSOR_PEAK_COLUMNS)
 
 
 def searchlight(
@@ -779,6 +878,29 @@ def draw_time(tables: Path, folder: Path, comparison: str = "spearman", generali
         save_generalisation(matrix.to_numpy(), matrix.index.to_numpy(), path, comparison=comparison, between=between)
 
 
+def draw_sensors(scores: Path, evokeds: Path, folder: Path, title: str = "") -> None:
+    """Draw scores over sensors: each reference at its best time, and the best reference over time.
+
+    Parameters
+    ----------
+    scores : path
+        Scores of the group, of which the first test is drawn, or of a subject (HDF5).
+    evokeds : path
+        Evoked responses with the same sensors (.fif).
+    folder : path
+        Where the pictures go.
+    title : str
+        Who it is, for the captions.
+    """
+    from rsa.core import select
+    from rsa.evokeds import read_info
+    from rsa.report.topographies import sensor_figures
+
+    maps = io.load_scores(scores)
+    shown = select(maps, statistic=maps.table["statistic"].iloc[0])
+    sensor_figures(shown, read_info(evokeds), folder, title=title)
+
+
 def draw_fusion(scores: Path, movie: Path, space: str, folder: Path, stimuli: Stimuli | None = None) -> None:
     """Draw the fMRI maps of the M/EEG RDM over time, and that RDM over time, as strips and films.
 
@@ -818,6 +940,7 @@ def report(
     fits: Path | None = None,
     movies: list[Path] | None = None,
     time: Path | None = None,
+    sensors: list[Path] | None = None,
 ) -> None:
     """Write one page with the pictures, peaks and tables of a study, and what was run.
 
@@ -843,13 +966,15 @@ def report(
         M/EEG RDMs of all subjects (HDF5).
     time : path
         Folder of the tables of layers over time.
+    sensors : list of path
+        Scores over sensors of all subjects (HDF5).
     """
     import json
 
     from rsa.report.assemble import page_of
 
     settings = json.loads(study.read_text(encoding="utf-8"))
-    made_of = (scores or [], brain or [], fits, folder, resampled or [], movies or [], time)
+    made_of = (scores or [], brain or [], fits, folder, resampled or [], movies or [], time, sensors or [])
     io.save_text(output, page_of(settings, references, *made_of))
 
 

@@ -1,6 +1,6 @@
 """RDMs that move: one for each time of trials measured by sensors (M/EEG)."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from zlib import crc32
@@ -17,7 +17,7 @@ from rsa.registry import pick
 from rsa.searchlight import in_threads
 from rsa.spheres import cut
 
-__all__ = ["MOVIE_DISTANCES", "MovieDistance", "Split", "rdm_movie"]
+__all__ = ["MOVIE_DISTANCES", "Frames", "MovieDistance", "Split", "View", "rdm_movie", "usable_channels", "view_of"]
 
 PSEUDO_TRIALS = 5
 """Parts into which the trials of a condition are split for decoding, where nothing else is said."""
@@ -375,29 +375,94 @@ def rdm_movie(
     .. [1] Guggenmos M, Sterzer P, Cichy RM (2018). Multivariate pattern analysis for MEG: a comparison of dissimilarity
        measures. NeuroImage 173:434-447.
     """
-    measure = pick(MOVIE_DISTANCES, distance, "distance")
-    _require_numbers(epochs, folds, n_repeats, window_s)
-    splits = _splits(epochs, distance, folds, n_repeats, seed)
+    frames = Frames.of(epochs, distance, folds, n_repeats, window_s, seed)
     with threadpool_limits(1, "blas"):  # small matrices: more threads wait for each other
-        channels, scaling = _scaling(epochs, whiten)
-    windows = _windows(epochs.times_s, window_s)
-
-    def work(times: range) -> Array:
-        first, last = windows[times.start, 0], windows[times.stop - 1, 1]
-        trials = np.ascontiguousarray(np.moveaxis(epochs.values[:, :, first:last], 2, 0))
-        trials = trials if len(channels) == trials.shape[2] else trials[..., channels]
-        within = windows[times.start : times.stop] - first
-        movies = [measure.rdms(_patterns(split.sums(trials), within, scaling), split) for split in splits]
-        return np.asarray(np.mean(movies, axis=0))
-
-    n_times = max(1, CHUNK_BYTES // (8 * len(epochs.table) * len(epochs.channels)))
+        view = view_of(epochs, usable_channels(epochs, whiten), whiten)
     values = []
-    for times, rdms in in_threads(work, cut(range(len(epochs.times_s)), n_times), n_threads):
+    for times, rdms in in_threads(lambda times: frames.rdms(times, [view])[0], frames.chunks(), n_threads):
         values.append(rdms)
         if progress is not None:
             progress(len(times))
     table = pd.DataFrame({"time_s": epochs.times_s})
     return RDMs(np.concatenate(values), epochs.conditions, table, distance)
+
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """Some channels, and by what their patterns are multiplied.
+
+    Parameters
+    ----------
+    channels : array of int, shape (n_chosen,)
+        Their positions, ascending.
+    scaling : array, shape (n_chosen,) or (n_chosen, n_chosen)
+        A number for each, or a symmetric matrix that whitens.
+    """
+
+    channels: Array
+    scaling: Array
+
+    def of(self, patterns: Array) -> Array:
+        """Choose and scale the channels of patterns: (..., n_channels) -> (..., n_chosen)."""
+        is_all = len(self.channels) == patterns.shape[-1]
+        chosen = patterns if is_all else np.take(patterns, self.channels, axis=-1)
+        return np.asarray(chosen * self.scaling if self.scaling.ndim == 1 else chosen @ self.scaling)
+
+
+@dataclass(frozen=True, eq=False)
+class Frames:
+    """Trials that are ready to be made RDMs at any time, of any of their channels.
+
+    Parameters
+    ----------
+    epochs : Epochs
+        The trials.
+    measure : MovieDistance
+        How dissimilar two conditions are.
+    splits : list of Split
+        The ways of splitting the trials over which a distance is averaged.
+    windows : array of int, shape (n_times, 2)
+        The first sample of the window around each time, and the one after its last.
+    """
+
+    epochs: Epochs
+    measure: MovieDistance
+    splits: list[Split]
+    windows: Array
+
+    @classmethod
+    def of(
+        cls, epochs: Epochs, distance: str, folds: int | None, n_repeats: int, window_s: float, seed: int
+    ) -> "Frames":
+        """Split the trials for a distance; the parameters and what they raise are those of `rdm_movie`."""
+        measure = pick(MOVIE_DISTANCES, distance, "distance")
+        _require_numbers(epochs, folds, n_repeats, window_s)
+        splits = _splits(epochs, distance, folds, n_repeats, seed)
+        return cls(epochs, measure, splits, _windows(epochs.times_s, window_s))
+
+    @property
+    def n_pairs(self) -> int:
+        """Number of pairs of conditions."""
+        n_conditions = len(self.epochs.conditions)
+        return n_conditions * (n_conditions - 1) // 2
+
+    def chunks(self, n_views: int = 1, at_most: int | None = None) -> list[range]:
+        """Cut the times into ranges of which trials and RDMs are held together; how, changes no RDM."""
+        n_numbers = max(len(self.epochs.table) * len(self.epochs.channels), n_views * self.n_pairs)
+        size = max(1, CHUNK_BYTES // (8 * n_numbers))
+        return cut(range(len(self.windows)), size if at_most is None else min(size, at_most))
+
+    def rdms(self, times: range, views: Sequence[View]) -> Array:
+        """Build the RDMs of some times, by each view: (n_views, n_times, n_pairs)."""
+        first, last = self.windows[times.start, 0], self.windows[times.stop - 1, 1]
+        trials = np.ascontiguousarray(np.moveaxis(self.epochs.values[:, :, first:last], 2, 0))
+        within = self.windows[times.start : times.stop] - first
+        rdms = np.zeros((len(views), len(times), self.n_pairs))
+        for split in self.splits:
+            patterns = _averaged(split.sums(trials), within)
+            for rows, view in zip(rdms, views, strict=True):
+                rows += self.measure.rdms(view.of(patterns), split)
+        return np.asarray(rdms / len(self.splits))
 
 
 def _require_numbers(epochs: Epochs, folds: int | None, n_repeats: int, window_s: float) -> None:
@@ -418,22 +483,25 @@ def _windows(times_s: Array, window_s: float) -> Array:
     return np.stack([first, last], axis=1)
 
 
-def _patterns(sums: Array, windows: Array, scaling: Array) -> Array:
-    """Average over the window of each time, and scale or whiten: (n_samples, ..., n_channels) -> (n_times, ...)."""
+def _averaged(sums: Array, windows: Array) -> Array:
+    """Average over the window of each time: (n_samples, ...) -> (n_times, ...)."""
     if len(sums) > len(windows) or (np.diff(windows) > 1).any():
-        sums = np.stack([sums[first:last].mean(axis=0) for first, last in windows])
-    return np.asarray(sums * scaling if scaling.ndim == 1 else sums @ scaling)
+        return np.stack([sums[first:last].mean(axis=0) for first, last in windows])
+    return sums
 
 
 # ------------------------------------------------------------------------------------------- the noise
 
 
-def _scaling(epochs: Epochs, whiten: str | None) -> tuple[Array, Array]:
-    """Return the channels that take part, and by what their patterns are multiplied.
+def usable_channels(epochs: Epochs, whiten: str | None) -> Array:
+    """Return the positions of the channels that take part: not the same everywhere, and with noise where it is used.
 
-    A number for each channel, (n_channels,), or a symmetric matrix, (n_channels, n_channels).
+    Raises
+    ------
+    UserError
+        As `rdm_movie`, of whitening and of several types of channels.
     """
-    samples = None if epochs.noise is None else epochs.noise.values.astype(np.float64)
+    samples = None if epochs.noise is None else epochs.noise.values
     types = epochs.channels["type"].to_numpy()
     usable = np.ptp(epochs.values, axis=(0, 2)) > 0
     if whiten is not None:
@@ -450,17 +518,22 @@ def _scaling(epochs: Epochs, whiten: str | None) -> tuple[Array, Array]:
             f"Channels of the types {', '.join(several)} have different units, and there is no noise to scale them by. "
             "Give a baseline, or pick one type."
         )
-    channels, scale = np.flatnonzero(usable), np.ones(np.count_nonzero(usable))
-    if samples is None:
-        return channels, scale
-    samples = samples[:, usable]
+    return np.flatnonzero(usable)
+
+
+def view_of(epochs: Epochs, channels: Array, whiten: str | None) -> View:
+    """Return how some channels are seen, all of which are usable: by their own noise, each type of them scaled."""
+    types = epochs.channels["type"].to_numpy()[channels]
+    several, scale = sorted(set(types)), np.ones(len(channels))
+    if epochs.noise is None or (whiten is None and len(several) == 1):
+        return View(channels, scale)
+    samples = epochs.noise.values[:, channels].astype(np.float64)
     if len(several) > 1:
         for name in several:
-            scale[types[usable] == name] = 1 / np.sqrt(np.mean(samples[:, types[usable] == name] ** 2))
+            scale[types == name] = 1 / np.sqrt(np.mean(samples[:, types == name] ** 2))
     if whiten is None:
-        return channels, scale
-    assert epochs.noise is not None, "samples come from there"
-    return channels, scale[:, None] * _whitener(samples * scale, epochs.noise.degrees_of_freedom, whiten)
+        return View(channels, scale)
+    return View(channels, scale[:, None] * _whitener(samples * scale, epochs.noise.degrees_of_freedom, whiten))
 
 
 def _whitener(samples: Array, degrees_of_freedom: float, shrinkage: str) -> Array:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from rsa import cli, io, stages
-from rsa.config import Movie, PlantedRegion, Regions, Simulation
+from rsa.config import Movie, PlantedRegion, Regions, Sensors, Simulation
 from rsa.datasets import EpochFiles, Movies
 from rsa.datasets.maps import Maps
 from rsa.errors import UserError
@@ -86,6 +86,7 @@ SECTIONS = [
         ),
     ),
     ("movie", "movie", Movie(distance="decoding_lda", folds=4, n_repeats=3, whiten="ledoit_wolf", window_s=0.01)),
+    ("sensor_searchlight", "sensors", Sensors(min_sensors=5)),
     (
         "simulate_epochs",
         "simulation",
@@ -116,6 +117,8 @@ def test_a_section_survives_the_shell(stage: str, prefix: str, section: object) 
         "extract": "--stimuli-folder f --output o.h5",
         "region_rdms": "--patterns p.h5 --subject 01 --output o.h5",
         "movie": "--subject 01 --output o.h5",
+        "sensor_searchlight": "--dataset-kind epochs --dataset-subjects 01 --dataset-file {subject}-epo.fif "
+        "--subject 01 --references r.h5 --output o.h5 --evokeds o_ave.fif",
         "simulate_epochs": "--dataset-kind epochs --dataset-subjects 01 --dataset-file {subject}-epo.fif --subject 01"
         " --rdms r.h5",
         "reference": "--output o.h5",

@@ -173,6 +173,22 @@ def test_a_study_without_m_eeg_plans_nothing_over_time() -> None:
     assert names(plan.all_figures()) == ["figures/references", "figures/sub-01"]
 
 
+def test_a_searchlight_over_sensors_ends_in_the_group_or_the_only_subject() -> None:
+    given = {"study": "test", "meeg": {**EPOCHS, "subjects": ["01", "02"]}, "references": [TABLE], "sensors": {}}
+    plan = Plan(load_study(given))
+    assert names(plan.all_sensor_scores()) == ["sensors/sub-01_scores.h5", "sensors/sub-02_scores.h5"]
+    group = [f"sensors/group_stat-{test}_scores_ave.fif" for test in ("mean", "t")]
+    assert names(plan.sensor_group()) == ["sensors/group_scores.h5", *group]
+    assert names(plan.drawn_sensors()) == ["sensors/group_scores.h5", group[0]]
+    assert names(plan.all_figures()) == ["figures/references", "figures/time", "figures/sensors"]
+    alone = Plan(load_study({**given, "meeg": {**EPOCHS, "subjects": ["01"]}}))
+    assert alone.sensor_group() == []
+    assert names(alone.drawn_sensors()) == ["sensors/sub-01_scores.h5", "sensors/sub-01_scores_ave.fif"]
+    assert (plan.sensor_title(), alone.sensor_title()) == ("mean over 2 subjects", "subject 01")
+    without = Plan(load_study({**given, "sensors": None}))
+    assert without.all_sensor_scores() == without.all_sensor_peaks() == without.sensor_group() == []
+
+
 @pytest.mark.parametrize(
     ("changes", "filmed", "figures"),
     [

@@ -30,6 +30,7 @@ MAY_IMPORT = {
     "gpu": {"comparisons", "core", "distances", "spheres"},
     "searchlight": {"comparisons", "core", "devices", "errors", "gpu", "measures", "noise", "registry", "spheres"},
     "timecourse": {"core", "distances", "errors", "noise", "registry", "searchlight", "spheres"},
+    "sensors": {"comparisons", "core", "errors", "group", "registry", "searchlight", "timecourse"},
     "onsets": {"core"},
     "layer_time": {"comparisons", "core", "errors", "maps", "measures", "onsets", "rdm", "registry", "rows"},
     "partition": {"comparisons", "core", "errors", "measures", "registry"},

@@ -1213,6 +1213,9 @@ MEEG = {"n_meeg_subjects": 6, "meeg_times_s": [-0.1, 0.0, 0.1, 0.2]}
         ({**MEEG, "meeg_distance": "decoding_lda", "fusion": True, "radius_mm": 8, "distance": "correlation"},
          ["(accuracy of pairwise decoding by linear discriminants)", "averaged over subjects, was also a reference for "
           "the fMRI data (fusion; Cichy et al., 2014)", "searchlight"], ["whitened"]),
+        ({**MEEG, "sensors": True}, ["In a searchlight over sensors, RDMs of each sensor with its neighbours (MNE-"
+          "Python) were compared with them as well."], ["whitened", "fMRI"]),
+        ({**MEEG, "sensors": True, "meeg_whitened": "ledoit_wolf"}, ["whitened by the noise of these sensors "], []),
         ({"distance": "correlation"}, ["compared"], ["M/EEG", "Cichy"]),
     ],
 )  # fmt: skip

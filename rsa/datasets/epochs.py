@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import numpy as np
 import pandas as pd
@@ -20,6 +20,9 @@ from rsa.datasets.common import Names, Subjects, by_subject, joined, problems_of
 from rsa.errors import UserError, listed
 from rsa.settings import DataPath, Section, fill, placeholders
 from rsa.stimuli import LabelPattern, label_in
+
+if TYPE_CHECKING:
+    import mne
 
 __all__ = ["EpochFiles", "chosen_times"]
 
@@ -71,6 +74,8 @@ class _Header:
     """`name` and `type` of the chosen channels, without bad ones."""
     bads: frozenset[str]
     lowpass_hz: float
+    info: "mne.Info"
+    """All channels of the file, as MNE describes them."""
 
 
 class EpochFiles(Section):
@@ -245,6 +250,22 @@ class EpochFiles(Section):
             baselines = Residuals(joined(samples), n_samples - len(table))  # each trial's mean was taken out
         return Epochs(joined(values), table, np.round(times_s, 6), channels, baselines)
 
+    def sensor_info(self, subject: str) -> "mne.Info":
+        """Return MNE's description of the channels that `load` returns, in their order; of several files, of the first.
+
+        Raises
+        ------
+        UserError
+            If `problems` has anything to say about this subject.
+        """
+        import mne
+
+        headers, problems = self._examined(subject, None)
+        require_no_problems(subject, problems)
+        info = headers[0].info
+        places = [info["ch_names"].index(name) for name in _good_in_all(headers)["name"]]
+        return mne.pick_info(info, places, verbose="error")
+
     # --------------------------------------------------------------------------------------- the parts
 
     def _sources(self, subject: str) -> list[_Source]:
@@ -283,6 +304,7 @@ class EpochFiles(Section):
             _picked(epochs.info, self.picks, source.path),
             frozenset(epochs.info["bads"]),
             float(epochs.info["lowpass"] or np.inf),
+            epochs.info,
         )
 
     def _rows(self, source: _Source, epochs: Any) -> pd.DataFrame:
@@ -586,12 +608,18 @@ def _problems_of_channels(headers: Sequence[_Header]) -> Iterator[str]:
 
 def _common_channels(subject: str, headers: Sequence[_Header]) -> pd.DataFrame:
     """Return the channels that are good in all files, in the order of the first; log those that are bad in some."""
-    in_all = set.intersection(*(set(header.channels["name"]) for header in headers))
+    channels = _good_in_all(headers)
     in_any = dict.fromkeys(name for header in headers for name in header.channels["name"])
-    dropped = [name for name in in_any if name not in in_all]
+    dropped = [name for name in in_any if name not in set(channels["name"])]
     if dropped:
         logger.warning("subject %r: %s left out, since they are bad in some files", subject, listed(dropped))
-    if not in_all:
+    if channels.empty:
         raise UserError(f"subject {subject!r}: no channel is good in all files; mark fewer as bad.")
+    return channels
+
+
+def _good_in_all(headers: Sequence[_Header]) -> pd.DataFrame:
+    """Return the channels that are good in all files, in the order of the first."""
+    in_all = set.intersection(*(set(header.channels["name"]) for header in headers))
     first = headers[0].channels
     return first[first["name"].isin(in_all)].reset_index(drop=True)

@@ -14,6 +14,7 @@ from rsa.core import DEFINED, NOT_A_CENTRE, RDMs, ScoreMap, concatenate
 from rsa.errors import listed
 from rsa.report import study as pages
 from rsa.report.methods import Summary
+from rsa.sensors import GROUP
 from rsa.stimuli import Stimuli, condition_table
 
 __all__ = ["categories_of", "page_of", "summary_of"]
@@ -31,6 +32,8 @@ ORDER = [
     "layer_time",
     "latencies",
     "generalisation",
+    "sensor_maps",
+    "sensor_times",
     "time_of_best_layer",
     "peak_time",
     "onset_time",
@@ -116,6 +119,7 @@ def summary_of(
         meeg_times_s=meeg_times_s,
         meeg_given=meeg.get("kind") == "movie",
         fusion=settings.get("fusion") or False,
+        sensors=bool(settings.get("sensors")),
         analyses=[(one.kind, one.about(settings["comparison"])) for one in _analyses(settings)],
         version=versions["brain-model-rsa"],
         commit=versions["commit"],
@@ -138,6 +142,7 @@ def page_of(
     resampled: Sequence[Path] = (),
     movies: Sequence[Path] = (),
     time: Path | None = None,
+    sensors: Sequence[Path] = (),
 ) -> str:
     """Write the page of a study from its files and from the pictures that were drawn before.
 
@@ -158,13 +163,15 @@ def page_of(
         HDF5 files of the M/EEG RDMs of all subjects.
     time : path, optional
         Folder of the tables of layers over time.
+    sensors : sequence of path
+        HDF5 files of the scores over M/EEG sensors of all subjects.
     """
     stack = concatenate([io.load_rdms(path) for path in references])
     maps = [(str(one.table["subject"].iloc[0]), one) for one in map(io.load_scores, scores)]
     table = io.load_table(fits) if fits is not None else None
     space = (settings["brain"] or {}).get("space", "")
     tables = [io.load_table(path) for path in sorted(folder.glob(f"sub-*/*_space-{space}_peaks.tsv"))]
-    made = [io.read_provenance(path) for path in [*references, *brain, *scores, *resampled, *movies]]
+    made = [io.read_provenance(path) for path in [*references, *brain, *scores, *resampled, *movies, *sensors]]
     times_s = sorted(set(io.load_row_table(movies[0])["time_s"])) if movies else []
     return pages.study_page(
         pages.Study(
@@ -175,6 +182,8 @@ def page_of(
             time=_pictures(folder, "time") if time is not None else [],
             fusion=_pictures(folder, "fusion") if settings.get("fusion") and maps else [],
             analyses=_analysis_parts(settings, folder, [subject for subject, _ in maps]),
+            sensors=_pictures(folder, "sensors") if sensors else [],
+            sensor_peaks=_sensor_peaks(folder) if sensors else None,
             latencies=io.load_table(time / "latencies.tsv") if time is not None else None,
             subjects={f"Subject {subject}": _pictures(folder, f"sub-{subject}") for subject, _ in maps},
             peaks=pd.concat(tables, ignore_index=True) if maps and tables else None,
@@ -205,6 +214,14 @@ def _analysis_parts(
         where = f"Maps and tables are in analyses/{analysis.name}/."
         parts[analysis.name] = f"{about[:1].upper()}{about[1:]}. {where}", pictures
     return parts
+
+
+def _sensor_peaks(folder: Path) -> pd.DataFrame:
+    """Read the peaks over sensors of what is drawn: the group's mean, or the only subject."""
+    peaks = io.load_table(folder / "sensors" / "peaks.tsv", optional=["sensor"])
+    group = peaks[peaks["subject"] == GROUP]
+    shown = (group if len(group) else peaks)[["model", "layer", "sensor", "time_s", "score"]]
+    return shown.dropna(axis="columns", how="all")
 
 
 def _undefined_references(references: RDMs) -> list[str]:

@@ -136,6 +136,8 @@ class Summary:
         Times of these RDMs.
     meeg_given : bool
         Whether these RDMs were ready, and not made of epochs.
+    sensors : bool
+        Whether there was a searchlight over M/EEG sensors.
     fusion : bool or str
         Whether fMRI data were compared with M/EEG RDMs; "paired" if each subject with its own.
     analyses : sequence of (kind, text)
@@ -172,6 +174,7 @@ class Summary:
     meeg_whitened: str | None = None
     meeg_times_s: Sequence[float] = ()
     meeg_given: bool = False
+    sensors: bool = False
     fusion: bool | str = False
     analyses: Sequence[tuple[str, str]] = ()
     version: str | None = None
@@ -249,6 +252,12 @@ def _meeg_sentences(summary: Summary) -> list[str]:
         sentences.append(
             f"Sensors were whitened by the covariance of their baseline noise, shrunken by {white} (multivariate noise "
             "normalisation; Guggenmos et al., 2018)."
+        )
+    if summary.sensors:
+        own = ", whitened by the noise of these sensors" if white else ""
+        sentences.append(
+            "In a searchlight over sensors, RDMs of each sensor with its neighbours (MNE-Python)"
+            f"{own} were compared with them as well."
         )
     if summary.fusion:
         whose = "of the same subject" if summary.fusion == "paired" else "averaged over subjects"

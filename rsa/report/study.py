@@ -467,6 +467,10 @@ class Study:
         Pictures and films of fMRI maps of M/EEG RDMs.
     analyses : mapping
         What each other analysis measured, and its figures, by name.
+    sensors : sequence of path
+        Figures of scores over M/EEG sensors.
+    sensor_peaks : DataFrame, optional
+        From `rsa.sensors.sensor_peaks`, of the group or of the only subject.
     """
 
     summary: Summary
@@ -484,6 +488,8 @@ class Study:
     latencies: pd.DataFrame | None = None
     fusion: Sequence[Path] = ()
     analyses: Mapping[str, tuple[str, Sequence[Path]]] = field(default_factory=dict)
+    sensors: Sequence[Path] = ()
+    sensor_peaks: pd.DataFrame | None = None
 
 
 def study_page(study: Study) -> str:
@@ -499,6 +505,7 @@ def study_page(study: Study) -> str:
         Section("The study in numbers", definitions(counts(summary))),
         Section("Reference RDMs", figures=_captioned(study.references)),
         Section("Layers over time", figures=_captioned(study.time), table=_shown_latencies(study.latencies)),
+        Section("Sensors", figures=_captioned(study.sensors), table=study.sensor_peaks),
         Section("Fusion of fMRI and M/EEG", figures=_captioned(study.fusion)),
         Section("Group", figures=_captioned(study.group)),
         Section(

@@ -309,6 +309,21 @@ def test_scores_of_epochs_are_those_of_distances_one_pair_of_trials_at_a_time(
             assert scores["score"][is_found].item() == pytest.approx(expected, abs=1e-5)
 
 
+# --------------------------------------------------------------------------------------------- sensors
+
+
+def test_a_searchlight_over_sensors_is_planned_down_to_the_page(sandbox: Sandbox) -> None:
+    rules = {"sensor_searchlight", "sensor_group", "sensor_peaks", "draw_sensors"}
+    meeg = {"subjects": ["01", "02"]}
+    default = sandbox.configured("config.yaml", study="sensors", brain=None, searchlight=None, group=None, fusion=None,
+                                 noise_ceiling=None, layer_distance=None, meeg=meeg, sensors={})  # fmt: skip
+    said = sandbox.succeed("--dry-run", "--printshellcmds", "--configfile", default)
+    assert {line.split()[-1].rstrip(":") for line in said.splitlines() if "rule " in line} >= rules
+    assert said.count("python -m rsa sensor-searchlight --dataset-kind=epochs") == 2
+    assert "--movie-distance=crossnobis --movie-whiten=ledoit_wolf" in said.split("sensor-searchlight")[1]
+    assert "--sensors results/sensors/sensors/sub-01_scores.h5 results/sensors/sensors/sub-02_scores.h5" in said
+
+
 # -------------------------------------------------------------------------------------------- mistakes
 
 

@@ -100,6 +100,8 @@ rule report:
         figures=PLAN.all_figures(),
         movies=PLAN.all_movies(),
         time=PLAN.all_time(),
+        sensors=PLAN.all_sensor_scores(),
+        peaks=PLAN.all_sensor_peaks(),
     output:
         f"{OUT}/report.html",
     log:
@@ -114,6 +116,8 @@ rule report:
         fits=PLAN.option("--fits", PLAN.all_region_fits()),
         movies=PLAN.option("--movies", PLAN.all_movies()),
         time=PLAN.option("--time", PLAN.all_time()),
+        sensors=PLAN.option("--sensors", PLAN.all_sensor_scores()),
     shell:
         "python -m rsa report --study {input.study} --references {input.references} {params.brain} {params.scores} "
-        "{params.resampled} {params.fits} {params.movies} {params.time} --folder {params.folder} --output {output} --log {log}"
+        "{params.resampled} {params.fits} {params.movies} {params.time} {params.sensors} --folder {params.folder} --output {output} "
+        "--log {log}"

@@ -1,0 +1,186 @@
+"""Pictures of scores over sensors: topographies of each reference at its best time, and of the best one over time."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+
+from rsa.core import Array, ScoreMap
+from rsa.errors import UserError
+from rsa.report.drawing import score_bar
+from rsa.report.figures import reference_names, reference_titles
+from rsa.report.film import film_times
+from rsa.report.style import (
+    GREY,
+    INK,
+    SIGNED,
+    TEXT,
+    TITLE,
+    axes_at,
+    blank,
+    save_figure,
+    signed_limit,
+    written_times,
+)
+from rsa.report.times import at_peak_times, peak_voxel
+
+if TYPE_CHECKING:
+    import mne
+
+__all__ = ["sensor_figures", "topographies"]
+
+SIDE, GAP, HEAD, FOOT, N_ACROSS = 1.0, 0.1, 0.4, 0.6, 8
+"""Inches of a topography, between two, above each for its title, below all for the colours; topographies in a row."""
+
+N_LETTERS = 14
+LEAST = 3
+"""With fewer sensors that have a score, there is nothing to draw between."""
+
+SEEN = (
+    "The head is seen from above, the nose is up; dots are sensors with a score, the ring marks the highest. Colours "
+    "between sensors are interpolated{pairs}. One colour scale for all maps; nothing is thresholded."
+)
+PAIRS = ", and gradiometers at one place averaged"
+BEST = "Scores over sensors{who}, of each reference at the time of its highest score from onset on. {seen}"
+STRIP = "Scores over sensors and time{who}, of the reference with the highest score: {name}. {seen}"
+
+
+def sensor_figures(scores: ScoreMap, info: "mne.Info", folder: str | Path, *, title: str = "") -> list[Path]:
+    """Draw scores over sensors; return the files.
+
+    Parameters
+    ----------
+    scores : ScoreMap
+        Over sensors and times, of one statistic; the table has `model`, `layer` and `time_s`.
+    info : mne.Info
+        Where these sensors are.
+    folder : path
+        Where the PNG files go.
+    title : str
+        Who it is, for the captions.
+
+    Returns
+    -------
+    list of path
+        `sensor_maps.png`, each reference at its best time; `sensor_times.png`, the best reference at several times, if
+        there are some.
+    """
+    folder, who = Path(folder), f", {title}" if title else ""
+    seen = SEEN.format(pairs=PAIRS if len(_sites(info)[0]) < len(info["ch_names"]) else "")
+    later = _from_onset(scores)
+    (best,) = at_peak_times([later])
+    titles = reference_titles(best.table, N_LETTERS)
+    figure = topographies(best, info, titles)
+    paths = [save_figure(folder / "sensor_maps.png", figure, BEST.format(who=who, seen=seen))]
+    times_s = np.unique(scores.table["time_s"].to_numpy(dtype=float))
+    if len(times_s) > 1:
+        row, _ = peak_voxel(best)
+        strip = _over_time(scores, best, row, times_s)
+        name = reference_names(best.table.drop(columns="time_s"))[row]
+        figure = topographies(strip, info, written_times(strip.table["time_s"], times_s))
+        text = STRIP.format(who=who, name=name, seen=seen)
+        paths.append(save_figure(folder / "sensor_times.png", figure, text))
+    return paths
+
+
+def _from_onset(scores: ScoreMap) -> ScoreMap:
+    """Return the rows at onset or later; all, if there are none."""
+    later = (scores.table["time_s"] >= 0).to_numpy()
+    return replace(scores, values=scores.values[later], table=scores.table[later]) if later.any() else scores
+
+
+def _over_time(scores: ScoreMap, best: ScoreMap, row: int, times_s: Array) -> ScoreMap:
+    """Return the rows of one reference at several times, that of its highest score among them."""
+    chosen = film_times(times_s, float(best.table["time_s"].iloc[row]))
+    is_shown = scores.table["time_s"].isin(chosen)
+    for label in ("model", "layer"):
+        is_shown &= scores.table[label] == best.table[label].iloc[row]
+    shown = np.flatnonzero(is_shown)
+    return replace(scores, values=scores.values[shown], table=scores.table.iloc[shown])
+
+
+def topographies(scores: ScoreMap, info: "mne.Info", titles: Sequence[str], *, limit: float | None = None) -> Figure:
+    """Draw each row of some scores over the head, on one scale of colours.
+
+    Parameters
+    ----------
+    scores : ScoreMap
+        Over sensors.
+    info : mne.Info
+        Where these sensors are, in the same order.
+    titles : sequence of str
+        One per row.
+    limit : float, optional
+        The colour scale goes from -limit to limit; by default the largest score.
+
+    Raises
+    ------
+    UserError
+        If the sensors are not those of the scores.
+    """
+    names = [] if scores.regions is None else list(scores.regions["sensor"])
+    if names != list(info["ch_names"]):
+        raise UserError("Topographies need the places of just the sensors that have scores, in their order.")
+    sites, info = _sites(info)
+    values = np.stack([_mean(scores.values[:, site]) for site in sites], axis=1)  # (n_maps, n_sites)
+    largest = limit or signed_limit(values)
+    colours = Normalize(-largest, largest)
+    n_across, n_down = min(len(values), N_ACROSS), -(-len(values) // N_ACROSS)
+    width, cell = max(n_across * (SIDE + GAP) + GAP, 3.0), SIDE + HEAD
+    figure = Figure((width, n_down * cell + FOOT + 0.05))
+    for i, (row, title) in enumerate(zip(values, titles, strict=True)):
+        bottom = FOOT + (n_down - 1 - i // n_across) * cell
+        axes = axes_at(figure, GAP + i % n_across * (SIDE + GAP), bottom, SIDE, SIDE)
+        _draw(axes, row, info, colours)
+        axes.set_title(title, fontsize=TITLE - 1, color=INK, pad=3)
+    score_bar(figure, axes_at(figure, width / 2 - 1.2, 0.42, 2.4, 0.1), colours, scores)
+    return figure
+
+
+def _draw(axes: Axes, values: Array, info: "mne.Info", colours: Normalize) -> None:
+    """Draw one topography of the sensors that have a score."""
+    import mne
+
+    blank(axes)
+    there = np.flatnonzero(np.isfinite(values))
+    if len(there) < LEAST:
+        axes.text(0.5, 0.5, "no score\nis defined", transform=axes.transAxes, ha="center", color=GREY, fontsize=TEXT)
+        return
+    ring = {"marker": "o", "markerfacecolor": "none", "markeredgecolor": INK, "markersize": 5, "markeredgewidth": 0.9}
+    look: dict[str, Any] = {"sensors": "k.", "contours": 0, "mask_params": ring, "res": 128, "show": False}
+    shown, highest = values[there], np.arange(len(there)) == values[there].argmax()
+    with mne.use_log_level("error"):
+        chosen = mne.pick_info(info, there)
+        mne.viz.plot_topomap(shown, chosen, axes=axes, cmap=SIGNED, cnorm=colours, mask=highest, **look)
+    for line in axes.lines:
+        line.set_linewidth(min(line.get_linewidth(), 0.8))
+        line.set_markersize(min(line.get_markersize(), 5 if line.get_markerfacecolor() == "none" else 1.5))
+
+
+def _sites(info: "mne.Info") -> tuple[list[Array], "mne.Info"]:
+    """Return the sensors at each place, of which pairs of gradiometers share one, and how MNE sees these places.
+
+    MNE would draw the root mean square of a pair, which has no sign.
+    """
+    import mne
+
+    places = np.round([channel["loc"][:3] for channel in info["chs"]], 4)
+    _, first, site_of = np.unique(places, axis=0, return_index=True, return_inverse=True)
+    order = np.argsort(first)
+    sites = [np.flatnonzero(site_of.ravel() == site) for site in order]
+    kind = "eeg" if info.get_channel_types(unique=True) == ["eeg"] else "mag"
+    seen = mne.create_info([info["ch_names"][site[0]] for site in sites], 1.0, kind, verbose="error")
+    for channel, site in zip(seen["chs"], sites, strict=True):
+        channel["loc"] = info["chs"][site[0]]["loc"]
+    return sites, seen
+
+
+def _mean(values: Array) -> Array:
+    """Average (n_maps, n_sensors) over the sensors that have a score; NaN where none has."""
+    n_there = np.isfinite(values).sum(axis=1)
+    return np.where(n_there > 0, np.nansum(values, axis=1) / np.maximum(n_there, 1), np.nan)
