@@ -15,7 +15,7 @@ run: $(VENV)/.installed
 	$(IN_VENV) snakemake --cores $(CORES) --configfile $(CONFIG)
 
 test: $(VENV)/.installed-test lint
-	$(IN_VENV) pytest
+	$(IN_VENV) pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
 lint: $(VENV)/.installed-test
 	$(IN_VENV) ruff check .

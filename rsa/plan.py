@@ -70,6 +70,10 @@ class Plan:
         """Return the analysis of a folder; none for the plain comparison."""
         return self._analyses.get(part)
 
+    def root(self, part: str) -> Path:
+        """Return the folder of an analysis, or of the study for the plain comparison."""
+        return self._in_part(part)
+
     def _in_part(self, part: str, *names: str) -> Path:
         """Return a path in the folder of an analysis, whose name ends with a stroke (or is a wildcard)."""
         return Path(f"{self.folder}/{part}{'/'.join(names)}")

@@ -118,7 +118,10 @@ def simulated_epochs(plan: SimulatedEpochs, rdms: RDMs, *, seed: int, number: in
     rng = np.random.default_rng([seed, number, *b"epochs"])  # no other stream of numbers has this seed
     places_m = _montage(plan).get_positions()["ch_pos"]
     planted = [
-        (select(rdms, model=one.model, layer=one.layer), gaussian_course(plan.times_s, one.peak_s, one.width_s))
+        (
+            select(rdms, model=one.model, layer=one.layer),
+            one.strength * gaussian_course(plan.times_s, one.peak_s, one.width_s),
+        )
         for one in plan.latencies
     ]
     for one in plan.latencies:

@@ -25,6 +25,8 @@ class PlantedLatency(Section):
     """When the response is largest, in s after onset."""
     width_s: float = Field(0.03, gt=0)
     """Standard deviation of its Gaussian time course, in s; it is 0 until onset."""
+    strength: float = Field(1.0, gt=0)
+    """How large its patterns are at the peak, in units of `signal`."""
 
 
 class SimulatedEpochs(Section):

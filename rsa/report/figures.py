@@ -288,7 +288,8 @@ def _layer_names(places: dict[tuple[str, str], float]) -> list[str]:
     """Name the references in order of their places, each model's layers shortened among themselves."""
     names: list[str] = []
     for model, keys in groupby(places, key=itemgetter(0)):
-        names += short_names([layer or model for _, layer in keys], 22)
+        layers = [layer for _, layer in keys]
+        names += short_names(layers, 22) if any(layers) else short_names([model], 40)
     return names
 
 

@@ -12,6 +12,10 @@ import yaml
 from PIL import Image
 from sandbox import Sandbox
 from scipy.spatial.distance import cdist, pdist, squareform
+from scipy.stats import zscore
+
+from rsa import io
+from rsa.weighted import weighted_fit
 
 CONDITIONS = [f"img{number}" for number in (10, 2, 1, 7, 33, 4, 5, 6)]
 SUBJECTS = ("s1", "s2", "s3")
@@ -84,13 +88,18 @@ SETTINGS = {
     "brain_distance": "euclidean",
     "comparison": "kendall_tau_a",
     "group": ["t", "mean"],
+    "analyses": [{"kind": "weighted", "name": "mixed", "of": ["alexnet"], "fitted_to": "others", "n_folds": 2}],
 }
 
 
 @pytest.fixture(scope="module")
 def voxels(study: Path, affine: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the usable voxels of the first subject: values (n_conditions, n_voxels) and places in mm."""
-    images = np.stack([nib.load(study / "mine" / "s1" / f"beta_{name}.nii.gz").get_fdata() for name in CONDITIONS])
+    return voxels_of(study, "s1", affine)
+
+
+def voxels_of(study: Path, subject: str, affine: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    images = np.stack([nib.load(study / "mine" / subject / f"beta_{name}.nii.gz").get_fdata() for name in CONDITIONS])
     usable = np.isfinite(images).all(axis=0) & (np.nan_to_num(images).std(axis=0) > 0)
     assert usable.sum() == 7 * 8 * 7 - 1
     return images[:, usable], np.argwhere(usable) @ affine[:3, :3].T + affine[:3, 3]
@@ -181,3 +190,24 @@ def test_the_group_has_both_maps(study: Path) -> None:
     assert "space-T1w_model-alexnet_stat-bestlayer_statmap.nii.gz" in names
     text = (study / "results" / "own" / "report.html").read_text(encoding="utf-8")
     assert "Kendall" in text
+
+
+def test_weights_are_fitted_to_the_same_sphere_of_other_subjects(study: Path, affine: np.ndarray) -> None:
+    layers = io.load_rdms(study / "results" / "own" / "models" / "model-alexnet_rdms.h5")
+    order = [CONDITIONS.index(name) for name in layers.conditions]  # folds are drawn from the conditions in this order
+    folder = study / "results" / "own" / "analyses" / "mixed"
+    stem = "space-T1w_model-nnlsalexnet_desc-mixed_stat"
+    found = nib.load(folder / "sub-s1" / f"sub-s1_{stem}-kendalltaua_statmap.nii.gz").get_fdata()
+    subjects = [voxels_of(study, subject, affine) for subject in SUBJECTS]
+    scored = np.argwhere(np.isfinite(found))
+    assert len(scored) > 15
+    for index in scored[::5]:
+        place_mm, rdms = affine[:3, :3] @ index + affine[:3, 3], []
+        for values, places_mm in subjects:
+            inside = np.linalg.norm(places_mm - place_mm, axis=1) <= RADIUS_MM + 1e-9
+            rdms.append(pdist(values[order][:, inside], "euclidean"))
+        others = zscore(rdms[1:], axis=1).mean(axis=0)
+        fit = weighted_fit(rdms[0], layers.values, fitted_to=others, comparison="kendall_tau_a", n_folds=2)
+        assert found[tuple(index)] == pytest.approx(fit.scores[0], abs=1e-5)
+    assert (folder / "group" / f"{stem}-mean_statmap.nii.gz").exists()
+    assert "Analysis: mixed" in (study / "results" / "own" / "report.html").read_text(encoding="utf-8")

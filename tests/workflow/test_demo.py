@@ -146,9 +146,9 @@ def test_layers_appear_in_m_eeg_in_the_order_in_which_they_were_planted(study: S
     latencies = pd.read_csv(results / "time" / "latencies.tsv", sep="\t").set_index(["model", "layer"])
     planted = [(one.model, one.layer) for one in study.simulate.epochs.latencies]
     peaks_s = latencies["peak_s"].reindex(planted)
-    assert peaks_s.iloc[0] == pytest.approx(study.simulate.epochs.latencies[0].peak_s, abs=0.0101)
+    assert peaks_s.tolist() == pytest.approx([one.peak_s for one in study.simulate.epochs.latencies], abs=0.0101)
     assert peaks_s.is_monotonic_increasing
-    assert peaks_s.iloc[-1] >= peaks_s.iloc[0] + 0.0199
+    assert peaks_s.iloc[-1] >= peaks_s.iloc[0] + 0.0599
     onsets_s = latencies["onset_s"].dropna()
     assert set(planted) <= set(onsets_s.index)
     assert onsets_s.between(0.02, 0.15).all(), "responses rise from some 3 standard deviations before their peaks"

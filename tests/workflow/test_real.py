@@ -38,8 +38,8 @@ def fits(cichy: Path) -> pd.DataFrame:
 
 def test_the_table_is_layer_x_region_x_subject(fits: pd.DataFrame) -> None:
     assert list(fits["region"].unique()) == ["EVC", "IT"]
-    assert list(fits["model"].unique()) == ["squeezenet11", "mobilenetv2"]
-    n_layers = fits.groupby("model")["layer"].nunique()
+    assert list(fits["model"].unique()) == ["squeezenet11", "mobilenetv2", "pixels"]
+    n_layers = fits.fillna({"layer": ""}).groupby("model")["layer"].nunique()
     assert len(fits) == 15 * 2 * n_layers.sum()
     assert not fits.duplicated(["subject", "region", "model", "layer"]).any()
 
@@ -50,6 +50,26 @@ def test_late_layers_fit_it_better_than_early_ones(fits: pd.DataFrame) -> None:
         scores = it[it["model"] == model].pivot_table("score", "subject", "layer")
         assert (scores[last] > scores["features.1"]).sum() == 15, "in every subject"
         assert scores[last].mean() > scores["features.1"].mean() + 0.1
+
+
+def test_pixels_explain_early_visual_cortex_and_layers_it_beyond_them(cichy: Path, fits: pd.DataFrame) -> None:
+    means = fits.fillna({"layer": ""}).groupby(["region", "model", "layer"])["score"].mean()
+    assert means["EVC"].idxmax() == ("pixels", "")
+    beyond = pd.read_csv(cichy / "analyses" / "partial" / "regions.tsv", sep="\t", dtype={"subject": str})
+    it = beyond[(beyond["region"] == "IT") & (beyond["layer"] == "features.12") & (beyond["model"] == "squeezenet11")]
+    assert (it["score"] > 0).sum() >= 14
+    assert means["IT", "squeezenet11", "features.12"] > it["score"].mean() > 0.1
+
+
+def test_parts_add_up_to_what_all_predictors_explain(cichy: Path, data: Path) -> None:
+    parts = pd.read_csv(cichy / "analyses" / "partition" / "regions.tsv", sep="\t", dtype={"subject": str})
+    assert parts["model"].nunique() == 7
+    rows = parts[(parts["region"] == "IT") & (parts["subject"] == "03")]
+    brain = rankdata(np.load(data / "cichy92" / "fmri_rdms.npz")["IT"][2][np.triu_indices(92, 1)])
+    files = [*cichy.glob("models/*_rdms.h5"), *cichy.glob("references/*_rdms.h5")]
+    x = np.vstack([np.ones(len(brain)), *(rankdata(io.load_rdms(path).values, axis=1) for path in files)]).T
+    left = brain - x @ np.linalg.lstsq(x, brain, rcond=None)[0]
+    assert rows["score"].sum() == pytest.approx(1 - (left**2).sum() / ((brain - brain.mean()) ** 2).sum(), abs=1e-5)
 
 
 def test_noise_ceilings_are_those_of_a_loop_over_subjects(fits: pd.DataFrame, data: Path) -> None:

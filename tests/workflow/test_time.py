@@ -182,7 +182,12 @@ def fused(sandbox: Sandbox, files: Path, areas: np.ndarray) -> Sandbox:
     squares = [np.array([squareform(vector) for vector in area]) for area in areas]
     np.savez(files / "areas.npz", V1=squares[0], IT=squares[1])
     brain = {"kind": "rdms", "subjects": ["b1", "b2"], "file": "areas.npz", "regions": ["V1", "IT"]}
-    changes = {"study": "fused", "brain": brain, "fusion": True, "generalisation": "between"}
+    analyses = [
+        {"kind": "partial", "nuisance": ["animate"], "of": ["net"]},
+        {"kind": "partition", "predictors": {"early": ["net 1"], "late": ["net 2", "net 3"]}},
+        {"kind": "commonality", "of": ["net"], "explained": "meeg"},
+    ]
+    changes = {"study": "fused", "brain": brain, "fusion": True, "generalisation": "between", "analyses": analyses}
     sandbox.succeed("--configfile", configured(sandbox, {**READY, **changes}))
     return sandbox
 
@@ -206,6 +211,43 @@ def test_areas_are_compared_with_the_mean_of_m_eeg_at_every_time(
     assert of_net["time_s"].isna().all()
     expected = spearmanr(areas[1, 0], layers[2]).statistic
     assert of_net.loc[("IT", "b1", "3"), "score"] == pytest.approx(expected, abs=1e-5)
+
+
+def explained(y: np.ndarray, *predictors: np.ndarray) -> float:
+    """Return the share of the variance of ranks that a regression on ranks explains."""
+    ranks = rankdata(y)
+    x = np.column_stack([np.ones(len(ranks)), *(rankdata(one) for one in predictors)])
+    left = ranks - x @ np.linalg.lstsq(x, ranks, rcond=None)[0]
+    return 1 - float((left**2).sum() / ((ranks - ranks.mean()) ** 2).sum())
+
+
+def test_analyses_of_areas_and_times_are_regressions(
+    fused: Sandbox, movies: np.ndarray, areas: np.ndarray, layers: np.ndarray
+) -> None:
+    shared = table(fused, "fused", "analyses/commonality/regions.tsv")
+    assert len(shared) == 2 * 2 * len(LAYERS) * len(TIMES_S)
+    found = shared.set_index(["region", "subject", "layer", "time_s"])["score"]
+    frame = PEAKS[2]
+    mean = np.mean([rankdata(upper(movie[frame])) for movie in movies], axis=0)
+    together = explained(mean, areas[1, 0], layers[2])
+    expected = explained(mean, areas[1, 0]) + explained(mean, layers[2]) - together
+    assert found[("IT", "b1", "3", TIMES_S[frame])] == pytest.approx(expected, abs=1e-5)
+    assert expected > 0.1
+
+    parts = table(fused, "fused", "analyses/partition/time/scores.tsv").set_index(["subject", "model", "time_s"])
+    one = upper(movies[1][frame])
+    late = explained(one, *layers) - explained(one, layers[0])
+    assert parts["score"][("s2", "unique:late", TIMES_S[frame])] == pytest.approx(late, abs=1e-5)
+    courses = table(fused, "fused", "analyses/partition/time/courses.tsv")
+    assert courses["p"].isna().all(), "shares of variance are above 0 by chance"
+    assert courses["mean"].notna().all()
+
+    partial = table(fused, "fused", "analyses/partial/time/latencies.tsv")
+    assert partial["layer"].tolist() == LAYERS
+    assert partial["peak_s"].tolist() == pytest.approx(TIMES_S[PEAKS])
+    text = (results(fused, "fused") / "report.html").read_text(encoding="utf-8")
+    assert "Share of the variance of the M/EEG RDM (spearman) that the fMRI RDM and the reference explain" in text
+    assert "eLife 7:e32816" in text
 
 
 def test_times_are_compared_between_subjects(fused: Sandbox, movies: np.ndarray) -> None:

@@ -56,7 +56,7 @@ rule maps:
         "../../envs/cpu.yaml"
     params:
         space=PLAN.spaces(),
-        folder=f"{OUT}/{{part}}",
+        folder=lambda wildcards: PLAN.root(wildcards.part),
         derived=PLAN.derived_option(),
     shell:
         "python -m rsa maps --scores {input} --subject {wildcards.subject} --space {params.space} --folder {params.folder} "

@@ -37,7 +37,7 @@ if STUDY.group:
             "../../envs/cpu.yaml"
         params:
             space=PLAN.group_space,
-            folder=f"{OUT}/{{part}}",
+            folder=lambda wildcards: PLAN.root(wildcards.part),
             ceiling=lambda wildcards: PLAN.option(
                 "--ceiling", PLAN.all_noise_ceilings(wildcards.part)
             ),
