@@ -380,30 +380,35 @@ def commonality_measure(
         raise UserError("Commonality takes references without 'time_s'; the times are those of the movie.")
     if movie.table["time_s"].duplicated().any():
         raise UserError("Commonality needs a movie of one RDM for each time; select a subject, or average subjects.")
-    score = pick(COMMONALITIES, explained, "RDM that is explained")
+    measure_of = pick(COMMONALITIES, explained, "RDM that is explained")
     control = _optional(_like(references, nuisance), comparison)
     frames = _unit(align(references.conditions, movie, "reference RDMs", "M/EEG RDMs").values, comparison)
     rows = _beyond(_unit(references.values, comparison), control)
     table = references.table.loc[np.repeat(np.arange(len(rows)), len(frames))]
     table = table.assign(time_s=np.tile(movie.table["time_s"], len(rows)), statistic="commonality")
-    return Measure(
-        references.conditions, table, lambda brain, _: score(_unit(brain, comparison), frames, rows, control)
-    )
+    shared = measure_of(frames, rows, control)
+    return Measure(references.conditions, table, lambda brain, _: shared(_unit(brain, comparison)))
 
 
-def _of_fmri(brain: Array, movie: Array, references: Array, control: Array | None) -> Array:
-    return _commonality(brain, _beyond(movie, control), references, np.float32)
+def _of_fmri(movie: Array, references: Array, control: Array | None) -> Callable[[Array], Array]:
+    left = _beyond(movie, control)
+    return lambda brain: _commonality(brain, left, references, np.float32)
 
 
-def _of_meeg(brain: Array, movie: Array, references: Array, control: Array | None) -> Array:
-    shared = _commonality(movie, _beyond(brain, control), references, np.float32)  # (n_references * n_brain, n_times)
-    by_reference = shared.reshape(len(references), len(brain), -1)
-    return by_reference.swapaxes(1, 2).reshape(-1, len(brain))
+def _of_meeg(movie: Array, references: Array, control: Array | None) -> Callable[[Array], Array]:
+    def shared(brain: Array) -> Array:
+        each = _commonality(movie, _beyond(brain, control), references, np.float32)  # (n_references * n_brain, n_times)
+        return each.reshape(len(references), len(brain), -1).swapaxes(1, 2).reshape(-1, len(brain))
+
+    return shared
 
 
-COMMONALITIES: dict[str, Callable[[Array, Array, Array, Array | None], Array]] = {"fmri": _of_fmri, "meeg": _of_meeg}
-"""Commonality by whose variance is explained: brain RDMs, M/EEG RDMs and what a nuisance leaves of references, all of
-length 1, and the nuisance -> (n_references * n_times, n_brain)."""
+COMMONALITIES: dict[str, Callable[[Array, Array, Array | None], Callable[[Array], Array]]] = {
+    "fmri": _of_fmri,
+    "meeg": _of_meeg,
+}
+"""Commonality by whose variance is explained: from M/EEG RDMs, what a nuisance leaves of references, and the nuisance,
+all of length 1, to a function of brain RDMs of length 1: (n_brain, n_pairs) -> (n_references * n_times, n_brain)."""
 
 
 def partition_measure(
