@@ -121,22 +121,42 @@ def study_conditions(study: Study) -> list[str] | None:
 
 def _structure(study: Study) -> Iterator[str]:
     """Check what the sections need of each other."""
+    for part in (_what_is_compared, _fused, _over_time, _over_voxels, _mapped, _named):
+        yield from part(study)
+    if study.fetch is not None:
+        yield from _problems_of_fetch(study)
+
+
+def _what_is_compared(study: Study) -> Iterator[str]:
+    """Check that there are references and data."""
     if not study.models and not study.references:
         yield "there is nothing to compare the brain with: list `models` or `references`."
     if study.models and study.stimuli is None:
         yield "models need pictures: set `stimuli`."
     if study.brain is None and study.meeg is None:
         yield "there are no data: set `brain`, `meeg` or both."
+
+
+def _fused(study: Study) -> Iterator[str]:
+    """Check what fusion needs of both kinds of data."""
+    if not study.fusion:
+        return
+    if study.brain is None or study.meeg is None:
+        yield "fusion needs fMRI data (`brain`) and M/EEG data (`meeg`)."
+        return
+    if isinstance(study.brain, Bids) and study.brain.glm.method in ("fir", "volumes"):
+        yield f"fusion needs one response per condition, and glm.method {study.brain.glm.method} has several delays."
+    alone = [subject for subject in study.subjects if subject not in study.meeg.subjects]
+    if study.fusion == "paired" and alone:
+        yield f"paired fusion needs M/EEG data of each fMRI subject, and meeg.subjects lacks {listed(alone)}."
+
+
+def _over_time(study: Study) -> Iterator[str]:
+    """Check what is said of M/EEG data."""
     if study.generalisation is not None and study.meeg is None:
         yield "`generalisation` compares times of M/EEG data: set `meeg`."
     if study.generalisation == "between" and study.meeg is not None and len(study.meeg.subjects) < 2:
         yield "generalisation between subjects needs 2 or more in meeg.subjects."
-    if study.fusion and (study.brain is None or study.meeg is None):
-        yield "fusion needs fMRI data (`brain`) and M/EEG data (`meeg`)."
-    if study.fusion and isinstance(study.brain, Bids) and study.brain.glm.method in ("fir", "volumes"):
-        yield f"fusion needs one response per condition, and glm.method {study.brain.glm.method} has several delays."
-    if study.fusion == "paired" and study.brain is not None and study.meeg is not None:
-        yield from _unpaired(study.subjects, study.meeg.subjects)
     if isinstance(study.meeg, EpochFiles) and study.movie.whiten is not None and study.meeg.baseline_s is None:
         yield "movie.whiten needs the noise before onset: set meeg.baseline_s, such as [-0.1, 0]."
     if not isinstance(study.meeg, EpochFiles) and study.movie != Movie():
@@ -146,18 +166,29 @@ def _structure(study: Study) -> Iterator[str]:
         yield f"`sensors` is a searchlight over those of epochs, and there are {kind}: set meeg.kind to epochs."
     if study.movie.folds is not None and MOVIE_DISTANCES[study.movie.distance].least_folds == 1:
         yield f"movie.distance {study.movie.distance} is one of means over all trials: leave movie.folds out."
-    maps, kind = study.has_images, "none" if study.brain is None else study.brain.kind
-    if maps and study.searchlight is None and study.regions is None:
-        yield "there is nothing to do with the brain images: set `searchlight`, `regions` or both."
-    if not maps and (study.searchlight is not None or study.regions is not None):
-        yield f"`searchlight` and `regions` need brain images, not `kind: {kind}`; leave them out."
     if study.meeg is not None and study.comparison == "cosine" and _meeg_distance(study) not in CROSS_VALIDATED:
         yield (
             "cosine of distances that are never negative is above 0 by chance, so it says nothing over time: set "
             "another `comparison`."
         )
-    if not maps and (study.noise is not None or study.remove_mean or study.brain_distance != "correlation"):
+
+
+def _over_voxels(study: Study) -> Iterator[str]:
+    """Check what is said of brain images."""
+    kind = "none" if study.brain is None else study.brain.kind
+    if study.has_images and study.searchlight is None and study.regions is None:
+        yield "there is nothing to do with the brain images: set `searchlight`, `regions` or both."
+    if not study.has_images and (study.searchlight is not None or study.regions is not None):
+        yield f"`searchlight` and `regions` need brain images, not `kind: {kind}`; leave them out."
+    prepared = study.noise is not None or study.remove_mean or study.brain_distance != "correlation"
+    if not study.has_images and prepared:
         yield f"`noise`, `remove_mean` and `brain_distance` need brain images, not `kind: {kind}`."
+    if study.noise is not None and study.noise.normalisation == "univariate" and study.noise.scope == "brain":
+        yield "noise.scope says over which voxels a covariance goes, and `univariate` has none: leave it out."
+
+
+def _mapped(study: Study) -> Iterator[str]:
+    """Check what maps of the group and on a template need."""
     for wanted, name in ((study.group, "group"), (study.noise_ceiling, "noise_ceiling"), (study.template, "template")):
         if wanted and study.searchlight is None:
             yield f"`{name}` maps need a `searchlight`."
@@ -172,10 +203,10 @@ def _structure(study: Study) -> Iterator[str]:
         yield "maps with a searchlight.stride above 1 have gaps, so they can't be resampled: set it to 1."
     if study.template is not None:
         yield from problems_of_template(study.template, study.subjects)
-    if study.noise is not None and study.noise.normalisation == "univariate" and study.noise.scope == "brain":
-        yield "noise.scope says over which voxels a covariance goes, and `univariate` has none: leave it out."
-    if study.fetch is not None:
-        yield from _problems_of_fetch(study)
+
+
+def _named(study: Study) -> Iterator[str]:
+    """Check that names tell what they name."""
     twice = [name for name, n in Counter(_names(study)).items() if n > 1]
     if twice:
         yield f"two models or references are called {listed(twice)}; set their `name`."
@@ -183,12 +214,6 @@ def _structure(study: Study) -> Iterator[str]:
         yield f"the name {MEEG!r} is that of the M/EEG RDMs; give the model or reference another `name`."
     for name in set(_names(study)) & set(DATA_QUALITY):
         yield f"the name {name!r} is that of the {DATA_QUALITY[name]}; give the model or reference another `name`."
-
-
-def _unpaired(of_brain: Sequence[str], of_meeg: Sequence[str]) -> Iterator[str]:
-    """Name the fMRI subjects without M/EEG data."""
-    if alone := [subject for subject in of_brain if subject not in of_meeg]:
-        yield f"paired fusion needs M/EEG data of each fMRI subject, and meeg.subjects lacks {listed(alone)}."
 
 
 def _meeg_distance(study: Study) -> str:

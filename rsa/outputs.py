@@ -38,7 +38,8 @@ study.json
 README = """Representational similarity of a brain and of models, made by brain-model-rsa {version}.
 
 Look at report.html first. The maps of each subject are in sub-*/, those of the group in group/ (NIfTI, with a JSON file
-beside each that says what its numbers are); fits of regions are in regions.tsv. study.json holds all settings.
+beside each that says what its numbers are); fits of regions are in regions.tsv, layers over time in time/. Each folder
+in analyses/ has the same for another measure of the same data. study.json holds all settings.
 """
 
 LABELS = ["model", "layer", "statistic"]
