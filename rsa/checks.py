@@ -107,7 +107,7 @@ def reference_labels(study: Study) -> list[tuple[str, str]]:
     table = _stimulus_table(study) if study.references else None
     for reference in study.references:
         layers = reference.build(table).table["layer"] if isinstance(reference, FileReference) else [""]
-        labels += [(reference.name, str(layer)) for layer in layers]
+        labels += [(reference.name, str(layer)) for layer in dict.fromkeys(layers)]
     return labels
 
 
@@ -268,6 +268,11 @@ def _references(study: Study) -> Iterator[str]:
     table = _stimulus_table(study)
     for reference in study.references if not awaits_stimuli(study) else ():
         yield from reference.problems(table)
+    for reference in study.references:
+        of = reference.subjects if isinstance(reference, FileReference) else ()
+        everybody = dict.fromkeys([*study.subjects, *(() if study.meeg is None else study.meeg.subjects)])
+        if of and (without := [subject for subject in everybody if subject not in of]):
+            yield f"Reference {reference.name!r} has an RDM of each of its `subjects`, and lacks {listed(without)}."
 
 
 def _analyses(study: Study) -> Iterator[str]:

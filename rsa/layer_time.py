@@ -1,6 +1,6 @@
 """When does each layer appear: scores over time, group courses, latencies and their order, generalisation over time."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -13,7 +13,7 @@ from rsa.errors import UserError
 from rsa.maps import MAPS
 from rsa.measures import Measure, aligned, comparison_measure, fitted_to
 from rsa.onsets import is_baseline, lagged_products, n_worth, onset_times, upper_bounds
-from rsa.rdm import noise_ceiling, places_over_time, span_of
+from rsa.rdm import noise_ceiling, own_references, places_over_time, span_of
 from rsa.registry import pick
 from rsa.rows import require_columns, require_known, require_once
 
@@ -106,7 +106,7 @@ def layer_time(movies: RDMs, references: RDMs, comparison: str) -> pd.DataFrame:
     movies : RDMs
         One per subject and time: the table has `subject` and `time_s` (s after onset).
     references : RDMs
-        The table has `model` and `layer`.
+        The table has `model` and `layer`; `subject` names whose a reference is, if it is not everybody's.
     comparison : str
         A key of `COMPARISONS`.
 
@@ -121,38 +121,42 @@ def layer_time(movies: RDMs, references: RDMs, comparison: str) -> pd.DataFrame:
     UserError
         If a column is missing, conditions or the times of subjects differ, or an RDM or a reference comes twice.
     """
-    require_columns(references.table, ["model", "layer"], "references")
-    labels = references.table[["model", "layer"]].fillna("").astype(str)
-    require_once(labels, "references")
-    measure = comparison_measure(align(movies.conditions, references, "RDM movies", "reference RDMs"), comparison)
-    table = measured_over_time(movies, measure)
+
+    def measure_of(own: RDMs) -> Measure:
+        require_columns(own.table, ["model", "layer"], "references")
+        require_once(own.table[["model", "layer"]].fillna("").astype(str), "references")
+        return comparison_measure(align(movies.conditions, own, "RDM movies", "reference RDMs"), comparison)
+
+    table = measured_over_time(movies, references, measure_of)
     _, times_s, places = places_over_time(movies)
     ceilings = np.array([noise_ceiling(movies.subset(rows), comparison) for rows in places.T])  # (n_times, 2)
     time = np.searchsorted(times_s, table["time_s"])
     return table.assign(ceiling_lower=ceilings[time, 0], ceiling_upper=ceilings[time, 1])
 
 
-def measured_over_time(movies: RDMs, measure: Measure) -> pd.DataFrame:
+def measured_over_time(movies: RDMs, references: RDMs, measure_of: Callable[[RDMs], Measure]) -> pd.DataFrame:
     """Measure the RDMs of every subject and time: the table of `layer_time`, without noise ceilings.
 
     Parameters
     ----------
-    movies : RDMs
+    movies, references : RDMs
         As for `layer_time`.
-    measure : Measure
-        What is measured, without times of its own.
+    measure_of : callable
+        What is measured with some references, without times of its own.
 
     Raises
     ------
     UserError
         As `layer_time`; and if the measure is of references over time.
     """
+    subjects, times_s, places = places_over_time(movies)
+    measures = [measure_of(own_references(references, subject)) for subject in subjects]
+    measure = measures[0]
     if "time_s" in measure.table:
         raise UserError("RDMs over time are measured by references without time; leave the M/EEG RDMs out of them.")
-    subjects, times_s, places = places_over_time(movies)
     values = aligned(measure, movies, "RDM movies")
     seen = fitted_to(measure, values, places.T)
-    scores = np.stack([measure.score(values[rows], seen[rows]) for rows in places])
+    scores = np.stack([own.score(values[rows], seen[rows]) for own, rows in zip(measures, places, strict=True)])
     n_subjects, n_rows, n_times = scores.shape
     row = np.tile(np.repeat(np.arange(n_rows), n_times), n_subjects)
     labels = measure.table[["model", "layer", "statistic"]].fillna("").astype(str)

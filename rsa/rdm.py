@@ -23,6 +23,7 @@ __all__ = [
     "measured_regions",
     "measured_stack",
     "noise_ceiling",
+    "of_one_subject",
     "own_references",
     "places_over_time",
     "region_fits",
@@ -296,6 +297,14 @@ def own_references(references: RDMs, subject: str) -> RDMs:
     whose = references.table["subject"].fillna("").astype(str)
     own = references.subset(np.flatnonzero(whose.isin(["", subject])))
     return replace(own, table=own.table.drop(columns="subject"))
+
+
+def of_one_subject(references: RDMs) -> RDMs:
+    """Return the references of everybody, and of those that each subject has for itself the ones of the first."""
+    if "subject" not in references.table:
+        return references
+    whose = [subject for subject in references.table["subject"].fillna("").astype(str) if subject]
+    return own_references(references, whose[0] if whose else "")
 
 
 def _places_of(brain: RDMs) -> dict[Hashable, Array]:

@@ -1,35 +1,46 @@
 """What brain maps are compared with, besides the layers of networks: RDMs from files, stimulus tables and pixels."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, Self
 
 import numpy as np
 import pandas as pd
 from PIL import Image
-from pydantic import Field
+from pydantic import Field, model_validator
 from scipy.spatial.distance import pdist, squareform
 
-from rsa.core import Array, RDMs, align
+from rsa.core import Array, RDMs, align, concatenate
+from rsa.datasets.common import Names
 from rsa.distances import DISTANCES, rdm_vectors
 from rsa.errors import UserError, did_you_mean, listed
 from rsa.io import load_rdms
 from rsa.rdm_files import is_rdms_file, read_conditions, read_rdms
-from rsa.settings import DataPath, Label, Section
+from rsa.settings import DataPath, Label, Section, fill, placeholders
 from rsa.stimuli import condition_table, read_image
 
 __all__ = ["REFERENCES", "RULES", "FileReference", "PixelReference", "Reference", "TableReference"]
 
 
 class FileReference(Section):
-    """RDMs that others have made: of behaviour, of M/EEG, of another model or species."""
+    """RDMs that others have made: of behaviour, of M/EEG, of another model or species.
+
+    Raises
+    ------
+    ValidationError
+        If {subject} and the subjects do not belong together.
+    """
 
     kind: Literal["file"] = "file"
     """RDMs from a .npz, .npy, .mat, .h5, .csv or .tsv file."""
     name: Label
     """What the reference is called in tables and file names."""
     file: DataPath
-    """The file; several RDMs in it become several references, numbered from 1."""
+    """The file; several RDMs in it become several references, numbered from 1. With {subject} in its name there is one
+    for each of `subjects`, who are then compared with their own: reaction times, order of presentation."""
+    subjects: Names = ()
+    """Labels of the subjects, quoted, if file has {subject}."""
     key: str | None = None
     """Name of the array in the file; not needed if it has only one."""
     condition_order: Literal["stimuli"] | DataPath = "stimuli"
@@ -41,10 +52,16 @@ class FileReference(Section):
     needs_pictures: ClassVar[bool] = False
     """Whether `build` opens the pictures of the stimulus table."""
 
+    @model_validator(mode="after")
+    def _subjects_are_known(self) -> Self:
+        if bool(self.subjects) != ("subject" in placeholders(self.file)):
+            raise ValueError("subjects and {subject} in file belong together; give both, or neither")
+        return self
+
     def files(self) -> list[Path]:
         """Return every file that `build` reads."""
         order = [] if self.condition_order == "stimuli" else [Path(self.condition_order)]
-        return [Path(self.file), *order]
+        return [*(fill(self.file, subject=subject) for subject in self.subjects or ("",)), *order]
 
     def problems(self, stimuli: pd.DataFrame | None = None) -> list[str]:
         """Return what is wrong, as lines; empty if the reference can be built."""
@@ -62,31 +79,39 @@ class FileReference(Section):
         -------
         RDMs
             The table has `model`, the name of this reference, and `layer`: empty for one RDM, otherwise a number
-            from 1 or the layers that a file of this pipeline names. In the order of `stimuli`, if given.
+            from 1 or the layers that a file of this pipeline names; and `subject`, if there are several. In the order
+            of `stimuli`, if given.
 
         Raises
         ------
         UserError
-            If the file cannot be read, holds no RDMs, or has other conditions than the table.
+            If a file cannot be read, holds no RDMs, or has other conditions than the table; or if files of subjects
+            differ in their number of RDMs.
         """
+        if not self.subjects:
+            return self._of_file(self.file, stimuli)
+        each = {one: self._of_file(str(fill(self.file, subject=one)), stimuli) for one in self.subjects}
+        numbers = {subject: len(rdms) for subject, rdms in each.items()}
+        if len(set(numbers.values())) > 1:
+            raise UserError(f"Reference {self.name!r}: subjects have different numbers of RDMs, {numbers}.")
+        return concatenate([replace(rdms, table=rdms.table.assign(subject=subject)) for subject, rdms in each.items()])
+
+    def _of_file(self, file: str, stimuli: pd.DataFrame | None) -> RDMs:
         wanted = None if stimuli is None else list(dict.fromkeys(stimuli["condition"].astype(str)))
         order = wanted
         if self.condition_order != "stimuli":
             order = read_conditions(self.condition_order, self.condition_column)
-        values, labels = read_rdms(self.file, self.key, order)
-        table = pd.DataFrame({"model": self.name, "layer": self._layers(len(values))})
-        rdms = RDMs(values, labels, table, self._distance())
+        values, labels = read_rdms(file, self.key, order)
+        table = pd.DataFrame({"model": self.name, "layer": self._layers(file, len(values))})
+        rdms = RDMs(values, labels, table, load_rdms(file).distance if is_rdms_file(file) else self.distance)
         return rdms if wanted is None else align(wanted, rdms, "the stimulus table", f"the reference {self.name!r}")
 
-    def _layers(self, n_rdms: int) -> list[str]:
-        if is_rdms_file(self.file):
-            table = load_rdms(self.file).table
+    def _layers(self, file: str, n_rdms: int) -> list[str]:
+        if is_rdms_file(file):
+            table = load_rdms(file).table
             if "layer" in table and table["layer"].is_unique:
                 return list(table["layer"].astype(str))
         return [str(i + 1) for i in range(n_rdms)] if n_rdms > 1 else [""]
-
-    def _distance(self) -> str:
-        return load_rdms(self.file).distance if is_rdms_file(self.file) else self.distance
 
 
 # ---------------------------------------------------------------------------------------- categories

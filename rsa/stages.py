@@ -353,7 +353,7 @@ def layer_time(
     if analysis is None:
         scores = over_time.layer_time(stacks[0], stacks[1], comparison)
     else:
-        scores = over_time.measured_over_time(stacks[0], analysis.measure(stacks[1], comparison))
+        scores = over_time.measured_over_time(stacks[0], stacks[1], lambda own: analysis.measure(own, comparison))
     tables = {
         "scores": (scores, over_time.LAYER_TIME_COLUMNS),
         "courses": (over_time.group_courses(scores, tested=tested), over_time.COURSE_COLUMNS),
@@ -409,12 +409,13 @@ def sensor_searchlight(
     from rsa import sensors as engine
     from rsa.datasets.sensors import neighbours_of
     from rsa.evokeds import write_evokeds
+    from rsa.rdm import own_references
 
     conditions = None if stimuli is None else stimuli.conditions()
     how = {**(movie or Movie()).model_dump(), **(sensors or Sensors()).model_dump(), "comparison": comparison}
     made = _made([*dataset.files(subject, conditions), *references], dataset=dataset.model_dump(), **how)
     epochs = dataset.load(subject, conditions, noise=dataset.baseline_s is not None)
-    info, stack = dataset.sensor_info(subject), _stacked(references)
+    info, stack = dataset.sensor_info(subject), own_references(_stacked(references), subject)
     with progress(len(epochs.times_s), "times") as advance:
         scores = engine.sensor_searchlight(
             epochs, neighbours_of(info), stack, **how, n_threads=threads, progress=advance
@@ -777,10 +778,11 @@ def draw_references(
     stimuli : Stimuli
         If its table has a column `category`, conditions are sorted by it.
     """
+    from rsa.rdm import of_one_subject
     from rsa.report.assemble import categories_of
     from rsa.report.study import reference_figures
 
-    stack = _stacked(references)
+    stack = of_one_subject(_stacked(references))
     reference_figures(stack, folder, categories=categories_of(stimuli, stack), comparison=comparison)
 
 

@@ -205,6 +205,18 @@ def test_each_problem_of_analyses_is_found(lab: Path, changes: dict[str, Any], m
     assert any(message in problem for problem in problems), problems
 
 
+def test_references_of_subjects_are_of_all_subjects(lab: Path) -> None:
+    write_net()
+    Path("net.npz").rename("01.npz")
+    own = {**NET, "file": "{subject}.npz", "subjects": ["01"]}
+    (problem,) = checks.problems_of(study(references=[own]))
+    assert problem == "Reference 'net' has an RDM of each of its `subjects`, and lacks '02'."
+    Path("02.npz").write_bytes(Path("01.npz").read_bytes())
+    both = study(references=[{**own, "subjects": ["01", "02"]}])
+    assert checks.problems_of(both) == []
+    assert checks.reference_labels(both)[-2:] == [("net", "1"), ("net", "2")]
+
+
 def test_delays_in_a_table_cannot_be_fused(lab: Path) -> None:
     write_movies()
     write_net()

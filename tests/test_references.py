@@ -563,3 +563,26 @@ def test_pixels_of_real_pictures(data):
     assert rdms.conditions[:2] == ("image_01", "image_02")
     usual = PixelReference(name="pixels").build(stimuli).values[0]
     assert np.corrcoef(usual, rdms.values[0])[0, 1] > 0.99
+
+
+# ------------------------------------------------------------------------------------------ of each subject
+
+
+def test_files_of_subjects_make_references_of_their_own(tmp_path, rng):
+    names = ["a", "b", "c", "d"]
+    own = {subject: rng.random(6) for subject in ("01", "02")}
+    for subject, vector in own.items():
+        np.savez(tmp_path / f"{subject}.npz", rdms=squareform(vector), conditions=names[::-1])
+    reference = FileReference(name="order", file=str(tmp_path / "{subject}.npz"), subjects=("01", "02"))
+    assert reference.files() == [tmp_path / "01.npz", tmp_path / "02.npz"]
+    rdms = reference.build(pd.DataFrame({"condition": names}))
+    assert rdms.table.to_dict("list") == {"model": ["order"] * 2, "layer": [""] * 2, "subject": ["01", "02"]}
+    assert list(rdms.conditions) == names
+    for row, vector in zip(rdms.values, own.values(), strict=True):
+        np.testing.assert_array_equal(row, squareform(squareform(vector)[::-1, ::-1]))
+    np.savez(tmp_path / "02.npz", rdms=np.stack([squareform(own["02"])] * 2), conditions=names)
+    with pytest.raises(UserError, match=r"subjects have different numbers of RDMs, {'01': 1, '02': 2}"):
+        reference.build()
+    for wrong in ({"file": "{subject}.npz"}, {"file": "all.npz", "subjects": ("01",)}):
+        with pytest.raises(ValidationError, match=r"subjects and {subject} in file belong together"):
+            FileReference(name="order", **wrong)

@@ -12,6 +12,7 @@ from rsa import io
 from rsa.analyses import Analysis
 from rsa.core import DEFINED, NOT_A_CENTRE, RDMs, ScoreMap, concatenate
 from rsa.errors import listed
+from rsa.rdm import of_one_subject
 from rsa.report import study as pages
 from rsa.report.methods import Summary
 from rsa.sensors import GROUP
@@ -166,7 +167,7 @@ def page_of(
     sensors : sequence of path
         HDF5 files of the scores over M/EEG sensors of all subjects.
     """
-    stack = concatenate([io.load_rdms(path) for path in references])
+    stack = of_one_subject(concatenate([io.load_rdms(path) for path in references]))
     maps = [(str(one.table["subject"].iloc[0]), one) for one in map(io.load_scores, scores)]
     table = io.load_table(fits) if fits is not None else None
     space = (settings["brain"] or {}).get("space", "")

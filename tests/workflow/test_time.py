@@ -168,6 +168,12 @@ def test_a_study_without_fmri_writes_nothing_of_fmri(ready: Sandbox) -> None:
 
 # ------------------------------------------------------------------------------- fusion with ready RDMs
 
+OWN = {
+    subject: np.random.default_rng(9 + place).random(92 * 91 // 2)
+    for place, subject in enumerate(["b1", "b2", *SUBJECTS])
+}
+"""An RDM of each subject for itself, such as of reaction times."""
+
 
 @pytest.fixture(scope="module")
 def areas(layers: np.ndarray) -> np.ndarray:
@@ -181,13 +187,20 @@ def fused(sandbox: Sandbox, files: Path, areas: np.ndarray) -> Sandbox:
     """Run a study that compares the RDMs of two areas of other subjects with M/EEG as well."""
     squares = [np.array([squareform(vector) for vector in area]) for area in areas]
     np.savez(files / "areas.npz", V1=squares[0], IT=squares[1])
+    for subject, vector in OWN.items():
+        np.savez(files / f"own-{subject}.npz", rdms=squareform(vector))
+    references = [
+        *READY["references"],
+        {"kind": "file", "name": "own", "file": "own-{subject}.npz", "subjects": [*OWN]},
+    ]
     brain = {"kind": "rdms", "subjects": ["b1", "b2"], "file": "areas.npz", "regions": ["V1", "IT"]}
     analyses = [
-        {"kind": "partial", "nuisance": ["animate"], "of": ["net"]},
+        {"kind": "partial", "nuisance": ["animate", "own"], "of": ["net"]},
         {"kind": "partition", "predictors": {"early": ["net 1"], "late": ["net 2", "net 3"]}},
         {"kind": "commonality", "of": ["net"], "explained": "meeg"},
     ]
-    changes = {"study": "fused", "brain": brain, "fusion": True, "generalisation": "between", "analyses": analyses}
+    changes = {"study": "fused", "brain": brain, "fusion": True, "generalisation": "between"}
+    changes |= {"references": references, "analyses": analyses}
     sandbox.succeed("--configfile", configured(sandbox, {**READY, **changes}))
     return sandbox
 
@@ -211,6 +224,17 @@ def test_areas_are_compared_with_the_mean_of_m_eeg_at_every_time(
     assert of_net["time_s"].isna().all()
     expected = spearmanr(areas[1, 0], layers[2]).statistic
     assert of_net.loc[("IT", "b1", "3"), "score"] == pytest.approx(expected, abs=1e-5)
+
+
+def test_each_subject_is_compared_with_its_own_rdm(fused: Sandbox, movies: np.ndarray, areas: np.ndarray) -> None:
+    fits = table(fused, "fused", "regions.tsv")
+    found = fits[fits["model"] == "own"].set_index(["region", "subject"])["score"]
+    assert len(found) == 4
+    assert found[("IT", "b2")] == pytest.approx(spearmanr(areas[1, 1], OWN["b2"]).statistic, abs=1e-5)
+    scores = table(fused, "fused", "time/scores.tsv")
+    found = scores[scores["model"] == "own"].set_index(["subject", "time_s"])["score"]
+    assert len(found) == 3 * len(TIMES_S)
+    assert found[("s2", 0.1)] == pytest.approx(spearmanr(upper(movies[1][3]), OWN["s2"]).statistic, abs=1e-5)
 
 
 def explained(y: np.ndarray, *predictors: np.ndarray) -> float:
@@ -242,6 +266,12 @@ def test_analyses_of_areas_and_times_are_regressions(
     assert courses["p"].isna().all(), "shares of variance are above 0 by chance"
     assert courses["mean"].notna().all()
 
+    given = table(fused, "fused", "analyses/partial/regions.tsv").set_index(["region", "subject", "layer"])["score"]
+    animate = np.array([float((int(a[3:]) % 3 == 0) != (int(b[3:]) % 3 == 0)) for a, b in combinations(CONDITIONS, 2)])
+    more = explained(areas[1, 0], animate, OWN["b1"], layers[2]) - explained(areas[1, 0], animate, OWN["b1"])
+    assert given[("IT", "b1", "3")] ** 2 == pytest.approx(
+        more / (1 - explained(areas[1, 0], animate, OWN["b1"])), abs=1e-5
+    )
     partial = table(fused, "fused", "analyses/partial/time/latencies.tsv")
     assert partial["layer"].tolist() == LAYERS
     assert partial["peak_s"].tolist() == pytest.approx(TIMES_S[PEAKS])
