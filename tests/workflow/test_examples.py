@@ -78,7 +78,7 @@ TREES: dict[str, Callable[[Path, Path], Path]] = {
 """Every example, with what makes its files below a new folder and returns its `data_root`."""
 
 OPTIONAL_RULES = {
-    "cichy92": {"extract", "layer_rdms", "region_fits"},
+    "cichy92": {"extract", "layer_rdms", "reference", "region_fits"},
     "god_v1": {"reference", "searchlight", "maps", "region_rdms", "region_fits"},
     "haxby": {"fetch", "extract", "layer_rdms", "reference", "searchlight", "maps"},
     "nsd": {"extract", "layer_rdms", "searchlight", "maps"},
