@@ -203,6 +203,11 @@ def _mapped(study: Study) -> Iterator[str]:
         yield "maps with a searchlight.stride above 1 have gaps, so they can't be resampled: set it to 1."
     if study.template is not None:
         yield from problems_of_template(study.template, study.subjects)
+        if isinstance(study.brain, Bids | BrainImages) and study.brain.space == study.template.space:
+            yield (
+                f"template.space is {study.template.space}, as that of the images, so their maps would have the names "
+                f"of those on the template; set another label, such as {study.template.space}2mm."
+            )
 
 
 def _named(study: Study) -> Iterator[str]:

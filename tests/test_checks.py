@@ -281,6 +281,10 @@ def test_epochs_that_a_study_simulates_are_not_looked_for(lab: Path) -> None:
         ),
         ({"template": {"transform": "identity"}, "searchlight__stride": 2}, "maps with a searchlight.stride above 1"),
         ({"template": {"transform": "sub-{subject}.h5"}}, "There is no transform sub-{subject}.h5"),
+        (
+            {"template": {"transform": "identity", "space": "T1w"}, "brain__space": "T1w"},
+            "template.space is T1w, as that of the images, so their maps would have the names of those on the template",
+        ),
         ({"noise": {"normalisation": "univariate", "scope": "brain"}}, "`univariate` has none: leave it out"),
         ({"noise": {}}, "residuals"),
         ({"searchlight__reliability": True, "brain_distance": "crossnobis"}, "searchlight.reliability needs 4 runs"),

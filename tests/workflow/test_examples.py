@@ -653,7 +653,7 @@ def one_run(sandbox: Sandbox) -> dict:
             "subjects '01', '02': brain_distance crossnobis needs 2 runs or more, not 1.",
         ),
         (
-            {"group": ["mean"], "noise_ceiling": True, "template": {"transform": "identity"}},
+            {"group": ["mean"], "noise_ceiling": True, "template": {"transform": "identity", "space": "other"}},
             "a noise ceiling needs patterns on one grid, and `template` brings maps there: leave one of them out.",
         ),
     ],
