@@ -15,6 +15,10 @@ CEILINGS = ("ceilinglower", "ceilingupper")
 """What stands in the column `model` of the two bounds of a noise ceiling."""
 
 
+AT_ONCE = 2**22
+"""Scores of all subjects that are combined at once; bounds the memory, changes nothing else."""
+
+
 def mean(scores: Array) -> Array:
     """Return the mean over subjects: (n_subjects, ...) -> (...)."""
     average: Array = scores.mean(axis=0)
@@ -63,13 +67,16 @@ def combine(subjects: Sequence[ScoreMap], test: str) -> ScoreMap:
         raise UserError("Group maps are made of maps over voxels; some of these are over regions.")
     common = shared_volume(volumes)
     require_same_maps(subjects)
-    values = np.stack(
-        [scores.values[:, common.mask[scores.volume.mask]] for scores in subjects if scores.volume is not None]
-    )
+    compute, inside = pick(GROUP_TESTS, test, "group test"), [common.mask[volume.mask] for volume in volumes]
+    result = np.empty((len(subjects[0]), common.n_voxels), dtype=np.float32)
+    has_all = np.ones((len(subjects), common.n_voxels), dtype=bool)
+    n_rows = max(1, AT_ONCE // has_all.size)
+    for rows in (slice(start, start + n_rows) for start in range(0, len(result), n_rows)):
+        values = np.stack([one.values[rows, own] for one, own in zip(subjects, inside, strict=True)])
+        result[rows] = compute(values.astype(np.float64))  # (n_subjects, n_rows, n_voxels) -> (n_rows, n_voxels)
+        has_all &= np.isfinite(values).all(axis=1)
     table = subjects[0].table.drop(columns="subject", errors="ignore").assign(statistic=test)
-    n_defined = np.isfinite(values).all(axis=1).sum(axis=0)
-    result = pick(GROUP_TESTS, test, "group test")(values.astype(np.float64))
-    return ScoreMap(result, table, common, n_members=n_defined)
+    return ScoreMap(result, table, common, n_members=has_all.sum(axis=0))
 
 
 def require_same_maps(subjects: Sequence[ScoreMap]) -> None:

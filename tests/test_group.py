@@ -75,6 +75,18 @@ def test_rounding_noise_of_affines_is_no_mismatch(rng):
     assert combine([subject(1, rng), subject(2, rng, affine=shifted)], "mean").volume.n_voxels == 12
 
 
+@pytest.mark.parametrize("test", GROUP_TESTS)
+def test_how_many_rows_are_combined_at_once_changes_nothing(test, rng, monkeypatch):
+    subjects = [subject(n, rng) for n in range(3)]
+    subjects[1].values[1, 4] = np.nan
+    together = combine(subjects, test)
+    assert together.n_members.tolist() == [3] * 4 + [2] + [3] * 7
+    monkeypatch.setattr("rsa.group.AT_ONCE", 1)
+    one_by_one = combine(subjects, test)
+    np.testing.assert_array_equal(one_by_one.values, together.values)
+    np.testing.assert_array_equal(one_by_one.n_members, together.n_members)
+
+
 def test_grids_that_differ_are_both_printed(rng):
     message = (
         r"The map of a subject and that of the first subject lie on different grids: "
