@@ -67,7 +67,10 @@ def problems_of(study: Study) -> list[str]:
     problems += _planted(study) if not models else ()
     problems += _analyses(study) if not (stimuli or models) else ()
     if study.meeg is not None and not awaits_epochs(study):
-        problems += study.meeg.problems(None if stimuli else study_conditions(study)) or _sensors(study)
+        found = study.meeg.problems(None if stimuli else study_conditions(study))
+        problems += found or [*_sensors(study), *_film_times(study)]
+    elif study.meeg is not None:
+        problems += _film_times(study)
     if study.brain is not None and study.simulate is None and not awaits_fetch(study):
         brain = study.brain.problems(None if stimuli else study_conditions(study), residuals=study.needs_residuals)
         problems += brain or [*_grids(study), *_runs(study), *_delays(study)]
@@ -139,6 +142,8 @@ def _what_is_compared(study: Study) -> Iterator[str]:
 
 def _fused(study: Study) -> Iterator[str]:
     """Check what fusion needs of both kinds of data."""
+    if study.film_times_s and not (study.fusion and study.searchlight is not None):
+        yield "film_times_s are those of the films of fusion: set `fusion` and `searchlight`, or leave them out."
     if not study.fusion:
         return
     if study.brain is None or study.meeg is None:
@@ -278,6 +283,19 @@ def _references(study: Study) -> Iterator[str]:
         everybody = dict.fromkeys([*study.subjects, *(() if study.meeg is None else study.meeg.subjects)])
         if of and (without := [subject for subject in everybody if subject not in of]):
             yield f"Reference {reference.name!r} has an RDM of each of its `subjects`, and lacks {listed(without)}."
+
+
+def _film_times(study: Study) -> Iterator[str]:
+    """Check that the times that are asked for are among those of the M/EEG data, which have no problems."""
+    if study.film_times_s and study.meeg is not None:
+        simulated = None if study.simulate is None else study.simulate.epochs
+        if simulated is not None:
+            times_s = simulated.times_s
+        else:
+            times_s = study.meeg.times_s(study.meeg.subjects[0], study_conditions(study))
+        first, last = float(times_s[0]), float(times_s[-1])
+        if outside := [time for time in study.film_times_s if not first <= time <= last]:
+            yield f"film_times_s: M/EEG data are from {first:g} to {last:g} s after onset, and {outside[0]:g} s is not."
 
 
 def _analyses(study: Study) -> Iterator[str]:

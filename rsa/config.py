@@ -314,6 +314,9 @@ class Study(Section):
     fusion: Literal["mean", "paired"] | bool = False
     """Compare the fMRI data with M/EEG RDMs at every time as well: true or mean, with the mean over the M/EEG subjects;
     paired, each subject with its own."""
+    film_times_s: tuple[float, ...] = ()
+    """Times of the film strips of fusion, in s after onset (the nearest of M/EEG); by default 8 from onset to the end,
+    that of the highest score among them."""
     keep_activations: bool = False
     """Keep the responses of the layers to every image; they are large, and only needed until their RDMs are built."""
     layer_distance: DistanceName = "correlation"

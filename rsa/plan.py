@@ -421,7 +421,7 @@ class Plan:
         """Return the option that has the patterns of each sphere whitened."""
         return self.option("--shrinkage", [self.study.shrinkage] if self.study.shrinkage else [])
 
-    def option(self, name: str, values: Sequence[str | Path]) -> str:
+    def option(self, name: str, values: Sequence[str | float | Path]) -> str:
         """Write an option of a stage with its values; nothing if there are none."""
         return f"{name} {' '.join(map(str, values))}" if values else ""
 

@@ -903,7 +903,14 @@ def draw_sensors(scores: Path, evokeds: Path, folder: Path, title: str = "") -> 
     sensor_figures(shown, read_info(evokeds), folder, title=title)
 
 
-def draw_fusion(scores: Path, movie: Path, space: str, folder: Path, stimuli: Stimuli | None = None) -> None:
+def draw_fusion(
+    scores: Path,
+    movie: Path,
+    space: str,
+    folder: Path,
+    stimuli: Stimuli | None = None,
+    times_s: list[float] | None = None,
+) -> None:
     """Draw the fMRI maps of the M/EEG RDM over time, and that RDM over time, as strips and films.
 
     Parameters
@@ -918,6 +925,8 @@ def draw_fusion(scores: Path, movie: Path, space: str, folder: Path, stimuli: St
         Where the pictures go.
     stimuli : Stimuli
         If its table has a column `category`, conditions are sorted by it.
+    times_s : list of float
+        Times of the strips, in s after onset; chosen if they are not given.
     """
     from rsa.core import select
     from rsa.rdm import MEEG
@@ -927,8 +936,9 @@ def draw_fusion(scores: Path, movie: Path, space: str, folder: Path, stimuli: St
     maps, mean = io.load_scores(scores), io.load_rdms(movie)
     statistics = list(dict.fromkeys(maps.table["statistic"]))
     statistic = "mean" if "mean" in statistics else statistics[0]
-    film_figures(select(maps, model=MEEG, statistic=statistic), folder, space=space, title="fusion")
-    rdm_film_figures(mean, folder, categories=categories_of(stimuli, mean), title="M/EEG RDM")
+    film_figures(select(maps, model=MEEG, statistic=statistic), folder, space=space, title="fusion", times_s=times_s)
+    categories = categories_of(stimuli, mean)
+    rdm_film_figures(mean, folder, categories=categories, title="M/EEG RDM", times_s=times_s)
 
 
 def report(

@@ -196,6 +196,11 @@ OTHERS = {"kind": "weighted", "of": ["net"], "n_folds": 2, "fitted_to": "others"
         ),
         ({"analyses": [PARTIAL], "comparison": "kendall_tau_a"}, "on the scale of 'spearman', 'pearson', not of 'ken"),
         ({"meeg": {**MOVIE, "subjects": ["01", "03"]}, "fusion": "paired"}, "meeg.subjects lacks '02'."),
+        ({"meeg": MOVIE, "film_times_s": [0.01]}, "film_times_s are those of the films of fusion: set `fusion` and"),
+        (
+            {"meeg": MOVIE, "fusion": True, "film_times_s": [0, 0.03]},
+            "film_times_s: M/EEG data are from 0 to 0.02 s after onset, and 0.03 s is not.",
+        ),
     ],
 )
 def test_each_problem_of_analyses_is_found(lab: Path, changes: dict[str, Any], message: str) -> None:

@@ -507,7 +507,9 @@ def test_rdm_animation_has_a_frame_per_time(tmp_path, rng):
     assert np.argmax(yellow) == 2
     assert "RDMs over time, group mean." in caption_of(strip)
     assert "sorted by category" in caption_of(strip)
-    _, plain = rdm_film_figures(rdms, tmp_path / "b")
+    few, plain = rdm_film_figures(rdms, tmp_path / "b", times_s=[TIMES[0], TIMES[3]])
+    with Image.open(few) as narrow, Image.open(strip) as wide:
+        assert narrow.size[0] < 0.7 * wide.size[0], "two pictures in place of five"
     with Image.open(plain) as image:
         assert b"category" not in image.info["comment"]
 

@@ -179,6 +179,10 @@ class EpochFiles(Section):
         """
         return [name for name in self._all_conditions(subject) if name not in self.exclude]
 
+    def times_s(self, subject: str, conditions: Sequence[str] | None = None) -> Array:
+        """Return the times that are kept in s after onset, shape (n_times,), from the header of the first file."""
+        return np.round(self._kept(np.asarray(self._opened(self._sources(subject)[0]).times))[1], 6)
+
     def problems(self, conditions: Sequence[str] | None = None) -> list[str]:
         """Check files, channels, times and conditions of all subjects by the headers of the files.
 

@@ -192,6 +192,10 @@ class Movies(Section):
             return None
         return read_conditions(self.condition_order, self.condition_column)
 
+    def times_s(self, subject: str, conditions: Sequence[str] | None = None) -> Array:
+        """Return the times that are kept in s after onset, shape (n_times,); `conditions` as for `load`."""
+        return self._loaded(subject, conditions, only_first=True)[1]
+
     def problems(self, conditions: Sequence[str] | None = None) -> list[str]:
         """Check files, shapes, times and labels of all subjects, and the first RDM of each.
 

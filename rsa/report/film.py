@@ -268,12 +268,17 @@ def rdm_animation(movie: RDMs, path: str | Path, categories: pd.Series | None = 
 
 
 def rdm_film_figures(
-    movie: RDMs, folder: str | Path, *, categories: pd.Series | None = None, title: str = ""
+    movie: RDMs,
+    folder: str | Path,
+    *,
+    categories: pd.Series | None = None,
+    title: str = "",
+    times_s: Sequence[float] | None = None,
 ) -> list[Path]:
     """Draw RDMs over time as a strip and as an animation; return the files (`rdm_film.png`, `rdm_film.gif`)."""
     who, order = f", {title}" if title else "", SORTED if categories is not None else ""
     caption = DISSIMILARITIES.format(who=who, order=order)
-    strip = save_figure(Path(folder) / "rdm_film.png", rdm_movie_strip(movie, categories=categories), caption)
+    strip = save_figure(Path(folder) / "rdm_film.png", rdm_movie_strip(movie, times_s, categories), caption)
     return [strip, rdm_animation(movie, Path(folder) / "rdm_film.gif", categories, caption=caption)]
 
 

@@ -72,6 +72,7 @@ SMALL = {
     "meeg": None,
     "movie": None,
     "fusion": None,
+    "film_times_s": None,
     "noise_ceiling": None,
     "simulate": {"images_per_category": 4, "voxel_size_mm": 8, "noise_fwhm_mm": 8, "epochs": None},
 }

@@ -387,8 +387,8 @@ def test_scores_of_epochs_are_those_of_distances_one_pair_of_trials_at_a_time(
 def test_a_searchlight_over_sensors_is_planned_down_to_the_page(sandbox: Sandbox) -> None:
     rules = {"sensor_searchlight", "sensor_group", "sensor_peaks", "draw_sensors"}
     meeg = {"subjects": ["01", "02"]}
-    default = sandbox.configured("config.yaml", study="sensors", brain=None, searchlight=None, group=None, fusion=None,
-                                 noise_ceiling=None, layer_distance=None, meeg=meeg, sensors={})  # fmt: skip
+    fmri = dict.fromkeys(["brain", "searchlight", "group", "fusion", "film_times_s", "noise_ceiling", "layer_distance"])
+    default = sandbox.configured("config.yaml", study="sensors", meeg=meeg, sensors={}, **fmri)
     said = sandbox.succeed("--dry-run", "--printshellcmds", "--configfile", default)
     assert {line.split()[-1].rstrip(":") for line in said.splitlines() if "rule " in line} >= rules
     assert said.count("python -m rsa sensor-searchlight --dataset-kind=epochs") == 2

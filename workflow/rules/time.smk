@@ -84,6 +84,7 @@ if PLAN.has_films:
         params:
             space=PLAN.group_space,
             stimuli=options("stimuli", STUDY.stimuli),
+            times=PLAN.option("--times-s", STUDY.film_times_s),
         shell:
             "python -m rsa draw-fusion --scores {input.scores} --movie {input.movie} --space {params.space} {params.stimuli} "
-            "--folder {output} --log {log}"
+            "{params.times} --folder {output} --log {log}"
