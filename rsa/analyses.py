@@ -4,7 +4,7 @@ Each is a section of the configuration that says what is measured of brain RDMs;
 group maps and pictures take any of them, and write what they make into a folder of its own.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from fnmatch import fnmatchcase
 from itertools import combinations
 from typing import Annotated, ClassVar, Literal, Self
@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 from pydantic import Field, model_validator
 
+from rsa.comparisons import COMPARISONS
 from rsa.core import RDMs
 from rsa.datasets.common import Names
 from rsa.errors import UserError, did_you_mean, listed
@@ -32,7 +33,11 @@ class _Analysis(Section):
     tested: ClassVar[bool] = True
     """Whether scores are 0 by chance, so that t and p mean something."""
     needs_fusion: ClassVar[bool] = False
-    """Whether the M/EEG RDMs are among the references."""
+    """Whether it cannot do without M/EEG RDMs among the references."""
+    takes_meeg: ClassVar[bool] = False
+    """Whether settings may name the M/EEG RDMs like any reference."""
+    comparisons: ClassVar[Collection[str]] = CORRELATIONS
+    """On whose scale it can measure."""
 
     @property
     def across_subjects(self) -> bool:
@@ -59,8 +64,9 @@ class _Analysis(Section):
             The comparison of the study.
         """
         found = []
-        if comparison not in CORRELATIONS and not isinstance(self, Weighted):
-            found.append(f"variance is explained on the scale of {listed(list(CORRELATIONS))}, not of {comparison!r}.")
+        if comparison not in self.comparisons:
+            scales = listed(list(self.comparisons))
+            found.append(f"variance is explained on the scale of {scales}, not of {comparison!r}.")
         table = pd.DataFrame(list(labels), columns=["model", "layer"])
         for pattern in self.patterns():
             if not chosen(table, [pattern]).any():
@@ -71,6 +77,8 @@ class _Analysis(Section):
 
 class Partial(_Analysis):
     """Partial correlations: how alike the brain and each reference are beyond others."""
+
+    takes_meeg: ClassVar[bool] = True
 
     kind: Literal["partial"] = "partial"
     """The correlation of what a nuisance leaves of brain RDMs with what it leaves of each reference."""
@@ -107,10 +115,9 @@ class Partial(_Analysis):
 
     def measure(self, references: RDMs, comparison: str) -> Measure:
         """Return what is measured, with references that may have times."""
-        nuisance = references.subset(np.flatnonzero(chosen(references.table, self.nuisance)))
         rows = references.subset(np.flatnonzero(self._rows(references.table)))
         kind = "semipartial" if self.semi else "partial"
-        return partial_measure(rows, nuisance if self.nuisance else None, kind=kind, comparison=comparison)
+        return partial_measure(rows, _nuisance(references, self.nuisance), kind=kind, comparison=comparison)
 
     def _rows(self, table: pd.DataFrame) -> pd.Series:
         rows = chosen(table, self.of) if self.of else pd.Series(True, table.index)
@@ -159,13 +166,11 @@ class Partition(_Analysis):
         """Return what is measured, with references that may have times."""
         untimed = _without_meeg(references)
         rows = {name: _subset(untimed, patterns) for name, patterns in self.predictors.items()}
-        nuisance = _subset(untimed, self.nuisance) if self.nuisance else None
-        return partition_measure(rows, nuisance, comparison=comparison)
+        return partition_measure(rows, _nuisance(untimed, self.nuisance), comparison=comparison)
 
     def about(self, comparison: str) -> str:
         """Say what a number is."""
-        beyond = f" beyond {listed(list(self.nuisance))}" if self.nuisance else ""
-        return f"share of the variance of the brain RDM ({comparison}) that predictors explain{beyond}"
+        return f"share of the variance of the brain RDM ({comparison}) that predictors explain{_beyond(self.nuisance)}"
 
 
 class Commonality(_Analysis):
@@ -193,12 +198,11 @@ class Commonality(_Analysis):
     def measure(self, references: RDMs, comparison: str) -> Measure:
         """Return what is measured, with references of which those of M/EEG have times."""
         untimed, movie = _without_meeg(references), references.table["model"] == MEEG
-        nuisance = _subset(untimed, self.nuisance) if self.nuisance else None
         rows = chosen(untimed.table, self.of) if self.of else ~chosen(untimed.table, self.nuisance)
         return commonality_measure(
             untimed.subset(np.flatnonzero(rows)),
             references.subset(np.flatnonzero(movie)),
-            nuisance,
+            _nuisance(untimed, self.nuisance),
             explained=self.explained,
             comparison=comparison,
         )
@@ -207,12 +211,14 @@ class Commonality(_Analysis):
         """Say what a number is."""
         pair = "M/EEG RDM and the reference" if self.explained == "fmri" else "fMRI RDM and the reference"
         whose = {"fmri": "fMRI", "meeg": "M/EEG"}[self.explained]
-        beyond = f" beyond {listed(list(self.nuisance))}" if self.nuisance else ""
-        return f"share of the variance of the {whose} RDM ({comparison}) that the {pair} explain together{beyond}"
+        share = f"share of the variance of the {whose} RDM ({comparison}) that the {pair} explain together"
+        return share + _beyond(self.nuisance)
 
 
 class Weighted(_Analysis):
     """Weighted models: how well a weighted sum of the layers of a network predicts conditions left out."""
+
+    comparisons: ClassVar[Collection[str]] = COMPARISONS
 
     kind: Literal["weighted"] = "weighted"
     """The score of a weighted sum of layer RDMs, fitted to some conditions and tested on others, and of each layer by
@@ -304,6 +310,16 @@ def chosen(table: pd.DataFrame, patterns: Sequence[str]) -> pd.Series:
 
 def _subset(references: RDMs, patterns: Sequence[str]) -> RDMs:
     return references.subset(np.flatnonzero(chosen(references.table, patterns)))
+
+
+def _nuisance(references: RDMs, patterns: Sequence[str]) -> RDMs | None:
+    """Return the references that are controlled for; None where none is named."""
+    return _subset(references, patterns) if patterns else None
+
+
+def _beyond(nuisance: Sequence[str]) -> str:
+    """Say that what a nuisance explains is not counted; nothing without one."""
+    return f" beyond {listed(list(nuisance))}" if nuisance else ""
 
 
 def _without_meeg(references: RDMs) -> RDMs:

@@ -353,6 +353,11 @@ class Study(Section):
         return () if self.brain is None else self.brain.subjects
 
     @property
+    def meeg_subjects(self) -> tuple[str, ...]:
+        """The subjects of the M/EEG data; none if there are no such data."""
+        return () if self.meeg is None else self.meeg.subjects
+
+    @property
     def has_images(self) -> bool:
         """Whether there are brain images, of which patterns are made, and not ready RDMs."""
         return self.brain is not None and self.brain.provides == "patterns"

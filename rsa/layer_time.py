@@ -13,7 +13,7 @@ from rsa.errors import UserError
 from rsa.maps import MAPS
 from rsa.measures import Measure, aligned, comparison_measure, fitted_to
 from rsa.onsets import is_baseline, lagged_products, n_worth, onset_times, upper_bounds
-from rsa.rdm import noise_ceiling, own_references, places_over_time, span_of
+from rsa.rdm import measures_of, noise_ceiling, places_over_time, span_of
 from rsa.registry import pick
 from rsa.rows import require_columns, require_known, require_once
 
@@ -150,7 +150,7 @@ def measured_over_time(movies: RDMs, references: RDMs, measure_of: Callable[[RDM
         As `layer_time`; and if the measure is of references over time.
     """
     subjects, times_s, places = places_over_time(movies)
-    measures = [measure_of(own_references(references, subject)) for subject in subjects]
+    measures = list(measures_of(references, subjects, measure_of).values())
     measure = measures[0]
     if "time_s" in measure.table:
         raise UserError("RDMs over time are measured by references without time; leave the M/EEG RDMs out of them.")

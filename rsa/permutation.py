@@ -109,7 +109,7 @@ def permutation_test(
     n_at_once = max(1, PERMUTED // n_rdms)
 
     def work(centres: range) -> tuple[Array, Array, Array, Array]:
-        prepared = prepared_rdms(spheres, likeness, centres)
+        prepared = prepared_rdms(spheres, likeness.prepare, centres)
         observed = likeness.score(reference_rows, prepared)  # (n_rdms, n_chunk)
         single, thresholds = prepared.astype(np.float32), observed.T - PRECISION
         exceedances, maxima = np.zeros(thresholds.shape, np.int32), np.full((n_permutations, n_rdms), -np.inf)

@@ -198,10 +198,6 @@ class Plan:
 
     # ------------------------------------------------------------------------------------------ time
 
-    def meeg_subjects(self) -> tuple[str, ...]:
-        """Return the subjects of the M/EEG data; none where there are no such data."""
-        return () if self.study.meeg is None else self.study.meeg.subjects
-
     def meeg_files(self, subject: str) -> list[Path]:
         """Return what the M/EEG data of a subject are read from."""
         if self.study.meeg is None:
@@ -215,7 +211,7 @@ class Plan:
 
     def all_movies(self) -> list[Path]:
         """Return the RDMs over time of all subjects."""
-        return [self.movie(subject) for subject in self.meeg_subjects()]
+        return [self.movie(subject) for subject in self.study.meeg_subjects]
 
     def group_movie(self) -> Path:
         """Return the file of the mean RDMs over time."""
@@ -268,7 +264,7 @@ class Plan:
 
     def all_sensor_scores(self) -> list[Path]:
         """Return the scores over sensors of all subjects; none where there is no searchlight over sensors."""
-        return [] if self.study.sensors is None else [self.sensor_scores(one) for one in self.meeg_subjects()]
+        return [] if self.study.sensors is None else [self.sensor_scores(one) for one in self.study.meeg_subjects]
 
     def sensor_group(self) -> list[Path]:
         """Return those of the group, if there are two subjects or more: for the pipeline, and for MNE."""
@@ -278,12 +274,12 @@ class Plan:
 
     def drawn_sensors(self) -> tuple[Path, Path]:
         """Return the scores that are drawn, of the group or of the only subject, with a file that has their sensors."""
-        group, (first, *_) = self.sensor_group(), self.meeg_subjects()
+        group, (first, *_) = self.sensor_group(), self.study.meeg_subjects
         return (group[0], group[1]) if group else (self.sensor_scores(first), self.sensor_evokeds(first))
 
     def sensor_title(self) -> str:
         """Say whose scores these are."""
-        subjects = self.meeg_subjects()
+        subjects = self.study.meeg_subjects
         return f"mean over {len(subjects)} subjects" if self.sensor_group() else f"subject {subjects[0]}"
 
     def sensor_peaks(self) -> Path:

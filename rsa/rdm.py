@@ -1,6 +1,6 @@
 """RDMs among themselves: averages, noise ceilings, and the fit of references to the RDMs of regions."""
 
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -22,6 +22,7 @@ __all__ = [
     "compare_stacks",
     "measured_regions",
     "measured_stack",
+    "measures_of",
     "noise_ceiling",
     "of_one_subject",
     "own_references",
@@ -277,13 +278,20 @@ def measured_regions(brain: RDMs, references: RDMs, measure_of: Callable[[RDMs],
         As `region_fits` and `measured_stack`.
     """
     places, rows_of = _places_of(brain), brain.table.groupby("subject", sort=False).indices
-    measures = {subject: measure_of(own_references(references, str(subject))) for subject in rows_of}
+    measures = measures_of(references, list(rows_of), measure_of)
     if "subject" not in references.table or any(measure.across_subjects for measure in measures.values()):
         fits = measured_stack(brain, next(iter(measures.values())), places.values())
     else:
         parts = [measured_stack(brain.subset(rows), measures[subject]) for subject, rows in rows_of.items()]
         fits = pd.concat(parts, ignore_index=True)
     return fits[[name for name in REGION_FIT_COLUMNS if name in fits]]
+
+
+def measures_of(references: RDMs, subjects: Sequence[str], measure_of: Callable[[RDMs], Measure]) -> dict[str, Measure]:
+    """Return what is measured of each subject; one measure serves all who have no references of their own."""
+    if "subject" not in references.table:
+        return dict.fromkeys(subjects, measure_of(references))
+    return {subject: measure_of(own_references(references, str(subject))) for subject in subjects}
 
 
 def own_references(references: RDMs, subject: str) -> RDMs:

@@ -15,7 +15,7 @@ import numpy.typing as npt
 import pandas as pd
 from threadpoolctl import threadpool_limits
 
-from rsa.comparisons import COMPARISONS, Comparison, score_rows, z_scored
+from rsa.comparisons import COMPARISONS, Comparison, score_rows, unchanged, z_scored
 from rsa.core import (
     CONSTANT_PATTERN,
     CONSTANT_RDM,
@@ -278,8 +278,8 @@ def _measured(
 
     def work(centres: range) -> None:
         """Draw on columns of its own, so that no result waits for another."""
-        own = _rdms(spheres, centres)
-        seen = np.mean([z_scored(_rdms(other, centres)) for other in each[1:]], axis=0) if len(each) > 1 else own
+        own, *rest = (prepared_rdms(one, unchanged, centres) for one in each)
+        seen = np.mean([z_scored(rdms) for rdms in rest], axis=0) if rest else own
         scores = measure.score(own, seen)
         canvas.draw(centres, scores, reasons(scores, own))
 
@@ -288,11 +288,6 @@ def _measured(
         if progress is not None:
             progress(len(centres))
     return canvas.score_map(measure.table)
-
-
-def _rdms(spheres: Spheres, centres: range) -> Array:
-    """Return the RDMs of some neighbourhoods, shape (n_centres, n_pairs)."""
-    return np.concatenate([spheres.rdms(run) for run in cut(centres, spheres.run)])
 
 
 def _blank(out: Array, shape: tuple[int, int]) -> Array:
@@ -376,11 +371,13 @@ def _choose_place(device: str, distance: str, comparison: str, on_cpu: bool) -> 
     return "cpu" if lacks else place
 
 
-def prepared_rdms(spheres: Spheres, likeness: Comparison, centres: range, dtype: npt.DTypeLike = np.float64) -> Array:
+def prepared_rdms(
+    spheres: Spheres, prepare: Callable[[Array], Array], centres: range, dtype: npt.DTypeLike = np.float64
+) -> Array:
     """Return the prepared RDMs of some neighbourhoods, shape (n_centres, n_pairs), with NaN where one is undefined."""
     prepared = np.empty((len(centres), spheres.n_pairs), dtype)
     for run in cut(centres, spheres.run):
-        prepared[run.start - centres.start : run.stop - centres.start] = likeness.prepare(spheres.rdms(run))
+        prepared[run.start - centres.start : run.stop - centres.start] = prepare(spheres.rdms(run))
     return prepared
 
 
@@ -388,11 +385,11 @@ def _scores(
     spheres: Spheres, split: list[Spheres], likeness: Comparison, references: Array, centres: range
 ) -> tuple[Array, Array]:
     """Return the scores of some neighbourhoods, shape (n_rdms, n_centres), and reasons; reliability is the last row."""
-    prepared = prepared_rdms(spheres, likeness, centres, references.dtype)
+    prepared = prepared_rdms(spheres, likeness.prepare, centres, references.dtype)
     scores = likeness.score(references, prepared)
     reason = reasons(scores, prepared)
     if split:
-        odd, even = (prepared_rdms(half, likeness, centres) for half in split)
+        odd, even = (prepared_rdms(half, likeness.prepare, centres) for half in split)
         scores = np.vstack([scores, score_rows(odd, even, likeness)])
     return scores, reason
 

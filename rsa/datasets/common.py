@@ -1,15 +1,16 @@
 """What the kinds of data sets share: how names are given, and how what is wrong with the data is said."""
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Annotated, Any
 
 import numpy as np
 import pandas as pd
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from rsa.core import Array, Patterns, difference_of_conditions
+from rsa.core import SAME_S, Array, Patterns, difference_of_conditions
 from rsa.errors import UserError, listed
+from rsa.rdm import span_of
 from rsa.settings import Label
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "joined",
     "problems_of_conditions",
     "problems_of_exclude",
+    "problems_of_times",
     "require_no_problems",
     "warn_of_uneven_runs",
     "warn_of_unusable_voxels",
@@ -166,6 +168,31 @@ def warn_of_uneven_runs(subject: str, patterns: Patterns) -> None:
             n_of_run.idxmin(),
             n_of_run.min(),
         )
+
+
+def problems_of_times(times_s: Mapping[str, Array], text: str, **words: str) -> list[str]:
+    """Name the first file or subject whose times are not those of the first one.
+
+    Parameters
+    ----------
+    times_s : mapping of name to array, shape (n_times,)
+        In s, ascending.
+    text : str
+        What is said of the names {first} and {other}, and of their times, {its} and {others}.
+    **words : str
+        What else stands in braces.
+
+    Returns
+    -------
+    list of str
+        One line, or nothing.
+    """
+    names = list(times_s)
+    for name in names[1:]:
+        a, b = times_s[names[0]], times_s[name]
+        if len(a) != len(b) or np.abs(a - b).max() > SAME_S:
+            return [text.format(first=repr(names[0]), other=repr(name), its=span_of(a), others=span_of(b), **words)]
+    return []
 
 
 # --------------------------------------------------------------------------------------------- arrays

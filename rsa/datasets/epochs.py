@@ -15,8 +15,16 @@ import numpy as np
 import pandas as pd
 from pydantic import Field, model_validator
 
-from rsa.core import Array, Epochs, Residuals, difference_of_conditions
-from rsa.datasets.common import Names, Subjects, by_subject, joined, problems_of_exclude, require_no_problems
+from rsa.core import SAME_S, Array, Epochs, Residuals, difference_of_conditions
+from rsa.datasets.common import (
+    Names,
+    Subjects,
+    by_subject,
+    joined,
+    problems_of_exclude,
+    problems_of_times,
+    require_no_problems,
+)
 from rsa.errors import UserError, listed
 from rsa.settings import DataPath, Section, fill, placeholders
 from rsa.stimuli import LabelPattern, label_in
@@ -31,8 +39,7 @@ logger = logging.getLogger(__name__)
 EVENT = "event"
 """What the name of a trial's event is called among the columns of its metadata."""
 
-SAME_TIME_S = 1e-6
-"""Times that differ by less are one; times are rounded to it."""
+TIMES_DIFFER = "times differ: {what} {first} has {its}, {what} {other} has {others}; cut and sample all alike."
 
 BLOCK_BYTES = 2**26
 """Trials are read in blocks of about so many bytes in double precision."""
@@ -205,7 +212,7 @@ class EpochFiles(Section):
                 times_s[subject] = self._kept(headers[0].times_s)[1]
         return (
             by_subject(found)
-            + _problems_of_times(times_s, "subject")
+            + problems_of_times(times_s, TIMES_DIFFER, what="subject")
             + problems_of_exclude(self.exclude, self.subjects, self._all_conditions)
         )
 
@@ -403,7 +410,8 @@ class EpochFiles(Section):
             headers.append(header)
             problems += [f"{general}: {text}" for text in self._problems_of_intervals(header.times_s)]
         if not problems:
-            problems += _problems_of_times({header.source.path.name: header.times_s for header in headers}, "file")
+            times_s = {header.source.path.name: header.times_s for header in headers}
+            problems += problems_of_times(times_s, TIMES_DIFFER, what="file")
             problems += _problems_of_channels(headers)
             problems += self._problems_of_conditions(headers, conditions)
         return headers, problems
@@ -437,7 +445,7 @@ class EpochFiles(Section):
     def _warn_of_aliasing(self, header: _Header) -> None:
         """Log that times are decimated although the signal holds frequencies that few times cannot follow."""
         step_s = float(header.times_s[1] - header.times_s[0]) * self.decimate
-        if self.decimate > 1 and self.smooth_s < step_s - SAME_TIME_S and header.lowpass_hz > 1 / (2 * step_s):
+        if self.decimate > 1 and self.smooth_s < step_s - SAME_S and header.lowpass_hz > 1 / (2 * step_s):
             logger.warning(
                 "every %d-th time is kept (%.4g Hz) of signals up to %.4g Hz: faster than %.4g Hz turn into slow ones; "
                 "filter before, or set smooth_s to %.3g",
@@ -560,9 +568,9 @@ def chosen_times(times_s: Array, tmin_s: float | None = None, tmax_s: float | No
     place = np.arange(len(times_s))
     chosen = (place - np.abs(times_s).argmin()) % decimate == 0
     if tmin_s is not None:
-        chosen &= times_s >= tmin_s - SAME_TIME_S
+        chosen &= times_s >= tmin_s - SAME_S
     if tmax_s is not None:
-        chosen &= times_s <= tmax_s + SAME_TIME_S
+        chosen &= times_s <= tmax_s + SAME_S
     positions: Array = place[chosen]
     return positions
 
@@ -575,23 +583,6 @@ def _moving_average(values: Array, n_beside: int) -> Array:
     end = np.minimum(np.arange(n_times) + n_beside + 1, n_times)
     averages: Array = (sums[..., end] - sums[..., first]) / (end - first)
     return averages
-
-
-def _problems_of_times(times_s: dict[str, Array], what: str) -> list[str]:
-    """Name the first file or subject whose times are not those of the first one."""
-    names = list(times_s)
-    for name in names[1:]:
-        a, b = times_s[names[0]], times_s[name]
-        if len(a) != len(b) or np.abs(a - b).max() > SAME_TIME_S:
-            return [
-                f"times differ: {what} {names[0]!r} has {_span(a)}, {what} {name!r} has {_span(b)}; cut and sample all "
-                "alike."
-            ]
-    return []
-
-
-def _span(times_s: Array) -> str:
-    return f"{len(times_s)} from {times_s[0]:g} to {times_s[-1]:g} s"
 
 
 # --------------------------------------------------------------------------------------------- channels

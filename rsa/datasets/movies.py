@@ -14,7 +14,7 @@ import scipy.io
 from pydantic import Field, model_validator
 
 from rsa.core import Array, RDMs, align, select
-from rsa.datasets.common import Subjects, by_subject
+from rsa.datasets.common import Subjects, by_subject, problems_of_times
 from rsa.datasets.epochs import chosen_times
 from rsa.errors import UserError, listed
 from rsa.io import load_rdms
@@ -36,6 +36,8 @@ __all__ = ["MovieTimes", "Movies"]
 
 AXES = ("subject", "session", "time", "condition", "pair")
 """What an axis of an array may be."""
+
+TIMES_DIFFER = "times differ: subject {first} has {its}, subject {other} {others}; cut and sample all alike."
 
 SECONDS = {"s": 1.0, "ms": 1e-3}
 """Units of time, in s."""
@@ -216,7 +218,7 @@ class Movies(Section):
                 times_s[subject] = self._loaded(subject, conditions, only_first=True)[1]
             except UserError as error:
                 found.append((subject, str(error).replace(str(fill(self.file, subject=subject)), self.file)))
-        return by_subject(found) + _problems_of_times(times_s)
+        return by_subject(found) + problems_of_times(times_s, TIMES_DIFFER)
 
     # ------------------------------------------------------------------------------------ what is read
 
@@ -446,19 +448,6 @@ def _condensed(part: Array, labels: Sequence[str], what: str) -> Array:
 
 def _table(subject: str, times_s: Array) -> pd.DataFrame:
     return pd.DataFrame({"subject": [subject] * len(times_s), "time_s": times_s})
-
-
-def _problems_of_times(times_s: dict[str, Array]) -> list[str]:
-    """Name the first subject whose times are not those of the first one."""
-    names = list(times_s)
-    for name in names[1:]:
-        a, b = times_s[names[0]], times_s[name]
-        if len(a) != len(b) or not np.allclose(a, b, rtol=0, atol=1e-6):
-            return [
-                f"times differ: subject {names[0]!r} has {len(a)} from {a[0]:g} to {a[-1]:g} s, subject {name!r} "
-                f"{len(b)} from {b[0]:g} to {b[-1]:g} s; cut and sample all alike."
-            ]
-    return []
 
 
 def _ascending(times: Array, path: Path) -> Array:
