@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from rsa.analyses import Partial, Weighted
+from rsa.analyses import Weighted
 from rsa.config import Movie, PlantedRegion, Study, load_study, problem_list, read_yaml
 from rsa.core import Volume
 from rsa.datasets import Bids, BrainImages, Dataset, EpochFiles, Maps, Movies, Rdms
@@ -66,13 +66,12 @@ def problems_of(study: Study) -> list[str]:
     problems += _references(study) if not stimuli else _missing_references(study)
     problems += _planted(study) if not models else ()
     problems += _analyses(study) if not (stimuli or models) else ()
-    if study.meeg is not None and not awaits_epochs(study):
-        found = study.meeg.problems(None if stimuli else study_conditions(study))
-        problems += found or [*_sensors(study), *_film_times(study)]
-    elif study.meeg is not None:
-        problems += _film_times(study)
+    expected = None if stimuli else study_conditions(study)
+    if study.meeg is not None:
+        meeg = [] if awaits_epochs(study) else study.meeg.problems(expected)
+        problems += meeg or [*_sensors(study), *_film_times(study, expected)]
     if study.brain is not None and study.simulate is None and not awaits_fetch(study):
-        brain = study.brain.problems(None if stimuli else study_conditions(study), residuals=study.needs_residuals)
+        brain = study.brain.problems(expected, residuals=study.needs_residuals)
         problems += brain or [*_grids(study), *_runs(study), *_delays(study)]
     return list(dict.fromkeys(problems))
 
@@ -250,7 +249,7 @@ def _problems_of_fetch(study: Study) -> Iterator[str]:
 
 def _sensors(study: Study) -> list[str]:
     """Check that the sensors of epochs without problems have neighbours, if there is a searchlight over them."""
-    if study.sensors is None or not isinstance(study.meeg, EpochFiles):
+    if study.sensors is None or not isinstance(study.meeg, EpochFiles) or awaits_epochs(study):
         return []
     return problems_of_sensors(study.meeg, study.sensors.min_sensors)
 
@@ -280,19 +279,18 @@ def _references(study: Study) -> Iterator[str]:
         yield from reference.problems(table)
     for reference in study.references:
         of = reference.subjects if isinstance(reference, FileReference) else ()
-        everybody = dict.fromkeys([*study.subjects, *(() if study.meeg is None else study.meeg.subjects)])
+        everybody = dict.fromkeys([*study.subjects, *study.meeg_subjects])
         if of and (without := [subject for subject in everybody if subject not in of]):
             yield f"Reference {reference.name!r} has an RDM of each of its `subjects`, and lacks {listed(without)}."
 
 
-def _film_times(study: Study) -> Iterator[str]:
+def _film_times(study: Study, conditions: list[str] | None) -> Iterator[str]:
     """Check that the times that are asked for are among those of the M/EEG data, which have no problems."""
     if study.film_times_s and study.meeg is not None:
-        simulated = None if study.simulate is None else study.simulate.epochs
-        if simulated is not None:
-            times_s = simulated.times_s
+        if study.simulate is not None and study.simulate.epochs is not None:
+            times_s = study.simulate.epochs.times_s
         else:
-            times_s = study.meeg.times_s(study.meeg.subjects[0], study_conditions(study))
+            times_s = study.meeg.times_s(study.meeg_subjects[0], conditions)
         first, last = float(times_s[0]), float(times_s[-1])
         if outside := [time for time in study.film_times_s if not first <= time <= last]:
             yield f"film_times_s: M/EEG data are from {first:g} to {last:g} s after onset, and {outside[0]:g} s is not."
@@ -308,7 +306,7 @@ def _analyses(study: Study) -> Iterator[str]:
     for analysis in study.analyses:
         found = []
         if labels is not None:
-            timed = [(MEEG, "")] if study.fusion and isinstance(analysis, Partial) else []
+            timed = [(MEEG, "")] if study.fusion and analysis.takes_meeg else []
             found += analysis.problems([*labels, *timed], study.comparison)
         if analysis.needs_fusion and not study.fusion:
             found.append("it is of fMRI, M/EEG and a layer: set `fusion`.")
@@ -320,8 +318,7 @@ def _analyses(study: Study) -> Iterator[str]:
 
 def _across_subjects(study: Study) -> Iterator[str]:
     """Check that weights can be fitted to other subjects."""
-    of_meeg = () if study.meeg is None else study.meeg.subjects
-    for what, subjects in (("brain.subjects", study.subjects), ("meeg.subjects", of_meeg)):
+    for what, subjects in (("brain.subjects", study.subjects), ("meeg.subjects", study.meeg_subjects)):
         if len(subjects) == 1:
             yield f"weights are fitted to other subjects, and {what} has one; set `fitted_to` to subject."
     if study.template is not None and study.searchlight is not None:
@@ -390,14 +387,9 @@ def _runs(study: Study) -> Iterator[str]:
 def _delays(study: Study) -> Iterator[str]:
     """Check that what is compared with M/EEG over time has no delays of its own."""
     if study.fusion and isinstance(study.brain, BrainImages):
-        subjects = [(subject, study.brain.delays_s(subject)) for subject in study.subjects]
-        yield from by_subject(
-            [
-                (subject, f"fusion needs one response per condition, and there are {len(delays_s)} delays.")
-                for subject, delays_s in subjects
-                if delays_s
-            ]
-        )
+        n_delays = {subject: len(study.brain.delays_s(subject)) for subject in study.subjects}
+        text = "fusion needs one response per condition, and there are {} delays."
+        yield from by_subject([(subject, text.format(n)) for subject, n in n_delays.items() if n])
 
 
 def _regions(study: Study) -> Iterator[str]:
@@ -482,8 +474,7 @@ def _conditions_of_data(study: Study) -> list[str] | None:
 
 def _subject_lines(study: Study) -> list[str]:
     """Say of whom there are data."""
-    of_meeg = () if study.meeg is None else study.meeg.subjects
-    lines = {"subjects    ": study.subjects, "M/EEG       ": of_meeg}
+    lines = {"subjects    ": study.subjects, "M/EEG       ": study.meeg_subjects}
     return [f"  {name}{', '.join(subjects)}" for name, subjects in lines.items() if subjects]
 
 

@@ -222,6 +222,14 @@ def test_references_of_subjects_are_of_all_subjects(lab: Path) -> None:
     assert checks.reference_labels(both)[-2:] == [("net", "1"), ("net", "2")]
 
 
+def test_stimuli_with_problems_hide_no_others(lab: Path) -> None:
+    write_movies()
+    pictures = {"stimuli": {"table": "nowhere.tsv"}, "meeg": MOVIE, "fusion": True, "film_times_s": [0.5]}
+    problems = checks.problems_of(study(references=[NET], **pictures))
+    for words in ("nowhere.tsv", "0.5 s is not.", "There is no file net.npz"):
+        assert any(words in problem for problem in problems), problems
+
+
 def test_delays_in_a_table_cannot_be_fused(lab: Path) -> None:
     write_movies()
     write_net()
