@@ -1,8 +1,7 @@
-"""Files of MEG and EEG as MNE-Python, EEGLAB, FieldTrip and MATLAB write them, with responses that are known."""
+"""Files of MEG and EEG as MNE-Python, EEGLAB and FieldTrip write them, with responses that are known."""
 
 from pathlib import Path
 
-import h5py
 import mne
 import numpy as np
 import pandas as pd
@@ -69,13 +68,3 @@ def write_fieldtrip(path: Path, values: np.ndarray, codes: np.ndarray, *, tmin_s
     label = np.array(names, dtype=object)[:, None]
     data = {"trial": trial, "time": time, "label": label, "fsample": SFREQ_HZ, "trialinfo": codes}
     scipy.io.savemat(path, {"data": data})
-
-
-def write_matlab_73(path: Path, **arrays: np.ndarray) -> None:
-    """Write arrays as MATLAB 7.3 does: HDF5 behind a header of 512 bytes, axes in reverse."""
-    with h5py.File(path, "w", userblock_size=512) as file:
-        file.create_group("#refs#")["a"] = np.zeros(2)
-        for name, values in arrays.items():
-            file[name] = np.asarray(values).T
-    with open(path, "r+b") as file:
-        file.write(b"MATLAB 7.3 MAT-file".ljust(124) + b"\x00\x02IM")

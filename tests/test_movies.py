@@ -1,11 +1,10 @@
 """RDM movies in files of any order of axes arrive as they were planted, and what cannot be told apart is refused."""
 
-import h5py
 import numpy as np
 import pandas as pd
 import pytest
 import scipy.io
-from meeg_files import write_matlab_73
+from array_files import write_arrays, write_matlab_73
 from pydantic import ValidationError
 from scipy.spatial.distance import squareform
 
@@ -34,18 +33,7 @@ def squares(vectors):
 
 def write(path, values, name="rdms", **others):
     """Write an array in the format of the suffix."""
-    arrays = {name: values, **others}
-    if path.name.endswith("73.mat"):
-        write_matlab_73(path, **arrays)
-    elif path.suffix == ".mat":
-        scipy.io.savemat(path, arrays)
-    elif path.suffix == ".npz":
-        np.savez(path, **arrays)
-    elif path.suffix == ".npy":
-        np.save(path, values)
-    else:
-        with h5py.File(path, "w") as file:
-            file.update(arrays)
+    write_arrays(path, **{name: values, **others})
     return path
 
 

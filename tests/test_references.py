@@ -7,7 +7,7 @@ import h5py
 import numpy as np
 import pandas as pd
 import pytest
-import scipy.io
+from array_files import write_arrays
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -36,33 +36,14 @@ def vectors(squares):
     return np.stack([squareform(square) for square in squares])
 
 
-def write_mat73(path, **arrays):
-    """Write arrays as MATLAB 7.3 does: HDF5 behind a header of 512 bytes, axes in reverse."""
-    with h5py.File(path, "w", userblock_size=512) as file:
-        file.create_group("#refs#")["a"] = np.zeros(2)
-        for name, values in arrays.items():
-            file[name] = np.asarray(values).T
-    with open(path, "r+b") as file:
-        file.write(b"MATLAB 7.3 MAT-file".ljust(124) + b"\x00\x02IM")
-
-
 def write(path, **arrays):
     """Write arrays in the format of the suffix; .csv and .tsv take the first one, as a square with labels."""
-    first = next(iter(arrays.values()))
-    if path.name.endswith("73.mat"):
-        write_mat73(path, **arrays)
-    elif path.suffix == ".mat":
-        scipy.io.savemat(path, arrays)
-    elif path.suffix == ".npz":
-        np.savez(path, **arrays)
-    elif path.suffix == ".npy":
-        np.save(path, first)
-    elif path.suffix in (".h5", ".hdf5"):
-        with h5py.File(path, "w") as file:
-            file.update(arrays)
-    else:
+    if path.suffix in (".csv", ".tsv"):
         separator = "," if path.suffix == ".csv" else "\t"
+        first = next(iter(arrays.values()))
         pd.DataFrame(first, index=LABELS, columns=LABELS).to_csv(path, sep=separator)
+    else:
+        write_arrays(path, **arrays)
     return path
 
 

@@ -11,7 +11,8 @@ import oracles
 import pandas as pd
 import pytest
 import yaml
-from meeg_files import make_epochs, write_fif, write_matlab_73
+from array_files import write_matlab_73
+from meeg_files import make_epochs, write_fif
 from sandbox import Sandbox
 from scipy.spatial.distance import squareform
 from scipy.stats import rankdata, spearmanr

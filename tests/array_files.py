@@ -1,0 +1,32 @@
+"""Named arrays in the formats from which RDMs are read."""
+
+from pathlib import Path
+
+import h5py
+import numpy as np
+import scipy.io
+
+
+def write_arrays(path: Path, **arrays: np.ndarray) -> None:
+    """Write arrays in the format of the suffix (73.mat: MATLAB 7.3); .npy takes the first one."""
+    if path.name.endswith("73.mat"):
+        write_matlab_73(path, **arrays)
+    elif path.suffix == ".mat":
+        scipy.io.savemat(path, arrays)
+    elif path.suffix == ".npz":
+        np.savez(path, **arrays)
+    elif path.suffix == ".npy":
+        np.save(path, next(iter(arrays.values())))
+    else:
+        with h5py.File(path, "w") as file:
+            file.update(arrays)
+
+
+def write_matlab_73(path: Path, **arrays: np.ndarray) -> None:
+    """Write arrays as MATLAB 7.3 does: HDF5 behind a header of 512 bytes, axes in reverse."""
+    with h5py.File(path, "w", userblock_size=512) as file:
+        file.create_group("#refs#")["a"] = np.zeros(2)
+        for name, values in arrays.items():
+            file[name] = np.asarray(values).T
+    with open(path, "r+b") as file:
+        file.write(b"MATLAB 7.3 MAT-file".ljust(124) + b"\x00\x02IM")
