@@ -1,8 +1,8 @@
 """Weighted sums of layer RDMs, fitted to some conditions (and subjects) and tested on others."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -110,22 +110,44 @@ def weighted_fit(
     .. [1] Storrs KR, Kietzmann TC, Walther A, Mehrer J, Kriegeskorte N (2021). Diverse deep neural networks all predict
        human inferior temporal cortex well, after training and fitting. J Cogn Neurosci 33:2044-2064.
     """
-    solve, likeness = pick(FITS, fit, "fit"), pick(COMPARISONS, comparison, "comparison")
-    brain, layers = (np.atleast_2d(np.asarray(rdms, dtype=np.float64)) for rdms in (brain, layers))
-    seen = brain if fitted_to is None else np.atleast_2d(np.asarray(fitted_to, dtype=np.float64))
+    solve, likeness = _solver(fit, penalty), pick(COMPARISONS, comparison, "comparison")
+    return _fitted(brain, fitted_to, _folds(layers, likeness, n_folds, seed), solve, likeness)
+
+
+class _Fold(NamedTuple):
+    """The layers in one fold: which pairs weights are fitted to and tested on, (n_pairs,) of bool, and their RDMs."""
+
+    train: Array
+    test: Array
+    seen: Array
+    """Shape (n_layers, n_train), centred."""
+    unseen: Array
+    """Shape (n_layers, n_test)."""
+    prepared: Array
+    """The same, prepared for comparison."""
+
+
+Solver = Callable[[Array, Array], Array]
+"""(n_layers, n_pairs) and (n_brain, n_pairs), both centred -> weights (n_brain, n_layers)."""
+
+
+def _solver(fit: str, penalty: float) -> Solver:
+    solve = pick(FITS, fit, "fit")
+    return lambda layers, brain: solve(layers, brain, penalty)
+
+
+def _folds(layers: Array, likeness: Comparison, n_folds: int, seed: int) -> list[_Fold]:
+    """Prepare the layers for every fold, once for all brain RDMs."""
+    layers = np.atleast_2d(np.asarray(layers, dtype=np.float64))
     require_defined(unit_length(COMPARISONS["pearson"].prepare(layers)), "layers")
-    defined = np.isfinite(brain).all(axis=1) & np.isfinite(seen).all(axis=1)
-    scores, (weights, alone) = np.full(len(brain), np.nan), np.full((2, len(brain), len(layers)), np.nan)
-    splits = _leave_conditions_out(n_conditions_of(layers.shape[1]), n_folds, seed)
-    if defined.any():
-        folds = [
-            _fold(brain[defined], seen[defined], layers, train, test, likeness, lambda x, y: solve(x, y, penalty))
-            for train, test in splits
-        ]
-        scores[defined] = np.mean([fold.scores for fold in folds], axis=0)
-        weights[defined] = np.mean([fold.weights for fold in folds], axis=0)
-        alone[defined] = np.mean([fold.alone for fold in folds], axis=0)
-    return WeightedFit(scores, weights, alone)
+    return [
+        _Fold(train, test, _centred(layers[:, train]), layers[:, test], likeness.prepare(layers[:, test]))
+        for train, test in _leave_conditions_out(n_conditions_of(layers.shape[1]), n_folds, seed)
+    ]
+
+
+def _centred(rdms: Array) -> Array:
+    return np.asarray(rdms - rdms.mean(axis=1, keepdims=True))
 
 
 def _leave_conditions_out(n_conditions: int, n_folds: int, seed: int) -> list[tuple[Array, Array]]:
@@ -141,23 +163,31 @@ def _leave_conditions_out(n_conditions: int, n_folds: int, seed: int) -> list[tu
     return [(~left_out[first] & ~left_out[second], left_out[first] & left_out[second]) for left_out in in_test]
 
 
-def _fold(
-    brain: Array,
-    fitted_to: Array,
-    layers: Array,
-    train: Array,
-    test: Array,
-    likeness: Comparison,
-    solve: Callable[[Array, Array], Array],
+def _fitted(
+    brain: Array, fitted_to: Array | None, folds: Sequence[_Fold], solve: Solver, likeness: Comparison
 ) -> WeightedFit:
+    """Average over folds; NaN where an RDM has NaN."""
+    brain = np.atleast_2d(np.asarray(brain, dtype=np.float64))
+    seen = brain if fitted_to is None else np.atleast_2d(np.asarray(fitted_to, dtype=np.float64))
+    defined = np.isfinite(brain).all(axis=1) & np.isfinite(seen).all(axis=1)
+    n_layers = len(folds[0].seen)
+    scores, (weights, alone) = np.full(len(brain), np.nan), np.full((2, len(brain), n_layers), np.nan)
+    if defined.any():
+        fits = [_fit_in(fold, brain[defined], seen[defined], solve, likeness) for fold in folds]
+        scores[defined] = np.mean([fit.scores for fit in fits], axis=0)
+        weights[defined] = np.mean([fit.weights for fit in fits], axis=0)
+        alone[defined] = np.mean([fit.alone for fit in fits], axis=0)
+    return WeightedFit(scores, weights, alone)
+
+
+def _fit_in(fold: _Fold, brain: Array, fitted_to: Array, solve: Solver, likeness: Comparison) -> WeightedFit:
     """Fit weights to some pairs and score their predictions of others."""
-    seen = layers[:, train] - layers[:, train].mean(axis=1, keepdims=True)
-    weights = solve(seen, fitted_to[:, train] - fitted_to[:, train].mean(axis=1, keepdims=True))
-    predicted, unseen = weights @ layers[:, test], likeness.prepare(brain[:, test])
-    scores = score_rows(likeness.prepare(predicted), unseen, likeness)
-    says_nothing = (np.ptp(predicted, axis=1) == 0) & (np.ptp(brain[:, test], axis=1) > 0)
-    alone = likeness.score(unseen, likeness.prepare(layers[:, test]))
-    return WeightedFit(np.where(says_nothing, 0, scores), weights, alone)
+    weights = solve(fold.seen, _centred(fitted_to[:, fold.train]))
+    predicted, unseen = weights @ fold.unseen, brain[:, fold.test]
+    prepared = likeness.prepare(unseen)
+    scores = score_rows(likeness.prepare(predicted), prepared, likeness)
+    says_nothing = (np.ptp(predicted, axis=1) == 0) & (np.ptp(unseen, axis=1) > 0)
+    return WeightedFit(np.where(says_nothing, 0, scores), weights, likeness.score(prepared, fold.prepared))
 
 
 def weighted_measure(
@@ -193,16 +223,16 @@ def weighted_measure(
         As `weighted_fit`, and if conditions differ or a model has fewer than 2 layers.
     """
     conditions = next(iter(models.values())).conditions
-    rows, tables = {name: align(conditions, rdms).values for name, rdms in models.items()}, []
-    fitted = partial(weighted_fit, fit=fit, comparison=comparison, n_folds=n_folds, penalty=penalty, seed=seed)
+    solve, likeness = _solver(fit, penalty), pick(COMPARISONS, comparison, "comparison")
+    folds, tables = [], []
     for name, rdms in models.items():
         if len(rdms) < 2:
             raise UserError(f"{name} has {len(rdms)} RDM, and a weighted sum is of 2 or more; leave it out.")
-        fitted(np.full((1, rows[name].shape[1]), np.nan), rows[name])  # says what is wrong, at once
+        folds.append(_folds(align(conditions, rdms).values, likeness, n_folds, seed))
         tables += [pd.DataFrame({"model": [f"{fit}:{name}"], "layer": ""}), rdms.table[["model", "layer"]]]
 
     def score(brain: Array, fitted_to: Array) -> Array:
-        fits = [fitted(brain, layers, fitted_to=fitted_to) for layers in rows.values()]
+        fits = [_fitted(brain, fitted_to, of_model, solve, likeness) for of_model in folds]
         return np.vstack([part for one in fits for part in (one.scores[None], one.alone.T)])
 
     table = pd.concat(tables, ignore_index=True).assign(statistic=comparison)
