@@ -31,6 +31,7 @@ figcaption { color: #3f3f45; font-size: .9rem; margin-top: .5rem; max-width: 50r
 .scroll { overflow-x: auto; margin: 1rem 0; }
 table { border-collapse: collapse; font-size: .88rem; }
 th, td { padding: .28rem .8rem; text-align: left; vertical-align: top; overflow-wrap: anywhere; min-width: 4.5rem; }
+td:not(.number) { min-width: 7rem; }
 tbody th { min-width: 8rem; }
 thead th { border-bottom: 1.5px solid #8e8e93; white-space: nowrap; }
 tbody tr + tr > * { border-top: 1px solid #ececf0; }
