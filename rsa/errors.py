@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 
-__all__ = ["UserError", "did_you_mean", "listed"]
+__all__ = ["UserError", "did_you_mean", "listed", "one_line"]
 
 
 class UserError(Exception):
@@ -39,3 +39,17 @@ def listed(names: Sequence[str], n_shown: int = 8) -> str:
     shown = ", ".join(repr(str(name)) for name in names[:n_shown])
     n_more = len(names) - n_shown
     return f"{shown} and {n_more} more" if n_more > 0 else shown
+
+
+def one_line(error: BaseException, n_shown: int = 200) -> str:
+    r"""Return what an error of a library says, in one line without a full stop, cut after `n_shown` letters.
+
+    Examples
+    --------
+    >>> one_line(ValueError("no\n  header."))
+    'no header'
+    >>> one_line(EOFError())
+    'EOFError'
+    """
+    text = " ".join(str(error).split()).rstrip(".") or type(error).__name__
+    return text if len(text) <= n_shown else text[: n_shown - 4] + " ..."

@@ -4,12 +4,18 @@ import errno
 import glob
 import hashlib
 import json
+import lzma
 import os
+import pickle
 import platform
 import shutil
+import struct
 import subprocess
 import tempfile
 import time
+import tokenize
+import zipfile
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
@@ -21,12 +27,14 @@ import h5py
 import nibabel as nib
 import numpy as np
 import pandas as pd
+from scipy.io.matlab import MatReadError
 
 from rsa import __version__
 from rsa.core import Array, Neighbourhood, Patterns, RDMs, Residuals, ScoreMap, Volume
-from rsa.errors import UserError, listed
+from rsa.errors import UserError, listed, one_line
 
 __all__ = [
+    "DAMAGES",
     "content_hash",
     "load_image",
     "load_neighbourhood",
@@ -38,6 +46,7 @@ __all__ = [
     "opened",
     "provenance",
     "read_provenance",
+    "reading",
     "require_space",
     "save",
     "save_json",
@@ -72,6 +81,48 @@ LIBRARIES = (
     "pydantic",
     "snakemake",
 )
+
+DAMAGES = (
+    *(OSError, EOFError, ValueError, LookupError, TypeError, AttributeError, RuntimeError, ArithmeticError),
+    *(MemoryError, AssertionError, ImportError, SyntaxError, tokenize.TokenError, struct.error, zlib.error),
+    *(lzma.LZMAError, zipfile.BadZipFile, pickle.PickleError, MatReadError, nib.filebasedimages.ImageFileError),
+    nib.spatialimages.HeaderDataError,
+)
+"""What numpy, scipy, h5py, nibabel, MNE, pymatreader, Pillow, torch and the libraries below them raise for a file that
+is damaged, or is not what its name says. None of them has a list of its own, and each raises most of these."""
+
+
+# ---------------------------------------------------------------------------------- what others have made
+
+
+@contextmanager
+def reading(path: str | Path, kind: str) -> Iterator[None]:
+    """Say in one line that a file cannot be read, whatever the library in this block raises.
+
+    Only calls of libraries belong in the block, so that an error of ours keeps its traceback.
+
+    Parameters
+    ----------
+    path : path
+        The file.
+    kind : str
+        What it should be, with its article: "an SPM.mat".
+
+    Raises
+    ------
+    UserError
+        If it is missing, damaged or of another kind.
+    """
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise UserError(f"There is no file {error.filename or path}.") from error
+    except (PermissionError, IsADirectoryError) as error:
+        raise UserError(f"Cannot read {path}: {error.strerror}.") from error
+    except DAMAGES as error:
+        raise UserError(
+            f"{path} cannot be read as {kind}: {one_line(error)}. If it is one, it is damaged: copy or make it again."
+        ) from error
 
 
 # ------------------------------------------------------------------------------- whole or not at all

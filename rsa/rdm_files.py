@@ -1,7 +1,5 @@
 """RDMs that others have made, from NumPy, MATLAB, HDF5 and text files."""
 
-import zipfile
-import zlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,14 +8,12 @@ import h5py
 import numpy as np
 import pandas as pd
 import scipy.io
-from scipy.io.matlab import MatReadError
 
 from rsa.core import Array, difference_of_conditions, n_conditions_of
 from rsa.errors import UserError, did_you_mean, listed
-from rsa.io import load_rdms, load_table
+from rsa.io import load_rdms, load_table, reading
 
 __all__ = [
-    "DAMAGED",
     "agreed_labels",
     "chosen_array",
     "dataset_names",
@@ -35,9 +31,6 @@ LABELS_KEY = "conditions"
 
 TOLERANCE = 1e-6
 """How far a matrix may be from symmetry, and its diagonal from zero, relative to its largest entry."""
-
-DAMAGED = (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile, zlib.error, MatReadError)
-"""What the libraries raise for a file that is not what its name says."""
 
 
 def read_rdms(
@@ -86,7 +79,7 @@ def is_rdms_file(path: str | Path) -> bool:
     """Say whether a file is one that this pipeline wrote to hold RDMs."""
     if Path(path).suffix not in (".h5", ".hdf5") or not h5py.is_hdf5(path):
         return False
-    with h5py.File(path, "r") as file:
+    with reading(path, "an HDF5 file"), h5py.File(path, "r") as file:
         return bool(file.attrs.get("kind") == "RDMs")
 
 
@@ -137,10 +130,8 @@ def _read_array(path: Path, key: str | None) -> tuple[Array, list[str] | None]:
         raise UserError(f"{path} is none of the files that RDMs are read from: {', '.join(READERS)}.")
     if not path.is_file():
         raise UserError(f"There is no file {path}.")
-    try:
+    with reading(path, f"a {path.suffix} file of numbers"):
         array, labels = READERS[path.suffix](path, key)
-    except DAMAGED as error:
-        raise UserError(f"{path} cannot be read as a {path.suffix} file of numbers: {error}.") from error
     if array.dtype.kind not in "biuf":
         raise UserError(f"{key or 'the array'} in {path} holds {array.dtype}, not the numbers of an RDM.")
     return np.asarray(array, dtype=np.float64), labels

@@ -26,7 +26,8 @@ __all__ = ["NILEARN_ATLASES", "NilearnAtlas", "read_regions", "region_files", "r
 
 logger = logging.getLogger(__name__)
 
-COLOUR_LINE = re.compile(r"(\d+)\s+(\S+)(?:\s+\d+){3,4}")
+WHOLE_NUMBER = re.compile("[0-9]{1,9}")
+COLOUR_LINE = re.compile(r"([0-9]{1,9})\s+(\S+)(?:\s+[0-9]+){3,4}")
 """A line of a FreeSurfer colour table: number, name, red, green, blue, and mostly alpha."""
 WHOLE = 1e-3
 """The number of a region may be so far from a whole one: images are stored with a scale, in single precision."""
@@ -119,16 +120,12 @@ def _from_xml(path: Path) -> pd.DataFrame:
 
     FSL counts the volumes of a probabilistic atlas from 0, and its image of the most probable region from 1.
     """
-    try:
+    with io.reading(path, "XML"):
         root = ElementTree.parse(path).getroot()
-    except FileNotFoundError as error:
-        raise UserError(f"There is no table {path}.") from error
-    except (OSError, ElementTree.ParseError) as error:
-        raise UserError(f"{path} is not readable XML: {error}.") from error
     kind = (root.findtext("header/type") or "").strip().lower()
     first = 1 if kind.startswith("prob") else 0  # some files of FSL say "probabalistic"
     pairs = [_label_in_xml(label) for label in root.iter("label")]
-    if not pairs or any(not number.strip().isdigit() or not name.strip() for number, name in pairs):
+    if not pairs or any(not WHOLE_NUMBER.fullmatch(number.strip()) or not name.strip() for number, name in pairs):
         raise UserError(f'{path} should hold lines like <label index="0">Frontal Pole</label>, as in an atlas of FSL.')
     return pd.DataFrame(
         {"index": [int(number) + first for number, _ in pairs], "region": [name.strip() for _, name in pairs]}
@@ -259,7 +256,7 @@ def read_regions(settings: Regions, subject: str, volume: Volume | None) -> Neig
     atlas = _atlas(settings, subject, volume)
     labels = region_labels(settings)
     if labels is None and settings.keep:
-        numbers = [int(name) for name in settings.keep if name.isdigit()]
+        numbers = [int(name) for name in settings.keep if WHOLE_NUMBER.fullmatch(name)]
         if len(numbers) < len(settings.keep):
             raise UserError(f"Without a table of labels, regions are kept by number; {listed(settings.keep)} is not.")
         labels = pd.DataFrame({"index": numbers, "region": list(settings.keep)})

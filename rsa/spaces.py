@@ -18,6 +18,7 @@ from rsa.core import DEFINED, Array, ScoreMap, Volume
 from rsa.datasets.common import by_subject
 from rsa.datasets.images import opened, whole_grid
 from rsa.errors import UserError, listed
+from rsa.io import reading
 from rsa.maps import MAPS
 from rsa.settings import fill
 
@@ -203,13 +204,8 @@ def _stored_transforms(path: Path) -> list[_Stored]:
     """Return the transforms in a file, in their order there; one at least, and all of kinds that are known."""
     if path.suffix not in _READERS:
         raise UserError(f"{path} is no transform that can be read: it should end in {' or '.join(_READERS)}.")
-    try:
+    with reading(path, "an ITK transform"):
         stored = _READERS[path.suffix](path)
-    except FileNotFoundError as error:
-        raise UserError(f"There is no transform {path}.") from error
-    except (OSError, ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
-        text = " ".join(str(error).split())
-        raise UserError(f"{path} is not a readable ITK transform: {text}.") from error
     other = [one.kind for one in stored if one.kind not in _STEPS]
     if other or not stored:
         raise UserError(
@@ -249,14 +245,14 @@ def _from_h5(path: Path) -> list[_Stored]:
 
 
 def _read(path: Path, name: str) -> Array:
-    with h5py.File(path, "r") as file:
-        values: Array = file[name][:]
+    with reading(path, "an ITK transform"), h5py.File(path, "r") as file:
+        values: Array = file[name][:].astype(np.float64)
         return values
 
 
 def _affine(stored: _Stored, path: Path) -> Affine:
     """Make x -> A (x - centre) + t + centre of 12 parameters (A row by row, t) and the centre."""
-    parameters = stored.parameters().astype(np.float64)
+    parameters = stored.parameters()
     if parameters.shape != (12,) or stored.fixed.shape != (3,):
         raise UserError(
             f"{path}: a linear transform of 3 dimensions has 12 parameters and a centre of 3 numbers, not "

@@ -293,7 +293,7 @@ def test_epochs_that_a_study_simulates_are_not_looked_for(lab: Path) -> None:
             "a noise ceiling needs patterns on one grid, and `template` brings maps there",
         ),
         ({"template": {"transform": "identity"}, "searchlight__stride": 2}, "maps with a searchlight.stride above 1"),
-        ({"template": {"transform": "sub-{subject}.h5"}}, "There is no transform sub-{subject}.h5"),
+        ({"template": {"transform": "sub-{subject}.h5"}}, "There is no file sub-{subject}.h5"),
         (
             {"template": {"transform": "identity", "space": "T1w"}, "brain__space": "T1w"},
             "template.space is T1w, as that of the images, so their maps would have the names of those on the template",

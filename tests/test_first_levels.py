@@ -238,21 +238,30 @@ def write_matlab_73(path: Path) -> None:
 @pytest.mark.parametrize(
     ("write", "message"),
     [
-        (write_matlab_73, "is a file of MATLAB 7.3; open it in MATLAB and save it again"),
-        (lambda path: path.write_bytes(b"SPM" * 100), "is not a readable SPM.mat"),
-        (lambda path: savemat(path, {"other": 1}), "is not a readable SPM.mat"),
-        (lambda path: savemat(path, {"SPM": {"xX": 1}}), "has no 'SPM.xBF', 'SPM.nscan'; specify and estimate"),
+        (write_matlab_73, "has no 'SPM.xX.name', 'SPM.xBF.name', 'SPM.nscan'; specify and estimate"),
+        (lambda path: path.write_bytes(b"SPM" * 100), "cannot be read as an SPM.mat"),
+        (lambda path: path.write_bytes(b""), "cannot be read as an SPM.mat"),
+        (lambda path: savemat(path, {"other": 1}), "cannot be read as an SPM.mat"),
+        (lambda path: savemat(path, {"SPM": {"xX": 1}}), "has no 'SPM.xX.name', 'SPM.xBF.name', 'SPM.nscan'"),
         (
-            lambda path: savemat(path, {"SPM": {"xX": {"name": "Sn(1) R1"}, "xBF": {"name": "hrf"}, "nscan": 9}}),
+            lambda path: savemat(
+                path, {"SPM": {"xX": {"name": "Sn(1) R1", "trRV": 9}, "xBF": {"name": "hrf"}, "nscan": 9}}
+            ),
             "has no regressor of events; see `images`",
         ),
         (
             lambda path: savemat(path, {"SPM": {"xX": {"name": "Sn(1) a*bf(1)"}, "xBF": {"name": "hrf"}, "nscan": 9}}),
+            "was specified and never estimated, so it has no images; estimate it",
+        ),
+        (
+            lambda path: savemat(
+                path, {"SPM": {"xX": {"name": "Sn(1) a*bf(1)", "trRV": 9}, "xBF": {"name": "hrf"}, "nscan": 9}}
+            ),
             "2 of 3 files do not exist",
         ),
         (lambda path: None, "There is no file"),
     ],
-    ids=["HDF5", "no file of MATLAB", "no SPM", "no design", "no events", "not estimated", "nothing"],
+    ids=["HDF5", "no MATLAB", "empty", "no SPM", "no design", "no events", "not estimated", "no images", "nothing"],
 )
 def test_designs_that_cannot_be_used_are_told_once_for_all_subjects(tmp_path, write, message):
     for subject in ("01", "02"):
@@ -388,16 +397,16 @@ def test_files_of_glmsingle_that_cannot_be_used(data, tmp_path):
     layouts.as_glmsingle(data, tmp_path)
     path = tmp_path / "glmsingle" / "sub-01" / "TYPED_FITHRF_GLMDENOISE_RR.npy"
     betas = np.load(path, allow_pickle=True).item()["betasmd"]
-    np.save(path, {"betasmd": betas.reshape(-1, 1, 1, betas.shape[-1])})
+    np.save(path, {"betasmd": betas.reshape(20, 40, 1, betas.shape[-1])})
     (problem,) = glmsingle_settings(tmp_path).problems(CATEGORIES)
-    assert "has betas of shape (800, 1, 1, 68) and the grid" in problem
+    assert "has betas of shape (20, 40, 1, 68) and the grid" in problem
     np.save(path, {"betasmd": betas[..., 1:]})
     (problem,) = glmsingle_settings(tmp_path).problems(CATEGORIES)
     assert "has 67 volumes and its table" in problem
     np.save(path, {"R2": 1})
     assert "has no betasmd or modelmd; it holds 'R2'" in glmsingle_settings(tmp_path).problems(CATEGORIES)[0]
     path.write_bytes(pickle.dumps("no array")[:-3])
-    assert "is not a readable file of GLMsingle" in glmsingle_settings(tmp_path).problems(CATEGORIES)[0]
+    assert "cannot be read as a file of GLMsingle" in glmsingle_settings(tmp_path).problems(CATEGORIES)[0]
     path.unlink()
     assert "1 of 3 files do not exist" in glmsingle_settings(tmp_path).problems(CATEGORIES)[0]
 

@@ -273,7 +273,7 @@ def test_settings_that_cannot_be_are_refused(changes, message):
         ({"file": "none.npy"}, "There is no file none.npy"),
         ({"times": None}, "does not tell the times of its RDMs; set `times`."),
         ({"times": {"key": "t", "unit": "s"}}, "has no array 't' of times; see `times.key`."),
-        ({"times": {"file": "none.txt", "unit": "s"}}, "none.txt is not a file with a time on each line"),
+        ({"times": {"file": "none.txt", "unit": "s"}}, "There is no file none.txt"),
         ({"subjects": ["01", "02"]}, "(3, 8, 6, 6), and there are 6 conditions, 2 subjects (15 pairs); name its axes"),
         (
             {"axes": "time subject condition condition"},

@@ -178,9 +178,9 @@ def test_labels_without_a_voxel_are_told_and_left_out(
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
-        ("nowhere.xml", None, "There is no table nowhere.xml"),
+        ("nowhere.xml", None, "There is no file nowhere.xml"),
         ("nowhere.txt", None, "There is no table nowhere.txt"),
-        ("bad.xml", "<atlas><label>", "bad.xml is not readable XML"),
+        ("bad.xml", "<atlas><label>", "bad.xml cannot be read as XML"),
         ("no.xml", "<atlas/>", "no.xml should hold lines like <label index"),
         ("odd.xml", '<atlas><label index="one">V1</label></atlas>', "odd.xml should hold lines like <label index"),
         ("mixed.txt", "1 V1 0 0 0 0\n2 V2\n", "mixed.txt has no column 'index'"),

@@ -158,17 +158,17 @@ def test_what_is_no_transform(tmp_path: Path) -> None:
     with h5py.File(tmp_path / "other.h5", "w") as file:
         file["x"] = 1
     for name, message in {
-        "nowhere.txt": "There is no transform .*nowhere.txt",
-        "nowhere.h5": "There is no transform .*nowhere.h5",
+        "nowhere.txt": "There is no file .*nowhere.txt",
+        "nowhere.h5": "There is no file .*nowhere.h5",
         "a.mat": r"a.mat is no transform that can be read: it should end in .txt or .tfm or .h5",
-        "two.txt": "not a readable ITK transform: it should have one line that begins with 'Transform:'",
-        "empty.txt": "not a readable ITK transform: it should have one line",
+        "two.txt": "cannot be read as an ITK transform: it should have one line that begins with 'Transform:'",
+        "empty.txt": "cannot be read as an ITK transform: it should have one line",
         "rigid.tfm": "holds 'Euler3DTransform'; transforms are of the kinds 'AffineTransform'.*Write it again with",
         "short.txt": "has 12 parameters and a centre of 3 numbers, not 13 and 3",
-        "words.txt": "words.txt is not a readable ITK transform: could not convert string",
-        "damaged.h5": "damaged.h5 is not a readable ITK transform",
+        "words.txt": "words.txt cannot be read as an ITK transform: could not convert string",
+        "damaged.h5": "damaged.h5 cannot be read as an ITK transform",
         "none.h5": "none.h5 holds no transform; transforms are of the kinds",
-        "other.h5": "other.h5 is not a readable ITK transform",
+        "other.h5": "other.h5 cannot be read as an ITK transform",
         "short.h5": r"a field of displacements of size \(2, 2, 2\) does not have 23 parameters",
     }.items():
         with pytest.raises(UserError, match=message) as caught:
@@ -426,8 +426,8 @@ def test_problems_are_found_before_anything_runs(tmp_path: Path, monkeypatch: py
 
     assert found(transform=name) == []
     assert found() == []
-    assert found(("01", "03"), transform=name) == [f"subject '03': There is no transform {name.format(subject='03')}."]
-    assert found(("03", "04"), transform=name) == [f"subjects '03', '04': There is no transform {name}."]
+    assert found(("01", "03"), transform=name) == [f"subject '03': There is no file {name.format(subject='03')}."]
+    assert found(("03", "04"), transform=name) == [f"subjects '03', '04': There is no file {name}."]
     (wrong,) = found(("01",), transform="sub-{subject}_from-MNI152NLin2009cAsym_to-T1w_mode-image_xfm.txt")
     assert "sub-01_from-MNI152NLin2009cAsym_to-T1w_mode-image_xfm.txt leads to 'T1w' and template.space is" in wrong
     assert len(found(transform=name, space="MNI152NLin6Asym")) == 1

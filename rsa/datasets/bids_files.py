@@ -140,7 +140,7 @@ def repetition_times(run: Run, derived: Mapping[str, Any], raw: Mapping[str, Any
 
 def same_label(entity: str, a: str, b: str) -> bool:
     """Say whether two labels of an entity are one: runs are numbers, so run 1 is run 01."""
-    return a == b or (entity == "run" and a.isdigit() and b.isdigit() and int(a) == int(b))
+    return a == b or (entity == "run" and a.isdecimal() and b.isdecimal() and int(a) == int(b))
 
 
 def _time_in_header(path: Path) -> dict[str, float]:
@@ -169,4 +169,4 @@ def _pairs(parts: list[str]) -> Iterator[tuple[str, str]]:
 
 def _natural(text: str) -> list[tuple[int, str]]:
     """Return a key that sorts the numbers in a text by their size."""
-    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", text)]
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", text)]

@@ -53,6 +53,8 @@ class Source:
     session: str | None = None
     grid: Path | None = None
     """An image on the same grid, for a file that has none."""
+    mask: Path | None = None
+    """The mask, for a file that may hold only its voxels."""
 
 
 class BrainImages(Section):

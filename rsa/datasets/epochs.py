@@ -1,9 +1,7 @@
 """Epochs of MEG and EEG in files that MNE-Python reads: trials out, with their conditions, runs and noise."""
 
 import logging
-import struct
 import warnings
-import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -26,6 +24,7 @@ from rsa.datasets.common import (
     require_no_problems,
 )
 from rsa.errors import UserError, listed
+from rsa.io import reading
 from rsa.settings import DataPath, Section, fill, placeholders
 from rsa.stimuli import LabelPattern, label_in
 
@@ -43,19 +42,6 @@ TIMES_DIFFER = "times differ: {what} {first} has {its}, {what} {other} has {othe
 
 BLOCK_BYTES = 2**26
 """Trials are read in blocks of about so many bytes in double precision."""
-
-DAMAGED = (
-    OSError,
-    EOFError,
-    ValueError,
-    RuntimeError,
-    LookupError,
-    TypeError,
-    AttributeError,
-    struct.error,
-    zlib.error,
-)
-"""What MNE and the libraries below it raise for a file that is not what its name says."""
 
 
 @dataclass(frozen=True)
@@ -463,12 +449,9 @@ class EpochFiles(Section):
 @contextmanager
 def _by_mne(path: Path) -> Iterator[None]:
     """Let MNE read, without its warnings, and say in one line what it could not do."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    except DAMAGED as error:
-        raise UserError(f"{path} cannot be read as epochs: {' '.join(str(error).split())}.") from error
+    with reading(path, "epochs"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 def _from_fif(source: _Source, variable: str) -> Any:

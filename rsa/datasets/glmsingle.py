@@ -1,8 +1,9 @@
 """Single-trial betas of GLMsingle (Prince et al. 2022), in any of the files that it writes."""
 
-import pickle
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -13,15 +14,30 @@ from pydantic import model_validator
 
 from rsa.core import Array
 from rsa.datasets.brain_images import BrainImages, Source
+from rsa.datasets.images import read_voxels
 from rsa.datasets.tables import read_rows
 from rsa.errors import UserError, listed
+from rsa.io import reading
 from rsa.settings import DataPath, fill, placeholders
 from rsa.stimuli import LabelPattern
 
 __all__ = ["GlmSingle"]
 
-KEYS = ("betasmd", "modelmd")
-"""What the betas are called in files of the Python and of the MATLAB version."""
+logger = logging.getLogger(__name__)
+
+KEYS = {"betasmd": "python", "modelmd": "matlab"}
+"""What the betas are called, by the version that wrote them."""
+
+SMOOTH_KEYS = ("meanvol", "R2")
+"""What else may be in a file, by which the order of voxels shows: maps that are smooth in space."""
+
+WHAT = "a file of GLMsingle"
+
+N_TOGETHER = 4096
+"""Voxels of a list whose trials are read together."""
+
+SMOOTHER = 0.1
+"""If neighbours are alike by so much more in one order of voxels than in the other, it is that one."""
 
 
 class GlmSingle(BrainImages):
@@ -45,7 +61,8 @@ class GlmSingle(BrainImages):
     kind: Literal["glmsingle"] = "glmsingle"
     """A file TYPED_FITHRF_GLMDENOISE_RR.npy, .hdf5 or .mat per subject, and a table of its trials."""
     betas: DataPath
-    """Template ({subject}) of the files of betas, x by y by z by trials."""
+    """Template ({subject}) of the files of betas: x by y by z by trials or, if GLMsingle was given the voxels of a
+    mask, voxels by trials, also as voxels by 1 by 1 by trials."""
     table: DataPath
     """Template ({subject}) of the tables whose row i describes trial i, in the order of the design matrices."""
     grid_image: DataPath
@@ -60,7 +77,11 @@ class GlmSingle(BrainImages):
     repeats: Literal["error", "mean"] = "mean"
     """What to do with several trials of one condition in a run: refuse them, or average them."""
     mask: DataPath | None = None
-    """Template ({subject}) of the masks, above 0 inside; by default the voxels that vary over trials in every run."""
+    """Template ({subject}) of the masks, above 0 inside; by default the voxels that vary over trials in every run. If
+    GLMsingle was given the voxels of a mask, it has to be that mask."""
+    voxel_order: Literal["python", "matlab"] | None = None
+    """Order of the voxels of a mask: that of data[mask] in Python (the last axis fastest) or in MATLAB (the first axis
+    fastest); by default that of the version of GLMsingle, if the maps do not look smoother in the other."""
 
     @model_validator(mode="after")
     def _files_differ(self) -> Self:
@@ -81,28 +102,147 @@ class GlmSingle(BrainImages):
 
     def _sources(self, subject: str, conditions: Sequence[str] | None = None) -> list[Source]:
         betas, table, grid = (fill(name, subject=subject) for name in (self.betas, self.table, self.grid_image))
-        return [Source(betas, table, grid=grid)]
+        mask = None if self.mask is None else fill(self.mask, subject=subject)
+        return [Source(betas, table, grid=grid, mask=mask)]
 
     def _rows(self, source: Source) -> pd.DataFrame:
         assert source.table is not None, "trials are described by a table"
         return read_rows(source.table, self.condition_column, self.run_column, None, self.condition_pattern)
 
     def _n_images(self, source: Source) -> int:
-        with _opened(source.image) as (betas, trials_first):
-            shape = tuple(betas.shape)[::-1] if trials_first else tuple(betas.shape)
-        if source.grid is not None and source.grid.exists():
-            grid = self._grid(source).shape
-            if len(shape) != 4 or shape[:3] != grid:
-                raise UserError(
-                    f"{source.image} has betas of shape {shape} and the grid {source.grid} has {grid}; run GLMsingle "
-                    "on the whole 4-D images, or give an image on their grid."
-                )
-        return int(shape[-1])
+        with _opened(source.image) as file:
+            if source.grid is not None and source.grid.exists() and not self._has_images(source, file):
+                self._places(source, file)
+            return file.shape[-1]
 
     def _read(self, source: Source, numbers: Sequence[int], mask: Array) -> Array:
+        with _opened(source.image) as file, np.errstate(over="ignore"):
+            if self._has_images(source, file):
+                return file.images(numbers, mask)
+            return file.voxels(numbers)[:, self._places(source, file)[mask]]
+
+    def _residual_images(self, subject: str) -> list[Path]:
+        raise UserError("Residuals are needed and GLMsingle saves none; set noise.source to runs.")
+
+    # --------------------------------------------------------------------------- which voxel is where
+
+    def _has_images(self, source: Source, file: "_File") -> bool:
+        """Say whether betas are on the grid; otherwise they are of a list of voxels."""
+        grid = self._grid(source).shape
+        if len(file.shape) == 4 and file.shape[:3] == grid:
+            return True
+        if len(file.shape) == 2 or (len(file.shape) == 4 and file.shape[1:3] == (1, 1)):
+            return False
+        raise UserError(
+            f"{source.image} has betas of shape {file.shape} and the grid {source.grid} has {grid}; run GLMsingle on "
+            "the whole 4-D images or on the voxels of a mask, or give an image on their grid."
+        )
+
+    def _places(self, source: Source, file: "_File") -> Array:
+        """Return where in the file the voxels of the mask are, shape (n_x, n_y, n_z), with -1 outside.
+
+        Raises
+        ------
+        UserError
+            If there is no mask, it has another number of voxels, or the order of voxels is not certain.
+        """
+        inside, n_voxels = self._inside(source, file), file.shape[0]
+        if n_voxels != np.count_nonzero(inside):
+            raise UserError(
+                f"{source.image} has betas of {n_voxels} voxels and the mask {source.mask} has "
+                f"{np.count_nonzero(inside)}: set brain.mask to the mask that GLMsingle was run with."
+            )
+        places = {"python": _numbered(inside), "matlab": _numbered(inside.T).T}
+        if self.voxel_order is not None:
+            return places[self.voxel_order]
+        own, other = (file.version, "matlab" if file.version == "python" else "python")
+        smooth = {name: _smoothness(file.smooth_map(), places[name]) for name in places}
+        if smooth[other] > smooth[own] + SMOOTHER:
+            raise UserError(
+                f"{source.image} is of the {own} version of GLMsingle, but neighbouring voxels are more alike in the "
+                f"order of {other} (r {smooth[other]:.2f}, else {smooth[own]:.2f}): check the mask, and set "
+                f"brain.voxel_order to {other} or {own}, the order in which its voxels were taken."
+            )
+        return places[own]
+
+    def _inside(self, source: Source, file: "_File") -> Array:
+        """Return which voxels of the grid a list may be of: all, if it has as many, or those of the mask."""
+        grid = self._grid(source)
+        if file.shape[0] == grid.n_voxels:
+            return grid.mask
+        if source.mask is None:
+            raise UserError(
+                f"{source.image} has betas of shape {file.shape}, so of a list of voxels, and the grid {source.grid} "
+                f"has {grid.shape}: set brain.mask to the mask that GLMsingle was run with."
+            )
+        return np.asarray(read_voxels(source.mask)[..., 0] > 0)
+
+
+def _numbered(inside: Array) -> Array:
+    """Give the voxels of a mask their numbers in a list of them, the last axis fastest; -1 outside.
+
+    Examples
+    --------
+    >>> _numbered(np.array([[True, False], [True, True]]))
+    array([[ 0, -1],
+           [ 1,  2]])
+    """
+    places = np.full(inside.shape, -1)
+    places[inside] = np.arange(np.count_nonzero(inside))
+    return places
+
+
+def _smoothness(values: Array, places: Array) -> float:
+    """Correlate neighbouring voxels of a map, given as a list of voxels and where in it each voxel is."""
+    volume = np.where(places >= 0, values[places], np.nan)
+    along = [np.moveaxis(volume, axis, 0) for axis in range(volume.ndim)]
+    pairs = np.concatenate([[image[:-1].ravel(), image[1:].ravel()] for image in along], axis=1)  # (2, n_pairs)
+    pairs = pairs[:, np.isfinite(pairs).all(axis=0)]
+    if pairs.shape[1] < 3 or (pairs.min(axis=1) == pairs.max(axis=1)).any():
+        return 0.0
+    return float(np.corrcoef(pairs)[0, 1])
+
+
+# ----------------------------------------------------------------------------------------------- files
+
+
+@dataclass(frozen=True)
+class _File:
+    """An open file of GLMsingle."""
+
+    path: Path
+    content: Mapping[str, Any]
+    """Its arrays by their names."""
+    is_reversed: bool
+    """Whether axes come in reverse, as in HDF5 files of MATLAB."""
+
+    @property
+    def key(self) -> str:
+        """The name of the betas."""
+        found = next((key for key in KEYS if key in self.content), None)
+        if found is None:
+            raise UserError(f"{self.path} has no {' or '.join(KEYS)}; it holds {listed(sorted(self.content))}.")
+        return found
+
+    @property
+    def version(self) -> str:
+        """The version of GLMsingle that wrote it."""
+        return KEYS[self.key]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of the betas, trials last."""
+        key = self.key
+        with self._reading():
+            shape = tuple(int(n) for n in self.content[key].shape)
+        return shape[::-1] if self.is_reversed else shape
+
+    def images(self, numbers: Sequence[int], mask: Array) -> Array:
+        """Read some trials of whole images in the voxels of a mask, shape (n_trials, n_voxels)."""
         values = np.empty((len(numbers), np.count_nonzero(mask)), dtype=np.float32)
-        with _opened(source.image) as (betas, trials_first), np.errstate(over="ignore"):
-            if trials_first:  # MATLAB: (n_trials, n_z, n_y, n_x)
+        with self._reading():
+            betas = self.content[self.key]
+            if self.is_reversed:  # (n_trials, n_z, n_y, n_x)
                 for row, number in enumerate(numbers):
                     values[row] = np.asarray(betas[number]).T[mask]
                 return values
@@ -112,23 +252,40 @@ class GlmSingle(BrainImages):
                 values[:, end - len(inside) : end] = inside[:, list(numbers)].T
         return values
 
-    def _residual_images(self, subject: str) -> list[Path]:
-        raise UserError("Residuals are needed and GLMsingle saves none; set noise.source to runs.")
+    def voxels(self, numbers: Sequence[int]) -> Array:
+        """Read some trials of a list of voxels, shape (n_trials, n_voxels)."""
+        values = np.empty((len(numbers), self.shape[0]), dtype=np.float32)
+        with self._reading():
+            betas = self.content[self.key]
+            if self.is_reversed:  # (n_trials, 1, 1, n_voxels)
+                for row, number in enumerate(numbers):
+                    values[row] = np.ravel(betas[number])
+                return values
+            for start in range(0, values.shape[1], N_TOGETHER):
+                block = np.asarray(betas[start : start + N_TOGETHER])  # (n_together, 1, 1, n_trials)
+                values[:, start : start + N_TOGETHER] = block.reshape(len(block), -1)[:, list(numbers)].T
+        return values
+
+    def smooth_map(self) -> Array:
+        """Return a map that is smooth in space, as a list of voxels, shape (n_voxels,)."""
+        n_voxels = self.shape[0]
+        with self._reading():
+            for key in SMOOTH_KEYS:
+                if key in self.content and np.size(self.content[key]) == n_voxels:
+                    return np.asarray(np.ravel(self.content[key]), dtype=np.float64)
+        return np.asarray(self.voxels([0])[0], dtype=np.float64)
+
+    def _reading(self) -> AbstractContextManager[None]:
+        return reading(self.path, WHAT)
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[tuple[Any, bool]]:
-    """Open the betas of a file, and say whether trials come first, as in HDF5 files of MATLAB."""
-    try:
-        with READERS[path.suffix](path) as (content, trials_first):
-            key = next((name for name in KEYS if name in content), None)
-            if key is None:
-                raise UserError(f"{path} has no {' or '.join(KEYS)}; it holds {listed(sorted(content))}.")
-            yield content[key], trials_first
-    except FileNotFoundError as error:
-        raise UserError(f"There is no file {path}.") from error
-    except (OSError, EOFError, ValueError, TypeError, pickle.UnpicklingError) as error:
-        raise UserError(f"{path} is not a readable file of GLMsingle: {error}. Copy or make it again.") from error
+def _opened(path: Path) -> Iterator[_File]:
+    """Open a file of GLMsingle, and say what it is if it is none."""
+    with ExitStack() as stack:
+        with reading(path, WHAT):
+            content, is_reversed = stack.enter_context(READERS[path.suffix](path))
+        yield _File(path, content, is_reversed)
 
 
 @contextmanager
@@ -146,14 +303,17 @@ def _from_mat(path: Path) -> Iterator[tuple[Mapping[str, Any], bool]]:
         with h5py.File(path, "r") as file:
             yield file, True
     else:
-        yield loadmat(path, variable_names=KEYS), False
+        yield loadmat(path, variable_names=[*KEYS, *SMOOTH_KEYS]), False
 
 
 @contextmanager
 def _from_numpy(path: Path) -> Iterator[tuple[Mapping[str, Any], bool]]:
     """Open a pickled dictionary or, without unpickling, an archive of arrays."""
-    content = np.load(path, allow_pickle=path.suffix == ".npy")
-    yield content if path.suffix == ".npz" else content.item(), False
+    stored = np.load(path, allow_pickle=path.suffix == ".npy")
+    content = stored if path.suffix == ".npz" else stored.item()
+    if not isinstance(content, Mapping):
+        raise ValueError(f"it holds a {type(content).__name__} and no dictionary")
+    yield content, False
 
 
 READERS: dict[str, Callable[[Path], Any]] = {

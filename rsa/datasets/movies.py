@@ -1,7 +1,7 @@
 """RDM movies that are ready: an RDM for each time, from NumPy, MATLAB and HDF5 files of any order of axes."""
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import permutations
 from pathlib import Path
@@ -17,9 +17,8 @@ from rsa.core import Array, RDMs, align, select
 from rsa.datasets.common import Subjects, by_subject, problems_of_times
 from rsa.datasets.epochs import chosen_times
 from rsa.errors import UserError, listed
-from rsa.io import load_rdms
+from rsa.io import load_rdms, reading
 from rsa.rdm_files import (
-    DAMAGED,
     agreed_labels,
     chosen_array,
     dataset_names,
@@ -87,7 +86,10 @@ class MovieTimes(Section):
             return _numbers_in(Path(self.file))
         if self.key is not None and movie.times is None:
             raise UserError(f"{movie.path} has no array {self.key!r} of times; see `times.key`.")
-        return None if movie.times is None else np.asarray(movie.times, dtype=float).ravel()
+        if movie.times is None:
+            return None
+        with reading(movie.path, f"a file with numbers in {self.key!r}"):
+            return np.asarray(movie.times, dtype=float).ravel()
 
     def seconds(self, times: Array | None, n_times: int, path: Path) -> Array:
         """Return the times of all RDMs in s.
@@ -297,11 +299,11 @@ class Movies(Section):
     def _opened(self, subject: str, path: Path) -> Iterator[_Movie]:
         """Open the array of a subject, and say what a file is if it is not one of arrays."""
         key = None if self.key is None else str(fill(self.key, subject=subject))
-        try:
-            with READERS[path.suffix](path, key, None if self.times is None else self.times.key) as movie:
-                yield movie
-        except DAMAGED as error:
-            raise UserError(f"{path} cannot be read as a {path.suffix} file of numbers: {error}.") from error
+        with ExitStack() as stack:
+            with reading(path, f"a {path.suffix} file of numbers"):
+                opened = READERS[path.suffix](path, key, None if self.times is None else self.times.key)
+                movie = stack.enter_context(opened)
+            yield movie
 
     def _kept(self, times_s: Array, path: Path) -> tuple[Array, Array]:
         """Return the positions of the times that are kept, and these times in s."""
@@ -370,7 +372,8 @@ class Movies(Section):
         """Read a subject's RDMs at some times, (n_times, n, n) or (n_times, n_pairs), averaged over sessions."""
         place = 0 if "subject" in placeholders(self.file + (self.key or "")) else self.subjects.index(subject)
         index: dict[str, int | slice] = {"time": slice(int(rows[0]), int(rows[-1]) + 1), "subject": place}
-        part = movie.read(tuple(index.get(name, slice(None)) for name in axes))
+        with reading(movie.path, f"a {movie.path.suffix} file of numbers"):
+            part = movie.read(tuple(index.get(name, slice(None)) for name in axes))
         if part.dtype.kind not in "biuf":
             raise UserError(f"{movie.path} holds {part.dtype}, not the numbers of RDMs.")
         left = [name for name in axes if name != "subject"]
@@ -458,10 +461,8 @@ def _ascending(times: Array, path: Path) -> Array:
 
 def _numbers_in(path: Path) -> Array:
     """Read a text file with a number on each line."""
-    try:
+    with reading(path, "a file with a time on each line"):
         return np.loadtxt(path, dtype=float, ndmin=1, encoding="utf-8-sig").ravel()
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} is not a file with a time on each line: {error}.") from error
 
 
 # ---------------------------------------------------------------------------------------------- formats

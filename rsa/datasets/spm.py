@@ -15,6 +15,7 @@ from rsa.core import Residuals, Volume
 from rsa.datasets.brain_images import BrainImages, Source
 from rsa.datasets.images import read_patterns
 from rsa.errors import UserError, listed
+from rsa.io import reading
 from rsa.settings import DataPath, fill, placeholders
 
 __all__ = ["Spm"]
@@ -25,6 +26,8 @@ REGRESSOR = re.compile(r"Sn\((?P<run>\d+)\) (?P<name>.+)\*bf\((?P<basis>\d+)\)")
 PER_SESSION = re.compile(r"(?P<name>.+) - Session (?P<run>\d+)")
 """A contrast that SPM made of another for each session."""
 ALL_SESSIONS = " - All Sessions"
+WANTED = ("xX.name", "xX.trRV", "xBF.name", "xBF.length", "xCon.name", "xCon.STAT", "nscan", "Vbeta")
+"""What is read of the struct SPM."""
 
 
 @dataclass(frozen=True)
@@ -174,33 +177,64 @@ def _read_design(path: Path) -> Design:
 @lru_cache(maxsize=128)
 def _read_once(path: Path, stamp: int) -> Design:
     """Read a file that did not change since."""
-    from scipy.io import loadmat
-
-    if h5py.is_hdf5(path):
-        raise UserError(
-            f"{path} is a file of MATLAB 7.3; open it in MATLAB and save it again: save('SPM.mat', 'SPM', '-v7')."
-        )
-    try:
-        spm = loadmat(path, variable_names=["SPM"], squeeze_me=True, struct_as_record=False)["SPM"]
-    except (OSError, ValueError, KeyError, TypeError, NotImplementedError) as error:
-        raise UserError(f"{path} is not a readable SPM.mat: {error}.") from error
-    lacking = [f"SPM.{name}" for name in ("xX", "xBF", "nscan") if not hasattr(spm, name)]
+    with reading(path, "an SPM.mat"):
+        found = _from_hdf5(path) if h5py.is_hdf5(path) else _from_mat(path)
+    lacking = [f"SPM.{name}" for name in ("xX.name", "xBF.name", "nscan") if not found[name]]
     if lacking:
         raise UserError(f"{path} has no {listed(lacking)}; specify and estimate the model.")
-    return Design(
-        path,
-        tuple(str(name) for name in np.atleast_1d(spm.xX.name)),
-        str(spm.xBF.name),
-        float(getattr(spm.xBF, "length", np.nan)),
-        tuple((str(one.name).strip(), str(one.STAT)) for one in _listed(getattr(spm, "xCon", ()))),
-        int(np.sum(spm.nscan)),
-        float(getattr(spm.xX, "trRV", np.nan)),
-    )
+    if not found["xX.trRV"] and not found["Vbeta"]:
+        raise UserError(f"The model of {path} was specified and never estimated, so it has no images; estimate it.")
+    with reading(path, "an SPM.mat"):
+        contrasts = zip(found["xCon.name"], found["xCon.STAT"], strict=True)
+        return Design(
+            path,
+            tuple(map(str, found["xX.name"])),
+            str(found["xBF.name"][0]),
+            float(*found["xBF.length"] or [np.nan]),
+            tuple((str(name).strip(), str(statistic)) for name, statistic in contrasts),
+            int(sum(found["nscan"])),
+            float(*found["xX.trRV"] or [np.nan]),
+        )
 
 
-def _listed(structs: Any) -> list[Any]:
-    """Return the structs of an array of MATLAB, of which there may be one, several or none."""
-    return list(np.atleast_1d(np.asarray(structs, dtype=object)))
+def _from_mat(path: Path) -> dict[str, list[Any]]:
+    """Read the wanted fields, each as a list of texts, numbers or structs; empty where there is none."""
+    from scipy.io import loadmat
+
+    spm = loadmat(path, variable_names=["SPM"], squeeze_me=True, struct_as_record=False)["SPM"]
+    return {name: _values(spm, name.split(".")) for name in WANTED}
+
+
+def _values(value: Any, names: Sequence[str]) -> list[Any]:
+    """Return the values of a field in all structs of an array of MATLAB, of which there may be one, several or none."""
+    items = np.atleast_1d(np.asarray(value, dtype=object)).ravel()
+    if not names:
+        return list(items)
+    fields = [getattr(struct, names[0]) for struct in items if hasattr(struct, names[0])]
+    return [one for field in fields for one in _values(field, names[1:])]
+
+
+def _from_hdf5(path: Path) -> dict[str, list[Any]]:
+    """Read the same of a file of MATLAB 7.3, which is HDF5; not the rest, of which there is much."""
+    with h5py.File(path, "r") as file:
+        spm = file["SPM"]
+        return {name: _values_in_hdf5(file, spm, name.split(".")) for name in WANTED}
+
+
+def _values_in_hdf5(file: h5py.File, item: Any, names: Sequence[str]) -> list[Any]:
+    """Return the values of a field: a struct is a group; cells, and fields of arrays of structs, refer to others."""
+    if isinstance(item, h5py.Group):
+        if not names:
+            return [item.name]
+        return _values_in_hdf5(file, item[names[0]], names[1:]) if names[0] in item else []
+    if item.dtype == h5py.ref_dtype:
+        return [one for reference in np.ravel(item[()]) for one in _values_in_hdf5(file, file[reference], names)]
+    if names:  # an array without structs
+        return []
+    is_empty = "MATLAB_empty" in item.attrs
+    if item.attrs.get("MATLAB_class") == b"char":
+        return ["" if is_empty else "".join(map(chr, np.ravel(item[()])))]
+    return [] if is_empty else list(np.ravel(item[()]))
 
 
 def _betas(design: Design) -> Iterator[Source]:
