@@ -22,6 +22,7 @@ from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
+from xml.parsers.expat import ExpatError
 
 import h5py
 import nibabel as nib
@@ -86,7 +87,7 @@ DAMAGES = (
     *(OSError, EOFError, ValueError, LookupError, TypeError, AttributeError, RuntimeError, ArithmeticError),
     *(MemoryError, AssertionError, ImportError, SyntaxError, tokenize.TokenError, struct.error, zlib.error),
     *(lzma.LZMAError, zipfile.BadZipFile, pickle.PickleError, MatReadError, nib.filebasedimages.ImageFileError),
-    nib.spatialimages.HeaderDataError,
+    *(nib.spatialimages.HeaderDataError, ExpatError),
 )
 """What numpy, scipy, h5py, nibabel, MNE, pymatreader, Pillow, torch and the libraries below them raise for a file that
 is damaged, or is not what its name says. None of them has a list of its own, and each raises most of these."""
@@ -121,7 +122,7 @@ def reading(path: str | Path, kind: str) -> Iterator[None]:
         raise UserError(f"Cannot read {path}: {error.strerror}.") from error
     except DAMAGES as error:
         raise UserError(
-            f"{path} cannot be read as {kind}: {one_line(error)}. If it is one, it is damaged: copy or make it again."
+            f"{path} cannot be read as {kind}: {one_line(error)}. Give {kind}, or copy it again if it is damaged."
         ) from error
 
 
