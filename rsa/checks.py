@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from rsa.analyses import Weighted
-from rsa.config import Movie, PlantedRegion, Study, load_study, problem_list, read_yaml
+from rsa.config import Movie, PlantedRegion, Searchlight, Study, load_study, problem_list, read_yaml
 from rsa.core import Volume
 from rsa.datasets import Bids, BrainImages, Dataset, EpochFiles, Maps, Movies, Rdms
 from rsa.datasets.common import by_subject
@@ -350,12 +350,7 @@ def _grids(study: Study) -> Iterator[str]:
     first, (shape, affine) = next(iter(grids.items()))
     volume = Volume(np.ones(shape[:3], dtype=bool), affine)
     if study.searchlight is not None:
-        n_voxels = len(sphere_offsets(affine, study.searchlight.radius_mm))
-        if n_voxels < study.searchlight.min_voxels:
-            yield (
-                f"a sphere of {study.searchlight.radius_mm:g} mm holds at most {n_voxels} voxels of these images, "
-                f"fewer than searchlight.min_voxels = {study.searchlight.min_voxels}; choose a larger radius_mm."
-            )
+        yield from _sphere_sizes(study.searchlight, volume)
     across_subjects = any(analysis.across_subjects for analysis in study.analyses)
     if (study.group or study.noise_ceiling or across_subjects) and study.template is None:
         for subject, (other_shape, other_affine) in grids.items():
@@ -363,6 +358,27 @@ def _grids(study: Study) -> Iterator[str]:
                 volume.require_grid(other_shape, other_affine, f"Subject {subject}", f"subject {first}")
             except UserError as error:
                 yield f"group maps need all subjects on one grid; `template` brings them to one. {error}"
+
+
+def _sphere_sizes(searchlight: Searchlight, grid: Volume) -> Iterator[str]:
+    """Check that spheres have enough voxels, and not all of them."""
+    radius_mm, steps = (
+        searchlight.radius_mm,
+        np.subtract(grid.shape, 1) * [[1, 1, 1], [1, 1, -1], [1, -1, 1], [-1, 1, 1]],
+    )
+    across_mm = np.linalg.norm(steps @ grid.affine[:3, :3].T, axis=1).max()
+    if radius_mm > across_mm:
+        yield (
+            f"searchlight.radius_mm is {radius_mm:g}, and the images are {across_mm:.3g} mm from corner to corner, so "
+            "every sphere would have all voxels; choose a smaller one."
+        )
+        return
+    n_voxels = len(sphere_offsets(grid.affine, radius_mm, grid.shape))
+    if n_voxels < searchlight.min_voxels:
+        yield (
+            f"a sphere of {radius_mm:g} mm holds at most {n_voxels} voxels of these images, "
+            f"fewer than searchlight.min_voxels = {searchlight.min_voxels}; choose a larger radius_mm."
+        )
 
 
 def _runs(study: Study) -> Iterator[str]:

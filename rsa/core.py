@@ -16,6 +16,7 @@ import pandas as pd
 from rsa.errors import UserError, listed
 
 __all__ = [
+    "SAME_MM",
     "SAME_S",
     "Array",
     "Epochs",
@@ -37,6 +38,11 @@ Stack = TypeVar("Stack", "RDMs", "ScoreMap")
 
 AFFINE_TOLERANCE_MM = 1e-4
 """Two grids whose voxel centres lie this close are one grid: headers store affines in single precision."""
+
+SAME_MM = 4e-5
+"""Lengths that differ by less, in mm, are the same length: files store affines in single precision. That changes the
+distance of two voxels of a brain, or of a voxel and a point, by up to 3e-5 mm; of usual voxel sizes, no distance lies
+closer than 4.2e-5 mm above a usual radius."""
 
 SAME_S = 1e-6
 """Times that differ by less, in s, are the same time."""

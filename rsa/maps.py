@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from rsa.core import Array, ScoreMap
+from rsa.core import SAME_MM, Array, ScoreMap
 from rsa.errors import UserError
 from rsa.onsets import has_baseline, time_of_onset
 from rsa.registry import pick
@@ -254,5 +254,5 @@ def _highest(values: Array, centres_mm: Array, n_peaks: int, separation_mm: floa
     while len(found) < n_peaks and left.max() > -np.inf:
         found.append(int(left.argmax()))
         left[found[-1]] = -np.inf
-        left[np.linalg.norm(centres_mm - centres_mm[found[-1]], axis=1) < separation_mm] = -np.inf
+        left[np.linalg.norm(centres_mm - centres_mm[found[-1]], axis=1) < separation_mm - SAME_MM] = -np.inf
     return found

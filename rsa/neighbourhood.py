@@ -1,5 +1,6 @@
 """Which voxels belong together: spheres around voxels, and regions of an atlas."""
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -7,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from rsa.core import Array, Neighbourhood, Volume, shared_volume
+from rsa.core import SAME_MM, Array, Neighbourhood, Volume, shared_volume
 from rsa.errors import UserError, listed
 
 __all__ = [
@@ -20,16 +21,17 @@ __all__ = [
     "spheres",
 ]
 
-RADIUS_TOLERANCE_MM = 1e-9
-BLOCK = 4096
-"""Number of centres whose members are looked up at once; bounds the memory, changes nothing else."""
+BLOCK = 2**23
+"""Number of voxels that are looked up at once; bounds the memory, changes nothing else."""
 
 
-def sphere_offsets(affine: npt.ArrayLike, radius_mm: float) -> Array:
+def sphere_offsets(affine: npt.ArrayLike, radius_mm: float, shape: Sequence[int] | None = None) -> Array:
     """Return the voxel steps (i, j, k) whose length is at most `radius_mm`, in ascending order, shape (n, 3).
 
+    Of a grid of `shape` (n_x, n_y, n_z), only the steps from one of its voxels to another.
+
     Lengths are between voxel centres in scanner millimetres, so oblique, sheared and anisotropic grids give true
-    spheres; the radius is inclusive, with a tolerance of 1e-9 mm for rounding.
+    spheres; the radius is inclusive, with a tolerance (`SAME_MM`) for affines in single precision.
 
     Examples
     --------
@@ -37,11 +39,18 @@ def sphere_offsets(affine: npt.ArrayLike, radius_mm: float) -> Array:
     [7, 33, 123, 257, 515]
     """
     steps_mm = np.asarray(affine, dtype=np.float64)[:3, :3]
-    reach = np.ceil(radius_mm * np.linalg.norm(np.linalg.inv(steps_mm), axis=1) + 1e-6).astype(int)
-    box = np.stack(np.meshgrid(*(np.arange(-n, n + 1) for n in reach), indexing="ij"), axis=-1).reshape(-1, 3)
-    inside: Array = np.linalg.norm(box @ steps_mm.T, axis=1) <= radius_mm + RADIUS_TOLERANCE_MM
-    offsets: Array = box[inside]
-    return offsets
+    reach_mm = radius_mm + SAME_MM
+    reach = np.ceil(reach_mm * np.linalg.norm(np.linalg.inv(steps_mm), axis=1))
+    if shape is not None:
+        reach = np.minimum(reach, np.subtract(shape, 1))
+    n_i, n_j, n_k = reach.astype(int)
+    plane = np.stack(np.meshgrid(np.arange(-n_j, n_j + 1), np.arange(-n_k, n_k + 1), indexing="ij"), -1).reshape(-1, 2)
+    plane_mm = plane @ steps_mm[:, 1:].T  # (n_steps, 3)
+    offsets = []
+    for i in range(-n_i, n_i + 1):
+        inside = plane[np.linalg.norm(plane_mm + i * steps_mm[:, 0], axis=1) <= reach_mm]
+        offsets.append(np.column_stack([np.full(len(inside), i), inside]))
+    return np.concatenate(offsets)
 
 
 def spheres(volume: Volume, radius_mm: float, *, stride: int = 1) -> Neighbourhood:
@@ -64,7 +73,7 @@ def spheres(volume: Volume, radius_mm: float, *, stride: int = 1) -> Neighbourho
     Raises
     ------
     UserError
-        If the radius or the stride is not positive, or the stride leaves no centre.
+        If the radius or the stride is not positive, the stride leaves no centre, or the spheres don't fit into memory.
 
     References
     ----------
@@ -75,7 +84,7 @@ def spheres(volume: Volume, radius_mm: float, *, stride: int = 1) -> Neighbourho
         raise UserError(f"A radius is above 0 mm, not {radius_mm}.")
     if stride < 1:
         raise UserError(f"A stride is a whole number above 0, not {stride}.")
-    offsets = sphere_offsets(volume.affine, radius_mm)
+    offsets = sphere_offsets(volume.affine, radius_mm, volume.shape)
     reach: Array = np.abs(offsets).max(axis=0)
     position = np.full(np.add(volume.shape, 2 * reach), -1, dtype=np.int32)
     inner = tuple(slice(n, n + size) for n, size in zip(reach, volume.shape, strict=True))
@@ -87,13 +96,25 @@ def spheres(volume: Volume, radius_mm: float, *, stride: int = 1) -> Neighbourho
     flat = position.ravel()
 
     counts, members = [], []
-    for start in range(0, len(centres), BLOCK):
-        found = flat[flat_centres[start : start + BLOCK, None] + flat_offsets]  # (n_block, n_offsets), -1 outside
+    n_block, n_left = max(1, BLOCK // len(offsets)), _room() // 8  # 4 bytes each, twice when they are put together
+    for start in range(0, len(centres), n_block):
+        found = flat[flat_centres[start : start + n_block, None] + flat_offsets]  # (n_block, n_offsets), -1 outside
         inside = found >= 0
         counts.append(inside.sum(axis=1))
         members.append(found[inside])
+        n_left -= len(members[-1])
+        if n_left < 0:
+            raise UserError(
+                f"Spheres of {radius_mm:g} mm have up to {max(n.max() for n in counts)} voxels, too many to hold those "
+                f"around {len(centres)} centres in the memory of this machine; choose a smaller radius_mm or a stride."
+            )
     indptr = np.concatenate([[0], np.cumsum(np.concatenate(counts))])
     return Neighbourhood(indptr, np.concatenate(members), volume, centres=centres, radius_mm=radius_mm)
+
+
+def _room() -> int:
+    """Return how much memory the machine has, in bytes."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def sphere_centres(volume: Volume, stride: int = 1) -> Array:

@@ -16,7 +16,7 @@ import pandas as pd
 
 from rsa import io, neighbourhood
 from rsa.config import NILEARN, Regions
-from rsa.core import Array, Neighbourhood, Volume
+from rsa.core import SAME_MM, Array, Neighbourhood, Volume
 from rsa.datasets.images import count_volumes, opened, read_voxels
 from rsa.errors import UserError, did_you_mean, listed
 from rsa.registry import pick
@@ -288,7 +288,7 @@ def _spheres(settings: Regions, volume: Volume) -> Iterator[tuple[str, Array]]:
         inside = np.zeros(volume.n_voxels, dtype=bool)
         for point_mm in points_mm:
             distances_mm = np.linalg.norm(centres_mm - np.array(point_mm), axis=1)
-            here = distances_mm <= settings.radius_mm + neighbourhood.RADIUS_TOLERANCE_MM
+            here = distances_mm <= settings.radius_mm + SAME_MM
             if not here.any():
                 raise UserError(
                     f"No voxel of the mask lies in the sphere of {settings.radius_mm:g} mm at {list(point_mm)} "

@@ -8,7 +8,7 @@ import numpy.typing as npt
 import pandas as pd
 from PIL import Image, ImageDraw
 
-from rsa.core import Array, Epochs, RDMs, Volume
+from rsa.core import SAME_MM, Array, Epochs, RDMs, Volume
 from rsa.errors import UserError, listed
 
 __all__ = [
@@ -197,7 +197,7 @@ def spheres_mask(volume: Volume, centres_mm: npt.ArrayLike, radius_mm: float) ->
     """Mark the mask voxels within `radius_mm` of any of some points (n_points, 3) in mm; shape (n_voxels,)."""
     voxels_mm = volume.voxel_to_mm(volume.indices)
     points = np.atleast_2d(np.asarray(centres_mm, dtype=np.float64))
-    return np.asarray((np.linalg.norm(voxels_mm[:, None] - points, axis=2) <= radius_mm).any(axis=1))
+    return np.asarray((np.linalg.norm(voxels_mm[:, None] - points, axis=2) <= radius_mm + SAME_MM).any(axis=1))
 
 
 # ------------------------------------------------------------------------------------------- sensors

@@ -41,8 +41,8 @@ MNI_CODE = 4
 """The NIfTI code of MNI152 space."""
 TO_RAS = np.diag([-1.0, -1.0, 1.0])
 """ITK's x grows to the left and its y to the back, NIfTI's to the right and to the front: both change their sign."""
-HALF = 0.5 - 1e-6
-"""Half of the weight, with room for rounding."""
+HALF = 0.5 - 1e-4
+"""Half of the weight, with room for affines in single precision."""
 
 
 # ------------------------------------------------------------------------------------------- the template

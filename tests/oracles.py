@@ -1,7 +1,8 @@
 """The slow, obvious versions that the fast ones must equal. Nothing here is imported by the package."""
 
 from collections.abc import Sequence
-from itertools import combinations, pairwise
+from fractions import Fraction
+from itertools import combinations, pairwise, product
 
 import numpy as np
 from scipy.spatial.distance import pdist
@@ -9,9 +10,21 @@ from scipy.stats import pearsonr, rankdata, spearmanr, t
 
 
 def sphere_members(mask: np.ndarray, affine: np.ndarray, centre: int, radius_mm: float) -> np.ndarray:
-    """Measure the distance from one mask voxel to every other, in mm."""
+    """Measure the distance from one mask voxel to every other, in mm to four decimals; no file knows more."""
     centres_mm = np.argwhere(mask) @ affine[:3, :3].T + affine[:3, 3]
-    return np.flatnonzero(np.linalg.norm(centres_mm - centres_mm[centre], axis=1) <= radius_mm + 1e-9)
+    distances_mm = np.linalg.norm(centres_mm - centres_mm[centre], axis=1)
+    return np.flatnonzero(distances_mm.round(4) <= round(radius_mm, 4))
+
+
+def sphere_steps(voxel_mm: Sequence[str], radius_mm: str) -> set[tuple[int, int, int]]:
+    """List the steps within a sphere of a grid at right angles, in exact arithmetic of decimal fractions."""
+    sizes, radius = [Fraction(size) for size in voxel_mm], Fraction(radius_mm)
+    reach = [range(-(radius // size), radius // size + 1) for size in sizes]
+    return {
+        steps
+        for steps in product(*reach)
+        if sum((n * size) ** 2 for n, size in zip(steps, sizes, strict=True)) <= radius**2
+    }
 
 
 def rdm(patterns: np.ndarray, distance: str) -> np.ndarray:

@@ -367,6 +367,11 @@ def test_grids_that_do_not_match_are_printed(lab: Path) -> None:
     assert "[3.0, 0.0, 0.0, 0.0]" in problems
 
 
+def test_a_radius_beyond_the_images_is_told(lab: Path) -> None:
+    (problem,) = checks.problems_of(study(searchlight={"radius_mm": 500, "min_voxels": 5}))
+    assert problem.startswith("searchlight.radius_mm is 500, and the images are 26 mm from corner to corner")
+
+
 def test_rounding_of_an_affine_is_no_problem(lab: Path) -> None:
     other = AFFINE.copy()
     other[0, 3] = 5e-5

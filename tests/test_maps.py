@@ -285,6 +285,13 @@ def test_peaks_without_separation_are_different_voxels():
     assert found["x_mm"].tolist() == [-3, 0, -6]
 
 
+def test_peaks_may_be_the_separation_apart_on_a_grid_in_single_precision():
+    volume = Volume(np.ones((6, 1, 1)), np.diag(np.float32([3.3, 3.3, 3.3, 1])))
+    scores = ScoreMap([[0.9, 0, 0, 0, 0, 0.8]], pd.DataFrame({"layer": ["x"]}), volume)
+    assert peaks(scores, n_peaks=2, separation_mm=16.5)["score"].round(3).tolist() == [0.9, 0.8]
+    assert peaks(scores, n_peaks=2, separation_mm=16.51)["score"].round(3).tolist() == [0.9]
+
+
 def test_map_without_scores_has_no_peak_but_columns():
     found = peaks(line([NAN, NAN]))
     assert len(found) == 0

@@ -1,14 +1,19 @@
 """Spheres are true in millimetres whatever the grid; regions are neighbourhoods like any other."""
 
+from itertools import product
+
+import nibabel as nib
 import numpy as np
 import oracles
 import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from strategies import affines, quick, volumes
+from strategies import affines, quick, rotation, volumes
 
+from rsa import neighbourhood
 from rsa.core import Volume
+from rsa.datasets.images import opened, whole_grid
 from rsa.errors import UserError
 from rsa.neighbourhood import from_masks, regions, sphere_offsets, spheres
 
@@ -32,7 +37,7 @@ def test_spheres_equal_distances_measured_one_centre_at_a_time(volume, radius_mm
 def test_offsets_are_the_same_seen_from_both_sides_and_miss_none(affine, radius_mm):
     offsets = sphere_offsets(affine, radius_mm)
     wide = np.argwhere(np.ones((41, 41, 41))) - 20  # 20 steps of 0.7 mm and more, sheared: beyond 5.5 mm
-    expected = wide[np.linalg.norm(wide @ affine[:3, :3].T, axis=1) <= radius_mm + 1e-9]
+    expected = wide[np.linalg.norm(wide @ affine[:3, :3].T, axis=1).round(4) <= radius_mm]
     np.testing.assert_array_equal(offsets, expected)
     assert set(map(tuple, offsets)) == set(map(tuple, -offsets))
 
@@ -52,6 +57,72 @@ def test_inclusive_radius_has_the_same_number_of_voxels_at_every_place_inside(af
     assert inside.sum() == 7 * 6 * 5
     assert set(found.n_members[inside]) == {123}
     assert found.n_members[~inside].max() < 123
+
+
+# ------------------------------------------------------------------------- affines as files hold them
+
+
+def stored_grid(path, linear, form):
+    """Return the grid of an image that was saved with an sform, or with a qform only: both in single precision."""
+    affine = np.eye(4)
+    affine[:3, :3], affine[:3, 3] = linear, [-93.3, -121.7, -55.1]
+    image = nib.Nifti1Image(np.ones((11, 11, 11), np.uint8), None)
+    if form == "sform":
+        image.set_sform(affine, code=1)
+    else:
+        image.set_qform(affine, code=1)
+    nib.save(image, path)
+    grid = whole_grid(opened(path))
+    assert (grid.sform_code, grid.qform_code) == ((1, 0) if form == "sform" else (0, 1))
+    return grid
+
+
+def centre_sphere(grid, radius_mm):
+    around = spheres(grid, radius_mm)
+    middle = int(np.ravel_multi_index((5, 5, 5), grid.shape))
+    return {tuple(step - 5) for step in grid.indices[around.members(middle)]}
+
+
+@pytest.mark.parametrize("form", ["sform", "qform"])
+@pytest.mark.parametrize(
+    ("voxel_mm", "radius_mm", "n_voxels"),
+    [
+        (("1.6", "1.6", "1.6"), "8", 515),
+        (("2.4", "2.4", "2.4"), "7.2", 123),
+        (("2.2", "2.2", "2.2"), "6.6", 123),
+        (("3.2", "3.2", "3.2"), "9.6", 123),
+        (("1.2", "1.2", "1.2"), "3.6", 123),
+        (("3", "3", "3"), "9", 123),
+        (("2.7", "2.7", "2.7"), "10.8", 257),
+        (("2.3", "2.3", "3.3"), "6.9", 73),
+        (("0.1", "0.1", "0.1"), "0.5", 515),
+    ],
+)
+def test_spheres_of_stored_grids_have_every_voxel_whose_centre_is_on_their_surface(
+    tmp_path, form, voxel_mm, radius_mm, n_voxels
+):
+    """Straight, flipped, and turned grids: the exact members are those of whole and decimal numbers."""
+    expected = oracles.sphere_steps(voxel_mm, radius_mm)
+    assert len(expected) == n_voxels
+    flip, sizes = np.diag([-1, 1, 1]), np.diag([float(size) for size in voxel_mm])
+    rng = np.random.default_rng(0)
+    turns = [np.eye(3), flip, *(rotation(tuple(rng.uniform(-np.pi, np.pi, 3))) for _ in range(12))]
+    turns += [rotation(tuple(np.array([0, 0, np.pi]) + rng.normal(0, 0.1, 3))) @ flip for _ in range(12)]
+    for number, turn in enumerate(turns):
+        grid = stored_grid(tmp_path / f"{number}.nii", turn @ sizes, form)
+        assert centre_sphere(grid, float(radius_mm)) == expected, turn.tolist()
+
+
+def test_no_voxel_beyond_the_radius_comes_in():
+    """Of usual voxel sizes, the closest outside a usual radius is 4.2e-5 mm beyond it."""
+    for in_plane, between in product(["1.05", "1.25", "1.6", "2", "2.4", "3", "3.5"], ["1.2", "1.8", "2.2", "3.3"]):
+        for radius_mm in ("6", "8", "10"):
+            voxel_mm = (in_plane, in_plane, between)
+            found = sphere_offsets(np.diag([*np.float32(voxel_mm), 1]), float(radius_mm))
+            assert len(found) == len(oracles.sphere_steps(voxel_mm, radius_mm)), (voxel_mm, radius_mm)
+    assert len(sphere_offsets(np.diag([1.25, 1.25, 1.8, 1]), 29.5)) == len(
+        oracles.sphere_steps(("1.25", "1.25", "1.8"), "29.5")
+    )
 
 
 def test_permuted_axes_keep_millimetres():
@@ -93,6 +164,20 @@ def test_more_centres_than_one_block_holds():
         np.testing.assert_array_equal(
             found.members(centre), oracles.sphere_members(volume.mask, volume.affine, centre, 1)
         )
+
+
+def test_a_radius_far_beyond_the_grid_takes_what_the_grid_has():
+    volume = Volume(np.ones((6, 5, 4)), ISOTROPIC)
+    assert set(spheres(volume, 5000).n_members) == {120}
+    assert len(sphere_offsets(ISOTROPIC, 5000, (6, 5, 4))) == 11 * 9 * 7
+
+
+def test_spheres_beyond_the_memory_are_refused(monkeypatch):
+    monkeypatch.setattr(neighbourhood, "_room", lambda: 8 * 1000)
+    volume = Volume(np.ones((6, 6, 6)), ISOTROPIC)
+    with pytest.raises(UserError, match="Spheres of 2 mm have up to 33 voxels, too many to hold those around 216"):
+        spheres(volume, 2)
+    assert len(spheres(volume, 2, stride=3)) == 8
 
 
 @pytest.mark.parametrize("radius_mm", [0, -1, float("nan")])

@@ -17,6 +17,7 @@ from rsa.config import Regions
 from rsa.core import Volume
 from rsa.errors import UserError
 from rsa.regions import NILEARN_ATLASES, read_regions, region_files, region_labels
+from rsa.simulate import spheres_mask
 
 AFFINE = np.diag([3.0, 3.0, 3.0, 1.0])
 
@@ -217,6 +218,15 @@ def test_spheres_hold_the_voxels_of_the_mask_around_a_point() -> None:
 def test_the_radius_of_a_sphere_is_inclusive(volume: Volume) -> None:
     on_a_voxel = Regions(spheres={"a": [9, 9, 9]}, radius_mm=3.0)
     assert sizes(on_a_voxel, volume) == {"a": 7}
+
+
+def test_the_radius_of_a_sphere_is_inclusive_on_a_grid_in_single_precision() -> None:
+    stored = np.diag([1.6, 1.6, 1.6, 1.0])
+    stored[:3, 3] = -93.3, -121.7, -55.1
+    volume = Volume(np.ones((11, 11, 11)), stored.astype(np.float32))
+    middle = [-93.3 + 5 * 1.6, -121.7 + 5 * 1.6, -55.1 + 5 * 1.6]
+    assert sizes(Regions(spheres={"a": middle}, radius_mm=8.0), volume) == {"a": 515}
+    assert spheres_mask(volume, middle, 8.0).sum() == 515
 
 
 def test_a_sphere_beside_the_mask_is_an_error(volume: Volume) -> None:

@@ -303,6 +303,15 @@ def test_half_of_the_weight_decides(tmp_path: Path, shift: float, expected: list
     np.testing.assert_array_equal(found.volume.mask[:, 0, 0], np.isfinite(expected))
 
 
+def test_halfway_is_enough_on_grids_in_single_precision() -> None:
+    coarse, fine = np.diag([2.2, 2.2, 2.2, 1.0]), np.diag([2.2, 2.2, 2.2, 1.0])
+    coarse[:3, 3], fine[:3, 3] = [-93.3, -121.7, -55.1], [-92.2, -121.7, -55.1]
+    native = Volume(np.arange(60)[:, None, None] % 2 == 0, coarse.astype(np.float32))
+    found = resample_scores(scores_on(native, np.ones(30)), Volume(np.ones((59, 1, 1)), fine.astype(np.float32)), None)
+    assert found.volume.n_voxels == 59
+    assert np.isfinite(found.values[0]).all()
+
+
 def test_counts_and_reasons_are_those_of_the_nearest_voxel(tmp_path: Path) -> None:
     line = Volume(np.array([0, 1, 1, 1, 1, 0])[:, None, None], np.eye(4))
     scores = scores_on(
