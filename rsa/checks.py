@@ -1,7 +1,8 @@
 """Everything about a study that can be checked before any long work starts, found at once."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,8 @@ from rsa.rdm import MEEG
 from rsa.references import FileReference
 from rsa.regions import region_files, region_labels
 from rsa.simulation_meeg import PlantedLatency
-from rsa.spaces import problems_of_template
+from rsa.sources import NoContentError, problems_of_content
+from rsa.spaces import problems_of_template, template_files
 from rsa.timecourse import MOVIE_DISTANCES
 
 __all__ = [
@@ -35,6 +37,9 @@ __all__ = [
     "summary",
     "validated",
 ]
+
+COMPANIONS = {".set": ".fdt", ".hdr": ".img"}
+"""Suffixes of headers, and those of the files beside them that hold the data."""
 
 
 def validated(path: str | Path) -> Study:
@@ -61,6 +66,8 @@ def problems_of(study: Study) -> list[str]:
 
     Files that the study itself is going to simulate or to fetch are not looked for.
     """
+    if absent := _contents(study):
+        return list(dict.fromkeys([*_structure(study), *absent]))
     stimuli, models = list(_stimuli(study)), list(_models(study))
     problems = [*_structure(study), *stimuli, *models, *_regions(study), *_simulation(study)]
     problems += _references(study) if not stimuli else _missing_references(study)
@@ -127,6 +134,47 @@ def _structure(study: Study) -> Iterator[str]:
         yield from part(study)
     if study.fetch is not None:
         yield from _problems_of_fetch(study)
+
+
+def _contents(study: Study) -> list[str]:
+    """Name the files of a study that are here by name only, with their content in git-annex or Git LFS."""
+    files: list[Path] = []
+    for part in _parts(study):
+        try:
+            files += part()
+        except NoContentError as error:
+            files.append(error.path)
+        except UserError:
+            continue  # the checks of this part say why
+    beside = [path.with_suffix(COMPANIONS[path.suffix]) for path in files if path.suffix in COMPANIONS]
+    return problems_of_content([*files, *beside])
+
+
+def _parts(study: Study) -> Iterator[Callable[[], Sequence[Path]]]:
+    """Return functions that list the files that a study reads, part by part; none of what it makes or fetches."""
+    if study.stimuli is not None and not awaits_stimuli(study):
+        yield study.stimuli.files
+    for part in (*study.models, *study.references):
+        yield part.files
+    for subject in study.subjects:
+        if study.regions is not None:
+            yield partial(region_files, study.regions, subject)
+        if study.template is not None:
+            yield partial(template_files, study.template, subject)
+        if study.brain is not None and study.simulate is None and not awaits_fetch(study):
+            yield partial(_brain_files, study, subject)
+    for subject in study.meeg_subjects if not awaits_epochs(study) else ():
+        yield partial(_meeg_files, study, subject)
+
+
+def _brain_files(study: Study, subject: str) -> list[Path]:
+    assert study.brain is not None
+    return study.brain.files(subject, study_conditions(study), residuals=study.needs_residuals)
+
+
+def _meeg_files(study: Study, subject: str) -> list[Path]:
+    assert study.meeg is not None
+    return study.meeg.files(subject, study_conditions(study))
 
 
 def _what_is_compared(study: Study) -> Iterator[str]:

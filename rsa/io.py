@@ -1,9 +1,11 @@
 """Loading and saving: HDF5 for the pipeline, NIfTI and TSV for people; every file is written whole or not at all."""
 
+import csv
 import errno
 import glob
 import hashlib
 import json
+import logging
 import lzma
 import os
 import pickle
@@ -20,6 +22,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
+from io import StringIO
 from pathlib import Path
 from typing import Any
 from xml.parsers.expat import ExpatError
@@ -33,6 +36,7 @@ from scipy.io.matlab import MatReadError
 from rsa import __version__
 from rsa.core import Array, Neighbourhood, Patterns, RDMs, Residuals, ScoreMap, Volume
 from rsa.errors import UserError, listed, one_line
+from rsa.sources import load_cells, quoted, require_content
 
 __all__ = [
     "DAMAGES",
@@ -56,6 +60,8 @@ __all__ = [
     "save_text",
     "writing",
 ]
+
+logger = logging.getLogger(__name__)
 
 Storable = Patterns | RDMs | ScoreMap | Neighbourhood
 
@@ -112,8 +118,9 @@ def reading(path: str | Path, kind: str) -> Iterator[None]:
     Raises
     ------
     UserError
-        If it is missing, damaged or of another kind.
+        If it is missing, damaged or of another kind, or its content is not on this machine.
     """
+    require_content(path)
     try:
         yield
     except FileNotFoundError as error:
@@ -207,6 +214,7 @@ def content_hash(path: str | Path) -> str:
     UserError
         If the file cannot be read.
     """
+    require_content(path)
     try:
         with open(path, "rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
@@ -395,6 +403,7 @@ def read_provenance(path: str | Path) -> dict[str, Any]:
 @contextmanager
 def opened(path: str | Path, kind: str | None = None) -> Iterator[h5py.File]:
     """Open an HDF5 file of the pipeline, and say what it is if it is not the kind that is wanted."""
+    require_content(path)
     try:
         file = h5py.File(path, "r")
     except FileNotFoundError as error:
@@ -463,6 +472,7 @@ def load_image(path: str | Path) -> nib.Nifti1Image:
     UserError
         If there is no such file, or it is not an image that nibabel knows.
     """
+    require_content(path)
     try:
         image: nib.Nifti1Image = nib.load(path)  # type: ignore[assignment]  # any image with an affine will do
         return image
@@ -483,7 +493,8 @@ def save_nifti(path: str | Path, image: nib.Nifti1Image, sidecar: Mapping[str, A
 def load_table(path: str | Path, required: Sequence[str] = (), optional: Sequence[str] = ()) -> pd.DataFrame:
     """Read a table (.csv: commas; anything else: tabs), with labels kept as text.
 
-    The columns `LABELS`, and those that are asked for, are read as text ("01" stays "01").
+    The columns `LABELS`, and those that are asked for, are read as text ("01" stays "01"). Tab-separated tables have
+    no quoting: a quotation mark is text, unless a pair of them is all around a cell.
 
     Parameters
     ----------
@@ -497,31 +508,93 @@ def load_table(path: str | Path, required: Sequence[str] = (), optional: Sequenc
     Raises
     ------
     UserError
-        If the file is missing or unreadable, or a required column is not there.
+        If the file is missing or unreadable, a row has more cells than there are columns, or a required column is not
+        there.
     """
-    text = dict.fromkeys([*LABELS, *required, *optional], str)
-    try:
-        table = pd.read_csv(
-            path, sep="," if str(path).endswith(".csv") else "\t", dtype=text, encoding="utf-8-sig", **MISSING
-        )
-    except FileNotFoundError as error:
-        raise UserError(f"There is no table {path}.") from error
-    except (OSError, ValueError, pd.errors.ParserError) as error:
-        raise UserError(f"{path} is not a readable table: {error}.") from error
-    missing = [name for name in [*required, *optional] if name not in table]
+    asked = dict.fromkeys([*LABELS, *required, *optional], str)
+    header, rows = _header_and_rows(path)
+    missing = [name for name in [*required, *optional] if name not in header]
     if missing:
-        raise UserError(f"{path} has no column {listed(missing)}; its columns are {listed(list(table), 20)}.")
+        raise UserError(f"{path} has no column {listed(missing)}; its columns are {listed(header, 20)}.")
+    for name in asked:
+        _require_labels(path, name, header, rows)
+    with StringIO(newline="") as cells:  # by pandas, which finds out which columns are numbers
+        csv.writer(cells, quoting=csv.QUOTE_ALL).writerows([header, *(row for _, row in rows)])
+        cells.seek(0)
+        table = pd.read_csv(cells, dtype=asked, index_col=False, **MISSING)
     empty = [name for name in required if table[name].isna().any()]
     if empty:
-        row = int(table[empty[0]].isna().to_numpy().argmax()) + 2
-        raise UserError(f"{path} has no value in column {empty[0]!r} on line {row}.")
+        line = rows[int(table[empty[0]].isna().to_numpy().argmax())][0]
+        raise UserError(f"{path} has no value in column {empty[0]!r} on line {line}.")
     return table
 
 
+def _header_and_rows(path: str | Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
+    """Read the names of the columns, and the rows with the numbers of their lines, each as long as there are names."""
+    (_, header), *rows = load_cells(path)
+    n_columns = len(header)
+    if rows and all(len(cells) == n_columns + 1 and cells[0] == str(i) for i, (_, cells) in enumerate(rows, start=1)):
+        return header, [(line, cells[1:]) for line, cells in rows]  # R numbers the rows, in a column without a name
+    for line, cells in rows:
+        if any(cells[n_columns:]) or (len(cells) < n_columns and cells[-1].startswith('"')):
+            raise UserError(
+                f"{path} is not a readable table: line {line} has {len(cells)} cells, and the header names {n_columns} "
+                "columns. Take tabs and line breaks out of cells."
+            )
+    n_named = max((i for i, name in enumerate(header, start=1) if name), default=0)
+    short = [line for line, cells in rows if len(cells) < n_named]
+    if short:
+        logger.warning(
+            "%s: %d lines have fewer cells than there are columns, first line %d; the others count as missing",
+            path,
+            len(short),
+            short[0],
+        )
+    return header, [(line, (cells + [""] * n_columns)[:n_columns]) for line, cells in rows]
+
+
+def _require_labels(path: str | Path, name: str, header: Sequence[str], rows: Sequence[tuple[int, list[str]]]) -> None:
+    """Check a column of text: it comes once, and its cells fit on a line; log if a label counts as 'no value'."""
+    if header.count(name) > 1:
+        raise UserError(f"{path} has {header.count(name)} columns {name!r}; rename all but one.")
+    cells = {line: row[header.index(name)] for line, row in rows} if name in header else {}
+    for line, cell in cells.items():
+        if any(mark in cell for mark in "\t\n\r"):
+            raise UserError(f"{path} has a tab or a line break in column {name!r} on line {line}: {cell!r}. Rename it.")
+    nans = [line for line, cell in cells.items() if cell in ("nan", "NaN")]
+    if nans and any(cell not in MISSING["na_values"] and not _is_number(cell) for cell in cells.values()):
+        logger.warning(
+            "%s: 'nan' in column %r (%d lines, first line %d) counts as no value, as n/a does; if it is a label, "
+            "rename it",
+            path,
+            name,
+            len(nans),
+            nans[0],
+        )
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
 def save_table(path: str | Path, table: pd.DataFrame, dictionary: Mapping[str, str] | None = None) -> None:
-    """Write a tab-separated table and, if given, a JSON dictionary that describes its columns."""
+    """Write a tab-separated table and, if given, a JSON dictionary that describes its columns.
+
+    Text is written as it is, quotation marks too; only a cell that `load_table` would take for a quoted one is quoted.
+
+    Raises
+    ------
+    UserError
+        If a text has a tab or a line break.
+    """
+    cells = table.rename(columns=lambda name: quoted(str(name)))
+    cells = cells.map(lambda cell: quoted(cell) if isinstance(cell, str) else cell)
     with writing(path) as temporary:
-        table.to_csv(temporary, sep="\t", index=False, na_rep="n/a", float_format="%.6g")
+        cells.to_csv(temporary, sep="\t", index=False, na_rep="n/a", float_format="%.6g", quoting=csv.QUOTE_NONE)
     if dictionary is not None:
         save_json(
             Path(path).with_suffix(".json"),

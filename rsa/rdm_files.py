@@ -12,6 +12,7 @@ import scipy.io
 from rsa.core import Array, difference_of_conditions, n_conditions_of
 from rsa.errors import UserError, did_you_mean, listed
 from rsa.io import load_rdms, load_table, reading
+from rsa.sources import load_cells, load_text, require_content
 
 __all__ = [
     "agreed_labels",
@@ -92,11 +93,7 @@ def read_conditions(path: str | Path, column: str = "condition") -> list[str]:
         If the file or the column is missing, or a label comes twice.
     """
     if Path(path).suffix == ".txt":
-        try:
-            text = Path(path).read_text(encoding="utf-8-sig")
-        except (OSError, UnicodeDecodeError) as error:
-            raise UserError(f"Cannot read the conditions in {path}: {error}.") from error
-        labels = [line.strip() for line in text.splitlines() if line.strip()]
+        labels = [line.strip() for line in load_text(path, "list of conditions").splitlines() if line.strip()]
     else:
         labels = list(load_table(path, [column])[column])
     twice = [name for name in dict.fromkeys(labels) if labels.count(name) > 1]
@@ -128,6 +125,7 @@ def _read_array(path: Path, key: str | None) -> tuple[Array, list[str] | None]:
     """Read one array, and the labels if the file has them, with the reader for its suffix."""
     if path.suffix not in READERS:
         raise UserError(f"{path} is none of the files that RDMs are read from: {', '.join(READERS)}.")
+    require_content(path)
     if not path.is_file():
         raise UserError(f"There is no file {path}.")
     with reading(path, f"a {path.suffix} file of numbers"):
@@ -187,10 +185,9 @@ def _from_mat(path: Path, key: str | None) -> tuple[Array, None]:
 def _from_text(path: Path, key: str | None) -> tuple[Array, list[str]]:
     """Read a square matrix with the labels in the first line and in the first column."""
     refuse_key(path, key)
-    separator = "," if path.suffix == ".csv" else "\t"
-    cells = pd.read_csv(path, sep=separator, header=None, dtype=str, keep_default_na=False, encoding="utf-8-sig")
+    cells = pd.DataFrame([row for _, row in load_cells(path)], dtype=str).fillna("")
     columns, rows = list(cells.iloc[0, 1:]), list(cells.iloc[1:, 0])
-    if columns != rows:
+    if not rows or columns != rows:
         raise UserError(
             f"{path} needs the same labels in its first line and in its first column; they are {listed(columns, 3)} "
             f"({len(columns)}) and {listed(rows, 3)} ({len(rows)})."

@@ -21,6 +21,7 @@ from rsa.datasets.images import count_volumes, opened, read_voxels
 from rsa.errors import UserError, did_you_mean, listed
 from rsa.registry import pick
 from rsa.settings import fill
+from rsa.sources import load_text
 
 __all__ = ["NILEARN_ATLASES", "NilearnAtlas", "read_regions", "region_files", "region_labels"]
 
@@ -102,12 +103,7 @@ def _from_table(path: Path, settings: Regions) -> pd.DataFrame:
 
 def _from_colour_table(path: Path) -> pd.DataFrame | None:
     """Read a FreeSurfer colour table; None if the file is none."""
-    try:
-        lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
-    except FileNotFoundError as error:
-        raise UserError(f"There is no table {path}.") from error
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} is not a readable table: {error}.") from error
+    lines = [line.strip() for line in load_text(path, "table").splitlines()]
     rows = [COLOUR_LINE.fullmatch(line) for line in lines if line and not line.startswith("#")]
     found = [row.groups() for row in rows if row is not None]
     if not rows or len(found) < len(rows):

@@ -14,6 +14,7 @@ from pydantic import AfterValidator, Field, model_validator
 from rsa.errors import UserError, listed
 from rsa.io import load_table
 from rsa.settings import DataPath, Section
+from rsa.sources import problems_of_content, require_content
 
 __all__ = ["IMAGE_SUFFIXES", "LabelPattern", "Stimuli", "condition_table", "label_in", "read_image"]
 
@@ -115,9 +116,11 @@ class Stimuli(Section):
             files = _unique_files(self.load())
         except UserError as error:
             return [str(error)]
+        found = problems_of_content(files)
+        if found:
+            return found
         missing = [name for name in files if not Path(name).is_file()]
         damaged = [name for name in files if name not in set(missing) and not _is_image(name)]
-        found = []
         if missing:
             found.append(f"{len(missing)} of {len(files)} image files do not exist: {listed(missing)}.")
         if damaged:
@@ -222,6 +225,7 @@ def read_image(path: str | Path) -> Image.Image:
     UserError
         If the file is missing, is damaged or truncated, or has values that are not 8 or 16 bits.
     """
+    require_content(path)
     try:
         with Image.open(path) as opened:
             opened.load()

@@ -87,6 +87,50 @@ def test_a_sound_study_has_no_problems(lab: Path) -> None:
     assert "'alexnet features.1', 'alexnet classifier.6'" in text
 
 
+ANNEXED = ".git/annex/objects/2p/Xz/MD5E-s12--0a.dat/MD5E-s12--0a.dat"
+LFS_POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:0a\nsize 12\n"
+
+
+@pytest.mark.parametrize(
+    "name", ["pictures/img10.png", "sub-01_run-1.nii.gz", "sub-02_run-2.tsv", "mask.nii.gz", "atlas.nii.gz", "r.npy"]
+)
+def test_a_file_whose_content_is_elsewhere_is_told_alone_with_the_command_that_gets_it(lab: Path, name: str) -> None:
+    reference = {"kind": "file", "name": "r", "file": "r.npy"}
+    changes = {"regions": {"atlas": "atlas.nii.gz", "keep": ["1"]}, "references": [reference]}
+    np.save("r.npy", np.abs(np.arange(4.0)[:, None] - np.arange(4)))
+    assert checks.problems_of(study(**changes)) == []
+    Path(name).unlink()
+    Path(name).symlink_to(ANNEXED)
+    (line,) = checks.problems_of(study(**changes))
+    assert line == (
+        f"The content of {name} is not on this machine, git-annex has only the name. Get it: `datalad get {name}`, or "
+        f"`git annex get {name}`."
+    )
+    Path(name).unlink()
+    Path(name).write_text(LFS_POINTER)
+    (line,) = checks.problems_of(study(**changes))
+    assert line.startswith(
+        f"The content of {name} is not on this machine, Git LFS has only a pointer. Get it: `git lfs "
+    )
+
+
+def test_data_that_were_never_fetched_are_one_line(lab: Path) -> None:
+    for path in [*lab.glob("pictures/*"), *lab.glob("sub-*")]:
+        path.unlink()
+        path.symlink_to(ANNEXED)
+    (line,) = checks.problems_of(study())
+    assert line.startswith("The content of 12 of 13 files ('pictures/img1.png', 'pictures/img10.png', ")
+    assert "and 9 more) is not on this machine" in line
+
+
+def test_the_file_beside_a_header_belongs_to_it(lab: Path) -> None:
+    Path("sub-01.set").write_bytes(b"0" * 100_000)
+    Path("sub-01.fdt").symlink_to(ANNEXED)
+    epochs = {"kind": "epochs", "subjects": ["01"], "file": "sub-{subject}.set"}
+    (line,) = checks.problems_of(study(**NO_BRAIN, meeg=epochs))
+    assert line.startswith("The content of sub-01.fdt is not on this machine")
+
+
 def test_a_sound_study_of_m_eeg_alone_has_no_problems(lab: Path) -> None:
     write_movies()
     sound = study(**NO_BRAIN, meeg={**MOVIE, "distance": "cv_correlation"})

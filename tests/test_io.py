@@ -1,5 +1,6 @@
 """What is saved comes back, and every file is whole or not there at all."""
 
+import codecs
 import gzip
 import hashlib
 import json
@@ -8,7 +9,9 @@ import signal
 import stat
 import subprocess
 import sys
+import tempfile
 import textwrap
+from pathlib import Path
 from types import SimpleNamespace
 
 import h5py
@@ -38,6 +41,7 @@ from rsa.io import (
     save_text,
     writing,
 )
+from rsa.sources import NoContentError, problems_of_content, require_content
 
 LABEL = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=12)
 OBLIQUE = nib.affines.from_matvec(nib.eulerangles.euler2mat(0.3, -0.2, 0.7) @ np.diag([-2.0, 2.5, 3.0]), [-40, 12, 7])
@@ -432,7 +436,11 @@ def test_tables_keep_labels_as_text(tmp_path):
         ("condition\tb\nx\t1\n\t2\n", ["condition"], r"has no value in column 'condition' on line 3\."),
         ("condition\tb\nx\t1\ny\tn/a\n", ["condition", "b"], r"has no value in column 'b' on line 3\."),
         ("", [], r"t\.tsv is not a readable table: No columns"),
-        ("a\tb\n1\t2\t3\n1\t2\n1\t2\t3\t4\n", [], r"t\.tsv is not a readable table: .*line 4"),
+        ("a\tb\n1\t2\t\n\n1\t2\t3\n", [], r"not a readable table: line 4 has 3 cells, and the header names 2 columns"),
+        ('a\tb\tc\n1\t"two\nlines"\t3\n', [], r"line 2 has 2 cells, and the header names 3 columns\. Take tabs and"),
+        ('condition\tb\n"x\ty"\t1\n', [], r"line 2 has 3 cells, and the header names 2 columns\. Take tabs and line"),
+        ("condition\tcondition\nx\ty\n", [], r"t\.tsv has 2 columns 'condition'; rename all but one\."),
+        ("a\0b\0\n", [], r"t\.tsv is not a readable table: it holds null bytes\. Save it as text in UTF-8\."),
     ],
 )
 def test_tables_that_lack_something(tmp_path, content, required, message):
@@ -444,11 +452,174 @@ def test_tables_that_lack_something(tmp_path, content, required, message):
 def test_tables_that_cannot_be_read(tmp_path):
     with pytest.raises(UserError, match=r"There is no table .*none\.tsv"):
         load_table(tmp_path / "none.tsv")
-    (tmp_path / "t.tsv").write_bytes(b"condition\nb\xff\xfe\n")
-    with pytest.raises(UserError, match=r"t\.tsv is not a readable table: .*utf-8"):
+    (tmp_path / "t.tsv").write_bytes("condition\nb\n".encode("utf-16")[:-1])
+    with pytest.raises(UserError, match=r"t\.tsv is not a readable table: .*utf-16"):
         load_table(tmp_path / "t.tsv")
     with pytest.raises(UserError, match=r"is not a readable table: .*directory"):
         load_table(tmp_path)
+
+
+QUOTES = ['"umm I saw', "b", '"maybe', "", 'say "no"', '5"', '"', '"left, or right"', '""', '"a" and "b"']
+"""Cells of which some begin with a quotation mark: not one of them opens anything."""
+
+
+def test_a_quotation_mark_in_a_tab_separated_table_is_text_and_no_row_vanishes(tmp_path):
+    rows = [f"{i}\t{text}\t{i:02d}" for i, text in enumerate(QUOTES)]
+    (tmp_path / "t.tsv").write_text("\n".join(["onset\ttext\tcondition", *rows]))
+    table = load_table(tmp_path / "t.tsv", optional=["text"])
+    assert table["condition"].tolist() == [f"{i:02d}" for i in range(len(QUOTES))]
+    assert table["onset"].tolist() == list(range(len(QUOTES)))
+    expected = [*QUOTES[:3], np.nan, *QUOTES[4:7], "left, or right", np.nan, '"a" and "b"']
+    pd.testing.assert_series_equal(table["text"], pd.Series(expected, name="text"), check_dtype=False)
+
+
+def test_tables_that_other_programs_quote_hold_what_those_wrote(tmp_path):
+    """R and spreadsheets put quotation marks around text; R also gives the rows numbers in a column without a name."""
+    (tmp_path / "r.tsv").write_text('"onset"\t"condition"\n"1"\t0.5\t"a ""b"""\n"2"\t7\t"NA"\n')
+    table = load_table(tmp_path / "r.tsv", ["condition"])
+    assert table.to_dict("list") == {"onset": [0.5, 7.0], "condition": ['a "b"', "NA"]}
+    (tmp_path / "tabs.tsv").write_text("condition\trun\t\r\nx\t01\t\r\n\t\t\r\ny\t02\r\n")
+    assert load_table(tmp_path / "tabs.tsv")[["condition", "run"]].values.tolist() == [["x", "01"], ["y", "02"]]
+    (tmp_path / "ends.tsv").write_text("condition\tn\nx\t1\t\ny\t2\t\n")
+    assert load_table(tmp_path / "ends.tsv").values.tolist() == [["x", 1], ["y", 2]]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ('a,b\n1,"umm I saw\n2,x\n3,"maybe\n', "a quotation mark on line 2 is not closed as in CSV"),
+        ('a,b\n1,"umm I saw\n2,x\n', "a quotation mark on line 2 is not closed as in CSV"),
+        (
+            'a,b\n1,"umm I saw\n2,maybe"\n',
+            "a quotation mark on line 2 is closed on line 3 only, with whole rows between",
+        ),
+        ('a,b,c\n1,"umm,x\n2,y,z\n3,w",q\n', "a quotation mark on line 2 is closed on line 4 only, with whole rows"),
+        ('condition,b,c\n"x\ny",2,3\n', "has a tab or a line break in column 'condition' on line 2: 'x.ny'"),
+    ],
+)
+def test_a_quotation_mark_that_swallows_rows_of_a_csv_is_found(tmp_path, content, message):
+    (tmp_path / "t.csv").write_text(content)
+    with pytest.raises(UserError, match=message):
+        load_table(tmp_path / "t.csv")
+
+
+def test_a_csv_keeps_its_quoting(tmp_path):
+    (tmp_path / "t.csv").write_text('condition,text\n"a, ""b""","two\nlines"\nc,say "no"\n')
+    assert load_table(tmp_path / "t.csv").values.tolist() == [['a, "b"', "two\nlines"], ["c", 'say "no"']]
+
+
+def test_only_n_a_is_no_value_of_a_label_or_it_is_said(tmp_path, caplog):
+    words = ["NA", "None", "null", "NULL", "N/A", "<NA>", "#N/A", "-", "True", "inf", "1e5", "0x1"]
+    (tmp_path / "t.tsv").write_text("\n".join(["condition\tonset", *(f"{word}\tnan" for word in words)]))
+    table = load_table(tmp_path / "t.tsv", ["condition"])
+    assert table["condition"].tolist() == words
+    assert not caplog.records
+    (tmp_path / "t.tsv").write_text("condition\tduration\nnan\tnan\ndad\t1\nn/a\tn/a\n")
+    table = load_table(tmp_path / "t.tsv", optional=["condition", "duration"])
+    assert table["condition"].isna().tolist() == [True, False, True]
+    (record,) = caplog.records
+    assert record.getMessage().endswith(
+        "t.tsv: 'nan' in column 'condition' (1 lines, first line 2) counts as no value, as n/a does; if it is a label, "
+        "rename it"
+    )
+
+
+def test_a_row_that_is_too_short_is_read_and_said(tmp_path, caplog):
+    (tmp_path / "t.tsv").write_text("condition\ta\tb\nx\t1\t2\ny\n")
+    assert load_table(tmp_path / "t.tsv")["a"].isna().tolist() == [False, True]
+    assert "1 lines have fewer cells than there are columns, first line 3; the others count" in caplog.text
+
+
+@given(st.lists(st.text(st.characters(exclude_characters="\t\r\n\0", codec="utf-8"), min_size=1), min_size=1))
+def test_labels_of_tables_survive(labels):
+    labels = [label for label in labels if label.strip() and label not in ("n/a", "nan", "NaN")]
+    with tempfile.TemporaryDirectory() as folder:
+        save_table(Path(folder, "t.tsv"), pd.DataFrame({"layer": labels, "n": range(len(labels))}))
+        assert load_table(Path(folder, "t.tsv"))["layer"].tolist() == labels
+
+
+def test_labels_that_no_cell_can_hold_are_refused_and_the_old_table_stays(tmp_path):
+    save_table(tmp_path / "t.tsv", pd.DataFrame({"layer": ['"a"', "b"]}))
+    before = (tmp_path / "t.tsv").read_text()
+    assert before == 'layer\n"""a"""\nb\n'
+    for label in ("a\tb", "a\nb", "a\rb"):
+        with pytest.raises(
+            UserError, match="has a tab or a line break, which no cell of a tab-separated table can hold"
+        ):
+            save_table(tmp_path / "t.tsv", pd.DataFrame({"layer": [label]}))
+    assert (tmp_path / "t.tsv").read_text() == before
+
+
+# ------------------------------------------------------------------------------------- text and pointers
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32", "utf-16-le"])
+def test_unicode_text_is_read_in_every_encoding_that_tells_itself(tmp_path, caplog, encoding):
+    mark = codecs.BOM_UTF16_LE if encoding == "utf-16-le" else b""
+    (tmp_path / "t.tsv").write_bytes(mark + "condition\nGrüße\n猫\n".encode(encoding))
+    assert load_table(tmp_path / "t.tsv")["condition"].tolist() == ["Grüße", "猫"]
+    assert not caplog.records
+
+
+def test_text_that_is_not_unicode_is_read_line_by_line_and_named_once(tmp_path, caplog):
+    lines = [b"condition\tcomment", "a\tcassé, “non”".encode("cp1252"), "猫\té".encode()]
+    (tmp_path / "t.tsv").write_bytes(b"\n".join(lines))
+    for _ in range(2):
+        assert load_table(tmp_path / "t.tsv").values.tolist() == [["a", "cassé, “non”"], ["猫", "é"]]
+    (record,) = caplog.records
+    assert record.getMessage().endswith(
+        "t.tsv is not in UTF-8: 1 lines are read as Windows-1252 (Latin-1), the first, line 2, with 'cassé', '“non”'; "
+        "if that is wrong, save the file as UTF-8"
+    )
+
+
+def pointers(folder):
+    """Write a file of each kind whose content is elsewhere; return them with what has to be said."""
+    key = "MD5E-s12--0123456789abcdef0123456789abcdef.tsv"
+    (folder / "unlocked.tsv").write_text(f"/annex/objects/{key}\n")
+    (folder / "no links.tsv").write_text(f"../.git/annex/objects/2p/Xz/{key}/{key}")
+    (folder / "link.tsv").symlink_to(f".git/annex/objects/2p/Xz/{key}/{key}")
+    (folder / "link to link.tsv").symlink_to("link.tsv")
+    (folder / "lfs.tsv").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0a\nsize 12\n")
+    (folder / "lost.tsv").symlink_to("nowhere.tsv")
+    (folder / "folder").symlink_to("nowhere")
+    return {
+        "unlocked.tsv": r"git-annex has only the name\. Get it: `datalad get \S+unlocked.tsv`, or `git annex get",
+        "no links.tsv": r"git-annex has only the name\. Get it: `datalad get \"[^\"]+no links.tsv\"`",
+        "link.tsv": r"git-annex has only the name\. Get it: `datalad get ",
+        "link to link.tsv": r"git-annex has only the name\. Get it: `datalad get ",
+        "lfs.tsv": r"Git LFS has only a pointer\. Get it: `git lfs pull --include \"[^\"]+lfs.tsv\"`\.$",
+        "lost.tsv": r"there is only a link to where nothing is\. Mend the link, or bring what it leads to\.$",
+        "folder/t.tsv": r"there is only a link to where nothing is\. Mend the link",
+    }
+
+
+def test_files_whose_content_is_elsewhere_say_how_to_get_it(tmp_path):
+    for name, message in pointers(tmp_path).items():
+        for read in (load_table, load_image, content_hash, load_patterns):
+            with pytest.raises(NoContentError, match=message) as raised:
+                read(tmp_path / name)
+            assert "\n" not in str(raised.value)
+    table = tmp_path / "paths.tsv"
+    table.write_text("file\n.git/annex/objects/a.png\n")
+    sidecar = tmp_path / "a.json"
+    sidecar.write_text('{"Sources": ["/data/.git/annex/objects/2p/Xz/k/k"]}')
+    for path in (table, sidecar, tmp_path, tmp_path / "none"):
+        require_content(path)
+
+
+def test_many_files_whose_content_is_elsewhere_are_a_line_for_each_place(tmp_path):
+    there = [tmp_path / name for name in pointers(tmp_path)]
+    lines = problems_of_content([*there, *there, tmp_path / "none"])
+    assert len(lines) == 3
+    assert lines[0].startswith(
+        f"The content of 4 of 8 files ({str(there[0])!r}, {str(there[1])!r}, {str(there[2])!r} and 1"
+    )
+    assert lines[0].endswith(
+        f"git-annex has only the name. Get it: `datalad get {tmp_path}`, or `git annex get {tmp_path}`."
+    )
+    assert lines[1].startswith(f"The content of {tmp_path}/lfs.tsv is not on this machine, Git LFS has only a pointer.")
+    assert lines[2].startswith("The content of 2 of 8 files (")
 
 
 def test_tables_are_written_with_their_dictionary(tmp_path):
