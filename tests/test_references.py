@@ -277,10 +277,14 @@ def test_damaged_and_missing_files(tmp_path, suffix):
     with pytest.raises(UserError, match=r"There is no file .*/r\."):
         read_rdms(path, None, LABELS)
     path.write_bytes(b"\x80\x81 this is not what the name says" * 10)
-    with pytest.raises(UserError, match=rf"cannot be read as a \{suffix} file of numbers|needs the same labels|it is empty"):
+    with pytest.raises(
+        UserError, match=rf"cannot be read as a \{suffix} file of numbers|needs the same labels|it is empty"
+    ):
         read_rdms(path, None, LABELS)
     path.write_bytes(b"")
-    with pytest.raises(UserError, match=rf"cannot be read as a \{suffix} file of numbers|needs the same labels|it is empty"):
+    with pytest.raises(
+        UserError, match=rf"cannot be read as a \{suffix} file of numbers|needs the same labels|it is empty"
+    ):
         read_rdms(path, None, LABELS)
 
 
