@@ -3,6 +3,7 @@
 Everything measured is a 2-D array, a table that describes its rows and an object that describes its columns.
 """
 
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -27,6 +28,7 @@ __all__ = [
     "ScoreMap",
     "Volume",
     "align",
+    "as_label",
     "concatenate",
     "n_conditions_of",
     "select",
@@ -657,6 +659,19 @@ def select(stack: Stack, **labels: str) -> Stack:
             f"No row has {' and '.join(f'{column} {wanted!r}' for column, wanted in labels.items())} at once."
         )
     return replace(stack, values=stack.values[chosen], table=stack.table[chosen])
+
+
+def as_label(name: object) -> str:
+    """Return a name as a label: text whose accented letters are one character each (Unicode NFC).
+
+    Names of files on a Mac have an accent as a character of its own, and tables mostly not; both are one label.
+
+    Examples
+    --------
+    >>> as_label("cafe\u0301") == "caf\u00e9"
+    True
+    """
+    return unicodedata.normalize("NFC", str(name))
 
 
 def align(a_conditions: Sequence[str], b: RDMs, a_name: str = "patterns", b_name: str = "reference RDMs") -> RDMs:

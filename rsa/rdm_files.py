@@ -1,25 +1,22 @@
 """RDMs that others have made, from NumPy, MATLAB, HDF5 and text files."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import h5py
 import numpy as np
 import pandas as pd
 import scipy.io
 
-from rsa.core import Array, difference_of_conditions, n_conditions_of
+from rsa.core import Array, as_label, n_conditions_of
 from rsa.errors import UserError, did_you_mean, listed
 from rsa.io import load_rdms, load_table, reading
+from rsa.rdm_labels import LABELS_KEY, Column, columns_of, dataset_names, labels_of_rows
 from rsa.sources import load_cells, load_text, require_content
 
 __all__ = [
-    "agreed_labels",
     "chosen_array",
-    "dataset_names",
     "is_rdms_file",
-    "labels_in_file",
     "read_conditions",
     "read_rdms",
     "refuse_key",
@@ -27,15 +24,19 @@ __all__ = [
     "require_rdms",
 ]
 
-LABELS_KEY = "conditions"
-"""Name of the array that holds the labels, in formats whose arrays have names."""
+ROUNDING = 2.0**-17
+"""How far a matrix may be from symmetry, relative to 1 or its largest entry: what single precision makes of 1 - r."""
 
-TOLERANCE = 1e-6
-"""How far a matrix may be from symmetry, and its diagonal from zero, relative to its largest entry."""
+ROOT_OF_ROUNDING = ROUNDING**0.5
+"""How far its diagonal may be from zero, relative to its largest entry: a root makes more of rounding."""
 
 
 def read_rdms(
-    path: str | Path, key: str | None = None, conditions: Sequence[str] | None = None
+    path: str | Path,
+    key: str | None = None,
+    conditions: Sequence[str] | None = None,
+    *,
+    in_order: bool = False,
 ) -> tuple[Array, list[str]]:
     """Read RDMs from a .npz, .npy, .mat (any version), .h5, .hdf5, .csv or .tsv file.
 
@@ -49,8 +50,11 @@ def read_rdms(
     key : str, optional
         Name of the array; not needed where the file has only one.
     conditions : sequence of str, optional
-        Labels in the order of the rows. Labels inside the file (its header, or an array called `conditions`)
-        come first, and must then be the same ones in any order.
+        Labels of the conditions. Those inside the file come first, and must then be the same ones in any order: a
+        header, or an array of texts with one for each row (`rsa.rdm_labels`). Without any in the file, the rows are
+        in this order.
+    in_order : bool
+        Whether the rows are known to be in the order of `conditions`, which labels inside the file must not contradict.
 
     Returns
     -------
@@ -62,18 +66,21 @@ def read_rdms(
     Raises
     ------
     UserError
-        If there is no such file or array, no labels are known, their number differs from that of the matrix, or
-        it is not an RDM: not symmetric, diagonal not zero (similarities), NaN off the diagonal.
+        If there is no such file or array, no labels are known, texts in the file may be labels and are not the
+        conditions, their number differs from that of the matrix, or it is not an RDM: not symmetric, diagonal not zero
+        (similarities), NaN off the diagonal.
     """
     path = Path(path)
     if is_rdms_file(path):
         rdms = load_rdms(path)
         require_finite(rdms.values, str(path))
-        return rdms.values, agreed_labels(list(rdms.conditions), conditions, str(path))
-    array, stored = _read_array(path, key)
+        own = Column(LABELS_KEY, "text", tuple(rdms.conditions))
+        shape = (rdms.n_conditions,) * 2
+        return rdms.values, labels_of_rows([own], "", shape, conditions, str(path), in_order=in_order)
+    name, array, columns = _read_array(path, key)
     what = str(path) if key is None else f"{key!r} in {path}"
-    labels = agreed_labels(stored, conditions, what)
-    return _condensed(array, labels, what), labels
+    labels = labels_of_rows(columns, name, array.shape, conditions, what, in_order=in_order)
+    return _condensed(array, labels, what).astype(np.float64), labels
 
 
 def is_rdms_file(path: str | Path) -> bool:
@@ -93,58 +100,46 @@ def read_conditions(path: str | Path, column: str = "condition") -> list[str]:
         If the file or the column is missing, or a label comes twice.
     """
     if Path(path).suffix == ".txt":
-        labels = [line.strip() for line in load_text(path, "list of conditions").splitlines() if line.strip()]
+        text = load_text(path, "list of conditions")
+        labels = [as_label(line.strip()) for line in text.splitlines() if line.strip()]
     else:
-        labels = list(load_table(path, [column])[column])
+        labels = [as_label(name) for name in load_table(path, [column])[column]]
     twice = [name for name in dict.fromkeys(labels) if labels.count(name) > 1]
     if twice:
         raise UserError(f"{path} names {listed(twice)} more than once; an RDM has each condition once.")
     return labels
 
 
-def agreed_labels(stored: list[str] | None, given: Sequence[str] | None, what: str) -> list[str]:
-    """Take the labels of the file, or else those that are given; both must be the same set."""
-    if stored is None:
-        if given is None:
-            raise UserError(
-                f"{what} holds no labels, so the order of its conditions is not known; name a file that lists "
-                "them as `condition_order`, or give a stimulus table that is in their order."
-            )
-        return [str(name) for name in given]
-    if given is not None:
-        difference = difference_of_conditions(given, stored, "the conditions given", what)
-        if difference:
-            raise UserError(difference)
-    return stored
-
-
 # ------------------------------------------------------------------------------------------- formats
 
 
-def _read_array(path: Path, key: str | None) -> tuple[Array, list[str] | None]:
-    """Read one array, and the labels if the file has them, with the reader for its suffix."""
+def _read_array(path: Path, key: str | None) -> tuple[str, Array, list[Column]]:
+    """Read one array with the reader for its suffix: its name, its values, and what may be labels beside it."""
     if path.suffix not in READERS:
         raise UserError(f"{path} is none of the files that RDMs are read from: {', '.join(READERS)}.")
     require_content(path)
     if not path.is_file():
         raise UserError(f"There is no file {path}.")
     with reading(path, f"a {path.suffix} file of numbers"):
-        array, labels = READERS[path.suffix](path, key)
+        name, array, columns = READERS[path.suffix](path, key)
     if array.dtype.kind not in "biuf":
         raise UserError(f"{key or 'the array'} in {path} holds {array.dtype}, not the numbers of an RDM.")
-    return np.asarray(array, dtype=np.float64), labels
+    return name, array if array.dtype == np.float16 else np.asarray(array, dtype=np.float64), columns
 
 
 def chosen_array(path: Path, names: Sequence[str], key: str | None) -> str:
-    """Return the name of the array to read: the key, or the only one that there is."""
+    """Return the name of the array to read: the key, or the only one that there is besides labels and descriptions."""
     arrays = [name for name in names if name != LABELS_KEY]
+    if key in arrays:
+        return str(key)
+    if len(arrays) > 1:
+        others = {column.name for column in columns_of(path) if column.kind != "numbers"}
+        arrays = [name for name in arrays if name not in others and "descriptors/" not in name]
     if key is None and len(arrays) == 1:
         return arrays[0]
     if key is None:
         raise UserError(f"{path} holds {len(arrays)} arrays, so a key is needed; give one of {listed(arrays, 20)}.")
-    if key not in arrays:
-        raise UserError(f"{path} has no array {key!r}.{did_you_mean(key, arrays)} It has {listed(arrays, 20)}.")
-    return key
+    raise UserError(f"{path} has no array {key!r}.{did_you_mean(key, arrays)} It has {listed(arrays, 20)}.")
 
 
 def refuse_key(path: Path, key: str | None) -> None:
@@ -156,46 +151,66 @@ def refuse_key(path: Path, key: str | None) -> None:
         )
 
 
-def _from_npy(path: Path, key: str | None) -> tuple[Array, None]:
+Found = tuple[str, Array, list[Column]]
+"""The name of an array (empty if it has none), the array, and what may be labels beside it."""
+
+
+def _from_npy(path: Path, key: str | None) -> Found:
     refuse_key(path, key)
-    return np.load(path, allow_pickle=False), None
+    return "", np.load(path, allow_pickle=False), []
 
 
-def _from_npz(path: Path, key: str | None) -> tuple[Array, list[str] | None]:
+def _from_npz(path: Path, key: str | None) -> Found:
     with np.load(path, allow_pickle=False) as file:
-        return file[chosen_array(path, file.files, key)], labels_in_file(file)
+        name = chosen_array(path, file.files, key)
+        return name, file[name], columns_of(path)
 
 
-def _from_hdf5(path: Path, key: str | None) -> tuple[Array, list[str] | None]:
+def _from_hdf5(path: Path, key: str | None) -> Found:
     with h5py.File(path, "r") as file:
-        return file[chosen_array(path, dataset_names(file), key)][()], labels_in_file(file)
+        name = chosen_array(path, dataset_names(file), key)
+        return name, file[name][()], columns_of(path)
 
 
-def _from_mat(path: Path, key: str | None) -> tuple[Array, None]:
+def _from_mat(path: Path, key: str | None) -> Found:
     """Read MATLAB files; version 7.3 is HDF5, where the axes come in reverse."""
     if h5py.is_hdf5(path):
         with h5py.File(path, "r") as file:
-            names = [name for name in dataset_names(file) if not name.startswith("#")]
-            return np.asarray(file[chosen_array(path, names, key)][()]).T, None
-    names = [name for name, _, _ in scipy.io.whosmat(path)]
-    name = chosen_array(path, names, key)
-    return scipy.io.loadmat(path, variable_names=[name])[name], None
+            name = chosen_array(path, dataset_names(file), key)
+            return name, np.asarray(file[name][()]).T, columns_of(path)
+    name = chosen_array(path, [name for name, _, _ in scipy.io.whosmat(path)], key)
+    return name, scipy.io.loadmat(path, variable_names=[name])[name], columns_of(path)
 
 
-def _from_text(path: Path, key: str | None) -> tuple[Array, list[str]]:
-    """Read a square matrix with the labels in the first line and in the first column."""
+def _from_text(path: Path, key: str | None) -> Found:
+    """Read a square matrix with labels in its first line, in its first column, in both or in neither."""
     refuse_key(path, key)
     cells = pd.DataFrame([row for _, row in load_cells(path)], dtype=str).fillna("")
-    columns, rows = list(cells.iloc[0, 1:]), list(cells.iloc[1:, 0])
-    if not rows or columns != rows:
+    n_lines, n_columns = cells.shape
+    is_bare = n_lines == n_columns and _is_number(cells.iloc[0, 0])
+    n_first_lines = int(n_columns - n_lines != 1 and not is_bare)
+    n_first_columns = int(n_lines - n_columns != 1 and not is_bare)
+    columns = [as_label(name.strip()) for name in cells.iloc[0, n_first_columns:]] if n_first_lines else []
+    rows = [as_label(name.strip()) for name in cells.iloc[n_first_lines:, 0]] if n_first_columns else []
+    if (n_first_lines and n_first_columns and columns != rows) or n_lines < 2:
         raise UserError(
             f"{path} needs the same labels in its first line and in its first column; they are {listed(columns, 3)} "
             f"({len(columns)}) and {listed(rows, 3)} ({len(rows)})."
         )
-    return cells.iloc[1:, 1:].replace(["", "n/a", "NA"], "nan").to_numpy().astype(np.float64), rows
+    numbers = cells.iloc[n_first_lines:, n_first_columns:].replace(["", "n/a", "NA"], "nan")
+    labels = [] if is_bare else [Column("the first line", "text", tuple(columns or rows))]
+    return "", numbers.to_numpy().astype(np.float64), labels
 
 
-READERS: dict[str, Callable[[Path, str | None], tuple[Array, list[str] | None]]] = {
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return True
+
+
+READERS: dict[str, Callable[[Path, str | None], Found]] = {
     ".npz": _from_npz,
     ".npy": _from_npy,
     ".mat": _from_mat,
@@ -204,21 +219,6 @@ READERS: dict[str, Callable[[Path, str | None], tuple[Array, list[str] | None]]]
     ".csv": _from_text,
     ".tsv": _from_text,
 }
-
-
-def dataset_names(file: h5py.File) -> list[str]:
-    """Return the paths of all data sets in an HDF5 file."""
-    names: list[str] = []
-    file.visititems(lambda name, item: names.append(name) if isinstance(item, h5py.Dataset) else None)
-    return names
-
-
-def labels_in_file(file: Mapping[str, Any]) -> list[str] | None:
-    """Return the labels of conditions in a file, if it has some."""
-    if LABELS_KEY not in file:
-        return None
-    labels = np.asarray(file[LABELS_KEY]).ravel()
-    return [label.decode() if isinstance(label, bytes) else str(label) for label in labels.tolist()]
 
 
 # -------------------------------------------------------------------------------- from square to condensed
@@ -281,11 +281,10 @@ def _require_number(n_found: int, n_labels: int, shape: tuple[int, ...], what: s
 
 
 def _asymmetry(squares: Array) -> float:
-    """Return the largest difference between mirrored entries, relative to the largest entry."""
-    largest = np.nanmax(np.abs(squares), initial=0)
+    """Return the largest difference between mirrored entries."""
     with np.errstate(invalid="ignore"):  # infinite minus infinite
         difference = np.abs(squares - squares.swapaxes(1, 2))
-    return float(np.nanmax(difference, initial=0) / largest) if largest > 0 else 0.0
+    return float(np.nanmax(difference, initial=0))
 
 
 def _diagonals(squares: Array) -> Array:
@@ -294,10 +293,21 @@ def _diagonals(squares: Array) -> Array:
     return diagonals
 
 
+def _rounding(squares: Array) -> tuple[float, float]:
+    """Return how far mirrored entries may differ, and a diagonal be from 0, by rounding in single or half precision.
+
+    In 1 - r, the errors are those of r, of numbers up to 1, however small the largest distance is; but the errors are
+    never a part of it that counts.
+    """
+    largest = float(np.nanmax(np.abs(squares), initial=0))
+    relative = max(ROUNDING, 8 * float(np.finfo(squares.dtype).eps))
+    return max(relative * largest, min(relative, 1e-3 * largest)), max(relative, ROOT_OF_ROUNDING) * largest
+
+
 def _are_rdms(squares: Array) -> bool:
     """Say whether all matrices, shape (n_rdms, n, n), are symmetric with a diagonal of zeros."""
-    largest = np.nanmax(np.abs(squares), initial=0)
-    return _asymmetry(squares) <= TOLERANCE and bool((np.abs(_diagonals(squares)) <= TOLERANCE * largest).all())
+    mirrored, diagonal = _rounding(squares)
+    return _asymmetry(squares) <= mirrored and bool((np.abs(_diagonals(squares)) <= diagonal).all())
 
 
 def require_rdms(squares: Array, labels: Sequence[str], what: str) -> None:
@@ -310,12 +320,13 @@ def require_rdms(squares: Array, labels: Sequence[str], what: str) -> None:
             f"RDM {rdm}; leave such conditions out."
         )
     diagonals, asymmetry = _diagonals(squares), _asymmetry(squares)
-    if np.allclose(diagonals, 1, atol=TOLERANCE):
+    if np.allclose(diagonals, 1, rtol=0, atol=ROOT_OF_ROUNDING):
         raise UserError(f"{what} has ones on its diagonal, so it holds similarities; save dissimilarities, 1 - them.")
-    if asymmetry > TOLERANCE:
+    if asymmetry > _rounding(squares)[0]:
+        share = asymmetry / float(np.nanmax(np.abs(squares)))
         raise UserError(
-            f"{what} is not symmetric: mirrored entries differ by up to {asymmetry:.2g} of the largest entry; an RDM "
-            "has the same dissimilarity both ways."
+            f"{what} is not symmetric: mirrored entries differ by up to {share:.2g} of the largest entry; an RDM has "
+            "the same dissimilarity both ways."
         )
     if not _are_rdms(squares):
         largest = float(np.abs(diagonals).max())

@@ -98,10 +98,9 @@ class FileReference(Section):
 
     def _of_file(self, file: str, stimuli: pd.DataFrame | None) -> RDMs:
         wanted = None if stimuli is None else list(dict.fromkeys(stimuli["condition"].astype(str)))
-        order = wanted
-        if self.condition_order != "stimuli":
-            order = read_conditions(self.condition_order, self.condition_column)
-        values, labels = read_rdms(file, self.key, order)
+        in_order = self.condition_order != "stimuli"
+        order = read_conditions(self.condition_order, self.condition_column) if in_order else wanted
+        values, labels = read_rdms(file, self.key, order, in_order=in_order)
         table = pd.DataFrame({"model": self.name, "layer": self._layers(file, len(values))})
         rdms = RDMs(values, labels, table, load_rdms(file).distance if is_rdms_file(file) else self.distance)
         return rdms if wanted is None else align(wanted, rdms, "the stimulus table", f"the reference {self.name!r}")

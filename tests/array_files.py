@@ -30,3 +30,14 @@ def write_matlab_73(path: Path, **arrays: np.ndarray) -> None:
             file[name] = np.asarray(values).T
     with open(path, "r+b") as file:
         file.write(b"MATLAB 7.3 MAT-file".ljust(124) + b"\x00\x02IM")
+
+
+def write_cells_73(path: Path, name: str, texts: list[str]) -> None:
+    """Add a row of cells with texts to a file of MATLAB 7.3: references to arrays of letters."""
+    with h5py.File(path, "r+") as file:
+        references = []
+        for i, text in enumerate(texts):
+            letters = file.create_dataset(f"#refs#/{name}{i}", data=np.array([[ord(x)] for x in text], dtype=np.uint16))
+            letters.attrs["MATLAB_class"] = np.bytes_("char")
+            references.append([letters.ref])
+        file.create_dataset(name, data=references, dtype=h5py.ref_dtype).attrs["MATLAB_class"] = np.bytes_("cell")

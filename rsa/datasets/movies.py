@@ -18,17 +18,8 @@ from rsa.datasets.common import Subjects, by_subject, problems_of_times
 from rsa.datasets.epochs import chosen_times
 from rsa.errors import UserError, listed
 from rsa.io import load_rdms, reading
-from rsa.rdm_files import (
-    agreed_labels,
-    chosen_array,
-    dataset_names,
-    is_rdms_file,
-    labels_in_file,
-    read_conditions,
-    refuse_key,
-    require_finite,
-    require_rdms,
-)
+from rsa.rdm_files import chosen_array, is_rdms_file, read_conditions, refuse_key, require_finite, require_rdms
+from rsa.rdm_labels import columns_of, dataset_names, labels_of_rows
 from rsa.settings import DataPath, Section, fill, placeholders
 
 __all__ = ["MovieTimes", "Movies"]
@@ -113,10 +104,11 @@ class _Movie:
     """An array in a file, of which parts can be read."""
 
     path: Path
+    name: str
+    """Of the array; empty if it has none."""
     shape: tuple[int, ...]
     """As MATLAB shows it for MATLAB's files."""
     read: Callable[[tuple[int | slice, ...]], Array]
-    labels: list[str] | None
     times: Array | None
 
 
@@ -283,8 +275,10 @@ class Movies(Section):
         self, subject: str, movie: _Movie, conditions: Sequence[str] | None, only_first: bool
     ) -> tuple[RDMs, Array]:
         """Take the movie of a subject from an array."""
-        order = conditions if self.condition_order == "stimuli" else self.conditions(subject)
-        labels = agreed_labels(movie.labels, order, str(movie.path))
+        in_order = self.condition_order != "stimuli"
+        order = self.conditions(subject) if in_order else conditions
+        columns = [column for column in columns_of(movie.path) if self.times is None or column.name != self.times.key]
+        labels = labels_of_rows(columns, movie.name, movie.shape, order, str(movie.path), in_order=in_order)
         if self.times is None:
             raise UserError(f"{movie.path} does not tell the times of its RDMs; set `times`.")
         times = self.times.told(movie)
@@ -472,23 +466,25 @@ def _numbers_in(path: Path) -> Array:
 def _from_npy(path: Path, key: str | None, times_key: str | None) -> Iterator[_Movie]:
     refuse_key(path, key or times_key)
     array = np.load(path, mmap_mode="r", allow_pickle=False)
-    yield _Movie(path, array.shape, lambda index: np.asarray(array[index]), None, None)
+    yield _Movie(path, "", array.shape, lambda index: np.asarray(array[index]), None)
 
 
 @contextmanager
 def _from_npz(path: Path, key: str | None, times_key: str | None) -> Iterator[_Movie]:
     with np.load(path, allow_pickle=False) as file:
-        array = file[chosen_array(path, [name for name in file.files if name != times_key], key)]
+        name = chosen_array(path, [name for name in file.files if name != times_key], key)
+        array = file[name]
         times = file[times_key] if times_key in file.files else None
-        yield _Movie(path, array.shape, lambda index: array[index], labels_in_file(file), times)
+        yield _Movie(path, name, array.shape, lambda index: array[index], times)
 
 
 @contextmanager
 def _from_hdf5(path: Path, key: str | None, times_key: str | None) -> Iterator[_Movie]:
     with h5py.File(path, "r") as file:
-        stored = file[chosen_array(path, [name for name in dataset_names(file) if name != times_key], key)]
+        name = chosen_array(path, [name for name in dataset_names(file) if name != times_key], key)
+        stored = file[name]
         times = file[times_key][()] if times_key is not None and times_key in file else None
-        yield _Movie(path, stored.shape, lambda index: np.asarray(stored[index]), labels_in_file(file), times)
+        yield _Movie(path, name, stored.shape, lambda index: np.asarray(stored[index]), times)
 
 
 @contextmanager
@@ -496,17 +492,17 @@ def _from_mat(path: Path, key: str | None, times_key: str | None) -> Iterator[_M
     """Open MATLAB files; version 7.3 is HDF5, where the axes come in reverse, and is read in parts."""
     if h5py.is_hdf5(path):
         with h5py.File(path, "r") as file:
-            names = [name for name in dataset_names(file) if not name.startswith("#") and name != times_key]
-            stored = file[chosen_array(path, names, key)]
+            name = chosen_array(path, [name for name in dataset_names(file) if name != times_key], key)
+            stored = file[name]
             times = file[times_key][()] if times_key is not None and times_key in file else None
-            yield _Movie(path, stored.shape[::-1], lambda index: np.asarray(stored[index[::-1]]).T, None, times)
+            yield _Movie(path, name, stored.shape[::-1], lambda index: np.asarray(stored[index[::-1]]).T, times)
         return
     names = [name for name, _, _ in scipy.io.whosmat(path)]
     name = chosen_array(path, [other for other in names if other != times_key], key)
     wanted = [name, *([times_key] if times_key in names else [])]
     content = scipy.io.loadmat(path, variable_names=wanted)
     array = content[name]
-    yield _Movie(path, array.shape, lambda index: array[index], None, content.get(times_key))
+    yield _Movie(path, name, array.shape, lambda index: array[index], content.get(times_key))
 
 
 READERS = {".npz": _from_npz, ".npy": _from_npy, ".mat": _from_mat, ".h5": _from_hdf5, ".hdf5": _from_hdf5}

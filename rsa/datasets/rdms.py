@@ -126,8 +126,9 @@ class Rdms(Section):
             default = None if "region" in placeholders(self.file) else "{region}"
             key = self.key if self.key is not None else default
             name = None if key is None else str(fill(key, subject=subject, region=region))
-            order = conditions if self.condition_order == "stimuli" else self.conditions(subject)
-            array, labels = read_rdms(path, name, order)
+            in_order = self.condition_order != "stimuli"
+            order = self.conditions(subject) if in_order else conditions
+            array, labels = read_rdms(path, name, order, in_order=in_order)
             values, distance = self._row_of(subject, array, path), self.distance
         rdms = RDMs(values, labels, table, distance)
         return rdms if conditions is None else align(conditions, rdms, "the stimulus table", str(path))
