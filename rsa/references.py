@@ -44,7 +44,8 @@ class FileReference(Section):
     key: str | None = None
     """Name of the array in the file; not needed if it has only one."""
     condition_order: Literal["stimuli"] | DataPath = "stimuli"
-    """Order of the rows: that of the stimulus table, or of a file (a table, or .txt with a label on each line)."""
+    """Order of the rows of a file without labels: that of the stimulus table, or of another file (a table, or .txt with
+    a label on each line). Labels that the file itself has must not contradict it."""
     condition_column: str = "condition"
     """Column of that table."""
     distance: str = "unknown"

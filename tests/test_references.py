@@ -247,6 +247,43 @@ def test_rounding_and_a_diagonal_of_nan_are_accepted(tmp_path, squares, vectors)
     np.testing.assert_allclose(read_rdms(tmp_path / "r.npy", conditions=LABELS)[0], vectors[:1], rtol=1e-6)
 
 
+@pytest.mark.parametrize("alike", [0.0, 0.9, 0.999])
+def test_rdms_computed_in_single_precision_are_accepted(tmp_path, rng, alike):
+    """Rounding is that of r, of numbers up to 1, however small all distances are: 1 - r, made as networks' RDMs are."""
+    shared = rng.normal(size=2000)
+    patterns = (np.sqrt(alike) * shared + np.sqrt(1 - alike) * rng.normal(size=(30, 2000))).astype(np.float32)
+    patterns -= patterns.mean(axis=1, keepdims=True)
+    patterns /= np.sqrt((patterns * patterns).sum(axis=1, keepdims=True))
+    r = np.array([[(a * b).sum() for a in patterns] for b in patterns])
+    r += np.tril(rng.choice([-4, 0, 4], r.shape)).astype(np.float32) * np.float32(2**-23)  # as other kernels round
+    labels = [str(i) for i in range(30)]
+    for dtype in (np.float32, np.float64):
+        np.save(tmp_path / "r.npy", (1 - r).astype(dtype))
+        values, _ = read_rdms(tmp_path / "r.npy", conditions=labels)
+        np.testing.assert_allclose(values[0], pdist(patterns, "correlation"), atol=2e-6)
+
+
+def test_distances_in_single_precision_have_a_diagonal_of_rounding(tmp_path, rng):
+    """A root of differences of sums of squares: the diagonal is the root of their rounding."""
+    patterns = rng.normal(size=(10, 500)).astype(np.float32)
+    energies = (patterns * patterns).sum(axis=1)
+    squared = energies[:, None] + energies - 2 * (patterns @ patterns.T)
+    np.fill_diagonal(squared, energies.max() * 2**-22)  # two units in the last place of the sums
+    np.save(tmp_path / "r.npy", np.sqrt(squared))
+    values, _ = read_rdms(tmp_path / "r.npy", conditions=[str(i) for i in range(10)])
+    np.testing.assert_allclose(values[0], pdist(patterns), rtol=1e-5)
+    np.save(tmp_path / "r.npy", squareform(pdist(patterns)).astype(np.float16))
+    assert read_rdms(tmp_path / "r.npy", conditions=[str(i) for i in range(10)])[0].dtype == np.float64
+
+
+def test_small_dissimilarities_that_are_not_symmetric_are_refused(tmp_path, squares):
+    small = squares[0] * 1e-26
+    small[1, 2] += 0.02 * small.max()
+    np.save(tmp_path / "r.npy", small)
+    with pytest.raises(UserError, match=r"is not symmetric: mirrored entries differ by up to 0\.02 of the largest"):
+        read_rdms(tmp_path / "r.npy", conditions=LABELS)
+
+
 def test_negative_dissimilarities_are_kept(tmp_path, squares):
     np.save(tmp_path / "r.npy", squares - squares.mean() * (1 - np.eye(5)))
     assert read_rdms(tmp_path / "r.npy", conditions=LABELS)[0].min() < 0
