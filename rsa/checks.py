@@ -20,7 +20,7 @@ from rsa.fetch import FETCHED_SUBJECTS, fetched_files
 from rsa.maps import DATA_QUALITY
 from rsa.names import require_distinct_labels
 from rsa.neighbourhood import sphere_offsets
-from rsa.rdm import MEEG
+from rsa.rdm import MEEG, chance_is_0
 from rsa.references import FileReference
 from rsa.regions import region_files, region_labels
 from rsa.simulation_meeg import PlantedLatency
@@ -130,7 +130,7 @@ def study_conditions(study: Study) -> list[str] | None:
 
 def _structure(study: Study) -> Iterator[str]:
     """Check what the sections need of each other."""
-    for part in (_what_is_compared, _fused, _over_time, _over_voxels, _mapped, _named):
+    for part in (_what_is_compared, _chance, _fused, _over_time, _over_voxels, _mapped, _named):
         yield from part(study)
     if study.fetch is not None:
         yield from _problems_of_fetch(study)
@@ -187,6 +187,30 @@ def _what_is_compared(study: Study) -> Iterator[str]:
         yield "there are no data: set `brain`, `meeg` or both."
 
 
+def _chance(study: Study) -> Iterator[str]:
+    """Check that 0 is what unrelated RDMs score: tests, shares of ceilings, best layers and times are read against it.
+
+    All of them: maps, regions, M/EEG over time, and what a reader makes of a mean.
+    """
+    distances = {}
+    if study.brain is not None:
+        ready = isinstance(study.brain, Rdms)
+        distances["brain.distance" if ready else "brain_distance"] = _brain_distance(study)
+    if study.meeg is not None:
+        distances["meeg.distance" if isinstance(study.meeg, Movies) else "movie.distance"] = _meeg_distance(study)
+    for setting, distance in distances.items():
+        if not chance_is_0(study.comparison, distance):
+            yield (
+                f"by {study.comparison}, unrelated RDMs score above 0 unless distances of noise are 0 on average, so "
+                f"none can be read against 0: set another `comparison`, or crossnobis for {setting}, not {distance}."
+            )
+
+
+def _brain_distance(study: Study) -> str:
+    """Return how the RDMs of the brain are measured, or how ready ones were."""
+    return study.brain.distance if isinstance(study.brain, Rdms) else study.brain_distance
+
+
 def _fused(study: Study) -> Iterator[str]:
     """Check what fusion needs of both kinds of data."""
     if study.film_times_s and not (study.fusion and study.searchlight is not None):
@@ -218,11 +242,6 @@ def _over_time(study: Study) -> Iterator[str]:
         yield f"`sensors` is a searchlight over those of epochs, and there are {kind}: set meeg.kind to epochs."
     if study.movie.folds is not None and MOVIE_DISTANCES[study.movie.distance].least_folds == 1:
         yield f"movie.distance {study.movie.distance} is one of means over all trials: leave movie.folds out."
-    if study.meeg is not None and study.comparison == "cosine" and _meeg_distance(study) not in CROSS_VALIDATED:
-        yield (
-            "cosine of distances that are never negative is above 0 by chance, so it says nothing over time: set "
-            "another `comparison`."
-        )
 
 
 def _over_voxels(study: Study) -> Iterator[str]:

@@ -35,12 +35,16 @@ class Comparison:
         ceiling.
     summary : str
         One line for the documentation.
+    unrelated_score_0 : bool
+        Whether RDMs that have nothing to do with each other score 0 on average, whatever their distances; otherwise
+        only those whose distances are 0 on average do (see `rsa.rdm.chance_is_0`).
     """
 
     prepare: Callable[[Array], Array]
     score: Callable[[Array, Array], Array]
     standardise: Callable[[Array], Array]
     summary: str
+    unrelated_score_0: bool = False
 
 
 def compare_vectors(a: Array, b: Array, comparison: Comparison) -> Array:
@@ -149,14 +153,30 @@ def unit_length(rdms: Array) -> Array:
 
 COMPARISONS: dict[str, Comparison] = {
     "spearman": Comparison(
-        centred_ranks, normalised_product, ranks, "Spearman's rho: Pearson r of ranks, ties by their average rank"
+        centred_ranks,
+        normalised_product,
+        ranks,
+        "Spearman's rho: Pearson r of ranks, ties by their average rank",
+        unrelated_score_0=True,
     ),
-    "pearson": Comparison(centred, normalised_product, z_scored, "Pearson r of dissimilarities"),
+    "pearson": Comparison(
+        centred, normalised_product, z_scored, "Pearson r of dissimilarities", unrelated_score_0=True
+    ),
     "kendall_tau_a": Comparison(
-        ranks, kendall_tau_a, ranks, "Kendall's tau-a: (concordant - discordant) / all; for models with ties"
+        ranks,
+        kendall_tau_a,
+        ranks,
+        "Kendall's tau-a: (concordant - discordant) / all; for models with ties",
+        unrelated_score_0=True,
     ),
     "rho_a": Comparison(
-        centred_ranks, rank_product, ranks, "rho-a: expected Spearman's rho with ties broken at random (Schuett 2023)"
+        centred_ranks,
+        rank_product,
+        ranks,
+        "rho-a: expected Spearman's rho with ties broken at random (Schuett 2023)",
+        unrelated_score_0=True,
     ),
-    "cosine": Comparison(unchanged, normalised_product, unit_length, "cosine of the angle between RDMs"),
+    "cosine": Comparison(
+        unchanged, normalised_product, unit_length, "cosine of the angle between RDMs, of crossnobis distances"
+    ),
 }

@@ -70,11 +70,14 @@ class Distance:
         from each pattern, a number from each feature, or nothing.
     summary : str
         One line for the documentation.
+    zero_of_noise : bool
+        Whether the distances of noise are 0 on average, and so as often negative as positive.
     """
 
     from_products: Callable[[CrossProducts], Array]
     origin: Literal["pattern", "feature", "zero"]
     summary: str
+    zero_of_noise: bool = False
 
 
 def correlation(products: CrossProducts) -> Array:
@@ -165,7 +168,10 @@ DISTANCES: dict[str, Distance] = {
 }
 CROSS_VALIDATED: dict[str, Distance] = {
     "crossnobis": Distance(
-        crossnobis, "feature", "squared distance per feature between runs, free of the bias of noise"
+        crossnobis,
+        "feature",
+        "squared distance per feature between runs, free of the bias of noise",
+        zero_of_noise=True,
     ),
     "cv_correlation": Distance(
         cv_correlation,

@@ -7,9 +7,19 @@ import pandas as pd
 
 from rsa.core import MAP_COLUMNS, Array, ScoreMap, Volume, shared_volume
 from rsa.errors import UserError
+from rsa.rdm import require_chance_of_0
 from rsa.registry import pick
 
-__all__ = ["CEILINGS", "GROUP_TESTS", "combine", "require_same_maps", "share_of_ceiling", "with_ceiling"]
+__all__ = [
+    "AGAINST_0",
+    "CEILINGS",
+    "GROUP_TESTS",
+    "combine",
+    "require_against_0",
+    "require_same_maps",
+    "share_of_ceiling",
+    "with_ceiling",
+]
 
 CEILINGS = ("ceilinglower", "ceilingupper")
 """What stands in the column `model` of the two bounds of a noise ceiling."""
@@ -37,9 +47,11 @@ def t(scores: Array) -> Array:
 
 
 GROUP_TESTS: dict[str, Callable[[Array], Array]] = {"mean": mean, "t": t}
+AGAINST_0 = {"t"}
+"""Those that compare scores with 0, and say something only where that is what unrelated RDMs score."""
 
 
-def combine(subjects: Sequence[ScoreMap], test: str) -> ScoreMap:
+def combine(subjects: Sequence[ScoreMap], test: str, *, distance: str = "unknown") -> ScoreMap:
     """Bring the maps of subjects together, voxel by voxel.
 
     Parameters
@@ -48,6 +60,8 @@ def combine(subjects: Sequence[ScoreMap], test: str) -> ScoreMap:
         The same rows (models and layers) for every subject, on one grid. Masks may differ.
     test : str
         A key of `GROUP_TESTS`.
+    distance : str
+        Of the subjects' RDMs; it decides whether there is a t of cosines.
 
     Returns
     -------
@@ -58,7 +72,8 @@ def combine(subjects: Sequence[ScoreMap], test: str) -> ScoreMap:
     Raises
     ------
     UserError
-        If there are fewer than 2 subjects, grids differ (both are printed) or the maps are not the same ones.
+        If there are fewer than 2 subjects, grids differ (both are printed), the maps are not the same ones, or a test
+        is against 0 and unrelated RDMs score above it (see `rsa.rdm.chance_is_0`).
     """
     if len(subjects) < 2:
         raise UserError(f"A group map needs 2 subjects or more, not {len(subjects)}.")
@@ -67,6 +82,7 @@ def combine(subjects: Sequence[ScoreMap], test: str) -> ScoreMap:
         raise UserError("Group maps are made of maps over voxels; some of these are over regions.")
     common = shared_volume(volumes)
     require_same_maps(subjects)
+    require_against_0([test], subjects[0], distance)
     compute, inside = pick(GROUP_TESTS, test, "group test"), [common.mask[volume.mask] for volume in volumes]
     result = np.empty((len(subjects[0]), common.n_voxels), dtype=np.float32)
     has_all = np.ones((len(subjects), common.n_voxels), dtype=bool)
@@ -77,6 +93,12 @@ def combine(subjects: Sequence[ScoreMap], test: str) -> ScoreMap:
         has_all &= np.isfinite(values).all(axis=1)
     table = subjects[0].table.drop(columns="subject", errors="ignore").assign(statistic=test)
     return ScoreMap(result, table, common, n_members=has_all.sum(axis=0))
+
+
+def require_against_0(tests: Sequence[str], scores: ScoreMap, distance: str) -> None:
+    """Raise a `UserError` if a test is one against 0 and unrelated RDMs do not have such scores."""
+    for test in AGAINST_0.intersection(tests):
+        require_chance_of_0(scores.table["statistic"].unique(), distance, f"The group test {test}")
 
 
 def require_same_maps(subjects: Sequence[ScoreMap]) -> None:

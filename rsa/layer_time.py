@@ -13,7 +13,7 @@ from rsa.errors import UserError
 from rsa.maps import MAPS
 from rsa.measures import Measure, aligned, comparison_measure, fitted_to
 from rsa.onsets import is_baseline, lagged_products, n_worth, onset_times, upper_bounds
-from rsa.rdm import measures_of, noise_ceiling, places_over_time, span_of
+from rsa.rdm import measures_of, noise_ceiling, places_over_time, require_chance_of_0, span_of
 from rsa.registry import pick
 from rsa.rows import require_columns, require_known, require_once
 
@@ -215,6 +215,12 @@ def _require_share(name: str, value: float) -> None:
         raise UserError(f"{name} is between 0 and 1 (both excluded), not {value:g}.")
 
 
+def _require_chance(table: pd.DataFrame, tested: bool, distance: str) -> None:
+    """Raise a `UserError` if scores are to be tested against 0 and unrelated RDMs do not score 0."""
+    if tested and "statistic" in table:
+        require_chance_of_0(table["statistic"].unique(), distance, "A test over time (`tested`)")
+
+
 def _require_count(name: str, value: int) -> None:
     """Raise a `UserError` unless a number is at least 1."""
     if value < 1:
@@ -365,6 +371,7 @@ def group_courses(
     n_permutations: int = 10_000,
     seed: int = 0,
     tested: bool = True,
+    distance: str = "unknown",
 ) -> pd.DataFrame:
     """Average scores over subjects at each time, with a confidence interval and a corrected p.
 
@@ -381,8 +388,8 @@ def group_courses(
     a time at which they happen to agree has the highest value of all flips, and nothing is found; with the mean, the
     flipped peak hides what is small and reliable.
 
-    Chance is a score of 0. The comparison `cosine` of distances that are never negative is above 0 for unrelated RDMs
-    as well, and its p says nothing; of `crossnobis` distances, it is about 0.
+    Chance is a score of 0. By the comparison `cosine`, unrelated RDMs score above it unless distances are 0 on average
+    for noise, as `crossnobis` is; there is no p then.
 
     Parameters
     ----------
@@ -398,6 +405,8 @@ def group_courses(
         Of the flips.
     tested : bool
         False for scores whose chance level is not 0, such as explained variances: no p.
+    distance : str
+        Of the RDMs; it decides whether cosines have a p (see `rsa.rdm.chance_is_0`).
 
     Returns
     -------
@@ -408,7 +417,8 @@ def group_courses(
     Raises
     ------
     UserError
-        If a column is missing, a row comes twice, or a subject lacks a reference or a time.
+        If a column is missing, a row comes twice, a subject lacks a reference or a time, or p is wanted of scores that
+        are above 0 for unrelated RDMs.
 
     References
     ----------
@@ -417,6 +427,7 @@ def group_courses(
     """
     _require_share("level", level)
     _require_count("n_permutations", n_permutations)
+    _require_chance(table, tested, distance)
     scores = _scores_of(table)
     n_subjects, n_rows, n_times = scores.values.shape
     means, half = scores.values.mean(axis=0), _half_width(scores.values, level)
@@ -460,6 +471,7 @@ def latencies(
     n_bootstrap: int = 1_000,
     seed: int = 0,
     tested: bool = True,
+    distance: str = "unknown",
 ) -> pd.DataFrame:
     """Find when the score of each reference rises above chance, and when it is highest.
 
@@ -504,6 +516,8 @@ def latencies(
         Of flips and samples.
     tested : bool
         False for scores whose chance level is not 0, such as explained variances: no onsets of a group, and no p.
+    distance : str
+        As in `group_courses`.
 
     Returns
     -------
@@ -524,6 +538,7 @@ def latencies(
     _require_share("level", level)
     _require_count("n_permutations", n_permutations)
     _require_count("n_bootstrap", n_bootstrap)
+    _require_chance(table, tested, distance)
     everything = _scores_of(table)
     chosen = _window(everything.times_s, from_s, until_s)
     scores = everything.at(chosen)

@@ -10,6 +10,7 @@ import pandas as pd
 from rsa.core import SAME_MM, Array, ScoreMap
 from rsa.errors import UserError
 from rsa.onsets import has_baseline, time_of_onset
+from rsa.rdm import require_chance_of_0
 from rsa.registry import pick
 
 __all__ = [
@@ -48,11 +49,15 @@ class DerivedMap:
         What the rows are. Layers of a model, in their order (one map per model; per model and time where there are
         times); times of a reference, ascending (one map per layer, and per reference without layers), with two or more
         of them before 0 s, or without; or all layers at all times (one map per model), the times ascending.
+    against_0 : bool
+        Whether it takes 0 for the score of unrelated RDMs, as a rank among references or times does: where chance is
+        above 0, it differs between them.
     """
 
     from_scores: Callable[..., Array]
     unit: str
     over: Literal["layers", "times", "times and baseline", "layers and times"] = "layers"
+    against_0: bool = True
 
 
 def best_layer(scores: Array) -> Array:
@@ -91,6 +96,7 @@ MAPS: dict[str, DerivedMap] = {
         "time in s from which on, for 20 ms, scores are above what one more before 0 s would be; corrected for the "
         "times of a voxel, not for the voxels; none if they never are",
         "times and baseline",
+        against_0=False,
     ),
     "time_of_best_layer": DerivedMap(
         time_of_highest,
@@ -125,7 +131,7 @@ def times_of(table: pd.DataFrame) -> list[float]:
     return sorted({float(time) for time in table["time_s"].dropna()}) if "time_s" in table else []
 
 
-def derive(scores: ScoreMap, name: str) -> ScoreMap:
+def derive(scores: ScoreMap, name: str, *, distance: str = "unknown") -> ScoreMap:
     """Make a derived map of every model for which it can be made.
 
     Parameters
@@ -135,6 +141,8 @@ def derive(scores: ScoreMap, name: str) -> ScoreMap:
         layers in order. Rows of `DATA_QUALITY` are passed over.
     name : str
         A key of `MAPS`.
+    distance : str
+        Of the brain RDMs; it decides whether a map against 0 can be made of cosines.
 
     Returns
     -------
@@ -144,9 +152,12 @@ def derive(scores: ScoreMap, name: str) -> ScoreMap:
     Raises
     ------
     UserError
-        If no model has the layers or times that the map needs, or a layer of a model lacks a time or has it twice.
+        If no model has the layers or times that the map needs, a layer of a model lacks a time or has it twice, or the
+        map is against 0 and unrelated RDMs score above it (see `rsa.rdm.chance_is_0`).
     """
     entry = pick(MAPS, name, "map")
+    if entry.against_0:
+        require_chance_of_0(scores.table["statistic"].unique(), distance, f"The map {name}")
     table = _with_times(scores.table)
     groups = _rows_of_maps(table, entry.over)
     if not groups:
@@ -199,14 +210,14 @@ def _require_all_times(model: str, rows: pd.DataFrame) -> None:
         )
 
 
-def derive_all(scores: ScoreMap, names: Iterable[str]) -> ScoreMap | None:
+def derive_all(scores: ScoreMap, names: Iterable[str], *, distance: str = "unknown") -> ScoreMap | None:
     """Make several derived maps, in one stack: map by map. Those that the scores lack layers or times for are left out.
 
     None where no map is left.
     """
     table = _with_times(scores.table)
     chosen = [name for name in names if _rows_of_maps(table, pick(MAPS, name, "map").over)]
-    return stack([derive(scores, name) for name in chosen]) if chosen else None
+    return stack([derive(scores, name, distance=distance) for name in chosen]) if chosen else None
 
 
 def stack(maps: Sequence[ScoreMap]) -> ScoreMap:

@@ -112,7 +112,8 @@ def write_maps(
     analysis = (made["settings"].get("analysis") or {}).get("name", "")
     where = {"folder": folder, "subject": subject, "space": space, "analysis": analysis}
     common = {"Sources": [str(source)], "Settings": made["settings"], "Software": made["versions"]}
-    for labels, rows in _rows_of_files(scores, derived):
+    distance = str(made["settings"].get("distance", "unknown"))
+    for labels, rows in _rows_of_files(scores, derived, distance):
         path = map_path(**where, **labels)
         times_s = times_of(rows.table)
         about = {**_about(rows, scores, made["settings"].get("measure")), **({"Times": times_s} if times_s else {})}
@@ -130,12 +131,14 @@ def _whose(subject: str, model: str = "", layer: str = "", statistic: str = "") 
     return {"Subject": subject or "group", "Model": model, "Layer": layer, "Statistic": statistic}
 
 
-def _rows_of_files(scores: ScoreMap, derived: Iterable[str]) -> Iterator[tuple[dict[str, str], ScoreMap]]:
+def _rows_of_files(
+    scores: ScoreMap, derived: Iterable[str], distance: str
+) -> Iterator[tuple[dict[str, str], ScoreMap]]:
     """Yield what goes into each file, scores and then derived maps: its model, layer and statistic, and its rows.
 
     Derived maps are made of the first statistic. Times of a file ascend.
     """
-    result = derive_all(select(scores, statistic=scores.table["statistic"].iloc[0]), derived)
+    result = derive_all(select(scores, statistic=scores.table["statistic"].iloc[0]), derived, distance=distance)
     for part in [scores] if result is None else [scores, result]:
         table = part.table if "time_s" in part.table else part.table.assign(time_s=np.nan)
         for labels, rows in table.groupby(LABELS, sort=False):

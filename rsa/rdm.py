@@ -8,6 +8,7 @@ import pandas as pd
 
 from rsa.comparisons import COMPARISONS, Comparison, score_rows
 from rsa.core import SAME_S, Array, RDMs, align
+from rsa.distances import CROSS_VALIDATED, DISTANCES
 from rsa.errors import UserError
 from rsa.measures import Measure, aligned, comparison_measure, fitted_to
 from rsa.registry import pick
@@ -19,6 +20,7 @@ __all__ = [
     "average",
     "average_over_subjects",
     "ceiling_bounds",
+    "chance_is_0",
     "compare_stacks",
     "measured_regions",
     "measured_stack",
@@ -28,6 +30,7 @@ __all__ = [
     "own_references",
     "places_over_time",
     "region_fits",
+    "require_chance_of_0",
     "span_of",
 ]
 
@@ -46,6 +49,37 @@ REGION_FIT_COLUMNS = {
     "ceiling_lower": "Noise ceiling of the region over subjects, lower bound (leave one subject out)",
     "ceiling_upper": "Noise ceiling of the region over subjects, upper bound (mean of all subjects)",
 }
+
+
+def chance_is_0(comparison: str, distance: str) -> bool:
+    """Say whether brain RDMs of noise, by this distance, score 0 on average with any reference.
+
+    Parameters
+    ----------
+    comparison : str
+        What scores are. Whatever is no key of `COMPARISONS`, such as "partial", is a measure with a chance level of
+        its own, and no matter here.
+    distance : str
+        Of the brain RDMs; one that is not known here may be above 0 for noise.
+
+    Examples
+    --------
+    >>> chance_is_0("spearman", "correlation"), chance_is_0("cosine", "crossnobis"), chance_is_0("cosine", "euclidean")
+    (True, True, False)
+    """
+    likeness, between = COMPARISONS.get(comparison), {**DISTANCES, **CROSS_VALIDATED}.get(distance)
+    return likeness is None or likeness.unrelated_score_0 or (between is not None and between.zero_of_noise)
+
+
+def require_chance_of_0(comparisons: Iterable[str], distance: str, what: str) -> None:
+    """Raise a `UserError` if something that reads scores against 0 is to be made of scores that noise has above 0."""
+    for comparison in comparisons:
+        if not chance_is_0(comparison, distance):
+            raise UserError(
+                f"{what} reads scores against 0, and by {comparison} unrelated RDMs score above 0 unless distances are "
+                f"0 on average for noise, as crossnobis is; these are of the distance {distance}. Use another "
+                "comparison."
+            )
 
 
 def average(rdms: RDMs, comparison: str) -> Array:

@@ -9,7 +9,7 @@ from threadpoolctl import threadpool_limits
 from rsa.comparisons import COMPARISONS
 from rsa.core import NO_DATA, TOO_SMALL, Array, Epochs, RDMs, ScoreMap, align
 from rsa.errors import UserError
-from rsa.group import GROUP_TESTS, require_same_maps
+from rsa.group import GROUP_TESTS, require_against_0, require_same_maps
 from rsa.registry import pick
 from rsa.searchlight import in_threads, reasons
 from rsa.timecourse import Frames, usable_channels, view_of
@@ -156,7 +156,9 @@ def _rows(references: RDMs, times_s: Array, comparison: str) -> pd.DataFrame:
 # ------------------------------------------------------------------------------------------- subjects
 
 
-def combine_sensors(subjects: Sequence[ScoreMap], tests: Sequence[str] = tuple(GROUP_TESTS)) -> ScoreMap:
+def combine_sensors(
+    subjects: Sequence[ScoreMap], tests: Sequence[str] = tuple(GROUP_TESTS), *, distance: str = "unknown"
+) -> ScoreMap:
     """Bring the scores of subjects together, sensor by sensor, over the sensors that all of them have.
 
     Parameters
@@ -165,6 +167,8 @@ def combine_sensors(subjects: Sequence[ScoreMap], tests: Sequence[str] = tuple(G
         From `sensor_searchlight`: the same references and times for every subject.
     tests : sequence of str
         Keys of `GROUP_TESTS`.
+    distance : str
+        As in `rsa.group.combine`.
 
     Returns
     -------
@@ -175,12 +179,13 @@ def combine_sensors(subjects: Sequence[ScoreMap], tests: Sequence[str] = tuple(G
     Raises
     ------
     UserError
-        If there are fewer than 2 subjects, they share no sensor or their scores are not of the same references and
-        times.
+        If there are fewer than 2 subjects, they share no sensor, their scores are not of the same references and
+        times, or a test is against 0 and unrelated RDMs score above it.
     """
     if len(subjects) < 2:
         raise UserError(f"A group needs 2 subjects or more, not {len(subjects)}.")
     require_same_maps(subjects)
+    require_against_0(tests, subjects[0], distance)
     names = [_names(scores) for scores in subjects]
     shared = [name for name in names[0] if all(name in others for others in names)]
     if not shared:

@@ -349,15 +349,16 @@ def layer_time(
     """
     from rsa import layer_time as over_time
 
-    stacks, tested = [_stacked(paths) for paths in (movies, references)], analysis is None or analysis.tested
+    stacks = [_stacked(paths) for paths in (movies, references)]
+    chance: dict[str, Any] = {"tested": analysis is None or analysis.tested, "distance": stacks[0].distance}
     if analysis is None:
         scores = over_time.layer_time(stacks[0], stacks[1], comparison)
     else:
         scores = over_time.measured_over_time(stacks[0], stacks[1], lambda own: analysis.measure(own, comparison))
     tables = {
         "scores": (scores, over_time.LAYER_TIME_COLUMNS),
-        "courses": (over_time.group_courses(scores, tested=tested), over_time.COURSE_COLUMNS),
-        "latencies": (over_time.latencies(scores, tested=tested), over_time.LATENCY_COLUMNS),
+        "courses": (over_time.group_courses(scores, **chance), over_time.COURSE_COLUMNS),
+        "latencies": (over_time.latencies(scores, **chance), over_time.LATENCY_COLUMNS),
         "hierarchy": (over_time.hierarchy(scores), over_time.HIERARCHY_COLUMNS),
     }
     if generalisation is not None:
@@ -441,8 +442,10 @@ def sensor_group(scores: list[Path], evokeds: Path, output: Path) -> None:
     from rsa.evokeds import evoked_path, read_info, write_evokeds
     from rsa.sensors import combine_sensors
 
-    group = combine_sensors([io.load_scores(path) for path in scores])
-    io.save(output, group, _made(scores, **io.read_provenance(scores[0])["settings"]))
+    settings = io.read_provenance(scores[0])["settings"]
+    distance = str(settings.get("distance", "unknown"))
+    group = combine_sensors([io.load_scores(path) for path in scores], distance=distance)
+    io.save(output, group, _made(scores, **settings))
     for test in dict.fromkeys(group.table["statistic"]):
         path = evoked_path(output.parent, "group", test)
         write_evokeds(path, select(group, statistic=test), read_info(evokeds), n_averaged=len(scores))
@@ -732,11 +735,13 @@ def group(
     from rsa.outputs import write_maps
 
     subjects = [io.load_scores(path) for path in scores]
-    result = stack([groups.combine(subjects, test) for test in tests])
+    settings = io.read_provenance(scores[0])["settings"]
+    distance = str(settings.get("distance", "unknown"))
+    result = stack([groups.combine(subjects, test, distance=distance) for test in tests])
     if ceiling is not None:
         result = groups.with_ceiling(result, io.load_scores(ceiling))
     inputs = [*scores, *([] if ceiling is None else [ceiling])]
-    made = _made(inputs, **{**io.read_provenance(scores[0])["settings"], "tests": tests})
+    made = _made(inputs, **{**settings, "tests": tests})
     io.save(output, result, made)
     write_maps(result, folder, "", space, derived or [], made, output)
 
@@ -805,8 +810,9 @@ def draw_subject(scores: Path, subject: str, space: str, folder: Path, derived: 
     from rsa.maps import derive_all
     from rsa.report.study import subject_figures
 
-    maps = io.load_scores(scores)
-    subject_figures(maps, derive_all(maps, derived or []), space=space, folder=folder, title=f"subject {subject}")
+    maps, distance = io.load_scores(scores), str(io.read_provenance(scores)["settings"].get("distance", "unknown"))
+    made = derive_all(maps, derived or [], distance=distance)
+    subject_figures(maps, made, space=space, folder=folder, title=f"subject {subject}")
 
 
 def draw_group(

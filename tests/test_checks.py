@@ -174,8 +174,8 @@ def test_conditions_of_m_eeg_alone_are_those_that_references_need(lab: Path) -> 
             {"meeg": EPOCHS, "movie": {"folds": 4}},
             "movie.distance correlation is one of means over all trials: leave movie.folds out.",
         ),
-        ({"meeg": EPOCHS, "comparison": "cosine"}, "it says nothing over time: set another `comparison`."),
-        ({"meeg": MOVIE, "comparison": "cosine"}, "it says nothing over time: set another `comparison`."),
+        ({**NO_BRAIN, "meeg": EPOCHS, "comparison": "cosine"}, "or crossnobis for movie.distance, not correlation."),
+        ({**NO_BRAIN, "meeg": MOVIE, "comparison": "cosine"}, "or crossnobis for meeg.distance, not unknown."),
         ({"brain": None, "meeg": MOVIE}, "`searchlight` and `regions` need brain images, not `kind: none`"),
         (
             {**NO_BRAIN, "meeg": MOVIE, "group": ["mean"]},
@@ -286,9 +286,34 @@ def test_delays_in_a_table_cannot_be_fused(lab: Path) -> None:
     assert any("needs one response per condition, and there are 2 delays." in problem for problem in problems), problems
 
 
+@pytest.mark.parametrize("distance", ["correlation", "cosine", "euclidean", "sqeuclidean", "cv_correlation"])
+@pytest.mark.parametrize(
+    "changes", [{}, {"group": ["mean", "t"]}, {"searchlight": None, "regions": {"atlas": "a.nii"}}]
+)
+def test_cosine_of_distances_of_noise_above_0_is_refused(lab: Path, distance: str, changes: dict[str, Any]) -> None:
+    """cv_correlation too: of noise it is about 1."""
+    problems = checks.problems_of(study(comparison="cosine", brain_distance=distance, **changes))
+    (problem,) = (problem for problem in problems if "cosine" in problem)
+    assert "none can be read against 0: set another `comparison`" in problem
+    assert f"crossnobis for brain_distance, not {distance}." in problem
+    for allowed in ({"comparison": "spearman"}, {"brain_distance": "crossnobis"}):
+        how = {"comparison": "cosine", "brain_distance": distance, **allowed}
+        assert not any("read against 0" in problem for problem in checks.problems_of(study(**how, **changes)))
+
+
+def test_cosine_of_ready_rdms_needs_to_know_their_distance(lab: Path) -> None:
+    np.savez("rdms.npz", V1=np.ones((2, 4, 4)) - np.eye(4))
+    brain = {"kind": "rdms", "subjects": ["01", "02"], "file": "rdms.npz", "regions": ["V1"]}
+    for distance, expected in (("unknown", 1), ("1 - Pearson r", 1), ("crossnobis", 0)):
+        ready = study(brain={**brain, "distance": distance}, searchlight=None, comparison="cosine")
+        problems = [problem for problem in checks.problems_of(ready) if "read against 0" in problem]
+        assert len(problems) == expected
+        assert all(f"crossnobis for brain.distance, not {distance}." in problem for problem in problems)
+
+
 def test_cosine_of_ready_crossnobis_is_no_problem(lab: Path) -> None:
     write_movies()
-    for distance, expected in (("crossnobis", 0), ("decoding_lda", 1)):
+    for distance, expected in (("crossnobis", 0), ("decoding_lda", 1), ("cv_correlation", 1)):
         meeg = {**MOVIE, "distance": distance}
         assert len(checks.problems_of(study(**NO_BRAIN, meeg=meeg, comparison="cosine"))) == expected
 

@@ -33,6 +33,17 @@ def test_t_equals_scipy_on_fisher_z(rng):
     assert (result.volume.sform_code, result.volume.qform_code) == (4, 1)
 
 
+def test_cosines_have_a_t_only_where_unrelated_rdms_score_0(rng):
+    subjects = [subject(n, rng, statistic="cosine") for n in range(3)]
+    for distance in ("unknown", "correlation", "cv_correlation", "decoding_lda"):
+        with pytest.raises(UserError, match=f"group test t reads scores against 0.*distance {distance}"):
+            combine(subjects, "t", distance=distance)
+    with pytest.raises(UserError, match="group test t reads scores against 0"):
+        combine(subjects, "t")
+    assert np.isfinite(combine(subjects, "t", distance="crossnobis").values).all()
+    assert np.isfinite(combine(subjects, "mean").values).all()
+
+
 def test_t_is_defined_for_perfect_scores_and_not_for_equal_ones():
     scores = np.array([[1.0, 0.5, 0.0], [0.9, 0.5, 0.0], [1.0, 0.5, 0.0]])
     result = GROUP_TESTS["t"](scores)

@@ -1,5 +1,7 @@
 """Derived maps and peaks, by hand."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -60,6 +62,18 @@ def scores():
     )
     values = [[0.1, 0.5], [0.4, NAN], [0.9, 0.9], [0.3, -0.1], [0.2, -0.2]]
     return ScoreMap(values, table, Volume(np.ones((2, 1, 1)), np.eye(4)))
+
+
+def test_maps_of_cosines_are_made_only_where_unrelated_rdms_score_0(scores):
+    cosines = replace(scores, table=scores.table.assign(statistic="cosine"))
+    for name in ("best_layer", "layer_gradient"):
+        with pytest.raises(UserError, match=f"The map {name} reads scores against 0, and by cosine unrelated RDMs"):
+            derive(cosines, name)
+        made = derive(cosines, name, distance="crossnobis")
+        np.testing.assert_array_equal(made.values, derive(scores, name).values)
+    with pytest.raises(UserError, match="these are of the distance euclidean"):
+        derive_all(cosines, MAPS, distance="euclidean")
+    assert [name for name, entry in MAPS.items() if not entry.against_0] == ["onset_time"]
 
 
 def test_a_derived_map_for_every_model_with_layers(scores):

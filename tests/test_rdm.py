@@ -9,19 +9,58 @@ from scipy.stats import pearsonr, rankdata, spearmanr
 from strategies import quick, seeds
 
 from rsa.comparisons import COMPARISONS, compare_vectors
-from rsa.core import RDMs, Volume
-from rsa.distances import DISTANCES, rdm_vectors
+from rsa.core import Patterns, RDMs, Volume
+from rsa.distances import CROSS_VALIDATED, DISTANCES, rdm_vectors
 from rsa.errors import UserError
 from rsa.neighbourhood import from_masks
-from rsa.rdm import MEEG, average, average_over_subjects, compare_stacks, noise_ceiling, region_fits
+from rsa.rdm import (
+    MEEG,
+    average,
+    average_over_subjects,
+    chance_is_0,
+    compare_stacks,
+    noise_ceiling,
+    region_fits,
+    require_chance_of_0,
+)
 from rsa.searchlight import compare
 from rsa.simulate import patterns_like
+from rsa.timecourse import MOVIE_DISTANCES
 
 NAMES = ["img1", "img2", "img10", "img20"]
 
 
 def stack(values, names=NAMES, **columns):
     return RDMs(values, names, pd.DataFrame(columns or {"subject": range(len(values))}))
+
+
+@pytest.mark.parametrize("distance", [*DISTANCES, *CROSS_VALIDATED])
+@pytest.mark.parametrize("comparison", COMPARISONS)
+def test_noise_scores_0_where_chance_is_0_and_above_it_elsewhere(distance, comparison):
+    """200 regions of noise, 8 conditions in 4 runs: the mean score is within 3 standard errors of 0, or far above."""
+    rng, n_regions, n_voxels = np.random.default_rng(11), 200, 12
+    volume = Volume(np.ones((n_regions, n_voxels, 1)), np.eye(4))
+    names = [f"c{i}" for i in range(8)]
+    table = pd.DataFrame({"condition": names * 4, "run": np.repeat(["1", "2", "3", "4"], 8)})
+    patterns = Patterns(rng.standard_normal((32, n_regions * n_voxels)), table, volume)
+    masks = {f"r{i}": np.arange(n_regions)[:, None, None] == np.full((1, n_voxels, 1), i) for i in range(n_regions)}
+    reference = stack(np.random.default_rng(12).uniform(0.5, 1, (1, 28)), names, model=["net"], layer=["a"])
+    scores = compare(patterns, from_masks(volume, masks), reference, distance=distance, comparison=comparison).values
+    mean, error = scores.mean(), scores.std() / np.sqrt(n_regions)
+    if chance_is_0(comparison, distance):
+        assert abs(mean) < 3 * error
+    else:
+        assert comparison == "cosine"
+        assert mean > 0.3
+
+
+def test_what_is_tested_against_0():
+    assert [name for name in COMPARISONS if not chance_is_0(name, "correlation")] == ["cosine"]
+    assert [name for name in MOVIE_DISTANCES if chance_is_0("cosine", name)] == ["crossnobis"]
+    assert chance_is_0("partial", "correlation")  # has a chance level of its own
+    require_chance_of_0(["spearman", "partial"], "unknown", "It")
+    with pytest.raises(UserError, match="It reads scores against 0, and by cosine unrelated RDMs score above 0 unless"):
+        require_chance_of_0(["spearman", "cosine"], "unknown", "It")
 
 
 def test_noise_ceiling_of_three_subjects_by_hand():
