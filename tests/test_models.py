@@ -1,8 +1,11 @@
 import hashlib
+import logging
 import re
 import shutil
 import urllib.error
 import warnings
+from argparse import Namespace
+from pathlib import Path
 
 import jsonschema
 import numpy as np
@@ -292,22 +295,100 @@ def test_a_wrong_shape_is_shown(tmp_path, small):
     )
 
 
-@pytest.mark.parametrize("form", ["plain", "safetensors", "wrapped", "parallel", "legacy"])
-def test_forms_of_state_dicts(tmp_path, small, form):
+def before(prefix: str, state: dict) -> dict:
+    return {prefix + name: tensor for name, tensor in state.items()}
+
+
+AVERAGE = {"n_averaged": torch.tensor(7)}
+FORMS = {
+    "plain": lambda state: state,
+    "parallel": lambda state: {"epoch": 3, "state_dict": before("module.", state), "arch": "squeezenet1_1"},
+    "reference script": lambda state: {"model": state, "args": Namespace(lr=0.1, device="cuda"), "epoch": 3},
+    "tutorial": lambda state: {"model_state_dict": state, "optimizer_state_dict": {"param_groups": [], "state": {}}},
+    "scores of numpy": lambda state: {"net": state, "best": np.float64(0.7), "losses": np.arange(3.0)},
+    "folder": lambda state: {"model": state, "folder": Path("/somewhere")},
+    "compiled": lambda state: before("_orig_mod.", state),
+    "parallel, compiled": lambda state: before("module._orig_mod.", state),
+    "compiled in part": lambda state: {
+        name.replace("features.3.", "features.3._orig_mod."): t for name, t in state.items()
+    },
+    "lightning": lambda state: {"state_dict": before("model.", state), "pytorch-lightning_version": "2.0"},
+    "backbone": lambda state: before("module.backbone.", state),
+    "average": lambda state: {"model_ema": before("module.", state) | AVERAGE},
+    "average beside": lambda state: {
+        "model": state,
+        "model_ema": before("module.", {n: t + 1 for n, t in state.items()}),
+    },
+    "its own key": lambda state: {"student": state, "epoch": 1},
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_forms_of_checkpoints(tmp_path, small, form):
     state = {name: tensor + 1 for name, tensor in small.items()}
-    path = tmp_path / ("net.safetensors" if form == "safetensors" else "net.pth")
-    if form == "safetensors":
-        save_file(state, path)
-    elif form == "parallel":
-        torch.save({"epoch": 3, "state_dict": {f"module.{name}": tensor for name, tensor in state.items()}}, path)
+    path = tmp_path / "net.pth"
+    torch.save(FORMS[form](state), path)
+    assert_loads(path, state)
+
+
+@pytest.mark.parametrize("form", ["legacy", "safetensors", "safetensors of a wrapped network"])
+def test_forms_of_files(tmp_path, small, form):
+    state = {name: tensor + 1 for name, tensor in small.items()}
+    path = tmp_path / ("net.pth" if form == "legacy" else "net.safetensors")
+    if form == "legacy":
+        torch.save(state, path, _use_new_zipfile_serialization=False)
     else:
-        wrapped = {"state_dict": state} if form == "wrapped" else state
-        torch.save(wrapped, path, _use_new_zipfile_serialization=form != "legacy")
-    model = Torchvision(architecture="squeezenet1_1", weights=str(path))
+        save_file(before("model.", state) if "wrapped" in form else state, path)
+    assert_loads(path, state)
+
+
+def assert_loads(path: Path, state: dict, **change) -> None:
+    model = Torchvision(architecture="squeezenet1_1", weights=str(path), **change)
     assert model.problems() == []
     assert model.files() == [path]
     loaded = model.load()[0].state_dict()
+    assert list(loaded) == list(state)
     assert all(torch.equal(loaded[name], tensor) for name, tensor in state.items())
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_weights_of_another_precision_become_single(tmp_path, small, dtype):
+    torch.save({name: tensor.to(dtype) for name, tensor in small.items()}, tmp_path / "net.pth")
+    assert_loads(tmp_path / "net.pth", {name: tensor.to(dtype).float() for name, tensor in small.items()})
+
+
+def test_which_of_several_state_dicts_is_taken_is_logged_and_can_be_said(tmp_path, small, caplog):
+    path = tmp_path / "net.pth"
+    average = {name: tensor + 1 for name, tensor in small.items()}
+    torch.save({"model": dict(small), "model_ema": before("module.", average) | AVERAGE}, path)
+    with caplog.at_level(logging.INFO):
+        assert_loads(path, dict(small))
+    assert f"{path}: the state dict 'model' is taken, and not 'model_ema'" in caplog.messages
+    with caplog.at_level(logging.INFO):
+        assert_loads(path, average, weights_key="model_ema")
+    assert f"{path}: names of weights are taken without the 'module.' before them" in caplog.messages
+    (problem,) = Torchvision(architecture="squeezenet1_1", weights=str(path), weights_key="ema").problems()
+    assert problem == f"{path} has no state dict 'ema'; there are 'model', 'model_ema'. See `weights_key`."
+    torch.save({"student": dict(small), "teacher": average}, path)
+    (problem,) = Torchvision(architecture="squeezenet1_1", weights=str(path)).problems()
+    assert problem == f"{path} holds the state dicts 'student', 'teacher'; say by `weights_key` which to take."
+    (problem,) = Torchvision(architecture="squeezenet1_1", weights_key="teacher").problems()
+    assert problem == "weights_key is for weights of a file, and these are 'DEFAULT': leave it out."
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda state: before("model.", state) | {"loss.weight": torch.zeros(3)},
+        lambda state: dict(list(before("model.", state).items())[:-1]),
+        lambda state: before("query.", state) | before("key.", state),
+    ],
+    ids=["more", "less", "two networks"],
+)
+def test_nothing_is_loaded_in_part(tmp_path, small, change):
+    torch.save(change(dict(small)), tmp_path / "net.pth")
+    (problem,) = Torchvision(architecture="squeezenet1_1", weights=str(tmp_path / "net.pth")).problems()
+    assert "do not fit squeezenet1_1: " in problem
 
 
 @pytest.mark.parametrize("suffix", ["pth", "safetensors"])
@@ -322,10 +403,12 @@ def test_what_is_no_state_dict_is_refused(tmp_path):
     path = tmp_path / "net.pt"
     model = Torchvision(architecture="squeezenet1_1", weights=str(path))
     torch.save([1, 2], path)
-    with pytest.raises(UserError, match=r"net\.pt holds no state dict \(names and tensors, or these below the key"):
+    with pytest.raises(
+        UserError, match=r"net\.pt holds no state dict \(names and tensors, or these below a key such as 'state_dict'"
+    ):
         model.load()
     torch.save(torch.nn.Linear(2, 2), path)  # a pickle of code
-    with pytest.raises(UserError, match=r"net\.pt is not a state dict that can be read safely"):
+    with pytest.raises(UserError, match=r"read safely \(it holds a torch\.nn\.\S+\.Linear, as a whole network"):
         model.load()
 
 

@@ -40,6 +40,9 @@ EVENT = "event"
 
 TIMES_DIFFER = "times differ: {what} {first} has {its}, {what} {other} has {others}; cut and sample all alike."
 
+UNTOLD = "misc"
+"""What MNE calls the type of a channel of which it knows none."""
+
 BLOCK_BYTES = 2**26
 """Trials are read in blocks of about so many bytes in double precision."""
 
@@ -125,6 +128,10 @@ class EpochFiles(Section):
     """Name of the variable in a .mat file of FieldTrip."""
     fieldtrip_info: DataPath | None = None
     """Template ({subject}) of .fif files that describe the channels of FieldTrip's, which may not have their types."""
+
+    channel_type: Literal["eeg", "ecog", "seeg", "dbs"] | None = None
+    """Type of the channels that have none in the file (misc), as where FieldTrip's do not say it. Those of MEG come
+    from fieldtrip_info, which knows their coils as well."""
 
     @model_validator(mode="after")
     def _templates_agree(self) -> Self:
@@ -280,7 +287,12 @@ class EpochFiles(Section):
                 raise UserError(f"There is no file {path}.")
         ending = next(ending for ending in READERS if source.path.name.endswith(ending))
         with _by_mne(source.path):
-            return READERS[ending](source, self.fieldtrip_variable)
+            epochs = READERS[ending](source, self.fieldtrip_variable)
+        if self.channel_type is not None:
+            types = dict(zip(epochs.ch_names, epochs.get_channel_types(), strict=True))
+            untold = {name: self.channel_type for name, kind in types.items() if kind == UNTOLD}
+            epochs.set_channel_types(untold, on_unit_change="ignore", verbose="error")
+        return epochs
 
     def _header(self, source: _Source) -> _Header:
         """Read the header of a file.
@@ -492,9 +504,10 @@ def _picked(info: Any, picks: Sequence[str], path: Path) -> pd.DataFrame:
         chosen = empty.pick(list(picks), exclude="bads", verbose="error")
     except ValueError as error:
         there = list(dict.fromkeys(info.get_channel_types()))
+        advice = "; misc are channels of no known type: set `channel_type`, or `fieldtrip_info`, if they are sensors"
         raise UserError(
             f"{path} has no good channels {listed(list(picks))}; it has {len(info['ch_names'])} channels of type "
-            f"{listed(there)}; see `picks`."
+            f"{listed(there)}; see `picks`{advice if UNTOLD in there else ''}."
         ) from error
     names = [name for name in chosen.ch_names if name not in info["bads"]]
     types = dict(zip(chosen.ch_names, chosen.get_channel_types(), strict=True))

@@ -18,8 +18,10 @@ __all__ = ["Feat"]
 
 logger = logging.getLogger(__name__)
 
-CONTRAST = re.compile(r"^/ContrastName(\d+)\s+(.+?)\s*$", flags=re.M)
+CONTRAST = re.compile(r"^/ContrastName(\d+)[ \t]*(.*?)[ \t\r]*$", flags=re.M)
+N_CONTRASTS = re.compile(r"^/NumContrasts[ \t]+(\d+)", flags=re.M)
 SETTING = re.compile(r'^set fmri\((\w+)\) "?(.*?)"?\s*$', flags=re.M)
+INPUT = re.compile(r'^set feat_files\(\d+\) "(.*?)"', flags=re.M)
 ONE_REGRESSOR = {"0", "1", "2", "3"}
 """Shapes of responses in design.fsf that make one regressor of an event: none, Gaussian, gamma, double gamma."""
 
@@ -41,7 +43,8 @@ class Feat(BrainImages):
     """Template ({subject}, {run}) of the folders: sub-{subject}/run-{run}.feat."""
     estimate: Literal["cope", "tstat", "zstat", "pe"] = "cope"
     """What to take: the estimate, t map or z map of each contrast (called as the contrast), or the parameter estimates
-    (called as the explanatory variable; temporal derivatives are left out)."""
+    (called as the explanatory variable; temporal derivatives are left out). One without a title is called contrast3,
+    or ev3, by its number."""
     reg_standard: bool = False
     """Read the images that featregapply brought to standard space (in reg_standard/); without it the runs of a subject
     have to be aligned before FEAT, since each FEAT folder is in the space of its own run."""
@@ -133,19 +136,44 @@ def _named_estimates(folder: Path, estimate: str) -> dict[int, str]:
     UserError
         If the design cannot be read or names nothing.
     """
+    _require_first_level(folder)
     path = _design_file(folder, estimate)
-    try:
-        text = path.read_text(encoding="utf-8", errors="replace")
-    except OSError as error:
-        raise UserError(f"Cannot read {path}: {error.strerror}.") from error
-    found = (
-        _explanatory_variables(path, text) if estimate == "pe" else {int(n): name for n, name in CONTRAST.findall(text)}
-    )
+    text = _text_of(path)
+    found = _explanatory_variables(path, text) if estimate == "pe" else _contrasts(text)
     if not found:
         raise UserError(
             f"{path} names no {'explanatory variable' if estimate == 'pe' else 'contrast'}; run FEAT again."
         )
     return found
+
+
+def _text_of(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError as error:
+        raise UserError(f"Cannot read {path}: {error.strerror}.") from error
+
+
+def _require_first_level(folder: Path) -> None:
+    """Refuse an analysis over runs or subjects, and say of which first levels it is."""
+    design = folder / "design.fsf"
+    if not design.exists():
+        return
+    text = _text_of(design)
+    if dict(SETTING.findall(text)).get("level", "1") != "1":
+        inputs = INPUT.findall(text)
+        raise UserError(
+            f"{folder} is a higher-level analysis of FEAT, in which runs or subjects are averaged; give the first "
+            f"levels, a .feat folder for each run{': ' + listed(inputs, 2) if inputs else ''}."
+        )
+
+
+def _contrasts(text: str) -> dict[int, str]:
+    """Return the contrasts of design.con by their numbers; one without a title is called by its number."""
+    titles = {int(number): title for number, title in CONTRAST.findall(text)}
+    told = N_CONTRASTS.search(text)
+    numbers = range(1, int(told[1]) + 1) if told else sorted(titles)
+    return {number: titles.get(number) or f"contrast{number}" for number in numbers}
 
 
 def _explanatory_variables(path: Path, text: str) -> dict[int, str]:
@@ -159,7 +187,7 @@ def _explanatory_variables(path: Path, text: str) -> dict[int, str]:
                 f"{path} makes several regressors of explanatory variable {variable} (convolve {shape!r}), of which "
                 "none is its response; use contrasts (estimate: cope)."
             )
-        found[number] = settings.get(f"evtitle{variable}", "")
+        found[number] = settings.get(f"evtitle{variable}") or f"ev{variable}"
         number += 1 + int(settings.get(f"deriv_yn{variable}", 0))
     if found and number - 1 != int(settings.get("evs_real", number - 1)):
         raise UserError(

@@ -34,6 +34,11 @@ def opened(path: Path) -> nib.Nifti1Pair:
         If there is no such file, or it has no grid of voxels.
     """
     image = load_image(path)
+    if isinstance(image, nib.GiftiImage | nib.Cifti2Image):
+        raise UserError(
+            f"{path} holds data of the surface (a {type(image).__name__}), and only volumes are read: give NIfTI "
+            "images of voxels, such as those of fMRIPrep with space-T1w or space-MNI152NLin2009cAsym in their names."
+        )
     if not isinstance(image, nib.Nifti1Pair) or image.ndim not in (3, 4):
         shape = getattr(image, "shape", None)
         raise UserError(

@@ -48,8 +48,12 @@ class Torchvision(Section):
     """Name by which torchvision knows the network: alexnet, resnet50, vit_b_16, ..."""
     weights: Annotated[str, AfterValidator(_path_below_data_root)] = "DEFAULT"
     """Name of torchvision's weights (DEFAULT, IMAGENET1K_V1, ...), `untrained`, or a file with a state dict (.pth, .pt,
-    .safetensors), also one below a key `state_dict` or with names that start with `module.`. Named weights bring their
+    .safetensors): the network's alone or in the checkpoint of a training, also with what wrappers put before all names
+    (`module.`, `_orig_mod.`, `model.`). All of the network has to be there, and nothing else. Named weights bring their
     own preprocessing; for a file and for `untrained`, `preprocess_as` says which."""
+    weights_key: str | None = None
+    """For a checkpoint that holds several state dicts: which to take, such as model_ema; by default `state_dict`,
+    `model_state_dict` or `model`, or the only one."""
     preprocess_as: str | None = None
     """For weights of a file and `untrained`: the name of torchvision's weights whose preprocessing is used; by default
     that of DEFAULT, whose picture size may differ from that of IMAGENET1K_V1."""
@@ -142,6 +146,8 @@ class Torchvision(Section):
             hint = did_you_mean(self.architecture, names, 3) or f" Choose one of: {', '.join(names)}."
             raise UserError(f"torchvision has no classification model {self.architecture!r}.{hint}")
         entries = torchvision.models.get_model_weights(self.architecture)
+        if self.weights_key is not None and not is_weights_file(self.weights):
+            raise UserError(f"weights_key is for weights of a file, and these are {self.weights!r}: leave it out.")
         if is_weights_file(self.weights) or self.weights == "untrained":
             return self._entry_like(entries)
         if self.preprocess_as is not None:
@@ -165,14 +171,14 @@ class Torchvision(Section):
 
     def _state(self, entry: Any) -> "dict[str, torch.Tensor]":
         if is_weights_file(self.weights):
-            return read_state(self.weights, "cpu")
+            return read_state(self.weights, "cpu", self.weights_key)
         return fetch_state(self.architecture, self.weights, entry)
 
     def _check_file(self, entry: Any) -> None:
         """Raise unless a local weights file is there and fits; only the names and shapes in it are read."""
         if is_weights_file(self.weights):
             network = _build_without_memory(self.architecture, _image_size(entry))
-            fitted(network, read_state(self.weights, "meta"), self.architecture, self.weights)
+            fitted(network, read_state(self.weights, "meta", self.weights_key), self.architecture, self.weights)
 
 
 # -------------------------------------------------------------------------------------------- networks
