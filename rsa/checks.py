@@ -9,20 +9,21 @@ import numpy as np
 import pandas as pd
 
 from rsa.analyses import Weighted
-from rsa.config import Movie, PlantedRegion, Searchlight, Study, load_study, problem_list, read_yaml
+from rsa.config import Movie, PlantedRegion, Searchlight, Study, load_study, read_yaml
 from rsa.core import Volume
 from rsa.datasets import Bids, BrainImages, Dataset, EpochFiles, Maps, Movies, Rdms
 from rsa.datasets.common import by_subject
 from rsa.datasets.sensors import problems_of_sensors
 from rsa.distances import CROSS_VALIDATED
-from rsa.errors import UserError, listed
-from rsa.fetch import FETCHED_SUBJECTS, fetched_files
+from rsa.errors import Problems, UserError, listed
+from rsa.fetch import FETCHED_SUBJECTS, fetched_files, not_fetched
 from rsa.maps import DATA_QUALITY
 from rsa.names import require_distinct_labels
 from rsa.neighbourhood import sphere_offsets
 from rsa.rdm import MEEG, chance_is_0
 from rsa.references import FileReference
 from rsa.regions import region_files, region_labels
+from rsa.simulation import files_of_epochs, files_of_images, files_of_stimuli, not_simulated
 from rsa.simulation_meeg import PlantedLatency
 from rsa.sources import NoContentError, problems_of_content
 from rsa.spaces import problems_of_template, template_files
@@ -32,6 +33,7 @@ __all__ = [
     "problems_of",
     "reference_labels",
     "require_no_problems",
+    "simulated_files",
     "simulates_stimuli",
     "study_conditions",
     "summary",
@@ -58,7 +60,7 @@ def validated(path: str | Path) -> Study:
 def require_no_problems(study: Study) -> None:
     """Raise a `UserError` that lists all problems of a study, if it has any."""
     if problems := problems_of(study):
-        raise UserError(problem_list(problems))
+        raise Problems("The configuration", problems)
 
 
 def problems_of(study: Study) -> list[str]:
@@ -309,6 +311,11 @@ def _problems_of_fetch(study: Study) -> Iterator[str]:
     if unknown:
         there = listed(list(FETCHED_SUBJECTS[str(study.fetch)]))
         yield f"brain.subjects: {study.fetch} has no subject {listed(unknown)}; there are {there}."
+    if foreign := not_fetched(study.brain.root, study.brain.subjects):
+        yield (
+            f"`fetch` would write over {listed(foreign, 3)}, which it did not write, or which changed since: remove "
+            "`fetch` to use data of your own, or set brain.root to a folder for what is fetched."
+        )
     table = Path(study.brain.root) / "stimuli.tsv"
     if study.stimuli is not None and study.stimuli.table != str(table):
         yield f"stimuli.table: the stimuli are going to be fetched to {table}; set it to that."
@@ -505,6 +512,39 @@ def _simulation(study: Study) -> Iterator[str]:
     for path in (simulation.mask, simulation.atlas, simulation.noise_images, simulation.noise_events):
         if path is not None and not Path(path).exists():
             yield f"There is no file {path} (simulate)."
+    yield from _problems_of_writing(simulated_files(study), study.folder)
+
+
+def simulated_files(study: Study) -> list[Path]:
+    """Return all files that the simulation of a study writes."""
+    simulation, stimuli = study.simulate, study.stimuli
+    if simulation is None:
+        return []
+    found = files_of_stimuli(simulation, stimuli) if stimuli is not None and simulates_stimuli(study) else []
+    found += [path for subject in study.subjects for path in files_of_images(study.brain, subject)]
+    if awaits_epochs(study):
+        found += [path for subject in study.meeg_subjects for path in files_of_epochs(study.meeg, subject)]
+    return found
+
+
+def _problems_of_writing(files: list[Path], folder: Path) -> Iterator[str]:
+    """Check that a simulation writes into the folder of the results alone, and over no file but its own."""
+    own_data = "remove the block `simulate` to use data of your own"
+    outside = [str(path) for path in files if not path.resolve().is_relative_to(folder.resolve())]
+    if outside:
+        yield (
+            f"`simulate` would write {listed(outside, 3)}, and a study writes to {folder} alone: {own_data}, or let "
+            "the paths begin with {results}."
+        )
+    elif foreign := not_simulated(files):
+        yield (
+            f"`simulate` would write over {listed(foreign, 3)}, which it did not write, or which changed since: "
+            f"{own_data}, or move these files; delete them if an earlier version simulated them."
+        )
+    names = Counter(str(path).casefold() for path in files)
+    twice = [str(path) for path in files if names[str(path).casefold()] > 1]
+    if twice:
+        yield f"`simulate` would write {listed(twice, 2)} twice; let names differ, not in upper and lower case alone."
 
 
 def _can_be_simulated(brain: Dataset) -> bool:

@@ -14,17 +14,20 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any, Literal, Never, get_args, get_origin, get_type_hints
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from rsa import io, stages
-from rsa.errors import UserError, did_you_mean
+from rsa import io, records, stages
+from rsa.errors import UserError, did_you_mean, flattened
 from rsa.settings import alternatives
 
-__all__ = ["build_parser", "main", "options_of"]
+__all__ = ["build_parser", "main", "options_of", "pieces"]
 
 logger = logging.getLogger("rsa")
+
+PIECE = 30_000
+"""Longer settings reach a stage in pieces of so many letters, each of up to 4 bytes."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -43,11 +46,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(stage: Callable[..., None], given: dict[str, Any]) -> int:
-    with _logging(given.pop("log", None)):
+    log = given.pop("log", None)
+    try:
+        handlers = _handlers(log)
+    except OSError as error:
+        print(f"error: Cannot write the log {log}: {error.strerror}; set --log to another file.", file=sys.stderr)
+        return 2
+    with _logging(handlers):
         try:
             logger.debug("%s with %s", stage.__name__, json.dumps(io.versions()))
             positional, options = _collect(stage, given)
-            stage(*positional, **options)
+            with records.recording():
+                stage(*positional, **options)
         except UserError as error:
             logger.error("error: %s", error)
             return 2
@@ -62,16 +72,29 @@ def _run(stage: Callable[..., None], given: dict[str, Any]) -> int:
     return 0
 
 
-@contextmanager
-def _logging(path: Path | None) -> Iterator[None]:
-    """Send messages to the terminal and, if wanted, with versions and tracebacks to a file; then as before."""
+class _OneLine(logging.Formatter):
+    """Warnings and notes are one line each, also those of libraries; errors are as they were made."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        text = super().format(record)
+        return text if record.levelno >= logging.ERROR else flattened(text)
+
+
+def _handlers(path: Path | None) -> list[logging.Handler]:
+    """Make what sends messages to the terminal and, if wanted, with versions and tracebacks to a file."""
     handlers: list[logging.Handler] = [logging.StreamHandler()]
-    handlers[0].setFormatter(logging.Formatter("%(message)s"))
+    handlers[0].setFormatter(_OneLine("%(message)s"))
     handlers[0].setLevel(logging.INFO)
     if path is not None:
         path.parent.mkdir(parents=True, exist_ok=True)
         handlers.append(logging.FileHandler(path, mode="w", encoding="utf-8"))
         handlers[1].setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    return handlers
+
+
+@contextmanager
+def _logging(handlers: list[logging.Handler]) -> Iterator[None]:
+    """Send messages where the handlers do, for the time of a block."""
     root, level = logging.getLogger(), logger.level
     for handler in handlers:
         root.addHandler(handler)
@@ -97,9 +120,17 @@ def _overview(names: dict[str, str]) -> str:
 # ------------------------------------------------------------------------------- signature -> options
 
 
+class _Parser(argparse.ArgumentParser):
+    """A parser that says what is wrong in one line, without the list of all options."""
+
+    def error(self, message: str) -> Never:
+        print(f"error: {flattened(message)}; see {self.prog} --help.", file=sys.stderr)
+        raise SystemExit(2)
+
+
 def build_parser(name: str, stage: Callable[..., None]) -> argparse.ArgumentParser:
     """Make the parser of a stage: an option for each parameter, and for each setting of a section."""
-    parser = argparse.ArgumentParser(prog=f"python -m rsa {name}", description=_summary(stage))
+    parser = _Parser(prog=f"python -m rsa {name}", description=_summary(stage))
     helps = _parameter_helps(stage)
     hints = get_type_hints(stage, include_extras=True)
     for parameter in inspect.signature(stage).parameters.values():
@@ -122,7 +153,7 @@ def _add_option(parser: argparse.ArgumentParser, parameter: inspect.Parameter, h
     flags = [parameter.name] if positional else [_flag(parameter.name)]
     extra: dict[str, Any] = {} if positional else {"required": required, "default": argparse.SUPPRESS}
     if many:
-        extra["nargs"] = "+"
+        extra |= {"nargs": "+", "action": "extend"}  # may be given in several pieces
     extra |= {"action": "store_true"} if kind is bool else {"type": kind}
     parser.add_argument(*flags, help=(text + default).replace("%", "%%"), **extra)
 
@@ -138,6 +169,8 @@ def _add_section(parser: argparse.ArgumentParser, prefix: str, sections: list[ty
             default = "" if field.is_required() or field.default in (None, ()) else f" (default: {field.default})"
             text = " ".join(f"{field.description or ''}{default}".split())
             extra: dict[str, Any] = {"nargs": "*"} if _is_plain_sequence(field.annotation) else {}
+            if _is_structure(field.annotation):
+                extra = {"action": "append"}  # in several pieces, if it is long
             group.add_argument(
                 _flag(f"{prefix}_{name}"),
                 default=argparse.SUPPRESS,
@@ -179,7 +212,12 @@ def _validated(hint: Any, values: dict[str, Any], prefix: str) -> Any:
 def _parsed(value: Any, name: str, sections: list[type[BaseModel]]) -> Any:
     """Read JSON where a setting is more than a word, a number or a list of them."""
     annotation = next(section.model_fields[name].annotation for section in sections if name in section.model_fields)
-    return json.loads(value) if value == "null" or _is_structure(annotation) else value
+    if not _is_structure(annotation):
+        return None if value == "null" else value
+    try:
+        return json.loads("".join(value))
+    except ValueError as error:
+        raise UserError(f"{_flag(name)}: {flattened(''.join(value))[:60]} is not valid JSON: {error}.") from error
 
 
 # ------------------------------------------------------------------------------- settings -> options
@@ -197,12 +235,23 @@ def options_of(prefix: str, section: BaseModel | None) -> str:
         if not tag and not field.is_required() and value == field.get_default(call_default_factory=True):
             continue
         if _is_structure(field.annotation):
-            words.append(f"{_flag(f'{prefix}_{name}')}={json.dumps(_plain(value))}")
+            words += pieces(_flag(f"{prefix}_{name}"), json.dumps(_plain(value)))
         elif isinstance(value, tuple):
             words.extend([_flag(f"{prefix}_{name}"), *map(str, value)])
         else:
             words.append(f"{_flag(f'{prefix}_{name}')}={'null' if value is None else value}")
     return shlex.join(words)
+
+
+def pieces(flag: str, text: str) -> list[str]:
+    """Write an option as one word, or as several if it is longer than systems let a word be (128 KiB on Linux).
+
+    Examples
+    --------
+    >>> pieces("--regions-masks", "{}")
+    ['--regions-masks={}']
+    """
+    return [f"{flag}={text[start : start + PIECE]}" for start in range(0, max(len(text), 1), PIECE)]
 
 
 def _plain(value: Any) -> Any:

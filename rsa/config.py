@@ -3,7 +3,8 @@
 A study is read from YAML, checked as a whole, and frozen. Every mistake that is found is reported at once.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin
 
@@ -21,7 +22,7 @@ from rsa.analyses import Analysis
 from rsa.comparisons import COMPARISONS
 from rsa.datasets import Dataset, MeegDataset
 from rsa.distances import CROSS_VALIDATED, DISTANCES
-from rsa.errors import UserError, did_you_mean, listed
+from rsa.errors import Problems, UserError, did_you_mean, listed
 from rsa.group import GROUP_TESTS
 from rsa.maps import MAPS
 from rsa.models import Model
@@ -382,49 +383,99 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
     Raises
     ------
     UserError
-        If there is no such file or it is not a YAML mapping.
+        If there is no such file, it is not a YAML mapping in UTF-8, or it holds a number that YAML does not take for
+        what it looks like: 010 is 8 to it, and 1:30 is 90.
     """
     import yaml
 
     try:
-        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        text = Path(path).read_text(encoding="utf-8")
+        content, root = yaml.safe_load(text), yaml.compose(text, yaml.SafeLoader)
     except OSError as error:
         raise UserError(f"Cannot read the configuration {path}: {error.strerror}.") from error
-    except yaml.YAMLError as error:
-        raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}.") from error
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is not text in UTF-8 ({error.reason}); save it as UTF-8 in your editor.") from error
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: of a date such as 2024-13-45
+        raise UserError(f"{path} is not valid YAML: {error}.") from error
     if not isinstance(content, dict):
         raise UserError(f"{path} should hold settings like 'study: demo', one per line.")
+    for node in _scalars(root):
+        if node.tag in NUMBERS and re.match(r"[-+]?0[0-9_]|.*:", node.value):
+            raise UserError(
+                f"{path}, line {node.start_mark.line + 1}: {node.value} is {yaml.safe_load(node.value)} to YAML; write "
+                f'"{node.value}" in quotes if it is a name, and the number as it is otherwise.'
+            )
     return content
 
 
-def load_study(raw: Mapping[str, Any]) -> Study:
+NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
+"""How YAML calls what it reads as a number."""
+
+
+def _scalars(node: Any) -> Iterator[Any]:
+    """Yield the words of a tree of YAML, keys among them; those of an anchor each time."""
+    if isinstance(node.value, str):
+        yield node
+    for one in node.value if isinstance(node.value, list) else ():
+        for part in one if isinstance(one, tuple) else (one,):
+            yield from _scalars(part)
+
+
+def _word_at(files: Sequence[str | Path], place: Sequence[Any]) -> str | None:
+    """Return what stands at a place of the configuration, as the user wrote it; None where that cannot be known."""
+    import yaml
+
+    for file in reversed(files):
+        node = yaml.compose(Path(file).read_text(encoding="utf-8"), yaml.SafeLoader)
+        for part in place:
+            node = _step(node, part)
+        if node is not None and isinstance(node.value, str):
+            return str(node.value)
+    return None
+
+
+def _step(node: Any, part: Any) -> Any:
+    """Return the node of a key, or of the position in a list; None if there is none."""
+    import yaml
+
+    if isinstance(node, yaml.SequenceNode) and isinstance(part, int):
+        return node.value[part] if part < len(node.value) else None
+    if isinstance(node, yaml.MappingNode):
+        return next((value for key, value in node.value if key.value == part), None)
+    return None
+
+
+def load_study(raw: Mapping[str, Any], files: Sequence[str | Path] = ()) -> Study:
     """Check the form of a configuration: keys, types, names and ranges.
 
     What needs the files themselves is checked by `rsa.checks.problems_of`.
+
+    Parameters
+    ----------
+    raw : mapping
+        The configuration.
+    files : sequence of path
+        The YAML files from which it was read, if any: a message then quotes what they say.
 
     Raises
     ------
     UserError
         Naming everything that is wrong, one line each.
     """
-    context = {"data_root": raw.get("data_root", "."), "results": RESULTS / str(raw.get("study", ""))}
+    context = {"data_root": str(raw.get("data_root", ".")), "results": RESULTS / str(raw.get("study", ""))}
     try:
         return Study.model_validate(raw, context=context)
     except ValidationError as error:
-        raise UserError(problem_list([_problem(dict(one)) for one in error.errors()])) from error
+        raise Problems("The configuration", [_problem(dict(one), files) for one in error.errors()]) from error
 
 
-def problem_list(problems: list[str]) -> str:
-    """Join the problems of a configuration to one message."""
-    if len(problems) == 1:
-        return f"The configuration has a problem: {problems[0]}"
-    return "\n  - ".join([f"The configuration has {len(problems)} problems:", *problems])
-
-
-def _problem(error: dict[str, Any]) -> str:
+def _problem(error: dict[str, Any], files: Sequence[str | Path]) -> str:
     """Say in our words what pydantic found."""
+    place = tuple(_as_written(error["loc"]))
+    name = ".".join(map(str, place))
+    if error["type"] == "string_type" and not isinstance(error["input"], dict | list):
+        return f"{name}: {_quote_it(error['input'], files, place)}"
     place = error["loc"]
-    name = ".".join(str(part) for part in _as_written(place))
     if error["type"] == "extra_forbidden":
         keys = _keys_at(place[:-1])
         return f"unknown key {name!r}.{did_you_mean(str(place[-1]), keys)} Known here: {listed(keys, 30)}."
@@ -435,6 +486,23 @@ def _problem(error: dict[str, Any]) -> str:
     is_told = isinstance(came, str) and repr(came) in message
     shown = f" (it is {came!r})" if isinstance(came, str | int | float | None) and not is_told else ""
     return f"{name or 'configuration'}: {message[:1].lower() + message[1:]}{shown}".rstrip(".") + "."
+
+
+def _quote_it(came: Any, files: Sequence[str | Path], place: Sequence[Any]) -> str:
+    """Say what to do about a word that YAML takes for something else than text: no, on, null, 2024-01-15, 1.10."""
+    word = _word_at(files, place)
+    if word is None:
+        word = "null" if came is None else str(came)
+    if not word:
+        return "a text is expected, and there is none; write one, or leave the key out."
+    return f'a text is expected, and YAML reads {word} as {_kind(came)}; write it in quotes: "{word}".'
+
+
+def _kind(came: Any) -> str:
+    """Name what YAML made of a word."""
+    if came is None or isinstance(came, bool):
+        return {None: "no value", True: "true", False: "false"}[came]
+    return f"the number {came}" if isinstance(came, int | float) else f"a {type(came).__name__}"
 
 
 def _as_written(place: tuple[Any, ...]) -> Iterator[Any]:

@@ -3,15 +3,48 @@
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 
-__all__ = ["UserError", "did_you_mean", "listed", "one_line"]
+__all__ = ["Problems", "UserError", "did_you_mean", "flattened", "listed", "one_line"]
+
+
+def flattened(text: str) -> str:
+    r"""Return a text on one line, letter by letter the same otherwise.
+
+    Examples
+    --------
+    >>> flattened("while scanning\n  in line 3:\n  a  b")
+    'while scanning in line 3: a  b'
+    """
+    return " ".join(filter(None, map(str.strip, text.splitlines())))
 
 
 class UserError(Exception):
     """A mistake in the data, the configuration or the command line.
 
     The command line prints the message without a traceback and exits with 2; the message says what was
-    expected, what came, and what to do.
+    expected, what came, and what to do. It is one line, whatever is put into it.
     """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(flattened(message))
+
+
+class Problems(UserError):
+    """Several mistakes at once, a line each.
+
+    Parameters
+    ----------
+    what : str
+        Where they are: "The configuration".
+    problems : sequence of str
+        One or more.
+    """
+
+    def __init__(self, what: str, problems: Sequence[str]) -> None:
+        lines = [flattened(problem) for problem in problems]
+        if len(lines) == 1:
+            Exception.__init__(self, f"{what} has a problem: {lines[0]}")
+        else:
+            Exception.__init__(self, "\n  - ".join([f"{what} has {len(lines)} problems:", *lines]))
 
 
 def did_you_mean(name: str, choices: Iterable[str], n_suggestions: int = 1) -> str:

@@ -206,7 +206,7 @@ def extract(
         "%s: %d images of %d conditions through %d layers on %s, %d at a time",
         *(model.label, len(ordered), len(conditions), len(layers), place, size),
     )
-    with writing(output) as temporary, h5py.File(temporary, "w") as file:
+    with writing(output, recorded=False) as temporary, h5py.File(temporary, "w") as file:
         _describe(file, model, conditions, {**(made or {}), **used})
         means = _create_layers(file, model, layers, ordered)
         read = [partial(_read, preprocess, name) for name in ordered["file"]]

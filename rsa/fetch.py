@@ -16,13 +16,14 @@ import numpy as np
 import pandas as pd
 from nibabel.arrayproxy import ArrayProxy
 
+from rsa import records
 from rsa.core import Array
 from rsa.datasets.images import count_volumes, opened
 from rsa.errors import UserError, listed
-from rsa.io import provenance, save_json, save_nifti, save_table, save_text
+from rsa.io import reading, save_json, save_nifti, save_table, save_text
 from rsa.registry import pick
 
-__all__ = ["FETCHED_SUBJECTS", "FETCHERS", "fetch", "fetch_haxby", "fetched_files"]
+__all__ = ["FETCHED_SUBJECTS", "FETCHERS", "fetch", "fetch_haxby", "fetched_files", "not_fetched"]
 
 logger = logging.getLogger(__name__)
 
@@ -30,6 +31,8 @@ TR_S = 2.5
 TASK = "objects"
 DERIVATIVES = Path("derivatives", "pymvpa")
 SOURCE = Path("sourcedata")
+SHARED = ("dataset_description.json", "README", f"task-{TASK}_bold.json", "stimuli.tsv")
+"""Files that belong to no single subject; the first is in the derivatives as well."""
 HAXBY_URL = "http://data.pymvpa.org/datasets/haxby2001/"
 HAXBY_MASK_URL = "https://www.nitrc.org/frs/download.php/7868/mask.nii.gz"
 HAXBY_SUBJECTS = ("1", "2", "3", "4", "5", "6")
@@ -141,14 +144,56 @@ def fetch_haxby(folder: Path, subjects: Sequence[str]) -> None:
             f"Haxby et al. (2001) have the subjects {listed(HAXBY_SUBJECTS)}; asked for: {listed(unknown) or 'none'}."
         )
     folder, subjects = Path(folder), sorted(set(subjects))
+    if foreign := [str(path) for path in _replaced(folder, subjects) if not records.is_own(path)]:
+        raise UserError(
+            f"{folder} has {listed(foreign, 3)}, which was not fetched, or which changed since: fetch into another "
+            "folder, or move what is there; delete it if an earlier version fetched it."
+        )
     source = _downloaded_haxby(folder / SOURCE, subjects)
-    for stamp in fetched_files(folder, subjects):
-        stamp.unlink(missing_ok=True)
-    _write_shared_files(folder, _table_of_pictures(source["stimuli"], folder))
-    for subject, bold, labels in zip(subjects, source["func"], source["session_target"], strict=True):
-        logger.info("subject %r: laying out %s", subject, bold)
-        _lay_out_subject(folder, subject, Path(bold), Path(labels))
-        save_json(_stamp(folder, subject), provenance([bold, labels]))
+    with records.recording():
+        for stamp in fetched_files(folder, subjects):
+            stamp.unlink(missing_ok=True)
+        _write_shared_files(folder, _table_of_pictures(source["stimuli"], folder))
+        for subject, bold, labels in zip(subjects, source["func"], source["session_target"], strict=True):
+            logger.info("subject %r: laying out %s", subject, bold)
+            with reading([bold, labels]) as made:
+                _lay_out_subject(folder, subject, Path(bold), Path(labels))
+            save_json(_stamp(folder, subject), made)
+
+
+def _replaced(folder: Path, subjects: Sequence[str]) -> list[Path]:
+    """Return the files that are there and that `fetch` replaces: those of no single subject, and all in subjects'."""
+    shared = [folder / name for name in (*SHARED, DERIVATIVES / SHARED[0])]
+    inside = [
+        path
+        for subject in subjects
+        for part in (Path(), DERIVATIVES)
+        for path in sorted((folder / part / f"sub-{subject}").rglob("*"))
+    ]
+    return [path for path in [*shared, *inside] if path.is_file() and path.parent.name != records.FOLDER]
+
+
+def not_fetched(folder: str | Path, subjects: Sequence[str]) -> list[str]:
+    """Return what `fetch` would replace and did not write: found by names, but for the table of the stimuli.
+
+    Parameters
+    ----------
+    folder : path
+        The root of the data set.
+    subjects : sequence of str
+        Labels of the subjects.
+
+    Returns
+    -------
+    list of str
+        Paths. There are none in a folder that an earlier version, which kept no checksums, has fetched.
+    """
+    folder = Path(folder)
+    table, *stamps = fetched_files(folder, subjects)
+    if any(map(Path.exists, stamps)) and not any(map(records.recorded, stamps)):
+        return []
+    own = {path: records.is_own if path == table else records.recorded for path in _replaced(folder, subjects)}
+    return [str(path) for path, is_ours in own.items() if not is_ours(path)]
 
 
 def _downloaded_haxby(folder: Path, subjects: Sequence[str]) -> Mapping[str, Any]:

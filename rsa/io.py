@@ -3,7 +3,6 @@
 import csv
 import errno
 import glob
-import hashlib
 import json
 import logging
 import lzma
@@ -33,7 +32,7 @@ import numpy as np
 import pandas as pd
 from scipy.io.matlab import MatReadError
 
-from rsa import __version__
+from rsa import __version__, records
 from rsa.core import Array, Neighbourhood, Patterns, RDMs, Residuals, ScoreMap, Volume
 from rsa.errors import UserError, listed, one_line
 from rsa.sources import load_cells, quoted, require_content
@@ -137,10 +136,17 @@ def reading(path: str | Path, kind: str) -> Iterator[None]:
 
 
 @contextmanager
-def writing(path: str | Path) -> Iterator[Path]:
+def writing(path: str | Path, *, recorded: bool = True) -> Iterator[Path]:
     """Give a temporary path beside `path`, and rename it to `path` if the block ends without an error.
 
     A job that is killed, or a disk that fills up, leaves the old file (or none), never half of a new one.
+
+    Parameters
+    ----------
+    path : path
+        The file that is to be written.
+    recorded : bool
+        Whether its checksum is kept, where checksums are (`records.recording`): not of what is deleted after its use.
 
     Raises
     ------
@@ -160,6 +166,8 @@ def writing(path: str | Path) -> Iterator[Path]:
     try:
         yield temporary
         os.chmod(temporary, 0o666 & ~_umask())
+        if recorded:
+            records.record(path, temporary)
         os.replace(temporary, path)
     except OSError as error:
         if _is_full_disk(error):
@@ -216,8 +224,7 @@ def content_hash(path: str | Path) -> str:
     """
     require_content(path)
     try:
-        with open(path, "rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return records.sha256_of(path)
     except OSError as error:
         raise UserError(f"Cannot read {path}: {error.strerror}.") from error
 
@@ -255,6 +262,8 @@ def provenance(
 ) -> dict[str, Any]:
     """Describe how an output is made: versions, device, settings, and the content hash of every input.
 
+    Inputs are hashed before they are read: see `reading`.
+
     Parameters
     ----------
     inputs : sequence of path
@@ -270,6 +279,37 @@ def provenance(
         "settings": dict(settings or {}),
         "inputs": {str(path): content_hash(path) for path in inputs},
     }
+
+
+@contextmanager
+def reading(
+    inputs: Sequence[str | Path], settings: Mapping[str, Any] | None = None, device: str = "cpu"
+) -> Iterator[dict[str, Any]]:
+    """Give the provenance of what is made of some files, which are to be read in this block and nowhere else.
+
+    Raises
+    ------
+    UserError
+        At the end of the block, if a file is not the one that was hashed at its beginning.
+    """
+    before = _states(inputs)
+    yield provenance(inputs, settings, device)
+    after = _states(inputs)
+    changed = [path for path in before if after[path] != before[path]]
+    if changed:
+        raise UserError(f"{listed(changed)} changed while it was read, and nothing was made of it; run again.")
+
+
+def _states(paths: Sequence[str | Path]) -> dict[str, tuple[int, int] | None]:
+    """Return what changes when a file is written or replaced: its size and time; None where there is no file."""
+    found: dict[str, tuple[int, int] | None] = {}
+    for path in paths:
+        try:
+            state = os.stat(path)
+            found[str(path)] = (state.st_size, state.st_mtime_ns)
+        except OSError:
+            found[str(path)] = None
+    return found
 
 
 # --------------------------------------------------------------------------------------------- HDF5

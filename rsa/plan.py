@@ -7,38 +7,57 @@ from typing import Any
 
 from rsa import checks
 from rsa.analyses import Analysis
-from rsa.config import Study, load_study
-from rsa.datasets import Maps, Rdms
-from rsa.errors import UserError
+from rsa.config import Study, load_study, read_yaml
+from rsa.datasets import Rdms
+from rsa.errors import Problems, UserError
 from rsa.evokeds import evoked_path
 from rsa.group import GROUP_TESTS
 from rsa.models import Model
 from rsa.references import Reference
 from rsa.regions import region_files
-from rsa.settings import fill
+from rsa.results import problems_of_folder
+from rsa.simulation import files_of_epochs, files_of_images
 from rsa.spaces import template_files
 
-__all__ = ["Plan", "study_of"]
+__all__ = ["Plan", "read_plan", "study_of"]
 
 
-def study_of(config: Mapping[str, Any], *, check: bool) -> "Plan":
+def study_of(config: Mapping[str, Any], files: Sequence[str | Path] = (), *, check: bool) -> "Plan":
     """Read the study from Snakemake's configuration; stop with one clear message and exit code 2 if it is wrong.
 
     Parameters
     ----------
     config : mapping
         The configuration.
+    files : sequence of path
+        The files from which it comes.
     check : bool
         Whether to look at the files that it names as well: once per run, not in every job.
     """
     try:
-        study = load_study(config)
+        for file in files if check else ():
+            read_yaml(file)  # says what Snakemake does not: numbers that are not what they look like
+        plan = Plan(load_study(config, files))
         if check:
-            checks.require_no_problems(study)
-        return Plan(study)
+            plan.require_no_problems()
+        return plan
     except UserError as error:
         print(f"error: {error}", file=sys.stderr, flush=True)
         raise SystemExit(2) from None
+
+
+def read_plan(path: str | Path, *, check: bool) -> "Plan":
+    """Read a study from a YAML file, and look at the files that it names as well, if wanted.
+
+    Raises
+    ------
+    UserError
+        Listing every problem that was found.
+    """
+    plan = Plan(load_study(read_yaml(path), [path]))
+    if check:
+        plan.require_no_problems()
+    return plan
 
 
 class Plan:
@@ -59,6 +78,13 @@ class Plan:
         self._models = {model.label: model for model in study.models}
         self._references = {reference.name: reference for reference in study.references}
         self._analyses = {f"analyses/{analysis.name}/": analysis for analysis in study.analyses}
+
+    def require_no_problems(self) -> None:
+        """Raise a `UserError` that lists all problems of the study, of its files, and of the folder of its results."""
+        simulated = set(self._simulated())  # `checks` look after these
+        outputs = [path for path in self.outputs() if path not in simulated]
+        if problems := [*checks.problems_of(self.study), *problems_of_folder(self.folder, outputs)]:
+            raise Problems("The configuration", problems)
 
     # -------------------------------------------------------------------------------------- analyses
 
@@ -169,20 +195,11 @@ class Plan:
 
     def simulated_brain(self, subject: str) -> list[Path]:
         """Return the files that the simulation of a subject writes."""
-        brain = self.study.brain
-        if not isinstance(brain, Maps) or brain.table is None or brain.mask is None:
-            return []
-        runs = [
-            fill(template, subject=subject, run=run)
-            for run in brain.runs or ("",)
-            for template in (brain.images, brain.table)
-        ]
-        return [*runs, fill(brain.mask, subject=subject)]
+        return files_of_images(self.study.brain, subject)
 
     def simulated_epochs(self, subject: str) -> list[Path]:
         """Return the file of epochs that the simulation of a subject writes, if it does."""
-        meeg = self.study.meeg
-        return [fill(meeg.file, subject=subject)] if checks.awaits_epochs(self.study) and meeg is not None else []
+        return files_of_epochs(self.study.meeg, subject) if checks.awaits_epochs(self.study) else []
 
     def simulation_files(self) -> list[Path]:
         """Return the files that a simulation reads."""
@@ -420,6 +437,39 @@ class Plan:
     def option(self, name: str, values: Sequence[str | float | Path]) -> str:
         """Write an option of a stage with its values; nothing if there are none."""
         return f"{name} {' '.join(map(str, values))}" if values else ""
+
+    def outputs(self) -> list[Path]:
+        """Return the outputs of all jobs of a run, files and folders, but for the activations of models.
+
+        The names of jobs' outputs are these: `snakemake --forcerun` takes them.
+        """
+        top = [self.folder / name for name in ("study.json", ".bidsignore", "README")]
+        found = [*self.targets(), *top, *self.references(), *self.all_brain(), *self.all_region_rdms()]
+        found += [*self.all_noise_ceilings(), *self.all_maps(), *self.all_figures()]
+        for part in self.parts():
+            found += self._scores_of(part)
+            found += [file for table in self.all_region_fits(part) for file in (table, table.with_suffix(".json"))]
+            found += self.all_time(part)
+        found += [*self.all_movies(), *([self.group_movie()] if self.has_films or self.fused([]) else [])]
+        found += [*self.all_sensor_scores(), *self.sensor_group()]
+        found += [self.sensor_evokeds(subject) for subject in self.study.meeg_subjects if self.all_sensor_scores()]
+        found += [*self.all_sensor_peaks(), *self._simulated()]
+        return list(dict.fromkeys(found))
+
+    def _scores_of(self, part: str) -> list[Path]:
+        """Return the files of the scores of an analysis: of subjects in all spaces, and of the group."""
+        if self.study.searchlight is None:
+            return []
+        each = [path for subject in self.study.subjects for path in self.scores_in_spaces(subject, part)]
+        return [*each, *self.all_group_scores(part)]
+
+    def _simulated(self) -> list[Path]:
+        """Return the outputs of a simulation: the table of the stimuli, images and epochs."""
+        if self.study.simulate is None:
+            return []
+        table = self.stimulus_table() if self.simulates_stimuli else []
+        images = [path for subject in self.study.subjects for path in self.simulated_brain(subject)]
+        return [*table, *images, *(path for one in self.study.meeg_subjects for path in self.simulated_epochs(one))]
 
     def targets(self) -> list[Path]:
         """Return the files that a run is for; the rest follows from the report."""

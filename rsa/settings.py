@@ -5,7 +5,7 @@ from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationInfo
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationInfo, model_validator
 
 __all__ = ["DataPath", "Label", "Section", "alternatives", "below_data_root", "fill", "placeholders"]
 
@@ -14,6 +14,30 @@ class Section(BaseModel):
     """A section of the configuration: unknown keys are forbidden and nothing changes once it is read."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_words_for_numbers(cls, given: Any) -> Any:
+        """Refuse true and false where a number is expected: they would be 1 and 0."""
+        for name, field in cls.model_fields.items() if isinstance(given, dict) else ():
+            value = given.get(name)
+            values = value if isinstance(value, list | tuple) else (value,)
+            if any(isinstance(one, bool) for one in values) and _takes_numbers(field.annotation):
+                raise ValueError(
+                    f"{name}: a number is expected; to YAML the words yes, on and true are true, and no, off and false "
+                    "are false"
+                )
+        return given
+
+
+def _takes_numbers(hint: Any) -> bool:
+    """Say whether a setting is a number or numbers, and cannot be true or false."""
+    kinds = [
+        inner
+        for kind in alternatives(hint)
+        for inner in (alternatives(get_args(kind)[0]) if get_origin(kind) is tuple else [kind])
+    ]
+    return bool not in kinds and any(kind in (int, float) for kind in kinds)
 
 
 def below_data_root(path: str, info: ValidationInfo) -> str:

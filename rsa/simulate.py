@@ -18,6 +18,7 @@ __all__ = [
     "draw_trials",
     "gaussian_course",
     "patterns_like",
+    "picture_names",
     "real_noise",
     "sensor_noise",
     "smooth_noise",
@@ -107,6 +108,11 @@ def draw_image(category: str, rng: np.random.Generator) -> Image.Image:
     return image.resize((SIZE // 2, SIZE // 2), Image.Resampling.LANCZOS)
 
 
+def picture_names(images_per_category: int) -> list[tuple[str, str]]:
+    """Return the category and name of each picture of `stimulus_set`, in its order."""
+    return [(category, f"{category}{n:02d}") for category in CATEGORIES for n in range(1, images_per_category + 1)]
+
+
 def stimulus_set(images_per_category: int, seed: int) -> tuple[pd.DataFrame, list[Image.Image]]:
     """Draw pictures of all categories.
 
@@ -124,8 +130,7 @@ def stimulus_set(images_per_category: int, seed: int) -> tuple[pd.DataFrame, lis
     images : list of Image
         In the order of the table.
     """
-    rng = np.random.default_rng(seed)
-    names = [(category, f"{category}{n:02d}") for category in CATEGORIES for n in range(1, images_per_category + 1)]
+    rng, names = np.random.default_rng(seed), picture_names(images_per_category)
     table = pd.DataFrame(
         {"condition": [name for _, name in names], "file": [f"{name}.png" for _, name in names]}
     ).assign(category=[category for category, _ in names])

@@ -1,7 +1,9 @@
 """Writing simulated studies in the very files from which a real study would be read."""
 
 import logging
-from collections.abc import Sequence
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,9 +12,10 @@ import nibabel as nib
 import numpy as np
 import pandas as pd
 
-from rsa import io
+from rsa import io, records
 from rsa.config import PlantedRegion, Simulation
 from rsa.core import Array, Epochs, RDMs, Volume, select
+from rsa.datasets import Dataset, EpochFiles, MeegDataset
 from rsa.datasets.images import opened, read_voxels, whole_grid
 from rsa.datasets.maps import Maps
 from rsa.errors import UserError, listed
@@ -22,6 +25,7 @@ from rsa.simulate import (
     draw_trials,
     gaussian_course,
     patterns_like,
+    picture_names,
     real_noise,
     smooth_noise,
     spheres_mask,
@@ -34,7 +38,18 @@ from rsa.stimuli import Stimuli
 if TYPE_CHECKING:
     import mne
 
-__all__ = ["planted_voxels", "simulated_epochs", "simulated_volume", "write_brain", "write_epochs", "write_stimuli"]
+__all__ = [
+    "files_of_epochs",
+    "files_of_images",
+    "files_of_stimuli",
+    "not_simulated",
+    "planted_voxels",
+    "simulated_epochs",
+    "simulated_volume",
+    "write_brain",
+    "write_epochs",
+    "write_stimuli",
+]
 
 ONE_FILE = 2_000_000_000
 """MNE splits epochs of more bytes into several files."""
@@ -42,15 +57,75 @@ ONE_FILE = 2_000_000_000
 logger = logging.getLogger(__name__)
 
 
+def files_of_stimuli(simulation: Simulation, stimuli: Stimuli) -> list[Path]:
+    """Return the files that `write_stimuli` writes: the pictures, and last their table; none where there is no table.
+
+    Parameters
+    ----------
+    simulation : Simulation
+        How many pictures.
+    stimuli : Stimuli
+        Where they go.
+    """
+    if stimuli.table is None:
+        return []
+    folder = Path(stimuli.table).parent
+    return [*(folder / f"{name}.png" for _, name in picture_names(simulation.images_per_category)), Path(stimuli.table)]
+
+
+def files_of_images(dataset: Dataset | None, subject: str) -> list[Path]:
+    """Return the files that `write_brain` writes for a subject: images and tables of all runs, and the mask.
+
+    There are none if the data are not of a kind that it can write.
+    """
+    if not isinstance(dataset, Maps) or dataset.table is None or dataset.mask is None:
+        return []
+    runs = [
+        fill(template, subject=subject, run=run)
+        for run in dataset.runs or ("",)
+        for template in (dataset.images, dataset.table)
+    ]
+    return [*runs, fill(dataset.mask, subject=subject)]
+
+
+def files_of_epochs(dataset: MeegDataset | None, subject: str) -> list[Path]:
+    """Return the file that `write_epochs` writes for a subject; none if the data are no epochs."""
+    return [fill(dataset.file, subject=subject)] if isinstance(dataset, EpochFiles) else []
+
+
+def not_simulated(paths: Iterable[Path]) -> list[str]:
+    """Return those of some files that are there, and that no simulation wrote: a simulation may not replace them."""
+    return [str(path) for path in paths if os.path.lexists(path) and not records.is_own(path)]
+
+
+@contextmanager
+def _writing_over_own(paths: Sequence[Path]) -> Iterator[None]:
+    """Refuse to replace files that no simulation wrote, and keep the checksums of those that are written."""
+    if foreign := not_simulated(paths):
+        raise UserError(
+            f"A simulation would write over {listed(foreign, 3)}, which no simulation wrote, or which changed since; "
+            "choose other names, or move what is there."
+        )
+    with records.recording():
+        yield
+
+
 def write_stimuli(simulation: Simulation, stimuli: Stimuli) -> None:
-    """Draw the pictures and write them beside the table that `stimuli` names; the table is written last."""
+    """Draw the pictures and write them beside the table that `stimuli` names; the table is written last.
+
+    Raises
+    ------
+    UserError
+        If there is no table, or a file is there that no simulation wrote.
+    """
     if stimuli.table is None:
         raise UserError("A simulation writes its pictures beside a table: set stimuli.table.")
     table, images = stimulus_set(simulation.images_per_category, simulation.seed)
-    for file, image in zip(table["file"], images, strict=True):
-        with io.writing(Path(stimuli.table).parent / file) as temporary:
-            image.save(temporary)
-    io.save_table(stimuli.table, table)
+    with _writing_over_own(files_of_stimuli(simulation, stimuli)):
+        for file, image in zip(table["file"], images, strict=True):
+            with io.writing(Path(stimuli.table).parent / file) as temporary:
+                image.save(temporary)
+        io.save_table(stimuli.table, table)
 
 
 def write_brain(simulation: Simulation, dataset: Maps, subject: str, rdms: RDMs) -> None:
@@ -58,11 +133,24 @@ def write_brain(simulation: Simulation, dataset: Maps, subject: str, rdms: RDMs)
 
     Every condition's image is the planted patterns, the same in all runs, plus noise of its own, in a random order of
     conditions for each run.
+
+    Raises
+    ------
+    UserError
+        If the data set names no table or mask, a file is there that no simulation wrote, or a planted region has no
+        voxel.
     """
     if dataset.table is None or dataset.mask is None:
         raise UserError(
             "A simulation writes 4-D images, tables and masks: set brain.images, brain.table and brain.mask."
         )
+    with _writing_over_own(files_of_images(dataset, subject)):
+        _write_images(simulation, dataset, subject, rdms)
+
+
+def _write_images(simulation: Simulation, dataset: Maps, subject: str, rdms: RDMs) -> None:
+    assert dataset.table is not None
+    assert dataset.mask is not None
     volume = simulated_volume(simulation)
     number = dataset.subjects.index(subject)
     signal = _signal(simulation, volume, rdms, np.random.default_rng([simulation.seed, number]))
@@ -104,12 +192,12 @@ def write_epochs(plan: SimulatedEpochs, path: str | Path, rdms: RDMs, *, seed: i
     Raises
     ------
     UserError
-        If the name of the file has another ending, MNE's files cannot hold a condition's name or so many numbers, or a
-        layer has no RDM.
+        If the name of the file has another ending, MNE's files cannot hold a condition's name or so many numbers, a
+        layer has no RDM, or a file is there that no simulation wrote.
     """
     _require_one_file(plan, str(path), rdms.conditions)
     epochs = _for_mne(plan, simulated_epochs(plan, rdms, seed=seed, number=number), rdms.conditions)
-    with io.writing(path) as temporary:
+    with _writing_over_own([Path(path)]), io.writing(path) as temporary:
         epochs.save(temporary, fmt="single", overwrite=True, verbose="error")
 
 

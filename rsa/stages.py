@@ -4,6 +4,7 @@ The command line is derived from these signatures, the Snakemake rules call the 
 functions or the library below them.
 """
 
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from rsa.stimuli import Stimuli
 
 __all__ = [
     "check",
+    "verify",
     "layers",
     "fetch",
     "simulate_stimuli",
@@ -64,9 +66,25 @@ def check(config: Path, /) -> None:
     config : path
         The YAML file.
     """
-    from rsa.checks import summary, validated
+    from rsa.checks import summary
+    from rsa.plan import read_plan
 
-    print(summary(validated(config)))
+    print(summary(read_plan(config, check=True).study))
+
+
+def verify(config: Path, /) -> None:
+    """Look for results that are missing, or not as they were written; say which, and how to make them again.
+
+    Parameters
+    ----------
+    config : path
+        The YAML file of the study.
+    """
+    from rsa.plan import read_plan
+    from rsa.results import verified
+
+    plan = read_plan(config, check=False)
+    print(verified(plan.folder, plan.outputs(), config))
 
 
 def layers(architecture: str, /) -> None:
@@ -176,10 +194,12 @@ def extract(model: Model, stimuli: Stimuli, output: Path, device: str = "auto", 
     """
     from rsa import features
 
-    made = io.provenance(
-        [*model.files(), *stimuli.files()], {"model": model.model_dump(), "stimuli": stimuli.model_dump()}
-    )
-    features.extract(model, stimuli.load(), output, device=device, batch_size=batch_size, made=made)
+    inputs = [*model.files(), *stimuli.files()]
+    with (
+        io.writing(output, recorded=False) as temporary,
+        _reading(inputs, model=model.model_dump(), stimuli=stimuli.model_dump()) as made,
+    ):
+        features.extract(model, stimuli.load(), temporary, device=device, batch_size=batch_size, made=made)
 
 
 def layer_rdms(activations: Path, output: Path, distance: str = "correlation") -> None:
@@ -198,8 +218,9 @@ def layer_rdms(activations: Path, output: Path, distance: str = "correlation") -
     """
     from rsa import features
 
-    rdms = features.layer_rdms(activations, distance)
-    made = _made([activations], distance=distance) | {"source": io.read_provenance(activations)}
+    with _reading([activations], distance=distance) as made:
+        rdms = features.layer_rdms(activations, distance)
+        made["source"] = io.read_provenance(activations)
     io.save(output, rdms, made)
 
 
@@ -215,12 +236,14 @@ def reference(reference: Reference, output: Path, stimuli: Stimuli | None = None
     stimuli : Stimuli
         The table or the pictures, where the reference needs them.
     """
-    rdms = reference.build(None if stimuli is None else stimuli.load())
     inputs = [*reference.files(), *([] if stimuli is None or stimuli.table is None else [Path(stimuli.table)])]
-    made = _made(inputs, reference=reference.model_dump())
-    if stimuli is not None and reference.needs_pictures:
-        made |= {"source": _made(stimuli.files(), stimuli=stimuli.model_dump())}
-    io.save(output, rdms, made)
+    pictures = stimuli.files() if stimuli is not None and reference.needs_pictures else []
+    with (
+        _reading(inputs, reference=reference.model_dump()) as made,
+        _reading(pictures, stimuli=None if stimuli is None else stimuli.model_dump()) as source,
+    ):
+        rdms = reference.build(None if stimuli is None else stimuli.load())
+    io.save(output, rdms, made | ({"source": source} if pictures else {}))
 
 
 def brain(
@@ -253,12 +276,12 @@ def brain(
 
     conditions = None if stimuli is None else stimuli.conditions()
     residuals = noise is not None and noise.source == "residuals"
-    data = dataset.load(subject, conditions, residuals=residuals)
     preparation = {"remove_mean": remove_mean, **({} if noise is None else noise.model_dump())}
+    files = dataset.files(subject, conditions, residuals=residuals)
+    with _reading(files, dataset=dataset.model_dump(), subject=subject, **preparation) as made:
+        data = dataset.load(subject, conditions, residuals=residuals)
     if isinstance(data, Patterns):
         data = prepared(data, **preparation)
-    files = dataset.files(subject, conditions, residuals=residuals)
-    made = _made(files, dataset=dataset.model_dump(), subject=subject, **preparation)
     io.save(output, data, made)
 
 
@@ -294,9 +317,10 @@ def movie(
     from rsa.timecourse import rdm_movie
 
     conditions, how = None if stimuli is None else stimuli.conditions(), movie or Movie()
-    made = _made(dataset.files(subject, conditions), dataset=dataset.model_dump(), **how.model_dump())
     has_baseline = isinstance(dataset, EpochFiles) and dataset.baseline_s is not None
-    data = dataset.load(subject, conditions, noise=has_baseline)
+    files = dataset.files(subject, conditions)
+    with _reading(files, dataset=dataset.model_dump(), **how.model_dump()) as made:
+        data = dataset.load(subject, conditions, noise=has_baseline)
     if isinstance(data, Epochs):
         with progress(len(data.times_s), "times") as advance:
             data = rdm_movie(data, **how.model_dump(), n_threads=threads, progress=advance)
@@ -318,8 +342,9 @@ def group_movie(movies: list[Path], output: Path, comparison: str = "spearman") 
     """
     from rsa.rdm import average_over_subjects
 
-    each = _stacked(movies)
-    io.save(output, average_over_subjects(each, comparison), _made(movies, comparison=comparison))
+    with _reading(movies, comparison=comparison) as made:
+        each = _stacked(movies)
+    io.save(output, average_over_subjects(each, comparison), made)
 
 
 def layer_time(
@@ -414,9 +439,10 @@ def sensor_searchlight(
 
     conditions = None if stimuli is None else stimuli.conditions()
     how = {**(movie or Movie()).model_dump(), **(sensors or Sensors()).model_dump(), "comparison": comparison}
-    made = _made([*dataset.files(subject, conditions), *references], dataset=dataset.model_dump(), **how)
-    epochs = dataset.load(subject, conditions, noise=dataset.baseline_s is not None)
-    info, stack = dataset.sensor_info(subject), own_references(_stacked(references), subject)
+    inputs = [*dataset.files(subject, conditions), *references]
+    with _reading(inputs, dataset=dataset.model_dump(), **how) as made:
+        epochs = dataset.load(subject, conditions, noise=dataset.baseline_s is not None)
+        info, stack = dataset.sensor_info(subject), own_references(_stacked(references), subject)
     with progress(len(epochs.times_s), "times") as advance:
         scores = engine.sensor_searchlight(
             epochs, neighbours_of(info), stack, **how, n_threads=threads, progress=advance
@@ -444,8 +470,9 @@ def sensor_group(scores: list[Path], evokeds: Path, output: Path) -> None:
 
     settings = io.read_provenance(scores[0])["settings"]
     distance = str(settings.get("distance", "unknown"))
-    group = combine_sensors([io.load_scores(path) for path in scores], distance=distance)
-    io.save(output, group, _made(scores, **settings))
+    with _reading(scores, **settings) as made:
+        group = combine_sensors([io.load_scores(path) for path in scores], distance=distance)
+    io.save(output, group, made)
     for test in dict.fromkeys(group.table["statistic"]):
         path = evoked_path(output.parent, "group", test)
         write_evokeds(path, select(group, statistic=test), read_info(evokeds), n_averaged=len(scores))
@@ -517,11 +544,13 @@ def searchlight(
     from rsa.core import MAP_COLUMNS
     from rsa.rdm import own_references
 
-    subjects = [_patterns_of_voxels(path) for path in (patterns, *(others or ()))]
-    volumes = [one.volume for one in subjects if one.volume is not None]
-    stack = own_references(_stacked(references), subject)
-    around = neighbourhood.shared_spheres(volumes, searchlight.radius_mm, stride=searchlight.stride)
     how: dict[str, Any] = {"distance": distance, "shrinkage": shrinkage, "min_voxels": searchlight.min_voxels}
+    settings = {**searchlight.model_dump(), **how, "comparison": comparison, **_measured_by(analysis, comparison)}
+    with _reading([patterns, *references, *(others or ())], **settings) as made:
+        subjects = [_patterns_of_voxels(path) for path in (patterns, *(others or ()))]
+        stack = own_references(_stacked(references), subject)
+    volumes = [one.volume for one in subjects if one.volume is not None]
+    around = neighbourhood.shared_spheres(volumes, searchlight.radius_mm, stride=searchlight.stride)
     with progress(len(around[0]) * max(1, len(subjects[0].delays_s)), "spheres") as advance:
         run = {**how, "n_threads": threads, "progress": advance}
         if analysis is None:
@@ -530,10 +559,9 @@ def searchlight(
         else:
             rest, measure = list(zip(subjects, around, strict=True))[1:], analysis.measure(stack, comparison)
             scores = engine.measured(subjects[0], around[0], measure, others=rest, **run)
-    settings = {**searchlight.model_dump(), **how, "comparison": comparison, **_measured_by(analysis, comparison)}
     table = scores.table.assign(subject=subject)
     scores = replace(scores, table=table[[name for name in MAP_COLUMNS if name in table]])
-    io.save(output, scores, _made([patterns, *references, *(others or ())], **settings))
+    io.save(output, scores, made)
 
 
 def noise_ceiling(
@@ -568,7 +596,9 @@ def noise_ceiling(
     from rsa.core import shared_volume
     from rsa.neighbourhood import sphere_centres
 
-    subjects = [io.load_patterns(path) for path in patterns]
+    settings = {**searchlight.model_dump(), "distance": distance, "shrinkage": shrinkage, "comparison": comparison}
+    with _reading(patterns, **settings) as made:
+        subjects = [io.load_patterns(path) for path in patterns]
     shared = shared_volume([patterns.volume for patterns in subjects if patterns.volume is not None])
     n_spheres = len(sphere_centres(shared, searchlight.stride))
     with progress(n_spheres * max(1, len(subjects[0].delays_s)), "spheres") as advance:
@@ -583,8 +613,7 @@ def noise_ceiling(
             n_threads=threads,
             progress=advance,
         )
-    settings = {**searchlight.model_dump(), "distance": distance, "shrinkage": shrinkage, "comparison": comparison}
-    io.save(output, bounds, _made(patterns, **settings))
+    io.save(output, bounds, made)
 
 
 def resample(scores: Path, subject: str, template: Template, output: Path) -> None:
@@ -603,10 +632,11 @@ def resample(scores: Path, subject: str, template: Template, output: Path) -> No
     """
     from rsa.spaces import resample_scores, template_files, template_volume, transform_path
 
-    grid, transform = template_volume(template), transform_path(template, subject)
     settings = io.read_provenance(scores)["settings"] | {"template": template.model_dump()}
-    made = _made([scores, *template_files(template, subject)], **settings)
-    io.save(output, resample_scores(io.load_scores(scores), grid, transform), made)
+    with _reading([scores, *template_files(template, subject)], **settings) as made:
+        grid, transform = template_volume(template), transform_path(template, subject)
+        resampled = resample_scores(io.load_scores(scores), grid, transform)
+    io.save(output, resampled, made)
 
 
 def region_rdms(
@@ -639,12 +669,12 @@ def region_rdms(
     from rsa import searchlight as engine
     from rsa.regions import read_regions, region_files
 
-    data = io.load_patterns(patterns)
-    around = read_regions(regions, subject, data.volume)
+    settings = {"regions": regions.model_dump(), "distance": distance, "shrinkage": shrinkage}
+    with _reading([patterns, *region_files(regions, subject)], **settings) as made:
+        data = io.load_patterns(patterns)
+        around = read_regions(regions, subject, data.volume)
     rdms = engine.region_rdms(data, around, distance=distance, shrinkage=shrinkage)
     rdms = replace(rdms, table=rdms.table.assign(subject=subject))
-    settings = {"regions": regions.model_dump(), "distance": distance, "shrinkage": shrinkage}
-    made = _made([patterns, *region_files(regions, subject)], **settings)
     io.save(output, rdms, made)
 
 
@@ -734,25 +764,26 @@ def group(
     from rsa.maps import stack
     from rsa.outputs import write_maps
 
-    subjects = [io.load_scores(path) for path in scores]
     settings = io.read_provenance(scores[0])["settings"]
     distance = str(settings.get("distance", "unknown"))
-    result = stack([groups.combine(subjects, test, distance=distance) for test in tests])
-    if ceiling is not None:
-        result = groups.with_ceiling(result, io.load_scores(ceiling))
     inputs = [*scores, *([] if ceiling is None else [ceiling])]
-    made = _made(inputs, **{**settings, "tests": tests})
+    with _reading(inputs, **{**settings, "tests": tests}) as made:
+        subjects = [io.load_scores(path) for path in scores]
+        bounds = None if ceiling is None else io.load_scores(ceiling)
+    result = stack([groups.combine(subjects, test, distance=distance) for test in tests])
+    if bounds is not None:
+        result = groups.with_ceiling(result, bounds)
     io.save(output, result, made)
     write_maps(result, folder, "", space, derived or [], made, output)
 
 
-def describe(settings: str, folder: Path) -> None:
+def describe(settings: list[str], folder: Path) -> None:
     """Write the settings of a study, and the files by which BIDS tools recognise its results as a derivative.
 
     Parameters
     ----------
-    settings : str
-        The settings, as JSON.
+    settings : list of str
+        The settings, as JSON: in several pieces, if it is long.
     folder : path
         Folder of the study's results.
     """
@@ -760,7 +791,7 @@ def describe(settings: str, folder: Path) -> None:
 
     from rsa.outputs import write_description
 
-    study = json.loads(settings)
+    study = json.loads("".join(settings))
     named = ("root", "folder", "betas", "file", "images")  # the first of them that a kind has says where its data are
     data = [study[name] for name in ("brain", "meeg") if study.get(name)]
     sources = [next(str(one[name]) for name in named if one.get(name)) for one in data]
@@ -1027,5 +1058,6 @@ def _dictionary(
     return {name: text for name, text in {**columns, **scores}.items() if name in table}
 
 
-def _made(inputs: list[Path], **settings: Any) -> dict[str, Any]:
-    return io.provenance(inputs, settings)
+def _reading(inputs: list[Path], **settings: Any) -> AbstractContextManager[dict[str, Any]]:
+    """Give the provenance of what a stage makes of the files that it reads in a block."""
+    return io.reading(inputs, settings)

@@ -689,8 +689,8 @@ def test_one_of_several_resolutions_or_reconstructions_is_chosen(copied, study):
     ("change", "message"),
     [
         ({"subjects": []}, "at least 1 item"),
-        ({"runs": [1]}, '1 is a number to YAML, which drops leading zeros; quote it: "01"'),
-        ({"where": {"a": [1]}}, "1 is a number to YAML"),
+        ({"runs": [1]}, "Input should be a valid string"),
+        ({"where": {"a": [1]}}, "Input should be a valid string"),
         ({"task": "my-task"}, "only letters and digits"),
         ({"mask": "{run}.nii"}, "unknown placeholder 'run': mask takes {subject}"),
         ({"entities": {"res": "2"}}, "entities has 'res', which is the setting 'resolution'; give it there"),

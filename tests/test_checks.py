@@ -49,6 +49,14 @@ MOVIE: dict[str, Any] = {
     "times": {"start": 0, "step": 10, "unit": "ms"},
     "condition_order": "order.txt",
 }
+SIMULATED = {
+    "kind": "maps",
+    "subjects": ["01", "02"],
+    "runs": ["1", "2"],
+    "images": "{results}/simulated/sub-{subject}_run-{run}.nii.gz",
+    "table": "{results}/simulated/sub-{subject}_run-{run}.tsv",
+    "mask": "{results}/simulated/sub-{subject}_mask.nii.gz",
+}
 NO_BRAIN: dict[str, Any] = {"brain": None, "searchlight": None}
 
 
@@ -335,7 +343,7 @@ def test_a_reference_of_pixels_waits_for_the_pictures(lab: Path) -> None:
 
 def test_pictures_that_a_study_draws_are_not_looked_for(lab: Path) -> None:
     table = "{results}/simulated/stimuli.tsv"
-    simulated = {"simulate": {"images_per_category": 2}, "brain__mask": "sub-{subject}_mask.nii.gz"}
+    simulated = {"simulate": {"images_per_category": 2}, "brain": SIMULATED}
     drawn = study(references=[PIXELS], stimuli={"table": table}, **simulated)
     assert checks.problems_of(drawn) == []
     assert Plan(drawn).reference_files("pixels") == [Path("results/lab/simulated/stimuli.tsv")]
@@ -343,7 +351,8 @@ def test_pictures_that_a_study_draws_are_not_looked_for(lab: Path) -> None:
 
 
 def test_epochs_that_a_study_simulates_are_not_looked_for(lab: Path) -> None:
-    made = {"simulate": {"epochs": {"n_runs": 2}}, "meeg": EPOCHS, **NO_BRAIN}
+    meeg = {**EPOCHS, "file": "{results}/sub-{subject}-epo.fif"}
+    made = {"simulate": {"epochs": {"n_runs": 2}}, "meeg": meeg, **NO_BRAIN}
     assert checks.problems_of(study(**made)) == []
 
 

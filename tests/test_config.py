@@ -90,7 +90,7 @@ def test_each_mistake_about_m_eeg_has_its_message(changes: dict[str, Any], messa
         ({"group": ["median"]}, r"unknown group test 'median'"),
         ({"maps": ["best"]}, r"unknown map 'best'.*best_layer"),
         ({"study": "my study"}, r"'my study' becomes part of BIDS file names"),
-        ({"brain__subjects": [1]}, r"quote it"),
+        ({"brain__subjects": [1]}, r'YAML reads 1 as the number 1; write it in quotes: "1"'),
         ({"stimuli": {}}, r"stimuli"),
         ({"regions": {}}, r"regions: regions are given either by `atlas` or by `masks`"),
         (

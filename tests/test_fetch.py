@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,6 +14,8 @@ import requests
 from PIL import Image
 
 from rsa import fetch
+from rsa.checks import problems_of
+from rsa.config import load_study
 from rsa.datasets.bids import Bids
 from rsa.errors import UserError
 from rsa.fetch import FETCHERS, HAXBY_CATEGORIES, fetch_haxby, fetched_files
@@ -220,7 +223,7 @@ def test_a_run_that_is_all_rest_is_left_out_and_the_others_keep_their_numbers(tm
     with caplog.at_level(logging.WARNING, "rsa"):
         fetch_haxby(tmp_path, ["5"])
     assert "run 02 is left out: all of its volumes are labelled rest" in caplog.text
-    assert sorted(path.name[:25] for path in (tmp_path / "sub-5/func").iterdir()) == [
+    assert sorted(path.name[:25] for path in (tmp_path / "sub-5/func").glob("sub-*")) == [
         "sub-5_task-objects_run-01",
         "sub-5_task-objects_run-03",
     ]
@@ -243,12 +246,46 @@ def test_the_pictures_are_a_table_of_stimuli_with_all_categories(tmp_path):
 def test_a_second_fetch_replaces_what_the_first_laid_out(tmp_path):
     simulate(tmp_path)
     fetch_haxby(tmp_path, ["1"])
-    stale = tmp_path / "sub-1/func/stale.tsv"
-    stale.touch()
+    before = bold_of(tmp_path, "1", "02").stat().st_ino
     fetch_haxby(tmp_path, ["1"])
-    assert not stale.exists()
-    assert bold_of(tmp_path, "1", "02").exists()
+    assert bold_of(tmp_path, "1", "02").stat().st_ino != before
     assert not list(tmp_path.glob(".partial-*"))
+
+
+@pytest.mark.parametrize(
+    "name", ["README", "stimuli.tsv", "sub-1/func/notes.txt", "derivatives/pymvpa/sub-1/func/sub-1_bold.nii.gz"]
+)
+@pytest.mark.parametrize("fetched", [False, True], ids=["first", "again"])
+def test_what_was_not_fetched_is_never_replaced(tmp_path, name, fetched):
+    simulate(tmp_path)
+    if fetched:
+        fetch_haxby(tmp_path, ["1"])
+    own = tmp_path / name
+    own.parent.mkdir(parents=True, exist_ok=True)
+    own.write_text("my own")
+    assert fetch.not_fetched(tmp_path, ["1"]) == ([] if (name, fetched) == ("README", True) else [str(own)])
+    with pytest.raises(UserError, match=re.escape(f"{own}', which was not fetched, or which changed since")):
+        fetch_haxby(tmp_path, ["1"])
+    assert own.read_text() == "my own"
+    assert fetched or not (tmp_path / "dataset_description.json").exists()
+
+
+def test_a_study_that_would_fetch_over_files_is_refused_before_it_runs(tmp_path):
+    own = tmp_path / "sub-1" / "func" / "sub-1_task-objects_run-01_events.tsv"
+    own.parent.mkdir(parents=True)
+    own.write_text("onset\tduration\n")
+    raw = {
+        "study": "haxby",
+        "fetch": "haxby",
+        "stimuli": {"table": str(tmp_path / "stimuli.tsv")},
+        "references": [{"kind": "table", "name": "animate", "column": "animate"}],
+        "brain": {"kind": "bids", "subjects": ["1"], "task": "objects", "root": str(tmp_path), "space": "func"},
+        "searchlight": {},
+    }
+    (problem,) = [text for text in problems_of(load_study(raw)) if "`fetch` would write over" in text]
+    assert str(own) in problem
+    own.unlink()
+    assert not any("`fetch` would write over" in text for text in problems_of(load_study(raw)))
 
 
 # -------------------------------------------------------------------------------------- what goes wrong

@@ -17,7 +17,7 @@ MAY_IMPORT = {
     "registry": {"errors"},
     "core": {"errors"},
     "sources": {"errors"},
-    "io": {"core", "errors", "sources"},
+    "io": {"core", "errors", "records", "sources"},
     "kernels": set(),
     "devices": {"errors"},
     "distances": {"core", "errors", "kernels"},

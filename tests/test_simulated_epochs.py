@@ -175,7 +175,7 @@ def test_a_file_reads_back_as_it_was_drawn(tmp_path: Path, rdms: RDMs) -> None:
     assert list(read.metadata["condition"]) == list(drawn.table["condition"])
     assert list(read.metadata["run"].astype(str)) == list(drawn.table["run"])
     assert (np.diff(read.events[:, 0]) > 0).all()
-    assert [file.name for file in path.parent.iterdir()] == [path.name]
+    assert [file.name for file in path.parent.iterdir() if file.is_file()] == [path.name]
 
 
 def test_the_electrodes_have_places_for_pictures(tmp_path: Path, rdms: RDMs) -> None:
@@ -201,13 +201,23 @@ def test_one_seed_writes_the_same_bytes(tmp_path: Path, rdms: RDMs) -> None:
 
 def test_a_file_is_written_whole_or_not_at_all(tmp_path: Path, rdms: RDMs) -> None:
     path = tmp_path / "sub-01-epo.fif"
-    path.write_text("what was there")
+    write_epochs(PLAN, path, rdms, seed=2, number=0)
+    before = path.read_bytes()
     with pytest.raises(UserError, match="No layer is 'conv9'"):
         write_epochs(changed(PLAN, latencies=[EARLY.model_dump() | {"layer": "conv9"}]), path, rdms, seed=1, number=0)
-    assert path.read_text() == "what was there"
-    assert len(list(tmp_path.iterdir())) == 1
+    assert path.read_bytes() == before
+    assert [file.name for file in tmp_path.iterdir() if file.is_file()] == [path.name]
     write_epochs(PLAN, path, rdms, seed=1, number=0)
+    assert path.read_bytes() != before
     assert len(opened(path)) == 24 * 8
+
+
+def test_epochs_that_were_recorded_are_not_replaced(tmp_path: Path, rdms: RDMs) -> None:
+    path = tmp_path / "sub-01-epo.fif"
+    path.write_text("recorded")
+    with pytest.raises(UserError, match=r"would write over .*sub-01-epo.fif', which no simulation wrote"):
+        write_epochs(PLAN, path, rdms, seed=1, number=0)
+    assert path.read_text() == "recorded"
 
 
 # ------------------------------------------------------------------------------------------ errors

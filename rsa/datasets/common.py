@@ -2,11 +2,11 @@
 
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
 import pandas as pd
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, Field
 
 from rsa.core import SAME_S, Array, Patterns, difference_of_conditions
 from rsa.errors import UserError, listed
@@ -32,14 +32,6 @@ logger = logging.getLogger(__name__)
 # ---------------------------------------------------------------------------------------------- names
 
 
-def _as_text(names: Any) -> Any:
-    """Refuse numbers: YAML reads an unquoted 01 as the number 1, and the leading zero is lost."""
-    for name in names if isinstance(names, list | tuple) else ():
-        if isinstance(name, int | float):
-            raise ValueError(f'{name!r} is a number to YAML, which drops leading zeros; quote it: "{name:02}"')
-    return names
-
-
 def _each_once(names: tuple[str, ...]) -> tuple[str, ...]:
     twice = [name for name in dict.fromkeys(names) if names.count(name) > 1]
     if twice:
@@ -47,10 +39,10 @@ def _each_once(names: tuple[str, ...]) -> tuple[str, ...]:
     return names
 
 
-Names = Annotated[tuple[str, ...], BeforeValidator(_as_text), AfterValidator(_each_once)]
-"""Names, each once; numbers have to be quoted."""
+Names = Annotated[tuple[str, ...], AfterValidator(_each_once)]
+"""Names, each once."""
 
-Subjects = Annotated[tuple[Label, ...], BeforeValidator(_as_text), AfterValidator(_each_once), Field(min_length=1)]
+Subjects = Annotated[tuple[Label, ...], AfterValidator(_each_once), Field(min_length=1)]
 """BIDS labels of the subjects, at least one."""
 
 

@@ -4,7 +4,7 @@ import os
 import shlex
 import sys
 
-from rsa.cli import options_of
+from rsa.cli import options_of, pieces
 from rsa.plan import study_of
 
 
@@ -15,7 +15,9 @@ wildcard_constraints:
     part="(analyses/[0-9a-zA-Z]+/)?",  # the plain comparison, or another analysis
 
 
-PLAN = study_of(config, check=workflow.is_main_process)
+PLAN = study_of(
+    config, workflow.configfiles, check=workflow.is_main_process
+)
 STUDY = PLAN.study
 OUT = PLAN.folder
 LOGS = f"{OUT}/logs"
@@ -28,6 +30,16 @@ if not workflow.deployment_settings.deployment_method:
 def options(prefix, section):
     """Write a section of the configuration as options; a function, so that {subject} in a path stays as it is."""
     return lambda wildcards: options_of(prefix, section)
+
+
+def settings_option():
+    """Write all settings of the study as an option."""
+    return shlex.join(pieces("--settings", PLAN.settings()))
+
+
+def literal(path):
+    """Write a path of an output in which braces are no wildcards."""
+    return str(path).replace("{", "{{").replace("}", "}}")
 
 
 def analysis(wildcards):

@@ -3,7 +3,7 @@
 
 rule extract:
     input:
-        stimuli=PLAN.stimulus_files(),
+        stimuli=lambda wildcards: PLAN.stimulus_files(),
         weights=lambda wildcards: PLAN.model(wildcards.model).files(),
     output:
         PLAN.activations("{model}")

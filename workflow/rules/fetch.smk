@@ -7,14 +7,14 @@ if STUDY.fetch is not None:
 
     rule fetch:
         output:
-            PLAN.fetched(),
+            [literal(path) for path in PLAN.fetched()],
         log:
             f"{LOGS}/fetch.log",
         conda:
             "../../envs/cpu.yaml"
         params:
             dataset=STUDY.fetch,
-            folder=STUDY.brain.root,
+            folder=lambda wildcards: STUDY.brain.root,
             subjects=STUDY.brain.subjects,
         shell:
             "python -m rsa fetch --dataset {params.dataset} --folder {params.folder:q} --subjects {params.subjects} --log {log}"

@@ -12,16 +12,16 @@ rule describe:
     conda:
         "../../envs/cpu.yaml"
     params:
-        settings=lambda wildcards: PLAN.settings(),
+        settings=lambda wildcards: settings_option(),
         folder=OUT,
     shell:
-        "python -m rsa describe --settings {params.settings:q} --folder {params.folder} --log {log}"
+        "python -m rsa describe {params.settings} --folder {params.folder} --log {log}"
 
 
 rule draw_references:
     input:
         references=PLAN.references(),
-        stimuli=PLAN.stimulus_table(),
+        stimuli=lambda wildcards: PLAN.stimulus_table(),
     output:
         directory(PLAN.figures("references")),
     log:

@@ -1,0 +1,343 @@
+"""Files of the user are never replaced or deleted, and results that were damaged are found."""
+
+import os
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+from rsa import cli, io, records, stages
+from rsa.config import Simulation
+from rsa.core import RDMs
+from rsa.datasets.maps import Maps
+from rsa.errors import UserError
+from rsa.plan import Plan, read_plan
+from rsa.results import problems_of_folder, verified
+from rsa.simulation import write_brain, write_stimuli
+from rsa.stimuli import Stimuli
+
+CONDITIONS = ["a", "b", "c", "d"]
+AFFINE = np.diag([3.0, 3.0, 3.0, 1.0])
+
+
+@pytest.fixture
+def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Make a small study of two subjects with a table of stimuli, in the folder where Snakemake would run."""
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    pd.DataFrame({"condition": CONDITIONS, "kind": list("aabb")}).to_csv("stimuli.tsv", sep="\t", index=False)
+    for subject in ("01", "02"):
+        betas = rng.standard_normal((6, 6, 6, 4)).astype(np.float32)
+        nib.save(nib.Nifti1Image(betas, AFFINE), f"sub-{subject}_betas.nii.gz")
+        nib.save(nib.Nifti1Image(np.ones((6, 6, 6), np.uint8), AFFINE), f"sub-{subject}_mask.nii.gz")
+        pd.DataFrame({"condition": CONDITIONS}).to_csv(f"sub-{subject}_betas.tsv", sep="\t", index=False)
+    return tmp_path
+
+
+def written_yaml(**changes: Any) -> Path:
+    raw: dict[str, Any] = {
+        "study": "lab",
+        "stimuli": {"table": "stimuli.tsv"},
+        "references": [{"kind": "table", "name": "kind", "column": "kind"}],
+        "brain": {
+            "kind": "maps",
+            "subjects": ["01", "02"],
+            "images": "sub-{subject}_betas.nii.gz",
+            "table": "sub-{subject}_betas.tsv",
+            "mask": "sub-{subject}_mask.nii.gz",
+        },
+        "searchlight": {"radius_mm": 6, "min_voxels": 5},
+        **changes,
+    }
+    path = Path("my.yaml")
+    path.write_text(yaml.safe_dump({key: value for key, value in raw.items() if value is not None}))
+    return path
+
+
+def contents(*names: str) -> list[bytes]:
+    return [Path(name).read_bytes() for name in names]
+
+
+OWN = ["stimuli.tsv", *(f"sub-{subject}_{name}" for subject in ("01", "02") for name in ("betas.nii.gz", "betas.tsv"))]
+
+
+# ------------------------------------------------------------------------------------------- simulations
+
+
+def test_a_forgotten_simulation_is_refused_before_it_replaces_data(
+    lab: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = contents(*OWN)
+    path = written_yaml(simulate={"images_per_category": 2, "voxel_size_mm": 8})
+    assert cli.main(["check", str(path)]) == 2
+    said = capsys.readouterr().err
+    assert "and 16 more, and a study writes to results/lab alone: remove the block `simulate` to use data" in said
+    assert contents(*OWN) == before
+
+
+@pytest.mark.parametrize(
+    "place",
+    ["../{name}", "{results}/../other/{name}", "{results}/link/{name}"],
+    ids=["beside", "dots", "link"],
+)
+def test_ways_out_of_the_results_are_seen(lab: Path, place: str) -> None:
+    Path("results/lab").mkdir(parents=True)
+    Path("results/lab/link").symlink_to(lab)
+    names = {"images": "sub-{subject}_betas.nii.gz", "table": "sub-{subject}_betas.tsv", "mask": "sub-{subject}_m.nii"}
+    brain = {name: place.replace("{name}", file) for name, file in names.items()}
+    path = written_yaml(simulate={"voxel_size_mm": 8}, brain={"kind": "maps", "subjects": ["01"], **brain})
+    with pytest.raises(UserError, match="a study writes to results/lab alone"):
+        read_plan(path, check=True)
+
+
+def simulated_in_results() -> Path:
+    brain = {
+        "kind": "maps",
+        "subjects": ["01"],
+        "images": "{results}/mine/sub-{subject}_betas.nii.gz",
+        "table": "{results}/mine/sub-{subject}_betas.tsv",
+        "mask": "{results}/mine/sub-{subject}_mask.nii.gz",
+    }
+    return written_yaml(simulate={"voxel_size_mm": 8}, brain=brain)
+
+
+def test_data_in_the_folder_of_the_results_are_not_replaced_either(lab: Path) -> None:
+    path = simulated_in_results()
+    read_plan(path, check=True)
+    Path("results/lab/mine").mkdir(parents=True)
+    Path("results/lab/mine/sub-01_betas.nii.gz").write_bytes(Path("sub-01_betas.nii.gz").read_bytes())
+    with pytest.raises(UserError, match=r"would write over 'results/lab/mine/sub-01_betas.nii.gz', which it did not"):
+        read_plan(path, check=True)
+
+
+def test_a_simulation_writes_over_its_own_files_and_no_others(lab: Path, rng: np.random.Generator) -> None:
+    brain = read_plan(simulated_in_results(), check=True).study.brain
+    assert isinstance(brain, Maps)
+    values = 1 - np.corrcoef(rng.standard_normal((4, 20)))[np.triu_indices(4, 1)]
+    rdms = RDMs(values[None], CONDITIONS, pd.DataFrame({"model": ["net"], "layer": ["a"]}), "correlation")
+    for seed in (1, 2):
+        write_brain(Simulation(voxel_size_mm=10, seed=seed), brain, "01", rdms)
+    read_plan(simulated_in_results(), check=True)
+    table = Path("results/lab/mine/sub-01_betas.tsv")
+    table.write_text("condition\nmine\n")
+    with pytest.raises(UserError, match=r"would write over 'results/lab/mine/sub-01_betas.tsv', which no simulation"):
+        write_brain(Simulation(voxel_size_mm=10), brain, "01", rdms)
+    assert table.read_text() == "condition\nmine\n"
+    with pytest.raises(UserError, match=r"would write over 'results/lab/mine/sub-01_betas.tsv'.* or which changed"):
+        read_plan(simulated_in_results(), check=True)
+
+
+def test_pictures_of_the_user_are_not_replaced(lab: Path) -> None:
+    Path("disc01.png").write_text("a photograph")
+    with pytest.raises(UserError, match=r"would write over 'disc01.png', which no simulation wrote"):
+        write_stimuli(Simulation(images_per_category=1), Stimuli(table="new.tsv"))
+    assert Path("disc01.png").read_text() == "a photograph"
+    assert not Path("new.tsv").exists()
+
+
+def test_names_that_differ_in_case_alone_are_one_file_to_some_systems(lab: Path) -> None:
+    place = "{results}/sub-{subject}"
+    brain = {"kind": "maps", "images": f"{place}.nii", "table": f"{place}.tsv", "mask": f"{place}_mask.nii"}
+    path = written_yaml(simulate={"voxel_size_mm": 8}, brain={**brain, "subjects": ["A1", "a1"]})
+    with pytest.raises(UserError, match=r"'results/lab/sub-A1.nii', 'results/lab/sub-A1.tsv' and 4 more twice"):
+        read_plan(path, check=True)
+
+
+# ------------------------------------------------------------------------------- folders of results
+
+
+def test_a_folder_of_another_study_is_refused(lab: Path) -> None:
+    folder = Path("results/lab")
+    folder.mkdir(parents=True)
+    (folder / "study.json").write_text('{"study": "other"}')
+    with pytest.raises(UserError, match="results/lab holds results of a study called 'other'; choose another name"):
+        read_plan(written_yaml(), check=True)
+
+
+def test_studies_whose_names_differ_in_case_alone_are_one_to_some_systems(lab: Path) -> None:
+    Path("results/LAB").mkdir(parents=True)
+    with pytest.raises(UserError, match="results has a folder 'LAB', which is the same as 'lab' where upper and lower"):
+        read_plan(written_yaml(), check=True)
+
+
+@pytest.mark.parametrize("name", ["sub-01/notes.txt", "regions.json", "figures/group/mine.png", "report.html"])
+def test_files_that_no_run_has_written_are_not_deleted(lab: Path, name: str) -> None:
+    path = written_yaml(regions={"spheres": {"V1": [6, 6, 6]}})
+    own = Path("results/lab", name)
+    own.parent.mkdir(parents=True)
+    own.touch()
+    with pytest.raises(
+        UserError, match=f"results/lab has '{own}', which this study did not write and a run would delete"
+    ):
+        read_plan(path, check=True)
+
+
+def test_files_of_a_run_are_those_of_the_study(lab: Path) -> None:
+    plan = read_plan(written_yaml(), check=True)
+    with records.recording():
+        for path in plan.outputs():
+            io.save_text(path if path.suffix else path / "map.txt", "ours")
+    assert problems_of_folder(plan.folder, plan.outputs()) == []
+    (plan.folder / "sub-02" / ".DS_Store").touch()
+    (plan.folder / "sub-02" / ".snakemake_timestamp").touch()
+    (plan.folder / "notes.txt").touch()  # lies where nothing is deleted
+    assert problems_of_folder(plan.folder, plan.outputs()) == []
+    (plan.folder / "sub-02" / "smoothed.nii.gz").touch()
+    (problem,) = problems_of_folder(plan.folder, plan.outputs())
+    assert "results/lab/sub-02/smoothed.nii.gz" in problem
+
+
+def test_results_of_an_earlier_version_have_no_checksums_and_are_no_problem(lab: Path) -> None:
+    plan = read_plan(written_yaml(), check=True)
+    for path in plan.outputs():
+        io.save_text(path if path.suffix else path / "map.txt", "ours")
+    io.save_json(plan.folder / "study.json", {"study": "lab"})
+    assert problems_of_folder(plan.folder, plan.outputs()) == []
+    with pytest.raises(UserError, match="results/lab has no checksums"):
+        verified(plan.folder, plan.outputs(), "my.yaml")
+
+
+def test_a_folder_that_is_a_link_to_somewhere_else_is_refused(lab: Path) -> None:
+    Path("results/lab").mkdir(parents=True)
+    Path("real").mkdir()
+    Path("results/lab/sub-01").symlink_to(lab / "real")
+    with pytest.raises(UserError, match=f"results/lab/sub-01 is a link to {lab}/real, and a study writes to"):
+        read_plan(written_yaml(), check=True)
+
+
+def test_the_folder_of_results_may_be_a_link_itself(lab: Path) -> None:
+    Path("large disk").mkdir()
+    Path("results").symlink_to(lab / "large disk")
+    read_plan(written_yaml(), check=True)
+
+
+# ----------------------------------------------------------------------------------------- checksums
+
+
+def run_of(plan: Plan) -> None:
+    """Write something for every output of a study."""
+    with records.recording():
+        for path in plan.outputs():
+            for file in [path] if path.suffix else [path / "one.nii.gz", path / "peaks.tsv"]:
+                io.save_text(file, f"of {file}")
+
+
+def test_verify_finds_what_is_missing_changed_and_not_of_the_study(
+    lab: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = written_yaml(regions={"spheres": {"V1": [6, 6, 6]}})
+    plan = read_plan(config, check=True)
+    run_of(plan)
+    assert cli.main(["verify", str(config)]) == 0
+    n_files = len(list(plan.folder.rglob("*.sha256")))
+    assert f"results/lab: all {n_files} files are as they were written." in capsys.readouterr().out
+
+    (plan.folder / "sub-01" / "one.nii.gz").unlink()
+    cut = plan.folder / "regions.tsv"
+    cut.write_bytes(cut.read_bytes()[:4])
+    for path in plan.figures("group").rglob("*"):
+        if path.is_file():
+            path.unlink()
+    (plan.figures("group") / ".checksums").rmdir()
+    plan.figures("group").rmdir()
+    (plan.folder / "sub-02" / "mine.txt").touch()
+    assert cli.main(["verify", str(config)]) == 2
+    said = capsys.readouterr().err
+    assert len(said.splitlines()) == 1
+    assert "missing: 'results/lab/figures/group', 'results/lab/sub-01/one.nii.gz'." in said
+    assert "changed: 'results/lab/regions.tsv'." in said
+    assert "not of this study: 'results/lab/sub-02/mine.txt'." in said
+    command = "snakemake --cores all --configfile my.yaml --forcerun"
+    assert f"{command} results/lab/figures/group results/lab/sub-01 results/lab/regions.tsv" in said
+
+
+def test_a_file_beside_an_output_is_made_again_with_it(lab: Path) -> None:
+    plan = read_plan(written_yaml(), check=True)
+    run_of(plan)
+    with records.recording():
+        io.save_text(plan.folder / "references" / "ref-kind_notes.json", "{}")
+    (plan.folder / "references" / "ref-kind_notes.json").unlink()
+    with pytest.raises(UserError, match=r"--forcerun results/lab/references/ref-kind_rdms.h5$"):
+        verified(plan.folder, plan.outputs(), "my.yaml")
+
+
+def test_checksums_are_those_of_sha256sum(tmp_path: Path) -> None:
+    with records.recording():
+        io.save_text(tmp_path / "a b.txt", "some text")
+    io.save_text(tmp_path / "notebook.txt", "not of the pipeline")
+    assert [path.name for path in records.named_in(tmp_path)] == ["a b.txt"]
+    done = subprocess.run(
+        "cat .checksums/* | sha256sum --check", shell=True, cwd=tmp_path, capture_output=True, text=True
+    )
+    assert (done.returncode, done.stdout) == (0, "a b.txt: OK\n")
+
+
+def test_a_file_counts_as_written_from_before_it_has_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A job that is killed between the two leaves no file that seems to be somebody else's."""
+    replace, seen = os.replace, []
+
+    def killed(source: Any, target: Any) -> None:
+        if Path(target).name == "a.txt":
+            seen.append(records.recorded(target))
+            raise KeyboardInterrupt
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", killed)
+    with pytest.raises(KeyboardInterrupt), records.recording():
+        io.save_text(tmp_path / "a.txt", "new")
+    assert seen == [records.recorded(tmp_path / "a.txt")]
+    assert seen[0] is not None
+
+
+def test_the_outputs_of_a_plan_are_those_of_the_rules(lab: Path) -> None:
+    """What `verify` looks for is what Snakemake makes, but for the activations."""
+    config = written_yaml(
+        regions={"spheres": {"V1": [6, 6, 6]}},
+        group=["mean"],
+        noise_ceiling=True,
+        analyses=[{"kind": "partition", "predictors": {"one": ["kind"], "two": ["other"]}}],
+        references=[{"kind": "table", "name": name, "column": "kind"} for name in ("kind", "other")],
+    )
+    snakefile = Path(stages.__file__).parent.parent / "Snakefile"
+    command = ["snakemake", "--snakefile", str(snakefile), "--cores", "1", "--configfile", str(config), "--dry-run"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    lines = [line.strip() for line in done.stdout.splitlines()]
+    made = {one for line in lines if line.startswith("output: ") for one in line.removeprefix("output: ").split(", ")}
+    assert made == {str(path) for path in read_plan(config, check=False).outputs()}
+
+
+# -------------------------------------------------------------------------------------------- inputs
+
+
+def test_an_input_that_is_replaced_while_it_is_read_is_no_input(lab: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    load = Maps.load
+    before = io.content_hash("sub-01_betas.nii.gz")
+
+    def replaced(self: Maps, *arguments: Any, **options: Any) -> Any:
+        loaded = load(self, *arguments, **options)
+        nib.save(nib.Nifti1Image(np.zeros((6, 6, 6, 5), np.float32), AFFINE), "sub-01_betas.nii.gz")
+        return loaded
+
+    words = ["--dataset-kind", "maps", "--dataset-subjects", "01", "--dataset-images", "sub-{subject}_betas.nii.gz"]
+    words += ["--dataset-table", "sub-{subject}_betas.tsv", "--subject", "01", "--output", "out.h5"]
+    assert cli.main(["brain", *words]) == 0
+    assert io.read_provenance("out.h5")["inputs"]["sub-01_betas.nii.gz"] == before
+    Path("out.h5").unlink()
+    monkeypatch.setattr(Maps, "load", replaced)
+    assert cli.main(["brain", *words]) == 2
+    assert not Path("out.h5").exists()
+
+
+def test_what_is_hashed_is_what_was_there_before_it_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text("one")
+    with io.reading([path]) as made:
+        assert made["inputs"] == {str(path): io.content_hash(path)}
+    with pytest.raises(UserError, match=r"a.txt' changed while it was read"), io.reading([path]):
+        path.write_text("another")
