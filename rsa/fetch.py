@@ -20,7 +20,7 @@ from rsa import records
 from rsa.core import Array
 from rsa.datasets.images import count_volumes, opened
 from rsa.errors import UserError, listed
-from rsa.io import reading, save_json, save_nifti, save_table, save_text
+from rsa.io import made_of, save_json, save_nifti, save_table, save_text
 from rsa.registry import pick
 
 __all__ = ["FETCHED_SUBJECTS", "FETCHERS", "fetch", "fetch_haxby", "fetched_files", "not_fetched"]
@@ -156,7 +156,7 @@ def fetch_haxby(folder: Path, subjects: Sequence[str]) -> None:
         _write_shared_files(folder, _table_of_pictures(source["stimuli"], folder))
         for subject, bold, labels in zip(subjects, source["func"], source["session_target"], strict=True):
             logger.info("subject %r: laying out %s", subject, bold)
-            with reading([bold, labels]) as made:
+            with made_of([bold, labels]) as made:
                 _lay_out_subject(folder, subject, Path(bold), Path(labels))
             save_json(_stamp(folder, subject), made)
 

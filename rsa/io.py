@@ -47,6 +47,7 @@ __all__ = [
     "load_row_table",
     "load_scores",
     "load_table",
+    "made_of",
     "opened",
     "provenance",
     "read_provenance",
@@ -262,7 +263,7 @@ def provenance(
 ) -> dict[str, Any]:
     """Describe how an output is made: versions, device, settings, and the content hash of every input.
 
-    Inputs are hashed before they are read: see `reading`.
+    Inputs are hashed before they are read: see `made_of`.
 
     Parameters
     ----------
@@ -282,7 +283,7 @@ def provenance(
 
 
 @contextmanager
-def reading(
+def made_of(
     inputs: Sequence[str | Path], settings: Mapping[str, Any] | None = None, device: str = "cpu"
 ) -> Iterator[dict[str, Any]]:
     """Give the provenance of what is made of some files, which are to be read in this block and nowhere else.

@@ -197,7 +197,7 @@ def extract(model: Model, stimuli: Stimuli, output: Path, device: str = "auto", 
     inputs = [*model.files(), *stimuli.files()]
     with (
         io.writing(output, recorded=False) as temporary,
-        _reading(inputs, model=model.model_dump(), stimuli=stimuli.model_dump()) as made,
+        _made_of(inputs, model=model.model_dump(), stimuli=stimuli.model_dump()) as made,
     ):
         features.extract(model, stimuli.load(), temporary, device=device, batch_size=batch_size, made=made)
 
@@ -218,7 +218,7 @@ def layer_rdms(activations: Path, output: Path, distance: str = "correlation") -
     """
     from rsa import features
 
-    with _reading([activations], distance=distance) as made:
+    with _made_of([activations], distance=distance) as made:
         rdms = features.layer_rdms(activations, distance)
         made["source"] = io.read_provenance(activations)
     io.save(output, rdms, made)
@@ -239,8 +239,8 @@ def reference(reference: Reference, output: Path, stimuli: Stimuli | None = None
     inputs = [*reference.files(), *([] if stimuli is None or stimuli.table is None else [Path(stimuli.table)])]
     pictures = stimuli.files() if stimuli is not None and reference.needs_pictures else []
     with (
-        _reading(inputs, reference=reference.model_dump()) as made,
-        _reading(pictures, stimuli=None if stimuli is None else stimuli.model_dump()) as source,
+        _made_of(inputs, reference=reference.model_dump()) as made,
+        _made_of(pictures, stimuli=None if stimuli is None else stimuli.model_dump()) as source,
     ):
         rdms = reference.build(None if stimuli is None else stimuli.load())
     io.save(output, rdms, made | ({"source": source} if pictures else {}))
@@ -278,7 +278,7 @@ def brain(
     residuals = noise is not None and noise.source == "residuals"
     preparation = {"remove_mean": remove_mean, **({} if noise is None else noise.model_dump())}
     files = dataset.files(subject, conditions, residuals=residuals)
-    with _reading(files, dataset=dataset.model_dump(), subject=subject, **preparation) as made:
+    with _made_of(files, dataset=dataset.model_dump(), subject=subject, **preparation) as made:
         data = dataset.load(subject, conditions, residuals=residuals)
     if isinstance(data, Patterns):
         data = prepared(data, **preparation)
@@ -319,7 +319,7 @@ def movie(
     conditions, how = None if stimuli is None else stimuli.conditions(), movie or Movie()
     has_baseline = isinstance(dataset, EpochFiles) and dataset.baseline_s is not None
     files = dataset.files(subject, conditions)
-    with _reading(files, dataset=dataset.model_dump(), **how.model_dump()) as made:
+    with _made_of(files, dataset=dataset.model_dump(), **how.model_dump()) as made:
         data = dataset.load(subject, conditions, noise=has_baseline)
     if isinstance(data, Epochs):
         with progress(len(data.times_s), "times") as advance:
@@ -342,7 +342,7 @@ def group_movie(movies: list[Path], output: Path, comparison: str = "spearman") 
     """
     from rsa.rdm import average_over_subjects
 
-    with _reading(movies, comparison=comparison) as made:
+    with _made_of(movies, comparison=comparison) as made:
         each = _stacked(movies)
     io.save(output, average_over_subjects(each, comparison), made)
 
@@ -440,7 +440,7 @@ def sensor_searchlight(
     conditions = None if stimuli is None else stimuli.conditions()
     how = {**(movie or Movie()).model_dump(), **(sensors or Sensors()).model_dump(), "comparison": comparison}
     inputs = [*dataset.files(subject, conditions), *references]
-    with _reading(inputs, dataset=dataset.model_dump(), **how) as made:
+    with _made_of(inputs, dataset=dataset.model_dump(), **how) as made:
         epochs = dataset.load(subject, conditions, noise=dataset.baseline_s is not None)
         info, stack = dataset.sensor_info(subject), own_references(_stacked(references), subject)
     with progress(len(epochs.times_s), "times") as advance:
@@ -470,7 +470,7 @@ def sensor_group(scores: list[Path], evokeds: Path, output: Path) -> None:
 
     settings = io.read_provenance(scores[0])["settings"]
     distance = str(settings.get("distance", "unknown"))
-    with _reading(scores, **settings) as made:
+    with _made_of(scores, **settings) as made:
         group = combine_sensors([io.load_scores(path) for path in scores], distance=distance)
     io.save(output, group, made)
     for test in dict.fromkeys(group.table["statistic"]):
@@ -546,7 +546,7 @@ def searchlight(
 
     how: dict[str, Any] = {"distance": distance, "shrinkage": shrinkage, "min_voxels": searchlight.min_voxels}
     settings = {**searchlight.model_dump(), **how, "comparison": comparison, **_measured_by(analysis, comparison)}
-    with _reading([patterns, *references, *(others or ())], **settings) as made:
+    with _made_of([patterns, *references, *(others or ())], **settings) as made:
         subjects = [_patterns_of_voxels(path) for path in (patterns, *(others or ()))]
         stack = own_references(_stacked(references), subject)
     volumes = [one.volume for one in subjects if one.volume is not None]
@@ -597,7 +597,7 @@ def noise_ceiling(
     from rsa.neighbourhood import sphere_centres
 
     settings = {**searchlight.model_dump(), "distance": distance, "shrinkage": shrinkage, "comparison": comparison}
-    with _reading(patterns, **settings) as made:
+    with _made_of(patterns, **settings) as made:
         subjects = [io.load_patterns(path) for path in patterns]
     shared = shared_volume([patterns.volume for patterns in subjects if patterns.volume is not None])
     n_spheres = len(sphere_centres(shared, searchlight.stride))
@@ -633,7 +633,7 @@ def resample(scores: Path, subject: str, template: Template, output: Path) -> No
     from rsa.spaces import resample_scores, template_files, template_volume, transform_path
 
     settings = io.read_provenance(scores)["settings"] | {"template": template.model_dump()}
-    with _reading([scores, *template_files(template, subject)], **settings) as made:
+    with _made_of([scores, *template_files(template, subject)], **settings) as made:
         grid, transform = template_volume(template), transform_path(template, subject)
         resampled = resample_scores(io.load_scores(scores), grid, transform)
     io.save(output, resampled, made)
@@ -670,7 +670,7 @@ def region_rdms(
     from rsa.regions import read_regions, region_files
 
     settings = {"regions": regions.model_dump(), "distance": distance, "shrinkage": shrinkage}
-    with _reading([patterns, *region_files(regions, subject)], **settings) as made:
+    with _made_of([patterns, *region_files(regions, subject)], **settings) as made:
         data = io.load_patterns(patterns)
         around = read_regions(regions, subject, data.volume)
     rdms = engine.region_rdms(data, around, distance=distance, shrinkage=shrinkage)
@@ -767,7 +767,7 @@ def group(
     settings = io.read_provenance(scores[0])["settings"]
     distance = str(settings.get("distance", "unknown"))
     inputs = [*scores, *([] if ceiling is None else [ceiling])]
-    with _reading(inputs, **{**settings, "tests": tests}) as made:
+    with _made_of(inputs, **{**settings, "tests": tests}) as made:
         subjects = [io.load_scores(path) for path in scores]
         bounds = None if ceiling is None else io.load_scores(ceiling)
     result = stack([groups.combine(subjects, test, distance=distance) for test in tests])
@@ -1058,6 +1058,6 @@ def _dictionary(
     return {name: text for name, text in {**columns, **scores}.items() if name in table}
 
 
-def _reading(inputs: list[Path], **settings: Any) -> AbstractContextManager[dict[str, Any]]:
+def _made_of(inputs: list[Path], **settings: Any) -> AbstractContextManager[dict[str, Any]]:
     """Give the provenance of what a stage makes of the files that it reads in a block."""
-    return io.reading(inputs, settings)
+    return io.made_of(inputs, settings)
