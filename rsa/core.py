@@ -4,7 +4,7 @@ Everything measured is a 2-D array, a table that describes its rows and an objec
 """
 
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, TypeVar
@@ -29,6 +29,7 @@ __all__ = [
     "Volume",
     "align",
     "as_label",
+    "as_labels",
     "concatenate",
     "n_conditions_of",
     "select",
@@ -246,7 +247,7 @@ class Patterns:
             raise UserError(f"Patterns have {values.shape[1]} voxels and their residuals {n_residual}.")
         if self.table["condition"].isna().any():
             raise UserError(f"Row {int(self.table['condition'].isna().argmax()) + 1} of the patterns has no condition.")
-        table = self.table.reset_index(drop=True).assign(condition=self.table["condition"].astype(str).to_numpy())
+        table = self.table.reset_index(drop=True).assign(condition=as_labels(self.table["condition"]))
         if table.duplicated().any():
             twice = table[table.duplicated()].iloc[0].to_dict()
             raise UserError(
@@ -286,7 +287,7 @@ class Patterns:
 
     def in_order(self, conditions: Sequence[str]) -> "Patterns":
         """Return the same patterns with their conditions in another order (a subset is allowed)."""
-        place = pd.Index(conditions).get_indexer(self.table["condition"])
+        place = pd.Index(as_labels(conditions)).get_indexer(self.table["condition"])
         rows = np.argsort(place, kind="stable")
         rows = rows[place[rows] >= 0]
         return replace(self, values=self.values[rows], table=self.table.iloc[rows])
@@ -360,7 +361,7 @@ class Epochs:
         if self.noise is not None and self.noise.values.shape[1] != len(self.channels):
             n_noise = self.noise.values.shape[1]
             raise UserError(f"Epochs have {len(self.channels)} channels and their noise {n_noise}.")
-        table = self.table.reset_index(drop=True).assign(condition=self.table["condition"].astype(str).to_numpy())
+        table = self.table.reset_index(drop=True).assign(condition=as_labels(self.table["condition"]))
         object.__setattr__(self, "values", values)
         object.__setattr__(self, "times_s", times_s)
         object.__setattr__(self, "table", table)
@@ -423,7 +424,7 @@ class RDMs:
 
     def __post_init__(self) -> None:
         values = np.atleast_2d(np.asarray(self.values, dtype=np.float64))
-        conditions = tuple(str(name) for name in self.conditions)
+        conditions = tuple(as_labels(self.conditions))
         n = len(conditions)
         if values.ndim != 2 or values.shape[1] != n * (n - 1) // 2:
             raise UserError(
@@ -458,7 +459,8 @@ class RDMs:
 
     def reordered(self, conditions: Sequence[str]) -> "RDMs":
         """Return the same RDMs with their conditions in another order (a subset is allowed)."""
-        if tuple(conditions) == self.conditions:
+        conditions = tuple(as_labels(conditions))
+        if conditions == self.conditions:
             return self
         place = {name: i for i, name in enumerate(self.conditions)}
         order = np.array([place[name] for name in conditions])
@@ -674,6 +676,11 @@ def as_label(name: object) -> str:
     return unicodedata.normalize("NFC", str(name))
 
 
+def as_labels(names: Iterable[object]) -> list[str]:
+    """Return names as labels, in their order; see `as_label`."""
+    return [as_label(name) for name in names]
+
+
 def align(a_conditions: Sequence[str], b: RDMs, a_name: str = "patterns", b_name: str = "reference RDMs") -> RDMs:
     """Bring the conditions of RDMs into the order of another set of conditions, by label.
 
@@ -699,6 +706,7 @@ def align(a_conditions: Sequence[str], b: RDMs, a_name: str = "patterns", b_name
 
 def difference_of_conditions(a: Sequence[str], b: Sequence[str], a_name: str, b_name: str) -> str:
     """Say in one line which labels only one of two sets of conditions has; empty when they have the same."""
+    a, b = as_labels(a), as_labels(b)
     in_a, in_b = set(a), set(b)
     only_a = [name for name in dict.fromkeys(a) if name not in in_b]
     only_b = [name for name in dict.fromkeys(b) if name not in in_a]

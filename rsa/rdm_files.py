@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import scipy.io
 
-from rsa.core import Array, as_label, n_conditions_of
+from rsa.core import Array, as_labels, n_conditions_of
 from rsa.errors import UserError, did_you_mean, listed
 from rsa.io import load_rdms, load_table, reading
 from rsa.rdm_labels import LABELS_KEY, Column, columns_of, dataset_names, labels_of_rows
@@ -101,9 +101,9 @@ def read_conditions(path: str | Path, column: str = "condition") -> list[str]:
     """
     if Path(path).suffix == ".txt":
         text = load_text(path, "list of conditions")
-        labels = [as_label(line.strip()) for line in text.splitlines() if line.strip()]
+        labels = as_labels(line.strip() for line in text.splitlines() if line.strip())
     else:
-        labels = [as_label(name) for name in load_table(path, [column])[column]]
+        labels = as_labels(load_table(path, [column])[column])
     twice = [name for name in dict.fromkeys(labels) if labels.count(name) > 1]
     if twice:
         raise UserError(f"{path} names {listed(twice)} more than once; an RDM has each condition once.")
@@ -190,8 +190,8 @@ def _from_text(path: Path, key: str | None) -> Found:
     is_bare = n_lines == n_columns and _is_number(cells.iloc[0, 0])
     n_first_lines = int(n_columns - n_lines != 1 and not is_bare)
     n_first_columns = int(n_lines - n_columns != 1 and not is_bare)
-    columns = [as_label(name.strip()) for name in cells.iloc[0, n_first_columns:]] if n_first_lines else []
-    rows = [as_label(name.strip()) for name in cells.iloc[n_first_lines:, 0]] if n_first_columns else []
+    columns = as_labels(cells.iloc[0, n_first_columns:].str.strip()) if n_first_lines else []
+    rows = as_labels(cells.iloc[n_first_lines:, 0].str.strip()) if n_first_columns else []
     if (n_first_lines and n_first_columns and columns != rows) or n_lines < 2:
         raise UserError(
             f"{path} needs the same labels in its first line and in its first column; they are {listed(columns, 3)} "

@@ -12,7 +12,7 @@ import h5py
 import numpy as np
 import scipy.io
 
-from rsa.core import as_label, difference_of_conditions, n_conditions_of
+from rsa.core import as_label, as_labels, difference_of_conditions, n_conditions_of
 from rsa.errors import UserError, listed
 from rsa.io import reading
 
@@ -142,7 +142,7 @@ def labels_of_rows(
         If the file has labels, or texts that may be labels, which are not the conditions, or disagree; or if nothing
         tells the conditions.
     """
-    wanted = None if given is None else [as_label(name) for name in given]
+    wanted = None if given is None else as_labels(given)
     there = _of_rows(columns, array, shape, wanted)
     found = _matching(there, array, wanted)
     orders = list(dict.fromkeys(found.values()))

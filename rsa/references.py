@@ -11,7 +11,7 @@ from PIL import Image
 from pydantic import Field, model_validator
 from scipy.spatial.distance import pdist, squareform
 
-from rsa.core import Array, RDMs, align, concatenate
+from rsa.core import Array, RDMs, align, as_label, concatenate
 from rsa.datasets.common import Names
 from rsa.distances import DISTANCES, rdm_vectors
 from rsa.errors import UserError, did_you_mean, listed
@@ -125,7 +125,7 @@ def different(column: pd.Series) -> Array:
     >>> different(pd.Series(["face", "face", "house"]))
     array([0., 1., 1.])
     """
-    codes, _ = pd.factorize(column)
+    codes, _ = pd.factorize(column.map(lambda value: as_label(value) if isinstance(value, str) else value))
     values: Array = pdist(codes[:, None], "hamming")
     return values
 

@@ -17,7 +17,7 @@ from pydantic.fields import FieldInfo
 from rsa import io
 from rsa.comparisons import COMPARISONS
 from rsa.config import Study
-from rsa.datasets.common import Names
+from rsa.datasets.common import Conditions, Names
 from rsa.distances import CROSS_VALIDATED, DISTANCES
 from rsa.group import GROUP_TESTS
 from rsa.maps import MAPS
@@ -150,7 +150,7 @@ def _type_in_words(hint: Any) -> str:
         return "path"
     if hint == Label:
         return "label"
-    if hint == Names:
+    if hint in (Names, Conditions):
         return "list of names, quoted"
     if get_origin(hint) is Annotated:
         enums = [part.json_schema for part in get_args(hint)[1:] if isinstance(part, WithJsonSchema)]

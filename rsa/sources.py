@@ -5,15 +5,17 @@ import csv
 import logging
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from io import StringIO
 from pathlib import Path
 
+from rsa.core import as_label
 from rsa.errors import UserError, listed
 
 __all__ = [
     "NoContentError",
+    "as_on_disk",
     "decoded",
     "load_cells",
     "load_text",
@@ -123,6 +125,28 @@ def _place_of_content(path: Path) -> str:
     if start.startswith(LFS):
         return "lfs"
     return "annex" if ANNEXED.fullmatch(start.split(b"\n")[0].rstrip()) else ""
+
+
+def as_on_disk(paths: Sequence[Path]) -> list[Path]:
+    """Return paths with their accents as the disk spells them, where nothing is at a path as it is written.
+
+    A file of a Mac may be called e and an accent where a table has one letter, or the other way round. A path for which
+    there is nothing, or more than one file, stays as it is.
+    """
+    listings: dict[Path, dict[str, list[Path]]] = {}
+
+    def spelled(path: Path) -> Path:
+        if str(path).isascii() or path.exists():
+            return path
+        folder = spelled(path.parent)
+        if folder not in listings:
+            listings[folder] = {}
+            for entry in folder.iterdir() if folder.is_dir() else ():
+                listings[folder].setdefault(as_label(entry.name), []).append(entry)
+        same = listings[folder].get(as_label(path.name), [])
+        return same[0] if len(same) == 1 else path
+
+    return [spelled(path) for path in paths]
 
 
 # ----------------------------------------------------------------------------------------------- text

@@ -11,12 +11,13 @@ import pandas as pd
 from PIL import Image, ImageOps
 from pydantic import AfterValidator, Field, model_validator
 
+from rsa.core import as_label, as_labels
 from rsa.errors import UserError, listed
 from rsa.io import load_table
 from rsa.settings import DataPath, Section
-from rsa.sources import problems_of_content, require_content
+from rsa.sources import as_on_disk, problems_of_content, require_content
 
-__all__ = ["IMAGE_SUFFIXES", "LabelPattern", "Stimuli", "condition_table", "label_in", "read_image"]
+__all__ = ["IMAGE_SUFFIXES", "LabelPattern", "Stimuli", "condition_in", "condition_table", "label_in", "read_image"]
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp")
 """Files of a folder that count as pictures, in lower or upper case."""
@@ -40,15 +41,20 @@ LabelPattern = Annotated[str, AfterValidator(_has_one_group)]
 
 
 def label_in(text: str, pattern: str | None) -> str | None:
-    """Return what the group of a regular expression finds in a text; None if it finds nothing.
+    """Return what the group of a regular expression finds in a text, as a label; None if it finds nothing.
 
     Examples
     --------
     >>> label_in("shared0001_nsd02951.png", "nsd0*([0-9]+)")
     '2951'
     """
-    match = None if pattern is None else re.search(pattern, text)
+    match = None if pattern is None else re.search(as_label(pattern), as_label(text))
     return None if match is None else match[1]
+
+
+def condition_in(text: str, pattern: str | None) -> str:
+    """Return the label in a text (see `label_in`), or the whole text as a label."""
+    return label_in(text, pattern) or as_label(text)
 
 
 class Stimuli(Section):
@@ -139,8 +145,9 @@ class Stimuli(Section):
         if rows.empty:
             raise UserError(f"{path} has a header but no rows; give it a row per image.")
         first = [name for name in ("condition", "file") if name in rows]
+        rows["condition"] = as_labels(rows["condition"])
         if "file" in rows:
-            rows["file"] = [str(path.parent / name) for name in rows["file"]]
+            rows["file"] = [str(file) for file in as_on_disk([path.parent / name for name in rows["file"]])]
         return rows[first + [name for name in rows if name not in first]]
 
 
@@ -172,8 +179,9 @@ def _from_folder(folder: Path, pattern: str | None = None) -> pd.DataFrame:
         raise UserError(f"The folder {folder} has no images ({', '.join(IMAGE_SUFFIXES)}).")
     if pattern is not None:
         return _labelled(files, pattern)
-    conditions = [path.stem for path in files]
-    twice = [path.name for path in files if conditions.count(path.stem) > 1] if _has_repeats(conditions) else []
+    conditions = as_labels(path.stem for path in files)
+    repeated = {name for name in conditions if conditions.count(name) > 1} if _has_repeats(conditions) else set()
+    twice = [path.name for path, name in zip(files, conditions, strict=True) if name in repeated]
     if twice:
         raise UserError(
             f"Files of {folder} share a name, so a condition: {listed(twice)}. Remove or rename one, or, if the "

@@ -18,9 +18,10 @@ import numpy as np
 import pandas as pd
 from pydantic import Field, model_validator
 
-from rsa.core import Array, Patterns, Residuals, Volume, difference_of_conditions
+from rsa.core import Array, Patterns, Residuals, Volume, as_label, as_labels, difference_of_conditions
 from rsa.datasets.bids_files import IDENTITY, Run, find_runs, inherited, metadata, repetition_times, same_label
 from rsa.datasets.common import (
+    Conditions,
     Names,
     Subjects,
     by_subject,
@@ -99,7 +100,7 @@ class Bids(Section):
     stim_file, it is the file's name without folder and extension."""
     where: dict[str, Names] = Field(default_factory=dict)
     """Values of columns that an event must have to be a part of the model: {event_type: [stimulus]}."""
-    exclude: Names = ()
+    exclude: Conditions = ()
     """Conditions that are modelled but not analysed, such as ["button_press"]."""
     confounds: Confounds | None = Confounds()
     """Regressors of no interest and volumes that are left out; null: none."""
@@ -416,7 +417,7 @@ class Bids(Section):
         events = pd.concat([given.events.assign(run=label) for label, given in inputs.items()])
         shown = events[~events["condition"].isin(self.exclude)]
         difference = difference_of_conditions(conditions, list(shown["condition"]), "the stimulus table", "the events")
-        extra = shown[~shown["condition"].isin(conditions)]
+        extra = shown[~shown["condition"].isin(as_labels(conditions))]
         if len(extra):
             runs = list(dict.fromkeys(extra["run"]))
             yield (
@@ -450,7 +451,7 @@ def _read_events(path: Path, condition: str, where: Mapping[str, Sequence[str]])
     table = load_table(path, optional=["onset", "duration", *names, *where])
     chosen = table
     for column, kept in where.items():
-        chosen = chosen[chosen[column].isin(kept)]
+        chosen = chosen[chosen[column].map(as_label).isin(as_labels(kept))]
         if chosen.empty:
             there = listed(sorted(set(table[column].dropna())))
             raise UserError(f"{path} has no event whose {column} is {listed(list(kept))}; there are {there}.")
@@ -481,8 +482,8 @@ def _labels(events: pd.DataFrame, condition: str) -> list[str]:
     if "stim_file" in events:
         events = events.assign(stim_file=[PurePosixPath(str(file)).stem for file in events["stim_file"]])
     if not placeholders(condition):
-        return list(events[condition])
-    return [condition.format_map(row) for row in events.to_dict("records")]
+        return as_labels(events[condition])
+    return as_labels(condition.format_map(row) for row in events.to_dict("records"))
 
 
 def _problems_of_labels(events: Sequence[pd.DataFrame]) -> Iterator[str]:

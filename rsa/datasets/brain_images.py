@@ -10,9 +10,9 @@ from typing import ClassVar, Literal
 import numpy as np
 import pandas as pd
 
-from rsa.core import Array, Patterns, Residuals, Volume
+from rsa.core import Array, Patterns, Residuals, Volume, as_label, as_labels
 from rsa.datasets.common import (
-    Names,
+    Conditions,
     Subjects,
     by_subject,
     problems_of_conditions,
@@ -53,6 +53,11 @@ class Source:
     session: str | None = None
     grid: Path | None = None
     """An image on the same grid, for a file that has none."""
+
+    def __post_init__(self) -> None:
+        if self.condition is not None:
+            object.__setattr__(self, "condition", as_label(self.condition))
+
     mask: Path | None = None
     """The mask, for a file that may hold only its voxels."""
 
@@ -70,7 +75,7 @@ class BrainImages(Section):
     """What kind of data it is."""
     subjects: Subjects
     """Labels of the subjects, quoted: ["01", "02"]."""
-    exclude: Names = ()
+    exclude: Conditions = ()
     """Conditions to leave out, such as ["rest"]."""
     only_stimuli: bool = False
     """Leave out images of conditions that the stimulus table does not have; otherwise they are an error."""
@@ -270,7 +275,9 @@ class BrainImages(Section):
     def _kept_rows(self, source: Source, conditions: Sequence[str] | None) -> pd.DataFrame:
         rows = self._rows(source)
         rows = rows[~rows["condition"].isin(self.exclude)]
-        return rows[rows["condition"].isin(conditions)] if self.only_stimuli and conditions is not None else rows
+        if not self.only_stimuli or conditions is None:
+            return rows
+        return rows[rows["condition"].isin(as_labels(conditions))]
 
     def _all_conditions(self, subject: str) -> list[str]:
         labels = [self._rows(source)["condition"] for source in self._sources(subject)]
@@ -313,7 +320,11 @@ class BrainImages(Section):
             kept += [] if rows is None else [rows]
         wrong = [*self._repeated(kept), *problems_of_grids(self._named_images(subject, sources, residuals))]
         if conditions is not None and len(kept) == len(sources):
-            named = [name for name in self._named_conditions(subject) if not self.only_stimuli or name in conditions]
+            named = [
+                name
+                for name in self._named_conditions(subject)
+                if not self.only_stimuli or name in as_labels(conditions)
+            ]
             wrong += problems_of_conditions(conditions, pd.concat([pd.DataFrame({"condition": named}), *kept]))
         yield from wrong
         if not n_wrong and not wrong and not any(len(rows) for rows in kept):

@@ -8,12 +8,13 @@ import numpy as np
 import pandas as pd
 from pydantic import AfterValidator, Field
 
-from rsa.core import SAME_S, Array, Patterns, difference_of_conditions
+from rsa.core import SAME_S, Array, Patterns, as_label, as_labels, difference_of_conditions
 from rsa.errors import UserError, listed
 from rsa.rdm import span_of
 from rsa.settings import Label
 
 __all__ = [
+    "Conditions",
     "Names",
     "Subjects",
     "by_subject",
@@ -41,6 +42,9 @@ def _each_once(names: tuple[str, ...]) -> tuple[str, ...]:
 
 Names = Annotated[tuple[str, ...], AfterValidator(_each_once)]
 """Names, each once."""
+
+Conditions = Annotated[tuple[Annotated[str, AfterValidator(as_label)], ...], AfterValidator(_each_once)]
+"""Labels of conditions, each once."""
 
 Subjects = Annotated[tuple[Label, ...], AfterValidator(_each_once), Field(min_length=1)]
 """BIDS labels of the subjects, at least one."""
@@ -96,7 +100,7 @@ def problems_of_conditions(conditions: Sequence[str], rows: pd.DataFrame) -> Ite
     difference = difference_of_conditions(conditions, list(rows["condition"]), "the stimulus table", "the maps")
     if not difference:
         return
-    extra = rows[~rows["condition"].isin(conditions)]
+    extra = rows[~rows["condition"].isin(as_labels(conditions))]
     runs = list(dict.fromkeys(extra["run"].dropna())) if "run" in extra else []
     where = f" Conditions without a stimulus are in run {listed(runs)}." if runs else ""
     advice = " Those that belong to no stimulus go into `exclude`." if len(extra) else ""

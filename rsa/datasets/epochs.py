@@ -13,8 +13,9 @@ import numpy as np
 import pandas as pd
 from pydantic import Field, model_validator
 
-from rsa.core import SAME_S, Array, Epochs, Residuals, difference_of_conditions
+from rsa.core import SAME_S, Array, Epochs, Residuals, as_labels, difference_of_conditions
 from rsa.datasets.common import (
+    Conditions,
     Names,
     Subjects,
     by_subject,
@@ -26,7 +27,7 @@ from rsa.datasets.common import (
 from rsa.errors import UserError, listed
 from rsa.io import reading
 from rsa.settings import DataPath, Section, fill, placeholders
-from rsa.stimuli import LabelPattern, label_in
+from rsa.stimuli import LabelPattern, condition_in
 
 if TYPE_CHECKING:
     import mne
@@ -108,7 +109,7 @@ class EpochFiles(Section):
     condition_pattern: LabelPattern | None = None
     """Regular expression whose group is the condition: '([^/]+)$' takes bonobo of the event animal/bonobo. What does
     not match stays as it is."""
-    exclude: Names = ()
+    exclude: Conditions = ()
     """Conditions to leave out, such as ["button_press"]."""
     picks: Names = Field(("data",), min_length=1)
     """Channels to take, in MNE's words: data (all sensors), meg, mag, grad, eeg, or names. Channels that are marked as
@@ -332,7 +333,7 @@ class EpochFiles(Section):
         template = self.condition if placeholders(self.condition) else f"{{{self.condition}}}"
         labels = [_filled(template, row) for row in chosen.to_dict("records")]
         rows = pd.DataFrame(
-            {"condition": [label_in(label, self.condition_pattern) or label for label in labels]}, index=chosen.index
+            {"condition": [condition_in(label, self.condition_pattern) for label in labels]}, index=chosen.index
         )
         runs = self._run_labels(source, chosen)
         return rows if runs is None else rows.assign(run=runs)
@@ -435,7 +436,7 @@ class EpochFiles(Section):
             yield "no trial is left; see `exclude`."
         elif conditions is not None:
             difference = difference_of_conditions(conditions, found, "the stimulus table", "the epochs")
-            extra = set(found) - set(conditions)
+            extra = set(found) - set(as_labels(conditions))
             advice = " Those that belong to no stimulus go into `exclude`; see `condition_pattern` for parts of names."
             if difference:
                 yield difference + (advice if extra else "")

@@ -9,11 +9,13 @@ from typing import Literal, Self
 import pandas as pd
 from pydantic import Field, model_validator
 
+from rsa.core import as_label
 from rsa.datasets.brain_images import KEYS, BrainImages, Source
 from rsa.datasets.common import Names
 from rsa.datasets.tables import read_rows, rows_of_run
 from rsa.errors import UserError, listed
 from rsa.settings import DataPath, fill, placeholders
+from rsa.sources import as_on_disk
 from rsa.stimuli import LabelPattern
 
 __all__ = ["Maps"]
@@ -112,7 +114,7 @@ class Maps(BrainImages):
             names = self.conditions(subject) if conditions is None else conditions
         return [
             Source(
-                fill(self.images, subject=subject, session=session, run=run, condition=name),
+                self._image(subject, session, run, name),
                 None if self.table is None else fill(self.table, subject=subject, session=session, run=run),
                 run,
                 name,
@@ -121,6 +123,11 @@ class Maps(BrainImages):
             for session, run in self._sessions_and_runs()
             for name in names
         ]
+
+    def _image(self, subject: str, session: str | None, run: str | None, condition: str | None) -> Path:
+        """Return the path of an image, whose condition may be spelled in another way on disk (see `as_on_disk`)."""
+        path = fill(self.images, subject=subject, session=session, run=run, condition=condition)
+        return path if condition is None else as_on_disk([path])[0]
 
     def _sessions_and_runs(self) -> list[tuple[str | None, str | None]]:
         return [(session, run) for session in self.sessions or (None,) for run in self.runs or (None,)]
@@ -162,10 +169,15 @@ class Maps(BrainImages):
         pattern = re.compile(wanted.replace(re.escape("{condition}"), r"(?P=condition)"))
         paths = glob.glob(glob.escape(template).replace("{condition}", "*"))
         mask = None if self.mask is None else str(fill(self.mask, subject=subject))
-        found = {match["condition"] for path in paths if path != mask and (match := pattern.fullmatch(path))}
+        found = [match["condition"] for path in paths if path != mask and (match := pattern.fullmatch(path))]
+        labels = {as_label(name) for name in found}
         if not found:
             raise UserError(f"There is no file {template}, whatever the {{condition}}; see `images`.")
-        return sorted(found)
+        if twice := [name for name in found if as_label(name) != name and as_label(name) in found]:
+            raise UserError(
+                f"Two files of {template} differ only in how accents are stored, {listed(twice)}; remove one."
+            )
+        return sorted(labels)
 
     def _residual_images(self, subject: str) -> list[Path]:
         if self.residuals is None:

@@ -8,7 +8,7 @@ import pandas as pd
 
 from rsa.errors import UserError, listed
 from rsa.io import load_table
-from rsa.stimuli import label_in
+from rsa.stimuli import condition_in
 
 __all__ = ["read_rows", "rows_of_run"]
 
@@ -66,7 +66,7 @@ def _read_once(
     named = {name: column for name, column in (("run", run_column), ("delay_s", delay_column)) if column is not None}
     wanted = {name: column for name, column in named.items() if column in there or column not in DEFAULTS}
     table = load_table(path, [condition_column, *wanted.values()])  # as text: "01" stays "01"
-    rows = pd.DataFrame({"condition": [label_in(label, pattern) or label for label in table[condition_column]]})
+    rows = pd.DataFrame({"condition": [condition_in(label, pattern) for label in table[condition_column]]})
     if "run" in wanted:
         rows["run"] = table[wanted["run"]]
     if "delay_s" in wanted:
