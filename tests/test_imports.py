@@ -16,7 +16,7 @@ MAY_IMPORT = {
     "errors": set(),
     "registry": {"errors"},
     "core": {"errors"},
-    "sources": {"errors"},
+    "sources": {"core", "errors"},
     "io": {"core", "errors", "records", "sources"},
     "kernels": set(),
     "devices": {"errors"},
