@@ -10,7 +10,7 @@ import pandas as pd
 
 from rsa.analyses import Weighted
 from rsa.config import Movie, PlantedRegion, Searchlight, Study, load_study, read_yaml
-from rsa.core import Volume
+from rsa.core import Array, Volume
 from rsa.datasets import Bids, BrainImages, Dataset, EpochFiles, Maps, Movies, Rdms
 from rsa.datasets.common import by_subject
 from rsa.datasets.sensors import problems_of_sensors
@@ -22,7 +22,7 @@ from rsa.names import require_distinct_labels
 from rsa.neighbourhood import sphere_offsets
 from rsa.rdm import MEEG, chance_is_0
 from rsa.references import FileReference
-from rsa.regions import region_files, region_labels
+from rsa.regions import problems_of_regions, region_files, region_labels
 from rsa.simulation import files_of_epochs, files_of_images, files_of_stimuli, not_simulated
 from rsa.simulation_meeg import PlantedLatency
 from rsa.sources import NoContentError, problems_of_content
@@ -422,9 +422,13 @@ def _grids(study: Study) -> Iterator[str]:
         return
     grids = {subject: brain.grid(subject) for subject in brain.subjects}
     first, (shape, affine) = next(iter(grids.items()))
-    volume = Volume(np.ones(shape[:3], dtype=bool), affine)
+    volume = _whole(shape, affine)
     if study.searchlight is not None:
         yield from _sphere_sizes(study.searchlight, volume)
+    if study.regions is not None and not list(_regions(study)):
+        for subject, grid in grids.items():
+            told = problems_of_regions(study.regions, subject, _whole(*grid))
+            yield from by_subject([(subject, text) for text in told])
     across_subjects = any(analysis.across_subjects for analysis in study.analyses)
     if (study.group or study.noise_ceiling or across_subjects) and study.template is None:
         for subject, (other_shape, other_affine) in grids.items():
@@ -434,12 +438,15 @@ def _grids(study: Study) -> Iterator[str]:
                 yield f"group maps need all subjects on one grid; `template` brings them to one. {error}"
 
 
+def _whole(shape: Sequence[int], affine: Array) -> Volume:
+    """Return a grid with every voxel inside, which takes no memory."""
+    return Volume(np.broadcast_to(True, shape[:3]), affine)
+
+
 def _sphere_sizes(searchlight: Searchlight, grid: Volume) -> Iterator[str]:
     """Check that spheres have enough voxels, and not all of them."""
-    radius_mm, steps = (
-        searchlight.radius_mm,
-        np.subtract(grid.shape, 1) * [[1, 1, 1], [1, 1, -1], [1, -1, 1], [-1, 1, 1]],
-    )
+    radius_mm = searchlight.radius_mm
+    steps = np.subtract(grid.shape, 1) * [[1, 1, 1], [1, 1, -1], [1, -1, 1], [-1, 1, 1]]
     across_mm = np.linalg.norm(steps @ grid.affine[:3, :3].T, axis=1).max()
     if radius_mm > across_mm:
         yield (
@@ -493,9 +500,10 @@ def _regions(study: Study) -> Iterator[str]:
         yield str(error)
         return
     for subject in study.subjects:
-        for path in region_files(regions, subject):
-            if not path.exists():
-                yield f"There is no file {path} (regions)."
+        missing = [path for path in region_files(regions, subject) if not path.exists()]
+        yield from (f"There is no file {path} (regions)." for path in missing)
+        if not missing:
+            yield from problems_of_regions(regions, subject)
 
 
 def _simulation(study: Study) -> Iterator[str]:

@@ -42,6 +42,10 @@ Stack = TypeVar("Stack", "RDMs", "ScoreMap")
 AFFINE_TOLERANCE_MM = 1e-4
 """Two grids whose voxel centres lie this close are one grid: headers store affines in single precision."""
 
+NEARLY_VOXELS = 0.08
+"""A mask may lie so far beside its images, in sizes of a voxel: quaternions in single precision turn an oblique grid by
+up to 0.1 mm at its corners, and programs round sform and qform in other ways."""
+
 SAME_MM = 4e-5
 """Lengths that differ by less, in mm, are the same length: files store affines in single precision. That changes the
 distance of two voxels of a brain, or of a voxel and a point, by up to 3e-5 mm; of usual voxel sizes, no distance lies
@@ -82,7 +86,9 @@ class Volume:
     qform_code: int = 1
 
     def __post_init__(self) -> None:
-        mask, affine = np.asarray(self.mask) > 0, np.asarray(self.affine, dtype=np.float64)
+        mask, affine = np.asarray(self.mask), np.asarray(self.affine, dtype=np.float64)
+        if mask.dtype != bool or mask.flags.writeable:
+            mask = mask > 0
         if mask.ndim != 3:
             raise UserError(f"A mask has 3 dimensions (x, y, z), not the {mask.ndim} of shape {mask.shape}.")
         if not mask.any():
@@ -116,17 +122,36 @@ class Volume:
         """Return the (fractional) voxel indices of points in scanner millimetres; shape (..., 3) in and out."""
         return np.linalg.solve(self.affine[:3, :3], (np.asarray(points_mm) - self.affine[:3, 3]).T).T
 
-    def same_grid(self, shape: Sequence[int], affine: npt.ArrayLike) -> bool:
-        """Say whether an image of this shape and affine has its voxels where this volume has them."""
+    def same_grid(self, shape: Sequence[int], affine: npt.ArrayLike, *, nearly: bool = False) -> bool:
+        """Say whether an image of this shape and affine has its voxels where this volume has them, or nearly there."""
         if tuple(shape[:3]) != self.shape:
             return False
+        apart_mm = self._corners_apart(affine)
+        if nearly:
+            return bool(np.abs(np.linalg.solve(self.affine[:3, :3], apart_mm.T)).max() <= NEARLY_VOXELS)
+        return bool(np.abs(apart_mm).max() <= AFFINE_TOLERANCE_MM)
+
+    def apart_mm(self, affine: npt.ArrayLike) -> float:
+        """Return how far from their places here the corners of the grid are with another affine, at most, in mm."""
+        return float(np.linalg.norm(self._corners_apart(affine), axis=1).max())
+
+    def _corners_apart(self, affine: npt.ArrayLike) -> Array:
+        """Return by how much another affine moves the corner voxels, in mm, shape (8, 3)."""
         ends = np.array(np.meshgrid(*([0, n - 1] for n in self.shape))).reshape(3, -1).T
         there = ends @ np.asarray(affine)[:3, :3].T + np.asarray(affine)[:3, 3]
-        return bool(np.abs(self.voxel_to_mm(ends) - there).max() <= AFFINE_TOLERANCE_MM)
+        return np.asarray(there - self.voxel_to_mm(ends))
 
-    def require_grid(self, shape: Sequence[int], affine: npt.ArrayLike, what: str, whose: str = "the mask") -> None:
-        """Raise a `UserError` that prints both grids unless `what` lies on the grid of this volume."""
-        if not self.same_grid(shape, affine):
+    def require_grid(
+        self,
+        shape: Sequence[int],
+        affine: npt.ArrayLike,
+        what: str,
+        whose: str = "the mask",
+        *,
+        nearly: bool = False,
+    ) -> None:
+        """Raise a `UserError` that prints both grids unless `what` lies (nearly) on the grid of this volume."""
+        if not self.same_grid(shape, affine, nearly=nearly):
             raise UserError(
                 f"{what} and {whose} lie on different grids: shape {tuple(shape[:3])} with affine "
                 f"{np.round(np.asarray(affine), 4).tolist()}, against shape {self.shape} with affine "

@@ -53,6 +53,7 @@ __all__ = [
     "read_provenance",
     "reading",
     "require_space",
+    "require_whole",
     "save",
     "save_json",
     "save_nifti",
@@ -64,6 +65,12 @@ __all__ = [
 logger = logging.getLogger(__name__)
 
 Storable = Patterns | RDMs | ScoreMap | Neighbourhood
+
+COMPRESSED = (".gz", ".mgz", ".bz2", ".zst")
+"""Endings of compressed files."""
+
+PACKED_BYTES = 2**16
+"""So much of a compressed file is unpacked at once; it becomes up to a thousand times as much."""
 
 IN_MEMORY = 2**28
 """Files of more bytes are written as they are made, once there is room for them; smaller ones in one piece."""
@@ -221,13 +228,62 @@ def content_hash(path: str | Path) -> str:
     Raises
     ------
     UserError
-        If the file cannot be read.
+        If the file cannot be read, or is compressed and damaged.
     """
     require_content(path)
+    require_whole(path)
     try:
         return records.sha256_of(path)
     except OSError as error:
         raise UserError(f"Cannot read {path}: {error.strerror}.") from error
+
+
+def require_whole(path: str | Path) -> None:
+    """Unpack a compressed file to its end, where its checksum is: who reads no further than the data never sees it.
+
+    Other files pass. A file that did not change since the last time is not unpacked again.
+
+    Raises
+    ------
+    UserError
+        If the file cannot be read, or is not what was once compressed.
+    """
+    if not str(path).lower().endswith(COMPRESSED):
+        return
+    try:
+        now = os.stat(path)
+        _unpack(str(path), now.st_ino, now.st_size, now.st_mtime_ns)
+    except (FileNotFoundError, PermissionError, IsADirectoryError) as error:
+        raise UserError(f"Cannot read {path}: {error.strerror}.") from error
+    except DAMAGES as error:
+        raise UserError(
+            f"{path} is damaged, its data cannot be read to their end: {one_line(error)}. Copy or make it again."
+        ) from error
+
+
+@cache
+def _unpack(path: str, *version: int) -> None:
+    """Unpack a version of a file, and forget what is in it."""
+    if path.lower().endswith((".gz", ".mgz")):
+        _unpack_gzip(path)
+        return
+    with nib.openers.Opener(path) as stream:
+        while stream.read(PACKED_BYTES):
+            pass
+
+
+def _unpack_gzip(path: str) -> None:
+    """Unpack all members of a gzip file; zlib compares length and checksum at the end of each."""
+    member = zlib.decompressobj(wbits=31)
+    with open(path, "rb") as file:
+        while packed := file.read(PACKED_BYTES):
+            while packed:
+                member.decompress(packed)
+                packed = member.unused_data.lstrip(b"\0")  # some programs fill up the end of a file
+                if packed:
+                    member = zlib.decompressobj(wbits=31)
+    if not member.eof:
+        raise EOFError("it ends too early")
 
 
 @cache
@@ -505,8 +561,8 @@ def _load_volume(file: h5py.File) -> Volume | None:
 # --------------------------------------------------------------------------- NIfTI, tables and text
 
 
-def load_image(path: str | Path) -> nib.Nifti1Image:
-    """Open an image without reading its data.
+def load_image(path: str | Path, *, keep_open: bool = False) -> nib.Nifti1Image:
+    """Open an image without reading its data; `keep_open` if they are going to be read bit by bit.
 
     Raises
     ------
@@ -515,12 +571,12 @@ def load_image(path: str | Path) -> nib.Nifti1Image:
     """
     require_content(path)
     try:
-        image: nib.Nifti1Image = nib.load(path)  # type: ignore[assignment]  # any image with an affine will do
+        image: nib.Nifti1Image = nib.load(path, keep_file_open=keep_open)  # type: ignore[assignment]  # any image with an affine will do
         return image
     except FileNotFoundError as error:
         raise UserError(f"There is no image {path}.") from error
-    except (nib.filebasedimages.ImageFileError, OSError, EOFError) as error:
-        raise UserError(f"{path} is not a readable NIfTI image: {error}.") from error
+    except DAMAGES as error:
+        raise UserError(f"{path} is not a readable NIfTI image: {one_line(error)}.") from error
 
 
 def save_nifti(path: str | Path, image: nib.Nifti1Image, sidecar: Mapping[str, Any] | None = None) -> None:

@@ -17,13 +17,13 @@ import pandas as pd
 from rsa import io, neighbourhood
 from rsa.config import NILEARN, Regions
 from rsa.core import SAME_MM, Array, Neighbourhood, Volume
-from rsa.datasets.images import count_volumes, opened, read_voxels
+from rsa.datasets.images import opened, read_voxels, require_grid_of_mask, require_one_volume
 from rsa.errors import UserError, did_you_mean, listed
 from rsa.registry import pick
 from rsa.settings import fill
 from rsa.sources import load_text
 
-__all__ = ["NILEARN_ATLASES", "NilearnAtlas", "read_regions", "region_files", "region_labels"]
+__all__ = ["NILEARN_ATLASES", "NilearnAtlas", "problems_of_regions", "read_regions", "region_files", "region_labels"]
 
 logger = logging.getLogger(__name__)
 
@@ -46,10 +46,36 @@ def region_files(settings: Regions, subject: str) -> list[Path]:
         If an atlas of nilearn is not known, or is not there and cannot be fetched.
     """
     labels = [Path(settings.labels)] if settings.labels else []
+    return [*_image_files(settings, subject), *labels]
+
+
+def _image_files(settings: Regions, subject: str) -> list[Path]:
     if settings.atlas is not None and settings.atlas.startswith(NILEARN):
-        return [_nilearn_atlas(settings.atlas).file, *labels]
+        return [_nilearn_atlas(settings.atlas).file]
     images = [settings.atlas] if settings.atlas is not None else list(settings.masks.values())
-    return [*(fill(image, subject=subject) for image in images), *labels]
+    return [fill(image, subject=subject) for image in images]
+
+
+def problems_of_regions(settings: Regions, subject: str, grid: Volume | None = None) -> Iterator[str]:
+    """Say what is wrong with the images of the regions of a subject, from their headers.
+
+    Parameters
+    ----------
+    settings : Regions
+        Where regions are.
+    subject : str
+        Label of the subject.
+    grid : Volume, optional
+        The grid on which they should be.
+    """
+    for path in _image_files(settings, subject):
+        try:
+            image = opened(path)
+            require_one_volume(image, f"The image of regions {path}")
+            if grid is not None and not settings.resample:
+                _require_grid(image, path, grid)
+        except UserError as error:
+            yield str(error)
 
 
 def region_labels(settings: Regions) -> pd.DataFrame | None:
@@ -213,7 +239,9 @@ def _fetched(name: str, folders: tuple[str, ...]) -> _Atlas:
         raise UserError(f"The atlas {name} is probabilistic; regions need one number per voxel, such as a maxprob one.")
     labels = pd.DataFrame({"index": found.lut["index"].astype(int), "region": found.lut["name"].astype(str)})
     image = found.maps if isinstance(found.maps, nib.Nifti1Image) else opened(Path(found.maps))
-    return _Atlas(image, labels, Path(str(found.get("filename") or image.get_filename())))
+    file = Path(str(found.get("filename") or image.get_filename()))
+    io.require_whole(file)
+    return _Atlas(image, labels, file)
 
 
 def _arguments(name: str, atlas: NilearnAtlas, words: list[str]) -> dict[str, Any]:
@@ -318,13 +346,11 @@ def _atlas(settings: Regions, subject: str, volume: Volume) -> Array:
 
 def _on_grid(image: nib.Nifti1Pair, name: str | Path, volume: Volume, settings: Regions) -> Array:
     """Read an image of labels on the grid of a volume."""
-    if count_volumes(image) != 1:
-        raise UserError(f"{name} has {count_volumes(image)} volumes; regions are read from an image of one.")
+    require_one_volume(image, f"The image of regions {name}")
     values = read_voxels(name)[..., 0] if isinstance(name, Path) else np.asarray(image.dataobj).reshape(image.shape[:3])
-    if volume.same_grid(image.shape, image.affine):
+    if volume.same_grid(image.shape, image.affine, nearly=True) or not settings.resample:
+        _require_grid(image, name, volume)
         return values
-    if not settings.resample:
-        _refuse_grid(image, name, volume)
     from nilearn.image import resample_img
 
     whole = nib.Nifti1Image(np.nan_to_num(values).astype(np.float32), image.affine)
@@ -334,9 +360,9 @@ def _on_grid(image: nib.Nifti1Pair, name: str | Path, volume: Volume, settings: 
     return np.asarray(moved.dataobj)
 
 
-def _refuse_grid(image: nib.Nifti1Pair, name: str | Path, volume: Volume) -> None:
-    """Raise the error that prints both grids, and say which setting helps."""
+def _require_grid(image: nib.Nifti1Pair, name: str | Path, volume: Volume) -> None:
+    """Raise the error that prints both grids if they differ, and say which setting helps."""
     try:
-        volume.require_grid(image.shape, image.affine, f"The regions of {name}", "the brain images")
+        require_grid_of_mask(volume, image, f"The regions of {name}", "the brain images")
     except UserError as error:
         raise UserError(f"{error} `regions.resample: true` does it, if both are in the same space.") from error

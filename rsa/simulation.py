@@ -16,7 +16,7 @@ from rsa import io, records
 from rsa.config import PlantedRegion, Simulation
 from rsa.core import Array, Epochs, RDMs, Volume, select
 from rsa.datasets import Dataset, EpochFiles, MeegDataset
-from rsa.datasets.images import opened, read_voxels, whole_grid
+from rsa.datasets.images import opened, read_mask, read_voxels, require_grid_of_mask, require_one_volume, whole_grid
 from rsa.datasets.maps import Maps
 from rsa.errors import UserError, listed
 from rsa.settings import fill
@@ -274,7 +274,7 @@ def simulated_volume(simulation: Simulation) -> Volume:
     """Return the grid and mask of a simulation: those of its mask image, or the MNI152 brain of nilearn."""
     if simulation.mask is not None:
         grid = whole_grid(opened(Path(simulation.mask)))
-        return replace(grid, mask=read_voxels(Path(simulation.mask))[..., 0] > 0)
+        return replace(grid, mask=read_mask(Path(simulation.mask)))
     from nilearn.datasets import load_mni152_brain_mask
 
     image = load_mni152_brain_mask(resolution=simulation.voxel_size_mm)
@@ -294,8 +294,9 @@ def planted_voxels(simulation: Simulation, region: PlantedRegion, volume: Volume
     else:
         if simulation.atlas is None:
             raise UserError(f"The planted region {region.name!r} has atlas_indices; set simulate.atlas as well.")
-        atlas = opened(Path(simulation.atlas))
-        volume.require_grid(atlas.shape, atlas.affine, f"The atlas {simulation.atlas}")
+        atlas, name = opened(Path(simulation.atlas)), f"The atlas {simulation.atlas}"
+        require_one_volume(atlas, name)
+        require_grid_of_mask(volume, atlas, name, "the mask")
         inside = np.isin(read_voxels(Path(simulation.atlas))[volume.mask, 0], region.atlas_indices)
     if not inside.any():
         raise UserError(f"The planted region {region.name!r} has no voxel in the mask.")
@@ -317,7 +318,7 @@ def _residuals(simulation: Simulation, volume: Volume) -> Array:
     """Read a BOLD run and take the effects of its events out, shape (n_volumes, n_voxels), each voxel with mean 0."""
     path = Path(simulation.noise_images or "")
     image = opened(path)
-    volume.require_grid(image.shape, image.affine, f"The noise images {path}")
+    volume.require_grid(image.shape, image.affine, f"The noise images {path}", nearly=True)
     bold = read_voxels(path)[volume.mask].T  # (n_volumes, n_voxels)
     effects = np.ones((len(bold), 1))
     if simulation.noise_events is not None:

@@ -450,6 +450,25 @@ def test_a_radius_beyond_the_images_is_told(lab: Path) -> None:
     assert problem.startswith("searchlight.radius_mm is 500, and the images are 26 mm from corner to corner")
 
 
+def test_images_of_regions_are_looked_at_before_a_run(lab: Path) -> None:
+    moved = AFFINE.copy()
+    moved[0, 3] = 1.5
+    atlas = np.ones((6, 6, 6, 2), np.int16)
+    nib.save(nib.Nifti1Image(atlas, AFFINE), "several.nii")
+    nib.save(nib.Nifti1Image(atlas[..., 0], moved), "moved.nii")
+    nib.save(nib.Nifti1Image(atlas[..., 0].astype(np.complex64), AFFINE), "complex.nii")
+    told = {
+        "several.nii": "The image of regions several.nii has 2 volumes (shape (6, 6, 6, 2)), where one is expected",
+        "moved.nii": "The regions of moved.nii and the brain images lie on different grids",
+        "complex.nii": "complex.nii holds complex numbers",
+    }
+    for name, text in told.items():
+        for regions in ({"atlas": name}, {"masks": {"a": name}}):
+            assert any(text in problem for problem in checks.problems_of(study(regions=regions))), (name, regions)
+    resampled = {"atlas": "moved.nii", "resample": True}
+    assert checks.problems_of(study(regions=resampled)) == []
+
+
 def test_rounding_of_an_affine_is_no_problem(lab: Path) -> None:
     other = AFFINE.copy()
     other[0, 3] = 5e-5

@@ -34,6 +34,7 @@ from rsa.io import (
     load_table,
     provenance,
     read_provenance,
+    require_whole,
     save,
     save_json,
     save_nifti,
@@ -407,6 +408,35 @@ def test_images_that_cannot_be_read(tmp_path):
     (tmp_path / "a.nii.gz").write_bytes(gzip.compress(bytes(1000))[:12])
     with pytest.raises(UserError, match=r"a\.nii\.gz is not a readable NIfTI image"):
         load_image(tmp_path / "a.nii.gz")
+
+
+def test_compressed_files_are_read_to_their_end(tmp_path):
+    path, content = tmp_path / "a.tsv.gz", bytes(range(256)) * 400
+    members = gzip.compress(content) + gzip.compress(b"more")
+    for whole in (members, members + bytes(512), gzip.compress(b"")):
+        path.write_bytes(whole)
+        require_whole(path)
+        assert content_hash(path) == hashlib.sha256(whole).hexdigest()
+    reserved = members[:3] + bytes([members[3] | 0x80]) + members[4:]
+    for broken in (members[:-1], members + b"x", members[:-1] + b"x", content, b"", reserved):
+        path.write_bytes(broken)
+        with pytest.raises(UserError, match=r"a\.tsv\.gz is damaged, its data cannot be read to their end: .*again\."):
+            require_whole(path)
+        with pytest.raises(UserError, match=r"a\.tsv\.gz is damaged"):
+            provenance([path])
+    with pytest.raises(UserError, match=r"Cannot read .*none\.gz: No such file"):
+        require_whole(tmp_path / "none.gz")
+
+
+def test_a_compressed_file_is_unpacked_again_only_if_it_changed(tmp_path, monkeypatch):
+    unpacked = []
+    monkeypatch.setattr(io, "_unpack_gzip", unpacked.append)
+    path = tmp_path / "a.gz"
+    for content in (b"one", b"three"):
+        path.write_bytes(gzip.compress(content))
+        require_whole(path)
+        require_whole(path)
+    assert unpacked == [str(path)] * 2
 
 
 # ----------------------------------------------------------------------------------------------- tables

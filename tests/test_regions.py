@@ -74,7 +74,10 @@ def test_regions_are_read(folder: Path, volume: Volume, settings: dict[str, Any]
     [
         ({"atlas": "fine.nii.gz"}, r"lie on different grids: shape \(18, 18, 18\).*against shape \(6, 6, 6\)"),
         ({"atlas": "nowhere.nii"}, "There is no image nowhere.nii"),
-        ({"atlas": "several.nii"}, "several.nii has 2 volumes; regions are read from an image of one"),
+        (
+            {"atlas": "several.nii"},
+            r"several.nii has 2 volumes \(shape \(6, 6, 6, 2\)\), where one is expected: of maps of probabilities",
+        ),
         ({"atlas": "damaged.nii"}, "damaged.nii is damaged, its data cannot be read"),
         ({"atlas": "atlas.nii.gz", "labels": "labels.tsv", "name_column": "area"}, "no column 'area'"),
         ({"atlas": "atlas.nii.gz", "labels": "labels.tsv", "keep": ["erly"]}, "no region 'erly'. Did you mean 'early'"),

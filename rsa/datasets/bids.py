@@ -7,7 +7,6 @@ in memory at once, of the conditions in `trial_type` alone. Here one run at a ti
 import logging
 import re
 import string
-import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -32,10 +31,17 @@ from rsa.datasets.common import (
     warn_of_unusable_voxels,
 )
 from rsa.datasets.confounds import Confounds, read_confounds
-from rsa.datasets.images import count_volumes, opened, problems_of_grids, read_voxels, whole_grid
-from rsa.errors import UserError, listed
+from rsa.datasets.images import (
+    count_volumes,
+    opened,
+    problems_of_grids,
+    read_mask,
+    require_undamaged,
+    whole_grid,
+)
+from rsa.errors import UserError, listed, one_line
 from rsa.glm import Glm, RunEstimates, fit_run, problems_of_run
-from rsa.io import load_table
+from rsa.io import DAMAGES, load_table
 from rsa.settings import DataPath, Label, Section, fill, placeholders
 
 __all__ = ["Bids"]
@@ -207,8 +213,8 @@ class Bids(Section):
         inside = grid.mask
         for path in paths:
             mask = opened(path)
-            grid.require_grid(mask.shape, mask.affine, f"The mask {path}", f"the images {runs[0].bold}")
-            inside = inside & (read_voxels(path)[..., 0] > 0)
+            grid.require_grid(mask.shape, mask.affine, f"The mask {path}", f"the images {runs[0].bold}", nearly=True)
+            inside = inside & read_mask(path)
         if not inside.any():
             raise UserError(f"subject {subject!r}: no voxel is in all {len(paths)} masks; look at {paths[0]}.")
         return Volume(inside, grid.affine, grid.sform_code, grid.qform_code)
@@ -409,8 +415,8 @@ class Bids(Section):
         if missing:
             yield f"{len(missing)} of {len(masks)} masks do not exist: {listed(missing, 3)}."
         images = [(run.bold, f"The images {run.bold.name}") for run in runs]
-        images += [(path, f"The mask {path.name}") for path in masks if path.exists()]
-        yield from problems_of_grids(images)
+        there = [(path, f"The mask {path.name}") for path in dict.fromkeys(masks) if path.exists()]
+        yield from problems_of_grids(images, there)
 
     def _problems_of_conditions(self, conditions: Sequence[str], inputs: Mapping[str, _Input]) -> Iterator[str]:
         """Compare the conditions of the events with those that there should be."""
@@ -594,16 +600,18 @@ def _read_bold(path: Path, mask: Array, smoothing_fwhm_mm: float) -> Array:
     UserError
         If the file is missing or damaged.
     """
-    n_scans, n_block = count_volumes(opened(path)), max(1, VOXELS_PER_BLOCK // mask.size)
-    # Kept open, or each block would unpack the file from its beginning.
-    image: nib.Nifti1Image = nib.load(path, keep_file_open=True)  # type: ignore[assignment]
+    image = opened(path, keep_open=True)
+    require_undamaged(path, image)
+    n_scans, n_block = count_volumes(image), max(1, VOXELS_PER_BLOCK // mask.size)
     bold = np.empty((n_scans, np.count_nonzero(mask)), dtype=np.float32)
     try:
         for start in range(0, n_scans, n_block):
             block = np.asarray(image.dataobj[..., start : start + n_block], dtype=np.float32)
             bold[start : start + n_block] = _smoothed(block, image.affine, smoothing_fwhm_mm)[mask].T
-    except (OSError, EOFError, ValueError, zlib.error) as error:
-        raise UserError(f"{path} is damaged, its data cannot be read: {error}. Copy or make it again.") from error
+    except DAMAGES as error:
+        raise UserError(
+            f"{path} is damaged, its data cannot be read: {one_line(error)}. Copy or make it again."
+        ) from error
     return bold
 
 

@@ -25,8 +25,9 @@ from rsa.datasets.images import (
     count_volumes,
     opened,
     problems_of_grids,
+    read_mask,
     read_patterns,
-    read_voxels,
+    require_undamaged,
     varying_voxels,
     whole_grid,
 )
@@ -193,13 +194,15 @@ class BrainImages(Section):
         """
         sources = self._sources(subject, conditions)
         grid, masks = self._grid(sources[0]), self._masks(subject)
+        if sources[0].grid is not None:  # of other files, the data are read as well
+            require_undamaged(sources[0].grid, opened(sources[0].grid))
         if not masks:
             return replace(grid, mask=varying_voxels(self._images_of_runs(sources, grid.mask, conditions)))
         inside = grid.mask
         for path in masks:
             mask = opened(path)
-            grid.require_grid(mask.shape, mask.affine, f"The mask {path}", f"the image {sources[0].image}")
-            inside = inside & (read_voxels(path)[..., 0] > 0)
+            grid.require_grid(mask.shape, mask.affine, f"The mask {path}", f"the image {sources[0].image}", nearly=True)
+            inside = inside & read_mask(path)
         return replace(grid, mask=inside)
 
     def load(self, subject: str, conditions: Sequence[str] | None = None, *, residuals: bool = False) -> Patterns:
@@ -318,7 +321,8 @@ class BrainImages(Section):
             yield from problems
             n_wrong += len(problems)
             kept += [] if rows is None else [rows]
-        wrong = [*self._repeated(kept), *problems_of_grids(self._named_images(subject, sources, residuals))]
+        masks = [(path, f"The mask {path}") for path in self._masks(subject) if path.exists()]
+        wrong = [*self._repeated(kept), *problems_of_grids(self._named_images(subject, sources, residuals), masks)]
         if conditions is not None and len(kept) == len(sources):
             named = [
                 name
@@ -368,9 +372,8 @@ class BrainImages(Section):
             yield f"{source} has {names} twice in a run; average them (`repeats: mean`), or tell them apart by runs."
 
     def _named_images(self, subject: str, sources: Sequence[Source], residuals: bool) -> list[tuple[Path, str]]:
-        """List the images that are there, then masks and residuals, with what messages call them."""
+        """List the images that are there, then residuals, with what messages call them."""
         images = [(source.grid or source.image, f"The image {source.grid or source.image}") for source in sources]
-        images += [(path, f"The mask {path}") for path in self._masks(subject)]
         images += [(path, f"The residuals {path}") for path in (self._residual_images(subject) if residuals else [])]
         return [(path, name) for path, name in images if path.exists()]
 

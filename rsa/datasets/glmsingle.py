@@ -14,7 +14,7 @@ from pydantic import model_validator
 
 from rsa.core import Array
 from rsa.datasets.brain_images import BrainImages, Source
-from rsa.datasets.images import read_voxels
+from rsa.datasets.images import read_mask
 from rsa.datasets.tables import read_rows
 from rsa.errors import UserError, listed
 from rsa.io import reading
@@ -175,7 +175,7 @@ class GlmSingle(BrainImages):
                 f"{source.image} has betas of shape {file.shape}, so of a list of voxels, and the grid {source.grid} "
                 f"has {grid.shape}: set brain.mask to the mask that GLMsingle was run with."
             )
-        return np.asarray(read_voxels(source.mask)[..., 0] > 0)
+        return read_mask(source.mask)
 
 
 def _numbered(inside: Array) -> Array:
