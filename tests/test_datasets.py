@@ -605,7 +605,7 @@ def test_damaged_beginnings_are_told_in_one_line(tmp_path, suffix, rng):
     whole = path.read_bytes()
     n_refused = 0
     for place in range(min(len(whole), 348)):
-        for value in (0, 255, whole[place] ^ 0x40):
+        for value in (0, whole[place] ^ 0x40):
             path.write_bytes(whole[:place] + bytes([value]) + whole[place + 1 :])
             text = problem_of(path)
             assert "\n" not in text
