@@ -19,7 +19,16 @@ from rsa.core import Array
 from rsa.errors import UserError, did_you_mean, listed
 from rsa.settings import Section
 
-__all__ = ["HRFS", "METHODS", "Glm", "RunEstimates", "fit_run", "problems_of_run"]
+__all__ = [
+    "HRFS",
+    "METHODS",
+    "Glm",
+    "RunEstimates",
+    "fit_run",
+    "problems_of_run",
+    "usable_events",
+    "warnings_of_durations",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -41,6 +50,12 @@ SAME_TIME = 1e-3
 
 SINGULAR = 1e-6
 """Regressors of length 1, of which less than this is left when others are taken out, are made of those others."""
+
+MAX_LATE = 0.1
+"""One event may start after the last volume, or this part of them; of more, the run or its TR is another."""
+
+UNEVEN = 5.0
+"""Durations that make betas this many times larger than others do are worth a warning."""
 
 INFLATED = 5.0
 """Other regressors that make the standard error of a response this many times larger are worth a warning."""
@@ -69,6 +84,9 @@ class Glm(Section):
     hrf: str = "spm"
     """Haemodynamic response: spm or glover, also with ' + derivative' or ' + derivative + dispersion'; patterns hold
     the response itself, not its derivatives."""
+    duration_s: float | None = Field(None, ge=0, allow_inf_nan=False)
+    """Duration that all events are given, s; by default each has that of the events file. Of 0 s they are impulses,
+    whose betas are many times larger than those of events that last, so it is 0 for all or for none."""
     drift: Literal["cosine", "polynomial", "none"] = "cosine"
     """Model of slow drifts, beside the constant that is always there."""
     high_pass_hz: float = Field(0.01, ge=0, allow_inf_nan=False)
@@ -110,6 +128,8 @@ class Glm(Section):
             )
         if self.method == "volumes" and self.patterns == "t":
             raise ValueError("method 'volumes' fits no response that could have t values: set patterns to 'beta'")
+        if self.duration_s is not None and delayed:
+            raise ValueError(f"durations play no part in method {self.method!r}: leave duration_s out")
         if self.method == "trials" and HRFS[self.hrf] > 1:
             raise ValueError(f"method 'trials' takes an hrf without derivatives, not {self.hrf!r}")
         return self
@@ -209,7 +229,8 @@ def fit_run(
       of the run, the other is taken if it is at most half a TR away; else this presentation is left out.
 
     A condition (at a delay) of which the kept volumes show nothing, or less than a fifth of the peak of its response,
-    is left out of the table, with a warning in the log; a trial like that counts for nothing.
+    is left out of the table, with a warning in the log; a trial like that counts for nothing. Of the events, those
+    that `usable_events` cannot use are left out, with a warning as well.
 
     Parameters
     ----------
@@ -255,6 +276,9 @@ def fit_run(
     problems = problems_of_run(len(signal), events, tr_s=tr_s, settings=settings)
     if problems:
         raise UserError(" ".join(problems))
+    events, left_out = usable_events(len(signal), events, tr_s=tr_s, settings=settings)
+    for text in left_out:
+        logger.warning("%s", text)
     model = METHODS[settings.method](_run(len(signal), events, tr_s, settings, confounds, scans_kept))
     if residuals:
         _require_freedom(int(np.count_nonzero(scans_kept)), model.degrees_of_freedom)
@@ -293,13 +317,16 @@ def _run(
     if confounds is not None:
         values = confounds.to_numpy(dtype=float)[kept]
         columns = np.hstack([columns, values - values.mean(axis=0)])
-    return _Run(_tidy(events), times_s, tr_s, kept, _orthonormal(columns), settings)
+    return _Run(_tidy(events, settings), times_s, tr_s, kept, _orthonormal(columns), settings)
 
 
-def _tidy(events: pd.DataFrame) -> pd.DataFrame:
+def _tidy(events: pd.DataFrame, settings: Glm) -> pd.DataFrame:
     """Return the three columns that count, as numbers and text; what is no number is NaN."""
     numbers = {name: pd.to_numeric(events[name], errors="coerce").to_numpy(float) for name in ("onset", "duration")}
-    return pd.DataFrame(numbers).assign(condition=events["condition"].astype(str).to_numpy())
+    tidy = pd.DataFrame(numbers).assign(condition=events["condition"].astype(str).to_numpy())
+    if settings.duration_s is not None:
+        return tidy.assign(duration=settings.duration_s)
+    return tidy.fillna({"duration": 0.0}) if settings.delays_s else tidy  # where durations play no part
 
 
 # ---------------------------------------------------------------------------------------------- models
@@ -607,6 +634,96 @@ def _sampled(signal: Array, *, weights: Array, nuisance: Array, explained: Array
 # -------------------------------------------------------------------------------------------- problems
 
 
+def usable_events(n_scans: int, events: pd.DataFrame, *, tr_s: float, settings: Glm) -> tuple[pd.DataFrame, list[str]]:
+    """Leave out the events that cannot be modelled, or of which the run shows nothing.
+
+    These are events without an onset, or without a duration where it plays a part; events that start after the last
+    volume, if they are few; events whose response is over before the first volume; and conditions all of whose events
+    start too late for a response. `problems_of_run` says if so many are late that the run is another.
+
+    Parameters
+    ----------
+    n_scans : int
+        Number of volumes.
+    events, tr_s, settings
+        As in `fit_run`.
+
+    Returns
+    -------
+    events : DataFrame
+        The rows that are left.
+    left_out : list of str
+        Which are not, and why: a line for each reason.
+    """
+    tidy, times_s = _tidy(events, settings), _times_s(n_scans, tr_s, settings)
+    after_s = max(RESPONSE_S, *settings.delays_s) if settings.delays_s else RESPONSE_S
+    late, over = tidy["onset"] >= n_scans * tr_s, tidy["onset"] + tidy["duration"] + after_s < times_s[0]
+    hidden = tidy["onset"] + RISE_S > times_s[-1]
+    hidden &= hidden.groupby(tidy["condition"]).transform("all") & (not settings.delays_s)
+    reasons = {
+        "no onset": tidy["onset"].isna(),
+        "no duration (n/a); glm.duration_s gives all events one": tidy["duration"].isna(),
+        f"an onset after the last volume, which ends at {n_scans * tr_s:g} s": late,
+        "a response that is over before the first volume": over,
+        "an onset too near to the end of the run to show a response": hidden & ~late,
+    }
+    if _are_many(late):
+        return events, []
+    told = [_left_out(tidy[chosen], len(tidy), reason) for reason, chosen in reasons.items() if chosen.any()]
+    return events[~np.any(list(reasons.values()), axis=0)].reset_index(drop=True), told
+
+
+def _are_many(late: pd.Series) -> bool:
+    return int(late.sum()) > max(1, MAX_LATE * len(late))
+
+
+def _left_out(events: pd.DataFrame, n_events: int, reason: str) -> str:
+    """Say how many events are left out, of which conditions, and why."""
+    names = listed(list(dict.fromkeys(events["condition"])))
+    return f"{len(events)} of {n_events} events are left out of the model, of {names}: {reason}."
+
+
+def warnings_of_durations(events: pd.DataFrame, *, tr_s: float, settings: Glm) -> list[str]:
+    """Say if the betas of some events are many times as large as those of others, because these last longer.
+
+    Parameters
+    ----------
+    events : DataFrame
+        Events whose patterns are compared, of any number of runs.
+    tr_s, settings
+        As in `fit_run`.
+
+    Returns
+    -------
+    list of str
+        One line, or nothing; nothing for t values, which have no such units, and where durations play no part.
+    """
+    durations_s = np.unique(_tidy(events, settings)["duration"].dropna())
+    if settings.delays_s or settings.patterns == "t" or len(durations_s) < 2:
+        return []
+    shortest, longest = (float(of(durations_s)) for of in (np.min, np.max))
+    ratio = _peak(longest, tr_s, settings) / _peak(shortest, tr_s, settings)
+    if shortest > 0 and ratio < UNEVEN:
+        return []
+    return [
+        f"events last {shortest:g} to {longest:g} s, and for one response the betas of the shortest are about "
+        f"{ratio:.0f} times as large as those of the longest. Set glm.duration_s, which gives all events one duration, "
+        "or glm.patterns: t; or correct the durations."
+    ]
+
+
+def _peak(duration_s: float, tr_s: float, settings: Glm) -> float:
+    """Return the peak of the modelled response to one event."""
+    from nilearn.glm.first_level import compute_regressor
+
+    times_s = np.arange(0, duration_s + RESPONSE_S + tr_s, tr_s)
+    peaks = []
+    for onset_s in tr_s * np.arange(0, 1, 0.25):  # volumes come at any time of a response
+        paradigm = (np.array([onset_s]), np.array([duration_s]), np.ones(1))
+        peaks.append(compute_regressor(paradigm, settings.hrf, times_s)[0][:, 0].max())
+    return float(max(peaks))
+
+
 def problems_of_run(n_scans: int, events: pd.DataFrame, *, tr_s: float, settings: Glm) -> list[str]:
     """Check what can be known before a model is fitted; confounds and scrubbing are not known here.
 
@@ -629,17 +746,28 @@ def problems_of_run(n_scans: int, events: pd.DataFrame, *, tr_s: float, settings
         return ["The run has no events to be modelled; check the events file, or leave the run out."]
     if not (np.isfinite(tr_s) and tr_s > 0):
         return [f"The TR is a number of seconds above 0, not {tr_s:g}."]
-    tidy = _tidy(events)
-    problems = [*_problems_of_times(n_scans, tidy, tr_s)]
+    problems = [*_problems_of_numbers(events), *_problems_of_times(n_scans, _tidy(events, settings), tr_s)]
+    used, left_out = usable_events(n_scans, events, tr_s=tr_s, settings=settings)
+    if not problems and used.empty:
+        problems = [f"No event of the run can be modelled. {' '.join(left_out)}"]
+    tidy = _tidy(used, settings)
     return problems or [
         *_problems_of_responses(n_scans, tidy, tr_s, settings),
         *_problems_of_size(n_scans, tidy, tr_s, settings),
     ]
 
 
+def _problems_of_numbers(events: pd.DataFrame) -> Iterator[str]:
+    """Find times that are text; a time that is missing may be."""
+    for name in ("onset", "duration"):
+        given = events[name][events[name].notna() & ~events[name].isin(["n/a", ""])]
+        if (unread := given[pd.to_numeric(given, errors="coerce").isna()]).size:
+            yield f"Events need an onset and a duration in seconds; one has the {name} {unread.iloc[0]!r}. Correct it."
+
+
 def _problems_of_times(n_scans: int, events: pd.DataFrame, tr_s: float) -> Iterator[str]:
-    """Find events without times, events that come twice, and events after the end."""
-    wrong = ~(np.isfinite(events["onset"]) & (events["duration"] >= 0) & np.isfinite(events["duration"]))
+    """Find impossible times, events that come twice, and runs many of whose events are after the end."""
+    wrong = (events["duration"] < 0) | np.isinf(events["onset"]) | np.isinf(events["duration"])
     if wrong.any():
         row = int(wrong.to_numpy().argmax())
         yield (
@@ -652,24 +780,19 @@ def _problems_of_times(n_scans: int, events: pd.DataFrame, tr_s: float) -> Itera
             f"{len(twice)} events come twice; first: {twice['condition'].iloc[0]!r} at {twice['onset'].iloc[0]:g} s. "
             "Keep one row for each."
         )
-    if events["onset"].max() >= n_scans * tr_s:
+    late = events["onset"] >= n_scans * tr_s
+    if _are_many(late):
         yield (
-            f"The last event starts at {events['onset'].max():g} s, but {n_scans} volumes with a TR of {tr_s:g} s end "
-            f"at {n_scans * tr_s:g} s: the BOLD is truncated, or events or TR are not those of this run."
+            f"{late.sum()} of {len(late)} events start after the last volume, the last at {events['onset'].max():g} s: "
+            f"{n_scans} volumes with a TR of {tr_s:g} s end at {n_scans * tr_s:g} s. The BOLD is truncated, or events "
+            "or TR are not those of this run."
         )
 
 
 def _problems_of_responses(n_scans: int, events: pd.DataFrame, tr_s: float, settings: Glm) -> Iterator[str]:
-    """Find conditions, or trials, whose response no volume shows, and delays that do not fit."""
+    """Find delays that do not fit, and conditions that no volume shows at a delay."""
     times_s = _times_s(n_scans, tr_s, settings)
     if not settings.delays_s:
-        empty = (~_in_time(events, times_s)).groupby(events["condition"], sort=False).all()
-        if empty.any():
-            yield (
-                f"The volumes, from {times_s[0]:g} to {times_s[-1]:g} s, show no response to "
-                f"{listed(list(empty[empty].index))}: an event starts {RISE_S:g} s before the last volume and "
-                f"ends less than {RESPONSE_S:g} s before the first. Take these events out."
-            )
         return
     odd = [delay_s for delay_s in settings.delays_s if abs(delay_s / tr_s - round(delay_s / tr_s)) > 0.01]
     if odd and settings.method == "fir":

@@ -16,7 +16,9 @@ from pydantic import ValidationError
 from rsa.datasets import bids, bids_files
 from rsa.datasets.bids import Bids
 from rsa.datasets.bids_files import inherited
+from rsa.datasets.confounds import Confounds, read_confounds
 from rsa.errors import UserError
+from rsa.sources import problems_of_content
 
 EXACT = {"noise_model": "ols", "drift": "polynomial"}
 """A model that the simulated signals follow."""
@@ -443,10 +445,27 @@ DAMAGES = [
         r"^subject '02': no preprocessed images of run '2'; there are run '1'\.$",
     ),
     (
-        lambda root: shutil.copy(derived(root), derived(root, space="_space-MNI152NLin2009cAsym_res-2")),
+        lambda root: shutil.copy(derived(root), derived(root, space="_rec-b_space-MNI152NLin2009cAsym")),
         {},
-        r"^subject '01': 2 images of run-1, which differ in 'res-', 'res-2'; choose one by "
-        r"`resolution` or `entities`\.$",
+        r"^subject '01': 2 images of run-1, which differ in 'rec-b', 'rec-'; choose one by `resolution` or `entities`, "
+        r"where null takes those without an entity\.$",
+    ),
+    (
+        lambda root: (
+            [
+                shutil.copy(derived(root), derived(root, space=f"_echo-{echo}_space-MNI152NLin2009cAsym"))
+                for echo in "12"
+            ]
+            + [derived(root).unlink()]
+        ),
+        {},
+        r"^subject '01': 2 images of run-1, which differ in 'echo-1', 'echo-2'; choose one by",
+    ),
+    (
+        lambda root: derived(root).rename(derived(root, space="_echo-2_space-MNI152NLin2009cAsym")),
+        {},
+        r"^subject '01': the images of all runs should be of one kind; there are 'echo-2 of run-1', 'echo- of run-2'\. "
+        r"Choose them by `entities`\.$",
     ),
     (
         lambda root: events_of(root).unlink(),
@@ -481,9 +500,14 @@ DAMAGES = [
         r"run-1_events.tsv has 'soon' for the onset on line 3, where seconds are expected\.$",
     ),
     (
-        lambda root: edit_table(events_of(root), with_column(duration=lambda table: ["4", "n/a", *table["onset"][2:]])),
-        {},
-        r"has 'n/a' for the duration on line 3, where seconds are expected\.$",
+        lambda root: edit_table(
+            events_of(root),
+            with_column(duration=lambda table: table["duration"].mask(table["trial_type"] == "cat", "n/a")),
+        ),
+        {"runs": ["1"], "subjects": ["01"]},
+        r"^subject '01': the stimulus table and the events share 2 of 3 conditions; missing in the events: 'cat'\. "
+        r"Give both the same labels\. 6 of 18 events are left out of the model, of 'cat': no duration \(n/a\); "
+        r"glm.duration_s gives all events one\.$",
     ),
     (
         lambda root: edit_table(
@@ -568,6 +592,26 @@ DAMAGES = [
         r"sidecar of the raw images, 2 s in the header of the preprocessed images\. Correct the one that is wrong\.$",
     ),
     (
+        lambda root: edit_json(root / "task-objects_bold.json", RepetitionTime=2000),
+        {},
+        r"the RepetitionTime in the sidecar of the raw images is 2000; it is a number of seconds\.$",
+    ),
+    (
+        lambda root: edit_table(
+            confounds_of(root), with_column(rot_x=lambda table: ["0"] * 5 + ["abc"] + ["0"] * (N_SCANS - 6))
+        ),
+        {},
+        r"^subject '01': 'run-1': .*_timeseries.tsv has 'abc', which is no number, in column 'rot_x' on line 7\.$",
+    ),
+    (
+        lambda root: edit_table(
+            confounds_of(root),
+            with_column(framewise_displacement=lambda table: ["n/a", "0", "-"] + ["0"] * (N_SCANS - 3)),
+        ),
+        {"confounds": {"strategy": ["motion", "scrub"]}},
+        r"has '-', which is no number, in column 'framewise_displacement' on line 4\.$",
+    ),
+    (
         lambda root: edit_json(derived(root, ending="desc-preproc_bold.json"), RepetitionTime="2 s"),
         {},
         r"the RepetitionTime in the sidecar of the preprocessed images is '2 s'; it is a number of seconds\.$",
@@ -627,6 +671,288 @@ def test_each_problem_is_one_line_before_any_model_and_stops_the_reading(copied,
     if settings.exclude != ("button",):  # which another subject might have
         with pytest.raises(UserError):
             [settings.load(subject, CONDITIONS) for subject in settings.subjects]
+
+
+def only_run(root, **changes):
+    """Return the settings of one run of one subject."""
+    return at(root, subjects=["01"], runs=["1"], **changes)
+
+
+def set_header(root, step, unit):
+    image = nib.load(derived(root))
+    image.header.set_zooms((*image.header.get_zooms()[:3], 1.0 if step == 0 else step))
+    image.header["pixdim"][4] = step
+    image.header.set_xyzt_units("mm", unit)
+    new = nib.Nifti1Image(np.asarray(image.dataobj), image.affine, image.header)
+    new.header["pixdim"][4] = step
+    nib.save(new, derived(root))
+
+
+OF_BOTH, OF_ONE, OF_NONE = (2.0, 2.0), (2.0, None), (None, None)
+DIFFERS, NO_TIME, NOT_POSSIBLE = "the repetition time differs: 2 s", "neither sidecars nor", "which cannot be"
+
+
+@pytest.mark.parametrize(
+    ("step", "unit", "sidecars", "expected"),
+    [
+        (1.0, "sec", OF_BOTH, "has a repetition time of 1 s; 2 s of the sidecars counts"),
+        (1.0, "unknown", OF_BOTH, "has a repetition time of 1 without a unit; 2 s of the sidecars counts"),
+        (2000.0, "sec", OF_BOTH, "has a repetition time of 2000 s; 2 s of the sidecars counts"),
+        (2.0, "msec", OF_BOTH, "has a repetition time of 0.002 s; 2 s of the sidecars counts"),
+        (2.5, "unknown", OF_BOTH, "has a repetition time of 2.5 without a unit; 2 s of the sidecars counts"),
+        (0.0, "sec", OF_BOTH, ""),
+        (2.0, "unknown", OF_BOTH, ""),
+        (2000.0, "msec", OF_BOTH, ""),
+        (2.5, "sec", OF_BOTH, DIFFERS),
+        (2500.0, "msec", OF_BOTH, DIFFERS),
+        (1.0, "sec", (2.0, 3.0), DIFFERS),
+        (0.0, "sec", (2.0, 3.0), DIFFERS),
+        (1.0, "sec", OF_ONE, DIFFERS),
+        (2.5, "unknown", OF_ONE, DIFFERS),
+        (1.0, "unknown", OF_ONE, "has a repetition time of 1 without a unit; 2 s of the sidecars counts"),
+        (2000.0, "sec", OF_ONE, "has a repetition time of 2000 s; 2 s of the sidecars counts"),
+        (2000.0, "unknown", OF_ONE, "has a repetition time of 2000 without a unit; 2 s of the sidecars counts"),
+        (2.0, "sec", OF_NONE, ""),
+        (2000.0, "msec", OF_NONE, ""),
+        (2.0, "unknown", OF_NONE, "it is 2 s as in the header, which may be a default"),
+        (1.0, "unknown", OF_NONE, NO_TIME),
+        (0.0, "sec", OF_NONE, NO_TIME),
+        (2000.0, "sec", OF_NONE, NOT_POSSIBLE),
+        (2000.0, "unknown", OF_NONE, NOT_POSSIBLE),
+    ],
+)
+def test_a_header_that_lost_the_time_or_its_unit_yields_to_the_sidecars(copied, step, unit, sidecars, expected):
+    edit_json(derived(copied, ending="desc-preproc_bold.json"), RepetitionTime=sidecars[0], StartTime=None)
+    edit_json(copied / "task-objects_bold.json", RepetitionTime=sidecars[1])
+    set_header(copied, step, unit)
+    settings = only_run(copied)
+    (run,) = settings._runs("01")
+    sources = [bids_files.metadata(of(run)) for of in (settings._sidecars, settings._raw_sidecars)]
+    if expected in (DIFFERS, NO_TIME, NOT_POSSIBLE):
+        with pytest.raises(UserError, match=expected):
+            bids_files.repetition_time(run, *sources)
+        return
+    tr_s, warning = bids_files.repetition_time(run, *sources)
+    assert tr_s == 2.0
+    assert expected in warning
+    assert bool(expected) == bool(warning)
+
+
+def test_a_lost_time_is_a_warning_of_the_check_and_changes_nothing(copied, study, caplog):
+    for run in ("1", "2"):
+        edit_image(derived(copied, run=run), tr_s=1.0)
+    assert at(copied, subjects=["01"]).problems(CONDITIONS) == []
+    assert [record.getMessage() for record in caplog.records] == [
+        "subject '01': 'run-1', 'run-2': the header of the images has a repetition time of 1 s; 2 s of the sidecars "
+        "counts."
+    ]
+    np.testing.assert_allclose(rows_of(at(copied).load("01"), "run-1"), study.betas["01", "run-1"], atol=0.05)
+
+
+def test_single_echoes_and_phase_stand_beside_what_is_taken(copied, study, caplog):
+    """fMRIPrep writes masks and confounds once for all echoes, parts and (confounds) resolutions."""
+    for run in ("1", "2"):
+        for other in ("_echo-1", "_echo-2", "_part-phase"):
+            shutil.copy(derived(copied, run="2" if run == "1" else "1"), tmp := copied / "other.nii.gz")
+            tmp.rename(derived(copied, run=run, space=f"{other}_space-MNI152NLin2009cAsym"))
+    combined = at(copied, subjects=["01"])
+    assert combined.problems(CONDITIONS) == []
+    np.testing.assert_allclose(rows_of(combined.load("01"), "run-1"), study.betas["01", "run-1"], atol=0.05)
+    for entities in ({"echo": "2"}, {"part": "phase"}):
+        single = at(copied, subjects=["01"], entities=entities, confounds={"strategy": []})
+        assert single.problems(CONDITIONS) == []
+        (name,) = {
+            path.name for path in single.files("01") if path.name.endswith("bold.nii.gz") and "run-1" in path.name
+        }
+        assert "-".join(*entities.items()) in name
+        assert [run.mask for run in single._runs("01")] == [run.mask for run in combined._runs("01")]
+        assert [run.confounds() for run in single._runs("01")] == [run.confounds() for run in combined._runs("01")]
+        assert None not in [run.confounds() for run in single._runs("01")]
+
+
+def test_magnitude_is_taken_where_every_image_says_what_it_is(copied, study):
+    for run in ("1", "2"):
+        derived(copied, run=run).rename(derived(copied, run=run, space="_part-mag_space-MNI152NLin2009cAsym"))
+        phase = derived(copied, run=run, space="_part-phase_space-MNI152NLin2009cAsym")
+        shutil.copy(derived(copied, run="1", space="_part-mag_space-MNI152NLin2009cAsym"), phase)
+    settings = at(copied, subjects=["01"])
+    assert {run.entities["part"] for run in settings._runs("01")} == {"mag"}
+    np.testing.assert_allclose(rows_of(settings.load("01"), "run-1"), study.betas["01", "run-1"], atol=0.05)
+
+
+def test_images_without_an_entity_are_taken_by_default_or_by_null(copied, study):
+    for run in ("1", "2"):
+        shutil.copy(derived(copied, run="1"), derived(copied, run=run, space="_space-MNI152NLin2009cAsym_res-2"))
+    plain = at(copied, subjects=["01"])
+    assert plain.problems(CONDITIONS) == []
+    assert {run.entities.get("res") for run in plain._runs("01")} == {None}
+    np.testing.assert_allclose(rows_of(plain.load("01"), "run-2"), study.betas["01", "run-2"], atol=0.05)
+    for run in ("1", "2"):
+        shutil.copy(derived(copied, run="1"), derived(copied, run=run, space="_rec-b_space-MNI152NLin2009cAsym"))
+    assert "differ in 'rec-b', 'rec-'" in at(copied, subjects=["01"]).problems(CONDITIONS)[0]
+    chosen = at(copied, subjects=["01"], entities={"rec": None})
+    np.testing.assert_allclose(rows_of(chosen.load("01"), "run-2"), study.betas["01", "run-2"], atol=0.05)
+
+
+def test_quotation_marks_in_events_hide_no_event(copied, study):
+    for run in ("1", "2"):
+        lines = events_of(copied, run=run).read_text().splitlines()
+        spoken = ["response", *["n/a"] * (len(lines) - 1)]
+        spoken[4], spoken[12] = '"umm I saw', '"maybe'
+        text = "\n".join(f"{line}\t{word}" for line, word in zip(lines, spoken, strict=True))
+        events_of(copied, run=run).write_text(text + "\n")
+    settings = at(copied, subjects=["01"])
+    assert [len(settings._events(run)) for run in settings._runs("01")] == [18, 18]
+    np.testing.assert_allclose(rows_of(settings.load("01"), "run-1"), study.betas["01", "run-1"], atol=0.05)
+
+
+def test_text_in_latin_1_stops_no_study_and_is_told(copied, study, caplog):
+    (copied / "task-objects_bold.json").write_bytes(
+        '{"RepetitionTime": 2.0, "InstitutionName": "Hôpital"}'.encode("latin-1")
+    )
+    lines = [f"{line}\tcassé" for line in events_of(copied).read_text().splitlines()]
+    events_of(copied).write_bytes("\n".join(lines).encode("latin-1"))
+    confounds = confounds_of(copied)
+    confounds.with_suffix(".json").write_bytes(
+        confounds.with_suffix(".json").read_text().replace("aCompCor", "é").encode("latin-1")
+    )
+    settings = only_run(copied, confounds={"strategy": ["high_pass", "compcor"]}, glm={"drift": "none"})
+    assert settings.problems(CONDITIONS) == []
+    told = [record.getMessage() for record in caplog.records if "is not in UTF-8" in record.getMessage()]
+    assert [re.search(r"([a-z]+)\.\w+ is not", line)[1] for line in told] == ["bold", "events", "timeseries"]
+    assert "with 'Hôpital'" in told[0]
+
+
+def test_an_event_after_the_end_is_a_warning_and_an_excluded_one_is_still_known(copied, study, caplog):
+    def later(table):
+        return pd.concat([table, pd.DataFrame({"onset": ["161"], "duration": ["2"], "trial_type": ["thanks"]})])
+
+    for subject in ("01", "02"):
+        for run in ("1", "2"):
+            edit_table(events_of(copied, subject, run), later)
+    settings = at(copied, exclude=["thanks"])
+    assert settings.problems(CONDITIONS) == []
+    assert [record.getMessage() for record in caplog.records] == [
+        "subjects '01', '02': 'run-1', 'run-2': 1 of 19 events are left out of the model, of 'thanks': an onset after "
+        "the last volume, which ends at 160 s."
+    ]
+    assert at(copied).conditions("01") == settings.conditions("01"), "a condition that no volume shows is none"
+    np.testing.assert_allclose(rows_of(settings.load("01"), "run-1"), study.betas["01", "run-1"], atol=0.05)
+    assert "'thanks'" in caplog.text
+
+
+def test_impulses_beside_events_that_last_are_told_whatever_run_they_are_in(copied, caplog):
+    for name in ("1", "2"):
+        edit_table(
+            events_of(copied, run=name), with_column(duration=lambda table, name=name: "0" if name == "1" else "1")
+        )
+    assert at(copied, subjects=["01"]).problems(CONDITIONS) == []
+    (record,) = caplog.records
+    assert record.getMessage().startswith("subject '01': events last 0 to 1 s, and for one response the betas of the ")
+    assert "about 25 times as large" in record.getMessage()
+    caplog.clear()
+    edit_table(
+        events_of(copied, run="1"),
+        with_column(duration=lambda table: ["0" if x == "cat" else "1" for x in table["trial_type"]]),
+    )
+    assert at(copied, subjects=["01"], exclude=["cat"]).problems(["face", "house"]) == []
+    assert not caplog.records, "what is not compared needs no units"
+
+
+def trees(data):
+    """Yield the listings of real trees of fMRIPrep: name, paths, and what is above the subjects."""
+    readers = data / "readers"
+    for path in [*readers.glob("openneuro_derivatives/*_FILES.txt"), *readers.glob("bids_examples/*/FILES*.txt")]:
+        lines = path.read_text().split()
+        yield path.name.split("_")[0], [line.split("/", 1)[1] if line.startswith("ds") else line for line in lines]
+
+
+def test_runs_masks_and_confounds_of_real_trees_are_found(data, tmp_path):
+    n_runs = {}
+    for name, paths in trees(data):
+        root = tmp_path / name
+        for path in paths:
+            (root / path).parent.mkdir(parents=True, exist_ok=True)
+            (root / path).touch()
+        subjects = sorted(
+            {path.split("/")[0].removeprefix("sub-") for path in paths if path.startswith("sub-") and "/" in path}
+        )
+        for subject in subjects:
+            runs = bids_files.find_runs(root, subject)
+            there = [
+                path
+                for path in paths
+                if path.startswith(f"sub-{subject}/") and path.endswith("_desc-preproc_bold.nii.gz")
+            ]
+            assert sorted(str(run.bold.relative_to(root)) for run in runs) == sorted(there)
+            n_runs[name] = n_runs.get(name, 0) + len(runs)
+            if not runs:
+                problem = bids_files.problem_of_no_images(root, subject)
+                assert "with --level minimal or resampling; run it again with --level full" in problem
+            for run in runs:
+                assert str(run.mask.relative_to(root)) in paths
+                assert str(run.confounds().relative_to(root)) in paths
+                assert "space" not in run.confounds().name
+    assert n_runs == {"ds000105-fmriprep": 32, "ds001246-fmriprep": 0, "ds002748-fmriprep": 3, "FILES": 3}
+
+
+COMPCOR = ["motion", "wm_csf", "global_signal", "high_pass", "compcor"]
+
+
+@pytest.mark.parametrize(
+    ("name", "strategy"),
+    [
+        ("test-v21_desc-confounds_timeseries", COMPCOR),
+        ("test_desc-confounds_regressors", COMPCOR),
+        ("no_nonsteady_desc-confounds_regressors", ["motion", "high_pass"]),
+    ],
+)
+def test_real_confounds_are_those_that_nilearn_reads(data, tmp_path, name, strategy):
+    from nilearn.interfaces.fmriprep import load_confounds
+
+    for source in (data / "readers" / "fmriprep_confounds_nilearn").glob(f"{name}.*"):
+        ending = name.split("_")[-1] + source.suffix
+        shutil.copy(source, tmp_path / f"sub-1_task-a_desc-confounds_{ending}")
+    bold = tmp_path / "sub-1_task-a_space-T1w_desc-preproc_bold.nii.gz"
+    bold.touch()
+    run = bids_files.Run(tmp_path / "sub-1_task-a_echo-2_part-mag_space-T1w_res-2_desc-preproc_bold.nii.gz", {})
+    found, found_kept = read_confounds(run, Confounds(strategy=strategy, motion="full", wm_csf="basic"))
+    expected, kept = load_confounds(str(bold), strategy, demean=False, motion="full", n_compcor=5)
+    assert list(found) == list(expected)
+    np.testing.assert_allclose(found, expected)
+    assert np.flatnonzero(found_kept).tolist() == (list(range(len(found))) if kept is None else kept.tolist())
+
+
+def test_what_there_is_instead_of_images_is_said(tmp_path):
+    tree = build_bids(tmp_path, ["01"])
+    folder = tree.derivatives / "sub-01" / "func"
+    for path in folder.glob("*preproc_bold.nii.gz"):
+        path.unlink()
+    (problem,) = settings_of(tree).problems()
+    assert "--level minimal" in problem
+    (folder / "sub-01_task-objects_space-fsLR_den-91k_bold.dtseries.nii").touch()
+    (problem,) = settings_of(tree).problems()
+    assert problem.endswith(
+        "only images on surfaces; run fMRIPrep with a volume, such as --output-spaces T1w, as well."
+    )
+    shutil.rmtree(tree.derivatives)
+    tree.derivatives.mkdir()
+    (problem,) = settings_of(tree).problems()
+    assert problem.endswith(f"{tree.derivatives} is empty: of a DataLad data set, `datalad get -n {tree.derivatives}`.")
+
+
+def test_files_of_a_run_whose_content_is_elsewhere_are_found_by_their_names(copied):
+    annexed = ".git/annex/objects/2p/Xz/MD5E-s12--0a/MD5E-s12--0a"
+    settings = only_run(copied)
+    before = settings.files("01")
+    for path in before:
+        path.unlink()
+        path.symlink_to(annexed)
+    assert settings.files("01") == before
+    (line,) = problems_of_content(settings.files("01"))
+    assert line.startswith(f"The content of {len(before)} of {len(before)} files (")
+    with pytest.raises(UserError, match="git-annex has only the name"):
+        settings.load("01")
 
 
 def test_times_that_differ_between_runs_are_a_problem(copied):

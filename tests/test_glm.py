@@ -1,19 +1,20 @@
 """General linear models of a run: against designs made by hand, a loop over trials, nilearn, and real data."""
 
 import logging
+import re
 
 import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
 from nilearn.glm import ARModel
-from nilearn.glm.first_level import FirstLevelModel, make_first_level_design_matrix
+from nilearn.glm.first_level import FirstLevelModel, compute_regressor, make_first_level_design_matrix
 from pydantic import ValidationError
 
 from rsa import glm
 from rsa.core import Patterns, Residuals
 from rsa.errors import UserError
-from rsa.glm import Glm, fit_run, problems_of_run
+from rsa.glm import Glm, fit_run, problems_of_run, warnings_of_durations
 
 TR_S, N_SCANS = 2.0, 130
 NAMES = ["dog", "cat", "car", "img10", "img2"]
@@ -540,6 +541,8 @@ def test_betas_of_v1_are_those_that_others_estimated(god_v1, caplog):
         ({"method": "fir", "delays_s": [2, 2]}, "in ascending order, each once"),
         ({"method": "volumes", "delays_s": [float("nan")]}, "delays_s are numbers of seconds"),
         ({"method": "volumes", "delays_s": [0], "patterns": "t"}, "no response that could have t values"),
+        ({"method": "fir", "delays_s": [0], "duration_s": 1}, "durations play no part in method 'fir'"),
+        ({"duration_s": -1}, "greater than or equal to 0"),
         ({"method": "trials", "hrf": "spm + derivative"}, "method 'trials' takes an hrf without derivatives"),
     ],
 )
@@ -557,16 +560,16 @@ GOOD = pd.DataFrame({"onset": [10.0, 40.0, 70.0, 99.0], "duration": 2.0, "condit
     [
         (GOOD.drop(columns="duration"), Glm(), r"^Events need the columns .*; 'duration' is not there"),
         (GOOD[:0], Glm(), "^The run has no events to be modelled"),
-        (GOOD.assign(onset=["1", "n/a", "3", "4"]), Glm(), r"^Events need an onset .*; row 2 \('b'\) has nan and 2"),
+        (GOOD.assign(onset=["1", "soon", "3", "4"]), Glm(), r"^Events need an onset .*; one has the onset 'soon'"),
+        (GOOD.assign(onset=[1, np.inf, 3, 4]), Glm(), r"^Events need an onset .*; row 2 \('b'\) has inf and 2"),
+        (GOOD.assign(duration="n/a"), Glm(), r"^No event .* modelled\. 4 of 4 events .*: no duration \(n/a\); glm"),
         (GOOD.assign(duration=-1), Glm(), r"row 1 \('a'\) has 10 and -1. Correct it, or take it out"),
         (pd.concat([GOOD, GOOD[1:]]), Glm(), "^3 events come twice; first: 'b' at 40 s. Keep one row for each"),
         (
             GOOD.assign(onset=GOOD["onset"] * 2),
             Glm(),
-            "^The last event starts at 198 s, but 60 volumes .* end at 120 s",
+            "^2 of 4 events start after the last volume, the last at 198 s: 60 volumes .* end at 120 s",
         ),
-        (GOOD.assign(onset=[10, 40, 70, 118]), Glm(), "^The volumes, from 1 to 119 s, show no response to 'c'"),
-        (GOOD.assign(onset=[10, -40, 70, 99]), Glm(), "show no response to 'b'"),
         (GOOD, FIR.model_copy(update={"delays_s": (0, 2, 3)}), "^Method 'fir' takes .* the TR of 2 s; 3 s are not"),
         (GOOD, FIR.model_copy(update={"delays_s": (0, 20, 22)}), "^No volume between 0 and 120 s shows 'c at 22 s'"),
         (GOOD, Glm(method="volumes", delays_s=(0, 21.5)), "shows 'c at 21.5 s'. Take delays that every condition has"),
@@ -580,6 +583,74 @@ def test_problems_are_found_before_a_model_is_fitted(events, settings, message):
         fit_run(noise_of(n_scans=60), events, tr_s=2.0, settings=settings)
     with pytest.raises(UserError, match=message):
         raise UserError(problem)
+
+
+STRAY = [
+    ({"onset": 201.0}, "an onset after the last volume, which ends at 200 s"),
+    ({"onset": 1e6}, "an onset after the last volume, which ends at 200 s"),
+    ({"onset": -60.0}, "a response that is over before the first volume"),
+    ({"onset": 198.5, "condition": "thanks"}, "an onset too near to the end of the run to show a response"),
+    ({"onset": np.nan}, "no onset"),
+    ({"duration": np.nan}, "no duration (n/a); glm.duration_s gives all events one"),
+]
+
+
+@pytest.mark.parametrize("settings", [Glm(), Glm(method="trials")])
+@pytest.mark.parametrize(("stray", "reason"), STRAY)
+def test_an_event_that_cannot_be_modelled_is_left_out_and_named(caplog, settings, stray, reason):
+    events, signal = events_of(names=["a", "b"], gap_s=20), noise_of(n_scans=100)
+    more = pd.DataFrame([{"onset": 50.0, "duration": 1.0, "condition": "a"} | stray])
+    expected = fit_run(signal, events, tr_s=TR_S, settings=settings)
+    assert not caplog.records
+    found = fit_run(signal, pd.concat([more, events]), tr_s=TR_S, settings=settings)
+    np.testing.assert_allclose(found.values, expected.values, rtol=1e-6)
+    assert found.table["condition"].tolist() == expected.table["condition"].tolist()
+    name = stray.get("condition", "a")
+    assert [record.getMessage() for record in caplog.records] == [
+        f"1 of 9 events are left out of the model, of {name!r}: {reason}."
+    ]
+
+
+def test_unknown_durations_do_not_matter_where_durations_play_no_part(caplog):
+    events, signal = events_of(names=["a", "b"]), noise_of(n_scans=100)
+    for settings in (FIR, Glm(method="volumes", delays_s=(0, 4))):
+        expected = fit_run(signal, events.assign(duration=0), tr_s=TR_S, settings=settings)
+        found = fit_run(signal, events.assign(duration="n/a"), tr_s=TR_S, settings=settings)
+        np.testing.assert_array_equal(found.values, expected.values)
+    assert not caplog.records
+
+
+def test_one_duration_for_all_events_goes_before_their_own(caplog):
+    events, signal = events_of(names=["a", "b"]), noise_of(n_scans=100)
+    uneven = events.assign(duration=["n/a", 0.0, 7.0, *[1.5] * (len(events) - 3)])
+    expected = fit_run(signal, events.assign(duration=3.0), tr_s=TR_S, settings=Glm())
+    found = fit_run(signal, uneven, tr_s=TR_S, settings=Glm(duration_s=3.0))
+    np.testing.assert_array_equal(found.values, expected.values)
+    assert not caplog.records
+    assert warnings_of_durations(uneven, tr_s=TR_S, settings=Glm(duration_s=3.0)) == []
+
+
+@pytest.mark.parametrize(
+    ("durations_s", "ratio"), [((0, 1), 23), ((0, 0.5), 12), ((0, 0.1), 3), ((0.1, 1), 10), ((0.01, 20), 148)]
+)
+def test_durations_that_make_betas_incomparable_are_told_with_the_factor(durations_s, ratio):
+    """The factor is that between the betas of one response that two models see."""
+    events = pd.DataFrame({"onset": [10.0, 60.0], "duration": durations_s, "condition": ["a", "b"]})
+    times_s = (np.arange(60) + 0.5) * TR_S
+    peaks = [compute_regressor(([10], [duration_s], [1]), "spm", times_s)[0].max() for duration_s in durations_s]
+    (text,) = warnings_of_durations(events, tr_s=TR_S, settings=Glm())
+    told = float(re.search(r"about (\d+) times", text)[1])
+    assert told == pytest.approx(peaks[1] / peaks[0], rel=0.2)
+    assert told == pytest.approx(ratio, rel=0.2)
+    assert "Set glm.duration_s" in text
+    for settings in (Glm(patterns="t"), FIR, Glm(duration_s=0)):
+        assert warnings_of_durations(events, tr_s=TR_S, settings=settings) == []
+
+
+def test_durations_that_are_alike_are_not_told():
+    events = pd.DataFrame({"onset": [10.0, 60.0], "duration": [0.8, 2.0], "condition": ["a", "b"]})
+    assert warnings_of_durations(events, tr_s=TR_S, settings=Glm()) == []
+    assert warnings_of_durations(events.assign(duration=0), tr_s=TR_S, settings=Glm()) == []
 
 
 @pytest.mark.parametrize("settings", [*ALL, FIR, Glm(method="volumes", delays_s=(-0.5, 20.5))])

@@ -5,10 +5,11 @@ in memory at once, of the conditions in `trial_type` alone. Here one run at a ti
 """
 
 import logging
+import os
 import re
 import string
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any, ClassVar, Literal, Self
 
@@ -18,7 +19,19 @@ import pandas as pd
 from pydantic import Field, model_validator
 
 from rsa.core import Array, Patterns, Residuals, Volume, as_label, as_labels, difference_of_conditions
-from rsa.datasets.bids_files import IDENTITY, Run, find_runs, inherited, metadata, repetition_times, same_label
+from rsa.datasets.bids_files import (
+    IDENTITY,
+    OPTIONAL,
+    SAME_TIME_S,
+    Run,
+    find_runs,
+    inherited,
+    metadata,
+    plainest,
+    problem_of_no_images,
+    repetition_time,
+    same_label,
+)
 from rsa.datasets.common import (
     Conditions,
     Names,
@@ -40,7 +53,7 @@ from rsa.datasets.images import (
     whole_grid,
 )
 from rsa.errors import UserError, listed, one_line
-from rsa.glm import Glm, RunEstimates, fit_run, problems_of_run
+from rsa.glm import Glm, RunEstimates, fit_run, problems_of_run, usable_events, warnings_of_durations
 from rsa.io import DAMAGES, load_table
 from rsa.settings import DataPath, Label, Section, fill, placeholders
 
@@ -48,23 +61,22 @@ __all__ = ["Bids"]
 
 logger = logging.getLogger(__name__)
 
-SAME_TIME_S = 1e-3
-"""Repetition times that differ by less are one: sidecars and headers round them."""
-
 VOXELS_PER_BLOCK = 8_000_000
 """Images are read in blocks of volumes with about so many voxels: 64 MB in double precision."""
 
 
 @dataclass(frozen=True)
 class _Input:
-    """What the model of one run is made of, besides its images."""
+    """What the model of one run is made of, besides its images; `lost` are conditions of which no event can be used."""
 
     n_scans: int
     tr_s: float
     glm: Glm
     events: pd.DataFrame
-    confounds: pd.DataFrame | None
-    kept: Array
+    lost: tuple[str, ...]
+    warnings: tuple[str, ...]
+    confounds: pd.DataFrame | None = None
+    kept: Array = field(default_factory=lambda: np.zeros(0, dtype=bool))
 
 
 class Bids(Section):
@@ -94,9 +106,12 @@ class Bids(Section):
     space: Label = "MNI152NLin2009cAsym"
     """Space of the images: that in their names (T1w, MNI152NLin2009cAsym), or func for images without one."""
     resolution: Label | None = None
-    """Label of the entity res, if there are images in several resolutions."""
-    entities: dict[str, Label] = Field(default_factory=dict)
-    """Other entities that the images have, where a run was reconstructed or stored more than once: {rec: "moco"}."""
+    """Label of the entity res, if there are images in several resolutions; by default those without it, if there are
+    such."""
+    entities: dict[str, Label | None] = Field(default_factory=dict)
+    """Other entities that the images have, where a run was reconstructed or stored more than once: {rec: "moco"}, or
+    {rec: null} for those without. Of several echoes their combination is taken, unless {echo: "2"} asks for one; and
+    magnitude, not phase."""
     sessions: Names = ()
     """Sessions to read, quoted; all that there are if left out."""
     runs: Names = ()
@@ -152,7 +167,7 @@ class Bids(Section):
             paths += [run.bold, *masks, *self._sidecars(run), *self._raw_sidecars(run), *self._events_files(run)[-1:]]
             table = run.confounds() if self.confounds is not None else None
             if table is not None:
-                paths += [path for path in (table, table.with_suffix(".json")) if path.exists()]
+                paths += [path for path in (table, table.with_suffix(".json")) if os.path.lexists(path)]
         return list(dict.fromkeys(paths))
 
     def conditions(self, subject: str) -> list[str]:
@@ -163,7 +178,8 @@ class Bids(Section):
         UserError
             If there are no images, or the events cannot be read.
         """
-        return [name for name in self._all_conditions(subject) if name not in self.exclude]
+        events = [self._timed_events(run).events["condition"] for run in self._runs(subject)]
+        return [name for name in dict.fromkeys(pd.concat(events)) if name not in self.exclude]
 
     def run_labels(self, subject: str) -> list[str]:
         """Return the labels of a subject's runs, in order."""
@@ -192,7 +208,14 @@ class Bids(Section):
         for folder, name in ((Path(self.root), "root"), (self._derivatives, "derivatives")):
             if not folder.is_dir():
                 return [f"There is no folder {folder}; see `{name}`."]
-        found = [(subject, text) for subject in self.subjects for text in self._problems_of(subject, conditions)]
+        found: list[tuple[str, str]] = []
+        warnings: list[tuple[str, str]] = []
+        for subject in self.subjects:
+            problems, told = self._problems_of(subject, conditions)
+            found += [(subject, text) for text in problems]
+            warnings += [(subject, text) for text in told]
+        for line in by_subject(warnings):
+            logger.warning("%s", line)
         if not found:
             self._warn_of_missing_runs()
         return by_subject(found) + problems_of_exclude(self.exclude, self.subjects, self._all_conditions)
@@ -243,8 +266,10 @@ class Bids(Section):
         UserError
             If `problems` has anything to say about this subject, or a file is damaged.
         """
-        problems = self._problems_of(subject, conditions)
+        problems, warnings = self._problems_of(subject, conditions)
         require_no_problems(subject, problems)
+        for line in by_subject([(subject, text) for text in warnings]):
+            logger.warning("%s", line)
         volume = self.volume(subject)
         values: list[Array] = []
         tables: list[pd.DataFrame] = []
@@ -282,38 +307,31 @@ class Bids(Section):
         """Choose runs by their entities; if none is left, say at which entity and what there is instead."""
         runs = find_runs(self._derivatives, subject)
         if not runs:
-            folder = self._derivatives / "sub-{subject}"
-            there_is = "no *_desc-preproc_bold.nii.gz" if fill(str(folder), subject=subject).is_dir() else "no folder"
-            return [], f"there is {there_is} in {folder}."
-        for entity, labels in self._wanted().items():
+            return [], problem_of_no_images(self._derivatives, subject)
+        for entity in (entity for entity, label in self.entities.items() if label is None):
+            if all(entity in run.entities for run in runs):
+                labels = list(dict.fromkeys(run.entities[entity] for run in runs))
+                return (
+                    [],
+                    f"no preprocessed images without {entity} in their name; there are {entity} {listed(labels)}.",
+                )
+            runs = [run for run in runs if entity not in run.entities]
+        for entity, wanted in self._wanted().items():
             there = list(dict.fromkeys(run.entities[entity] for run in runs if entity in run.entities))
-            absent = [label for label in labels if not any(same_label(entity, label, other) for other in there)]
+            absent = [label for label in wanted if not any(same_label(entity, label, other) for other in there)]
             if absent:
                 others = f"{entity} {listed(there)}" if there else f"none with {entity} in its name"
                 return [], f"no preprocessed images of {entity} {listed(absent)}; there are {others}."
-            runs = [run for run in runs if any(same_label(entity, x, run.entities.get(entity, "")) for x in labels)]
-        return runs, self._problem_of_repeats(runs) or self._problem_of_sessions(runs)
+            runs = [run for run in runs if any(same_label(entity, x, run.entities.get(entity, "")) for x in wanted)]
+        runs = plainest(runs, [*self._wanted(), *self.entities])
+        return runs, _problem_of_repeats(runs) or self._problem_of_sessions(runs)
 
     def _wanted(self) -> dict[str, tuple[str, ...]]:
         """Return the labels that a run may have, by entity."""
         wanted = {"task": (self.task,), "space": (self.space,), "ses": self.sessions, "run": self.runs}
         wanted["res"] = () if self.resolution is None else (self.resolution,)
-        wanted |= {entity: (label,) for entity, label in self.entities.items()}
+        wanted |= {entity: (label,) for entity, label in self.entities.items() if label is not None}
         return {entity: labels for entity, labels in wanted.items() if labels}
-
-    def _problem_of_repeats(self, runs: Sequence[Run]) -> str:
-        """Say that the same run is there more than once, and by what the two could be told apart."""
-        labels = [run.label for run in runs]
-        for label in dict.fromkeys(labels):
-            same = [run.entities for run in runs if run.label == label]
-            keys = [key for key in dict(same[0]) | dict(same[-1]) if same[0].get(key) != same[-1].get(key)]
-            if len(same) > 1:
-                differences = listed([f"{key}-{one.get(key, '')}" for key in keys for one in same])
-                return (
-                    f"{len(same)} images of {label}, which differ in {differences}; choose one by `resolution` or "
-                    "`entities`."
-                )
-        return ""
 
     def _problem_of_sessions(self, runs: Sequence[Run]) -> str:
         """Name a session that has not all the runs that are asked for."""
@@ -351,15 +369,25 @@ class Bids(Section):
         UserError
             If something is missing, or sources contradict each other.
         """
+        given = self._timed_events(run)
+        if self.confounds is None:
+            return replace(given, kept=np.ones(given.n_scans, dtype=bool))
+        confounds, kept = read_confounds(run, self.confounds)
+        if len(kept) != given.n_scans:
+            raise UserError(
+                f"the images have {given.n_scans} volumes, and the table of confounds has {len(kept)} rows."
+            )
+        return replace(given, confounds=confounds, kept=kept)
+
+    def _timed_events(self, run: Run) -> _Input:
+        """Read the times and the events of a run, and leave out what the run does not show."""
         derived, raw = metadata(self._sidecars(run)), metadata(self._raw_sidecars(run))
-        tr_s = _one_time(repetition_times(run, derived, raw))
-        n_scans = count_volumes(opened(run.bold))
-        confounds, kept = None, np.ones(n_scans, dtype=bool)
-        if self.confounds is not None:
-            confounds, kept = read_confounds(run, self.confounds)
-        if len(kept) != n_scans:
-            raise UserError(f"the images have {n_scans} volumes, and the table of confounds has {len(kept)} rows.")
-        return _Input(n_scans, tr_s, _timed(self.glm, tr_s, derived), self._events(run), confounds, kept)
+        tr_s, warning = repetition_time(run, derived, raw)
+        n_scans, glm, events = count_volumes(opened(run.bold)), _timed(self.glm, tr_s, derived), self._events(run)
+        used, left_out = usable_events(n_scans, events, tr_s=tr_s, settings=glm)
+        lost = [name for name in dict.fromkeys(events["condition"]) if name not in set(used["condition"])]
+        warnings = [warning] if warning else []
+        return _Input(n_scans, tr_s, glm, used, tuple(lost), (*warnings, *left_out))
 
     def _fit(self, run: Run, volume: Volume, residuals: bool) -> RunEstimates:
         """Read the images of a run and fit its model."""
@@ -389,11 +417,11 @@ class Bids(Section):
 
     # ------------------------------------------------------------------------------------ what is wrong
 
-    def _problems_of(self, subject: str, conditions: Sequence[str] | None) -> list[str]:
-        """List what is wrong with one subject; names have {subject} for its label, so that subjects can be compared."""
+    def _problems_of(self, subject: str, conditions: Sequence[str] | None) -> tuple[list[str], list[str]]:
+        """List what is wrong with one subject, and what is odd; {subject} is its label, so that subjects compare."""
         runs, problem = self._chosen(subject)
         if problem:
-            return [problem]
+            return [problem], []
         inputs: dict[str, _Input] = {}
         found: list[tuple[Run, str]] = []
         for run in runs:
@@ -406,7 +434,19 @@ class Bids(Section):
         if len(inputs) == len(runs):
             problems += _problems_of_labels([given.events for given in inputs.values()])
             problems += self._problems_of_conditions(conditions, inputs) if conditions is not None else ()
-        return [_generalised(text, {"sub": subject}, {"sub": "subject"}) for text in problems]
+        warnings = _by_run([(run, text) for run in runs if run.label in inputs for text in inputs[run.label].warnings])
+        if inputs:
+            warnings += self._warnings_of_durations(list(inputs.values()))
+        general = [
+            [_generalised(text, {"sub": subject}, {"sub": "subject"}) for text in of] for of in (problems, warnings)
+        ]
+        return general[0], general[1]
+
+    def _warnings_of_durations(self, inputs: Sequence[_Input]) -> list[str]:
+        """Say if durations make the betas of some conditions, in any of the runs, incomparable with those of others."""
+        events = pd.concat([given.events for given in inputs])
+        analysed = events[~events["condition"].isin(self.exclude)]
+        return warnings_of_durations(analysed, tr_s=inputs[0].tr_s, settings=inputs[0].glm)
 
     def _problems_of_images(self, subject: str, runs: Sequence[Run]) -> Iterator[str]:
         """Name the masks that are missing, and the images and masks that do not lie on the grid of the first."""
@@ -431,7 +471,9 @@ class Bids(Section):
                 "or choose events by `where`."
             )
         elif difference:
-            yield difference
+            lost = [name for given in inputs.values() for name in given.lost if name in conditions]
+            why = [text for given in inputs.values() if given.lost for text in given.warnings]
+            yield " ".join([difference, *dict.fromkeys(why)]) if lost else difference
 
     def _warn_of_missing_runs(self) -> None:
         """Log the subjects that lack runs which others have."""
@@ -440,6 +482,29 @@ class Bids(Section):
         for subject, having in labels.items():
             if absent := [label for label in everything if label not in having]:
                 logger.warning("subject %r has no %s, which others have", subject, listed(absent))
+
+
+# ------------------------------------------------------------------------------------------------ runs
+
+
+def _problem_of_repeats(runs: Sequence[Run]) -> str:
+    """Say that the same run is there more than once, or that runs are of different kinds, and how to choose."""
+    labels = [run.label for run in runs]
+    for label in dict.fromkeys(labels):
+        same = [run.entities for run in runs if run.label == label]
+        keys = [key for key in dict(same[0]) | dict(same[-1]) if same[0].get(key) != same[-1].get(key)]
+        if len(same) > 1:
+            differences = listed([f"{key}-{one.get(key, '')}" for key in keys for one in same])
+            return (
+                f"{len(same)} images of {label}, which differ in {differences}; choose one by `resolution` or "
+                "`entities`, where null takes those without an entity."
+            )
+    for entity in OPTIONAL:
+        kinds = {run.entities.get(entity): run for run in runs}
+        if len(kinds) > 1:
+            told = [f"{entity}-{kind or ''} of {run.label}" for kind, run in kinds.items()]
+            return f"the images of all runs should be of one kind; there are {listed(told)}. Choose them by `entities`."
+    return ""
 
 
 # ---------------------------------------------------------------------------------------------- events
@@ -451,7 +516,7 @@ def _read_events(path: Path, condition: str, where: Mapping[str, Sequence[str]])
     Raises
     ------
     UserError
-        If a column is missing, no event is left, or one has no onset or duration.
+        If a column is missing, no event is left, or an onset or duration is no number.
     """
     names = sorted(placeholders(condition)) or [condition]
     table = load_table(path, optional=["onset", "duration", *names, *where])
@@ -464,7 +529,7 @@ def _read_events(path: Path, condition: str, where: Mapping[str, Sequence[str]])
     chosen = chosen.dropna(subset=names)
     if chosen.empty:
         raise UserError(f"{path} has no event with a value in {listed(names)}, which name its condition.")
-    events = pd.DataFrame({name: _seconds(path, chosen[name]) for name in ("onset", "duration")})
+    events = pd.DataFrame({name: _seconds(path, chosen[name]) for name in ("onset", "duration")})  # n/a is NaN
     if (events["duration"] < 0).any():
         raise UserError(f"{path} has a negative duration on line {events['duration'].lt(0).idxmax() + 2}.")
     events["condition"] = _labels(chosen, condition)
@@ -473,14 +538,15 @@ def _read_events(path: Path, condition: str, where: Mapping[str, Sequence[str]])
 
 
 def _seconds(path: Path, column: pd.Series) -> pd.Series:
-    """Read a column of numbers, of which none may be missing."""
+    """Read a column of numbers, NaN where there is none."""
     numbers = pd.to_numeric(column, errors="coerce")
-    wrong = ~np.isfinite(numbers)
+    wrong = column.notna() & ~np.isfinite(numbers)
     if wrong.any():
         line = wrong.idxmax()
-        came = "n/a" if pd.isna(column[line]) else column[line]
-        raise UserError(f"{path} has {came!r} for the {column.name} on line {line + 2}, where seconds are expected.")
-    return numbers
+        raise UserError(
+            f"{path} has {column[line]!r} for the {column.name} on line {line + 2}, where seconds are expected."
+        )
+    return numbers.astype(float)
 
 
 def _labels(events: pd.DataFrame, condition: str) -> list[str]:
@@ -505,22 +571,6 @@ def _problems_of_labels(events: Sequence[pd.DataFrame]) -> Iterator[str]:
 
 
 # ----------------------------------------------------------------------------------------------- times
-
-
-def _one_time(times: Mapping[str, float]) -> float:
-    """Return the repetition time that all sources tell.
-
-    Raises
-    ------
-    UserError
-        If they tell several, or none.
-    """
-    if not times:
-        raise UserError("neither sidecars nor the header of the images tell the repetition time; add RepetitionTime.")
-    if max(times.values()) - min(times.values()) > SAME_TIME_S:
-        told = ", ".join(f"{time:g} s in the {name}" for name, time in times.items())
-        raise UserError(f"the repetition time differs: {told}. Correct the one that is wrong.")
-    return next(iter(times.values()))
 
 
 def _timed(glm: Glm, tr_s: float, derived: Mapping[str, Any]) -> Glm:

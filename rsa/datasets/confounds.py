@@ -1,5 +1,6 @@
 """What is known to disturb a run: regressors of no interest and volumes that are left out, from fMRIPrep's tables."""
 
+import tempfile
 import warnings
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -14,8 +15,12 @@ from rsa.datasets.bids_files import Run
 from rsa.errors import UserError, did_you_mean
 from rsa.io import load_table
 from rsa.settings import Section
+from rsa.sources import load_text
 
 __all__ = ["Confounds", "read_confounds"]
+
+SCRUBBED_BY = ("framewise_displacement", "std_dvars")
+"""Columns that say which volumes are scrubbed."""
 
 Terms = Literal["basic", "power2", "derivatives", "full"]
 """Of each signal: itself, with its square, with its change from volume to volume, or with all of them."""
@@ -97,29 +102,45 @@ def read_confounds(run: Run, settings: Confounds) -> tuple[pd.DataFrame, Array]:
     path = run.confounds()
     if path is None:
         raise UserError("there is no desc-confounds_timeseries.tsv beside the images; or set confounds: null.")
-    table = load_table(path)
-    groups, kept = _groups(run, path, len(table), settings)
+    cells = load_table(path)
+    table = cells.apply(pd.to_numeric, errors="coerce")
+    groups, kept = _groups(path, table, settings)
     single = _columns(path, table, settings.columns)
     confounds = pd.concat([groups, single[[name for name in single if name not in groups]]], axis=1)
-    missing = np.argwhere(~np.isfinite(confounds.to_numpy(dtype=float)))
-    if len(missing):
-        row, column = missing[0]
-        raise UserError(f"{path} has no value in column {confounds.columns[column]!r} on line {row + 2}.")
+    _require_numbers(path, cells, confounds)
+    if "scrub" in settings.strategy:  # the first volume has no change
+        _require_numbers(path, cells, table.loc[1:, list(SCRUBBED_BY)])
     return confounds, kept
 
 
-def _groups(run: Run, path: Path, n_scans: int, settings: Confounds) -> tuple[pd.DataFrame, Array]:
+def _require_numbers(path: Path, cells: pd.DataFrame, used: pd.DataFrame) -> None:
+    """Raise a `UserError` that names the first cell, of those that are used, without a number."""
+    missing = np.argwhere(~np.isfinite(used.to_numpy(dtype=float)))
+    if len(missing):
+        row, column = used.index[missing[0][0]], used.columns[missing[0][1]]
+        cell = cells.loc[row, column]
+        came = "no value" if pd.isna(cell) else f"{cell!r}, which is no number,"
+        raise UserError(f"{path} has {came} in column {column!r} on line {row + 2}.")
+
+
+def _groups(path: Path, table: pd.DataFrame, settings: Confounds) -> tuple[pd.DataFrame, Array]:
     """Read the columns of `strategy`, and which volumes are kept."""
-    from nilearn.interfaces.fmriprep import load_confounds
+    # Not load_confounds, which finds the table by the names of images that lack no entity, and reads it by itself.
+    from nilearn.interfaces.fmriprep.load_confounds import _load_single_confounds_file
 
     options: dict[str, Any] = settings.model_dump(include={"motion", "wm_csf", "global_signal", "compcor", "n_compcor"})
     try:
-        with warnings.catch_warnings():
+        with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of an empty strategy, and of no volume left: said by our own checks
-            confounds, kept = load_confounds(
-                str(run.bold),
+            copy, described = Path(folder, "confounds.tsv"), path.with_suffix(".json")
+            table.to_csv(copy, sep="\t", index=False, na_rep="n/a")
+            if described.exists():
+                copy.with_suffix(".json").write_text(load_text(described, "JSON sidecar"), encoding="utf-8")
+            kept, confounds = _load_single_confounds_file(
+                str(copy),
                 settings.strategy,
                 demean=False,
+                confounds_json_file=str(copy.with_suffix(".json")),
                 scrub=settings.min_segment_volumes,
                 fd_threshold=settings.fd_threshold_mm,
                 std_dvars_threshold=settings.std_dvars_threshold,
@@ -127,9 +148,10 @@ def _groups(run: Run, path: Path, n_scans: int, settings: Confounds) -> tuple[pd
             )
     except (KeyError, ValueError) as error:
         raise UserError(f"{path} does not fit the settings of `confounds`: {_in_one_line(error)}") from error
-    if confounds is None or confounds.empty:
-        confounds = pd.DataFrame(index=range(n_scans))
-    return confounds, np.isin(np.arange(n_scans), np.arange(n_scans) if kept is None else kept)
+    if confounds is None or confounds.empty or not settings.strategy:
+        confounds = pd.DataFrame(index=range(len(table)))
+    everything = np.arange(len(table))
+    return confounds, np.isin(everything, everything if kept is None else kept)
 
 
 def _columns(path: Path, table: pd.DataFrame, wanted: tuple[str, ...]) -> pd.DataFrame:
