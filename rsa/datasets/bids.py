@@ -471,7 +471,7 @@ class Bids(Section):
                 "or choose events by `where`."
             )
         elif difference:
-            lost = [name for given in inputs.values() for name in given.lost if name in conditions]
+            lost = [name for given in inputs.values() for name in given.lost if name in as_labels(conditions)]
             why = [text for given in inputs.values() if given.lost for text in given.warnings]
             yield " ".join([difference, *dict.fromkeys(why)]) if lost else difference
 
