@@ -11,7 +11,6 @@ from rsa.core import Array, Patterns, ScoreMap, Volume, difference_of_conditions
 from rsa.errors import UserError
 from rsa.group import CEILINGS
 from rsa.neighbourhood import shared_spheres, sphere_centres
-from rsa.noise import normalise
 from rsa.rdm import ceiling_bounds
 from rsa.registry import pick
 from rsa.searchlight import in_threads, over_time
@@ -73,8 +72,6 @@ def noise_ceilings(
             raise UserError(difference)
         if other.delays_s != delays_s:
             raise UserError(f"A noise ceiling needs the same delays of all subjects: {delays_s}, and {other.delays_s}.")
-    if shrinkage is not None:
-        subjects = [normalise(patterns, "multivariate", shrinkage=shrinkage) for patterns in subjects]
     volume = shared_volume([_volume_of(patterns) for patterns in subjects])
     likeness = pick(COMPARISONS, comparison, "comparison")
     how = partial(

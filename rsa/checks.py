@@ -468,16 +468,23 @@ def _runs(study: Study) -> Iterator[str]:
         return
     between = study.brain_distance in CROSS_VALIDATED
     reliability = study.searchlight is not None and study.searchlight.reliability
+    by_runs = study.noise is not None and study.noise.source == "runs"
+    least = 3 if by_runs and between else 2 if by_runs or between else 1  # of what is measured by itself
+    distance = f"brain_distance {study.brain_distance}"
     needs = {
-        f"brain_distance {study.brain_distance}": 2 if between else 0,
-        "noise.source runs": 2 if study.noise is not None and study.noise.source == "runs" else 0,
-        "searchlight.reliability": (4 if between else 2) if reliability else 0,
+        distance: 2 if between else 0,
+        "noise.source runs" + (f" with {distance}" if between else ""): least if by_runs else 0,
+        "searchlight.reliability" + (" with noise.source runs" if by_runs else ""): 2 * least if reliability else 0,
     }
+    cure = " Noise of residuals needs no more runs than none (noise.source: residuals)." if by_runs else ""
     found = []
     for subject in study.subjects if any(needs.values()) else ():
         n_runs = len(study.brain.run_labels(subject))
         lacking = [(name, n_needed) for name, n_needed in needs.items() if n_runs < n_needed]
-        found += [(subject, f"{name} needs {n_needed} runs or more, not {n_runs}.") for name, n_needed in lacking]
+        found += [
+            (subject, f"{name} needs {n_needed} runs or more, not {n_runs}.{cure if 'noise' in name else ''}")
+            for name, n_needed in lacking
+        ]
     yield from by_subject(found)
 
 

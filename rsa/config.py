@@ -344,9 +344,14 @@ class Study(Section):
 
     @property
     def shrinkage(self) -> str | None:
-        """How the noise covariance of each sphere is shrunken, where there is one."""
+        """How the covariance of the residuals of each sphere is shrunken, where there is one.
+
+        Patterns whose noise is seen between runs say so themselves (`rsa.core.RunNoise`).
+        """
         noise = self.noise
-        return noise.shrinkage if noise and noise.normalisation == "multivariate" and noise.scope == "sphere" else None
+        if noise is None or (noise.normalisation, noise.scope, noise.source) != ("multivariate", "sphere", "residuals"):
+            return None
+        return noise.shrinkage
 
     @property
     def subjects(self) -> tuple[str, ...]:

@@ -25,6 +25,7 @@ __all__ = [
     "Patterns",
     "RDMs",
     "Residuals",
+    "RunNoise",
     "ScoreMap",
     "Volume",
     "align",
@@ -227,6 +228,33 @@ class Residuals:
         object.__setattr__(self, "values", values)
 
 
+@dataclass(frozen=True)
+class RunNoise:
+    """How patterns are brought into units of their noise where that is seen between their runs.
+
+    It is done when they are measured: which runs may tell the noise depends on which runs are compared.
+
+    Parameters
+    ----------
+    normalisation : str
+        A key of `rsa.noise.NORMALISATIONS`.
+    scope : {"sphere", "brain"}
+        Over which voxels the covariance of multivariate normalisation goes.
+    shrinkage : str
+        A key of `rsa.noise.SHRINKAGES`.
+    mean_removed : bool
+        Whether the mean over conditions was taken out of each run.
+    samples : Patterns, optional
+        Where the noise is seen, if not in the patterns themselves: those at all delays, where they are of one.
+    """
+
+    normalisation: str
+    scope: str = "sphere"
+    shrinkage: str = "ledoit_wolf"
+    mean_removed: bool = False
+    samples: "Patterns | None" = None
+
+
 @dataclass(frozen=True, eq=False)
 class Patterns:
     """Responses to conditions: one row per condition (and run, delay), one column per voxel or unit.
@@ -244,6 +272,8 @@ class Patterns:
         A voxel that is not usable is no centre of a searchlight and a member of none.
     residuals : Residuals, optional
         Noise of the same features.
+    run_noise : RunNoise, optional
+        How the patterns are normalised, when they are measured, by noise that is seen between their runs.
 
     Raises
     ------
@@ -256,6 +286,7 @@ class Patterns:
     volume: Volume | None = None
     usable: Array = None  # type: ignore[assignment]  # filled in when made
     residuals: Residuals | None = None
+    run_noise: RunNoise | None = None
 
     def __post_init__(self) -> None:
         values = np.asarray(self.values, dtype=np.float32)
@@ -308,7 +339,24 @@ class Patterns:
     def at_delay(self, delay_s: float) -> "Patterns":
         """Return the responses at one of `delays_s`; which voxels are usable stays as it is."""
         rows = (self.table["delay_s"] == delay_s).to_numpy()
-        return replace(self, values=self.values[rows], table=self.table[rows].drop(columns="delay_s"))
+        noise = self.run_noise
+        if noise is not None and noise.samples is None:
+            noise = replace(noise, samples=self)
+        table = self.table[rows].drop(columns="delay_s")
+        return replace(self, values=self.values[rows], table=table, run_noise=noise)
+
+    @property
+    def runs(self) -> list[str]:
+        """The runs, in order of first appearance; empty if they are not told apart."""
+        return list(dict.fromkeys(self.table["run"])) if "run" in self.table else []
+
+    def of_runs(self, runs: Sequence[str]) -> "Patterns":
+        """Return the responses of some runs; what is seen of their noise is of these runs as well."""
+        rows = self.table["run"].isin(list(runs)).to_numpy()
+        noise = self.run_noise
+        if noise is not None and noise.samples is not None:
+            noise = replace(noise, samples=noise.samples.of_runs(runs))
+        return replace(self, values=self.values[rows], table=self.table[rows], run_noise=noise)
 
     def in_order(self, conditions: Sequence[str]) -> "Patterns":
         """Return the same patterns with their conditions in another order (a subset is allowed)."""

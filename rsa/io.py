@@ -33,7 +33,7 @@ import pandas as pd
 from scipy.io.matlab import MatReadError
 
 from rsa import __version__, records
-from rsa.core import Array, Neighbourhood, Patterns, RDMs, Residuals, ScoreMap, Volume
+from rsa.core import Array, Neighbourhood, Patterns, RDMs, Residuals, RunNoise, ScoreMap, Volume
 from rsa.errors import UserError, listed, one_line
 from rsa.sources import load_cells, quoted, require_content
 
@@ -63,6 +63,9 @@ __all__ = [
 ]
 
 logger = logging.getLogger(__name__)
+
+RUN_NOISE = ("normalisation", "scope", "shrinkage", "mean_removed")
+"""What a file of patterns keeps of `RunNoise`."""
 
 Storable = Patterns | RDMs | ScoreMap | Neighbourhood
 
@@ -428,6 +431,11 @@ def _fill_file(file: h5py.File, thing: Storable, made: Mapping[str, Any]) -> Non
         if thing.residuals is not None:
             stored = file.create_dataset("residuals", data=thing.residuals.values)
             stored.attrs["degrees_of_freedom"] = thing.residuals.degrees_of_freedom
+        if (noise := thing.run_noise) is not None:
+            if noise.samples is not None:
+                raise UserError("Patterns at one delay are not saved without the others that tell their noise.")
+            of_noise = {name: getattr(noise, name) for name in RUN_NOISE}
+            file.attrs["run_noise"] = json.dumps(of_noise)
         return
     if thing.regions is not None:
         _save_frame(file, "regions", thing.regions)
@@ -459,14 +467,15 @@ def load_neighbourhood(path: str | Path) -> Neighbourhood:
 
 
 def load_patterns(path: str | Path) -> Patterns:
-    """Read patterns that `save` wrote, with their residuals if they have some."""
+    """Read patterns that `save` wrote, with their residuals, or how noise between runs is used, if they have such."""
     with opened(path, "Patterns") as file:
         residuals = None
         if "residuals" in file:
             stored = file["residuals"]
             residuals = Residuals(stored[:], float(stored.attrs["degrees_of_freedom"]))
+        run_noise = RunNoise(**json.loads(file.attrs["run_noise"])) if "run_noise" in file.attrs else None
         table, volume = _load_frame(file, "table"), _load_volume(file)
-        return Patterns(file["values"][:], table, volume, file["usable"][:], residuals)
+        return Patterns(file["values"][:], table, volume, file["usable"][:], residuals, run_noise)
 
 
 def load_row_table(path: str | Path) -> pd.DataFrame:

@@ -2,16 +2,32 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 from scipy.linalg.blas import dtrmm
 from scipy.linalg.lapack import dpotrf, dtrtri
 
-from rsa.core import Array, Patterns, Residuals
+from rsa.core import Array, Patterns, Residuals, RunNoise
 from rsa.errors import UserError
 from rsa.registry import pick
 
-__all__ = ["NORMALISATIONS", "SHRINKAGES", "Shrinkage", "between_runs", "covariance", "normalise", "prepared", "whiten"]
+__all__ = [
+    "NORMALISATIONS",
+    "SHRINKAGES",
+    "Repeats",
+    "Shrinkage",
+    "between_runs",
+    "by_runs",
+    "covariance",
+    "deviations",
+    "folds_of_runs",
+    "normalise",
+    "prepared",
+    "repeats",
+    "whiten",
+    "with_known_noise",
+]
 
 BLOCK = 4096
 """Voxels whose products are summed in double precision at once; bounds the memory."""
@@ -163,8 +179,52 @@ def _shrunken(samples: Array, degrees_of_freedom: float, how: Shrinkage) -> Arra
 # ------------------------------------------------------------------------------------------ of the brain
 
 
+class Repeats(NamedTuple):
+    """Which patterns tell the noise between runs: those of conditions that come more than once."""
+
+    rows: Array
+    """Their rows in the table of patterns, ascending."""
+    groups: Array
+    """Number of the condition (and delay) of each, from 0."""
+    degrees_of_freedom: int
+    """Of what each differs by from the mean of its condition."""
+
+
+def repeats(patterns: Patterns, *, mean_removed: bool = False) -> Repeats:
+    """Find the patterns that tell the noise between runs (see `between_runs`).
+
+    Raises
+    ------
+    UserError
+        If no condition is in two runs.
+    """
+    keys = [name for name in ("condition", "delay_s") if name in patterns.table]
+    groups = patterns.table.groupby(keys, sort=False).ngroup().to_numpy()
+    sizes = np.bincount(groups)
+    if len(groups) == len(sizes):
+        raise UserError("Noise between runs needs conditions with patterns of 2 runs or more, told apart by `run`.")
+    rows = np.flatnonzero(sizes[groups] > 1)
+    n_means = (patterns.table["run"].nunique() - 1) * max(1, len(patterns.delays_s)) if mean_removed else 0
+    _, numbers = np.unique(groups[rows], return_inverse=True)
+    degrees_of_freedom = len(groups) - len(sizes) - n_means
+    if degrees_of_freedom < 1:
+        raise UserError("Noise between runs needs 2 conditions or more in 2 runs, where the mean of each is removed.")
+    return Repeats(rows, numbers, degrees_of_freedom)
+
+
+def deviations(samples: Array, groups: Array) -> Array:
+    """Return what samples, (n_features, n_samples), differ by from the mean of their group; float64."""
+    each = np.asarray(samples, dtype=np.float64)
+    member = groups[:, None] == np.arange(groups.max() + 1)  # (n_samples, n_groups)
+    means = each @ (member / member.sum(axis=0))
+    return np.asarray(each - means[:, groups])
+
+
 def between_runs(patterns: Patterns, *, mean_removed: bool = False) -> Residuals:
     """Take as noise what the pattern of a condition in one run differs from its mean over runs.
+
+    It is independent of that mean, and so of what is measured of the mean of *all these* runs; never of products or
+    comparisons between these runs or parts of them, for which their deviations are mirror images of each other.
 
     Parameters
     ----------
@@ -178,16 +238,86 @@ def between_runs(patterns: Patterns, *, mean_removed: bool = False) -> Residuals
     UserError
         If no condition is in two runs.
     """
-    keys = [name for name in ("condition", "delay_s") if name in patterns.table]
-    groups = list(patterns.table.groupby(keys, sort=False).indices.values())
-    values = patterns.values.astype(np.float64)
-    for rows in groups:
-        values[rows] -= values[rows].mean(axis=0)
-    if len(values) == len(groups):
-        raise UserError("Noise between runs needs conditions with patterns of 2 runs or more, told apart by `run`.")
-    several = np.concatenate([rows for rows in groups if len(rows) > 1])
-    n_means = (patterns.table["run"].nunique() - 1) * max(1, len(patterns.delays_s)) if mean_removed else 0
-    return Residuals(values[np.sort(several)], len(values) - len(groups) - n_means)
+    rows, groups, degrees_of_freedom = repeats(patterns, mean_removed=mean_removed)
+    values = np.empty((len(rows), patterns.n_features), dtype=np.float32)
+    for start in range(0, patterns.n_features, BLOCK):
+        block = slice(start, start + BLOCK)
+        values[:, block] = deviations(patterns.values[rows, block].T, groups).T
+    return Residuals(values, degrees_of_freedom)
+
+
+def by_runs(patterns: Patterns) -> Patterns:
+    """Normalise patterns by what differs between all their runs, as their `run_noise` says; see `normalise`."""
+    how = _run_noise(patterns)
+    residuals = between_runs(how.samples or patterns, mean_removed=how.mean_removed)
+    known = replace(patterns, residuals=residuals, run_noise=None)
+    return normalise(known, how.normalisation, scope=how.scope, shrinkage=how.shrinkage)
+
+
+def folds_of_runs(patterns: Patterns) -> list[tuple[Patterns, Patterns]]:
+    """Split patterns into all other runs and one run, for each run: what tells the noise, and what is left out.
+
+    Products of the mean of the other runs and the one left out have the expectation 0 where there is noise alone,
+    whatever the other runs are whitened by.
+
+    Raises
+    ------
+    UserError
+        If there are fewer than 3 runs: one that is left out, and two whose difference is noise.
+    """
+    runs = patterns.runs
+    if len(runs) < 3:
+        raise UserError(
+            f"Noise that is seen between runs serves distances between runs from 3 runs on, and there are {len(runs)}: "
+            "two tell the noise, and a third is compared with them. Take the noise from residuals, or leave it out."
+        )
+    return [(patterns.of_runs([other for other in runs if other != run]), patterns.of_runs([run])) for run in runs]
+
+
+def with_known_noise(patterns: Patterns, *, between: bool, shrinkage: str | None) -> Patterns:
+    """Return the same patterns, of which those voxels are usable whose noise is known and not 0.
+
+    Parameters
+    ----------
+    patterns : Patterns
+        With `run_noise`, with residuals if there is a shrinkage, or with neither.
+    between : bool
+        Whether runs are going to be compared with each other.
+    shrinkage : str, optional
+        A key of `SHRINKAGES`, where patterns are whitened by the covariance of their residuals.
+
+    Raises
+    ------
+    UserError
+        If the noise cannot be had, or no voxel has any.
+    """
+    if patterns.run_noise is None:
+        return patterns if shrinkage is None else normalise(patterns, "multivariate", shrinkage=shrinkage)
+    if shrinkage is not None:
+        raise UserError("These patterns say how they are whitened (run_noise); leave shrinkage out.")
+    tell = [others for others, _ in folds_of_runs(patterns)] if between else [patterns]
+    usable = patterns.usable
+    for part in tell:
+        how = _run_noise(part)
+        usable = usable & (_deviation(between_runs(how.samples or part, mean_removed=how.mean_removed)) > 0)
+    _require_noise(usable)
+    return replace(patterns, usable=usable)
+
+
+def _run_noise(patterns: Patterns) -> RunNoise:
+    assert patterns.run_noise is not None
+    return patterns.run_noise
+
+
+def _deviation(noise: Residuals) -> Array:
+    """Return the standard deviation of the noise of each voxel; 0 where it is not finite."""
+    squares = np.einsum("kv,kv->v", noise.values, noise.values, dtype=np.float64)
+    return np.asarray(np.nan_to_num(np.sqrt(squares / noise.degrees_of_freedom), nan=0, posinf=0))
+
+
+def _require_noise(usable: Array) -> None:
+    if not usable.any():
+        raise UserError("No usable voxel has noise: its residuals are 0 or NaN. Do they belong to these images?")
 
 
 def normalise(
@@ -226,10 +356,9 @@ def normalise(
     noise = patterns.residuals
     if noise is None:
         raise UserError("Noise normalisation needs residuals, and the patterns have none.")
-    deviation = np.sqrt(np.einsum("kv,kv->v", noise.values, noise.values, dtype=np.float64) / noise.degrees_of_freedom)
-    usable = patterns.usable & np.isfinite(deviation) & (deviation > 0)
-    if not usable.any():
-        raise UserError("No usable voxel has noise: its residuals are 0 or NaN. Do they belong to these images?")
+    deviation = _deviation(noise)
+    usable = patterns.usable & (deviation > 0)
+    _require_noise(usable)
     if normalisation == "univariate":
         values = patterns.values / np.where(usable, deviation, 1)
         return replace(patterns, values=values, usable=usable, residuals=None)
@@ -262,14 +391,23 @@ def prepared(
     scope, shrinkage
         As for `normalise`.
     source : {"residuals", "runs"}
-        Where the noise is seen: in residuals of the GLM, or in what differs between runs (see `between_runs`).
+        Where the noise is seen: in residuals of the GLM, or in what differs between runs. Of runs, it is found when
+        patterns are measured (`RunNoise`): it has to be that of other runs than those that are compared.
+
+    Raises
+    ------
+    UserError
+        As `normalise`, and `between_runs`.
     """
     if remove_mean:
         patterns = patterns.without_mean()
     if normalisation is None:
         return replace(patterns, residuals=None)
     if source == "runs":
-        patterns = replace(patterns, residuals=between_runs(patterns, mean_removed=remove_mean))
+        pick(NORMALISATIONS, normalisation, "noise normalisation")
+        pick(SHRINKAGES, shrinkage, "shrinkage")
+        repeats(patterns, mean_removed=remove_mean)
+        return replace(patterns, residuals=None, run_noise=RunNoise(normalisation, scope, shrinkage, remove_mean))
     return normalise(patterns, normalisation, scope=scope, shrinkage=shrinkage)
 
 

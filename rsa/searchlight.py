@@ -34,9 +34,8 @@ from rsa.core import (
 from rsa.devices import choose_device
 from rsa.errors import UserError, listed
 from rsa.measures import Measure
-from rsa.noise import normalise
 from rsa.registry import pick
-from rsa.spheres import Spheres, cut, halves, prepare, prepare_searchlight, prepare_spheres
+from rsa.spheres import FoldedSpheres, Spheres, cut, halves, prepare, prepare_searchlight, prepare_spheres
 
 Result = TypeVar("Result")
 
@@ -110,8 +109,6 @@ def compare(
         between runs or the reliability lacks a condition, whitening lacks residuals, or the device is missing or can't
         do what is asked.
     """
-    if shrinkage is not None:
-        patterns = normalise(patterns, "multivariate", shrinkage=shrinkage)
     measure = partial(
         _compare,
         neighbourhood=neighbourhood,
@@ -166,7 +163,7 @@ def _compare(
         own = pd.DataFrame([blank | RELIABILITY | {"statistic": comparison}])
         table = pd.concat([table, own], ignore_index=True)
     work: Callable[[range], tuple[Array, Array]]
-    on_cpu = shrinkage is not None or reliability
+    on_cpu = spheres.noise is not None or isinstance(spheres, FoldedSpheres) or reliability
     if (place := _choose_place(device, distance, comparison, on_cpu)) == "cpu":
         dtype = np.float64 if len(references) < MANY_REFERENCES else np.float32
         work = partial(_scores, spheres, split, likeness, reference_rows.astype(dtype))
@@ -269,8 +266,7 @@ def _measured(
     for patterns, around in subjects:
         if problem := difference_of_conditions(patterns.conditions, measure.conditions, "patterns", "reference RDMs"):
             raise UserError(problem)
-        ready = patterns if shrinkage is None else normalise(patterns, "multivariate", shrinkage=shrinkage)
-        each.append(prepare_searchlight(ready.in_order(measure.conditions), around, distance, min_voxels, shrinkage))
+        each.append(prepare_searchlight(patterns.in_order(measure.conditions), around, distance, min_voxels, shrinkage))
     spheres, n_maps = each[0], len(measure.table)
     canvas = Canvas(*subjects[0], spheres, 0 if out is not None else n_maps)
     if out is not None:
@@ -339,8 +335,6 @@ def region_rdms(
         each = [measure(patterns.at_delay(delay_s), neighbourhood) for delay_s in delays_s]
         tables = [rdms.table.assign(time_s=delay_s) for rdms, delay_s in zip(each, delays_s, strict=True)]
         return concatenate([replace(rdms, table=table) for rdms, table in zip(each, tables, strict=True)])
-    if shrinkage is not None:
-        patterns = normalise(patterns, "multivariate", shrinkage=shrinkage)
     spheres = prepare_spheres(patterns, neighbourhood, distance, min_voxels, shrinkage)
     table = (
         neighbourhood.regions if neighbourhood.regions is not None else pd.DataFrame({"centre": neighbourhood.centres})
@@ -449,5 +443,5 @@ class Canvas:
         if self.neighbourhood.regions is not None:
             regions = self.neighbourhood.regions
             return ScoreMap(self.scores, table, regions=regions, n_members=n_members, reason=self.reason)
-        self.reason[~self.patterns.usable] = NO_DATA
+        self.reason[~self.spheres.usable] = NO_DATA
         return ScoreMap(self.scores, table, volume=self.patterns.volume, n_members=n_members, reason=self.reason)

@@ -1,19 +1,29 @@
 """Responses and neighbourhoods as the compiled loops take them, and the RDM of each neighbourhood."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from rsa.comparisons import Comparison
-from rsa.core import Array, Neighbourhood, Patterns, RDMs, align
+from rsa.core import Array, Neighbourhood, Patterns, RDMs, RunNoise, align
 from rsa.distances import CROSS_VALIDATED, DISTANCES, ORIGINS, CrossProducts, Distance
 from rsa.errors import UserError, listed
-from rsa.noise import whiten
+from rsa.noise import between_runs, by_runs, deviations, folds_of_runs, normalise, repeats, whiten, with_known_noise
 from rsa.registry import pick
 
-__all__ = ["Noise", "Spheres", "cut", "halves", "prepare", "prepare_searchlight", "prepare_spheres"]
+__all__ = [
+    "Fold",
+    "FoldedSpheres",
+    "Noise",
+    "Spheres",
+    "cut",
+    "halves",
+    "prepare",
+    "prepare_searchlight",
+    "prepare_spheres",
+]
 
 RUN_BYTES = 4_000_000
 """Size of the RDMs of one run of centres, which bounds the memory of each thread at a few times that, and keeps it in
@@ -23,10 +33,30 @@ the processor's cache."""
 class Noise(NamedTuple):
     """By what the patterns of each neighbourhood are whitened."""
 
-    residuals: Array
-    """Shape (n_voxels, n_samples), float32."""
+    samples: Array
+    """Shape (n_voxels, n_samples), float32: residuals, or patterns whose deviations from their mean are residuals."""
     degrees_of_freedom: float
     shrinkage: str
+    rows: Array | None = None
+    """Which of the samples are taken; all if it is not given."""
+    groups: Array | None = None
+    """Number of the condition of each that is taken, if they are patterns."""
+
+    def residuals(self, members: Array) -> Array:
+        """Return the residuals of some voxels, shape (n_members, n_residuals)."""
+        samples = self.samples[members] if self.rows is None else self.samples[members[:, None], self.rows]
+        return samples if self.groups is None else deviations(samples, self.groups)
+
+
+class Fold(NamedTuple):
+    """A run, and the mean of the others, which tell the noise by which both are whitened."""
+
+    responses: Array
+    """Shape (n_voxels, 2, n_conditions), float32: the mean of the other runs, and the run."""
+    held: Array
+    """Shape (n_conditions,): which conditions are in both; responses of others are 0."""
+    noise: Noise | None
+    """By what responses are whitened, if they are not yet."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,6 +76,8 @@ class Spheres:
         How dissimilar two patterns are.
     min_voxels : int
         Neighbourhoods with fewer members have no RDM.
+    usable : array of bool, shape (n_voxels,)
+        Voxels that have data and, where it is needed, noise.
     noise : Noise, optional
         By what patterns are whitened first.
     """
@@ -56,6 +88,7 @@ class Spheres:
     indices: Array
     distance: Distance
     min_voxels: int
+    usable: Array
     noise: Noise | None = None
 
     def __len__(self) -> int:
@@ -136,14 +169,77 @@ class Spheres:
                 for sum_ in (products, squares, sums, energies):
                     sum_[row] = np.nan
                 continue
-            residuals, dof, shrinkage = self.noise
             responses = self.responses[members].reshape(len(members), -1)  # (n_members, n_runs * n_conditions)
-            white = whiten(responses, residuals[members], dof, shrinkage, symmetric=symmetric)
+            white = _white(responses, members, self.noise, symmetric)
             runs, each = white.reshape(-1, n_runs, n_conditions), white.reshape(-1, n_conditions)
             within, together = each.T @ each, runs.sum(axis=1)
             gram = together.T @ together - within if n_runs > 1 else within
             products[row], squares[row] = gram[pairs], np.diag(gram)
             energies[row], sums[row] = np.diag(within), runs.sum(axis=0)
+
+
+@dataclass(frozen=True, eq=False)
+class FoldedSpheres(Spheres):
+    """Responses whose runs are each multiplied with the mean of the others, whitened by what tells those others apart.
+
+    Parameters
+    ----------
+    folds : tuple of Fold
+        One for each run that is left out. The other parameters are as for `Spheres`; responses are those of the first.
+    """
+
+    folds: tuple[Fold, ...] = ()
+
+    def rdms(self, centres: range) -> Array:
+        """Return the condensed RDMs of some neighbourhoods, shape (n_centres, n_pairs), NaN where undefined."""
+        rdms = np.full((len(centres), self.n_pairs), np.nan)
+        for row, centre in enumerate(centres):
+            members = self.indices[self.indptr[centre] : self.indptr[centre + 1]]
+            if len(members) >= self.min_voxels:
+                rdms[row] = self._rdm(members)
+        return rdms
+
+    def _rdm(self, members: Array) -> Array:
+        """Average over folds: the distances if they are sums of products, otherwise the products."""
+        n_conditions, n_folds = self.responses.shape[2], len(self.folds)
+        rows, columns = np.triu_indices(n_conditions, 1)
+        products, (squares, energies) = np.empty((n_folds, len(rows))), np.empty((2, n_folds, n_conditions))
+        of_patterns = self.distance.origin == "pattern"
+        for number, fold in enumerate(self.folds):
+            responses = fold.responses[members].reshape(len(members), -1)
+            white = _white(responses, members, fold.noise, symmetric=of_patterns)
+            white = white.reshape(len(members), 2, n_conditions)
+            if of_patterns:
+                white = white - white.mean(axis=0)
+            else:
+                white = white - white[:, :, fold.held].mean(axis=2, keepdims=True)
+            gram = white[:, 0].T @ white[:, 1]
+            products[number] = (gram[rows, columns] + gram[columns, rows]) / 2
+            squares[number], energies[number] = np.diag(gram), np.einsum("vc,vc->c", white[:, 1], white[:, 1])
+        held = np.stack([fold.held for fold in self.folds])
+        pairs, sums, n_features = held[:, rows] & held[:, columns], np.zeros(squares.shape), np.array(len(members))
+        if of_patterns:
+            products, squares, energies = (
+                _mean_over_folds(*each) for each in ((products, pairs), (squares, held), (energies, held))
+            )
+            return self.distance.from_products(CrossProducts(products, squares, sums[0], n_features, within=energies))
+        each_size = np.full(n_folds, n_features)
+        distances = self.distance.from_products(CrossProducts(products, squares, sums, each_size, within=energies))
+        return _mean_over_folds(distances, pairs)
+
+
+def _mean_over_folds(values: Array, held: Array) -> Array:
+    """Return the mean over the first axis of the values that are held."""
+    mean: Array = np.where(held, values, 0).sum(axis=0) / held.sum(axis=0)
+    return mean
+
+
+def _white(responses: Array, members: Array, noise: Noise | None, symmetric: bool) -> Array:
+    """Whiten the responses of some voxels, (n_members, n_patterns), by their noise; in double precision."""
+    if noise is None:
+        return responses.astype(np.float64)
+    residuals = noise.residuals(members)
+    return whiten(responses, residuals, noise.degrees_of_freedom, noise.shrinkage, symmetric=symmetric)
 
 
 def _n_between(counts: Array) -> Array:
@@ -191,11 +287,12 @@ def prepare_spheres(
         raise UserError(f"min_voxels is at least 2 (a pattern of one voxel has no shape), not {min_voxels}.")
     if patterns.delays_s:
         raise UserError("RDMs are built of the responses at one delay; choose one by patterns.at_delay(delay_s).")
-    volume, usable = patterns.volume, patterns.usable
+    between, volume = distance in CROSS_VALIDATED, patterns.volume
     if volume is None or not np.array_equal(volume.mask, neighbourhood.volume.mask):
         raise UserError("Patterns and neighbourhood are over different masks; make the spheres from patterns.volume.")
     volume.require_grid(neighbourhood.volume.shape, neighbourhood.volume.affine, "The neighbourhood", "the patterns")
-    indptr, indices = neighbourhood.indptr, neighbourhood.indices
+    patterns = with_known_noise(patterns, between=between, shrinkage=shrinkage)
+    usable, indptr, indices = patterns.usable, neighbourhood.indptr, neighbourhood.indices
     if not usable.all():
         kept = usable[indices]
         if neighbourhood.centres is not None:
@@ -203,7 +300,13 @@ def prepare_spheres(
         indptr = np.concatenate([[0], np.cumsum(np.add.reduceat(kept, indptr[:-1], dtype=np.int64))])
         indices = indices[kept]
     where = np.require(indptr, np.int64, ["C", "W"]), np.require(indices, np.int32, ["C", "W"])
-    return Spheres(*_responses(patterns, distance), *where, measure, min_voxels, _noise(patterns, shrinkage))
+    if patterns.run_noise is not None and between:
+        folds = _folds(patterns, patterns.run_noise)
+        held = np.stack([fold.held for fold in folds])
+        return FoldedSpheres(folds[0].responses, held, *where, measure, min_voxels, usable, folds=folds)
+    if patterns.run_noise is not None:
+        shrinkage, patterns = patterns.run_noise.shrinkage, by_runs(patterns)
+    return Spheres(*_responses(patterns, distance), *where, measure, min_voxels, usable, _noise(patterns, shrinkage))
 
 
 def _noise(patterns: Patterns, shrinkage: str | None) -> Noise | None:
@@ -211,6 +314,54 @@ def _noise(patterns: Patterns, shrinkage: str | None) -> Noise | None:
         return None
     values = np.ascontiguousarray(patterns.residuals.values.T)
     return Noise(values, patterns.residuals.degrees_of_freedom, shrinkage)
+
+
+def _folds(patterns: Patterns, how: RunNoise) -> tuple[Fold, ...]:
+    """Leave each run out once; normalise it, and the mean of the other runs, by the noise between the others.
+
+    Raises
+    ------
+    UserError
+        If there are fewer than 3 runs, or two conditions share no run that can be left out.
+    """
+    samples = how.samples or patterns
+    values = np.ascontiguousarray(samples.values.T)  # which the folds share
+    folds = []
+    for others, left_out in folds_of_runs(patterns):
+        rows = np.flatnonzero(samples.table["run"].isin(others.runs).to_numpy())
+        folds.append(_fold(patterns, others, left_out, how, values, rows))
+    held = np.stack([fold.held for fold in folds]).astype(int)
+    if (apart := held.T @ held == 0).any():
+        first, second = (patterns.conditions[place] for place in np.argwhere(apart)[0])
+        which = f"{first!r} is" if first == second else f"{first!r} and {second!r} are together"
+        raise UserError(
+            f"With noise seen between runs, conditions are compared in a run that has both of them, if other runs have "
+            f"them too, and {which} in no such run; leave such conditions out, or take the noise from residuals."
+        )
+    return tuple(fold for fold in folds if np.count_nonzero(fold.held) > 1)
+
+
+def _fold(patterns: Patterns, others: Patterns, left_out: Patterns, how: RunNoise, samples: Array, rows: Array) -> Fold:
+    """Make a fold, of which `rows` of the samples, (n_voxels, n_samples), are those of the other runs."""
+    both = [one for one in patterns.conditions if one in set(others.conditions) & set(left_out.conditions)]
+    held = np.isin(patterns.conditions, both)
+    responses = np.zeros((patterns.n_features, 2, len(held)), dtype=np.float32)
+    if not both:
+        return Fold(responses, held, None)
+    means = [part.in_order(both).mean_over_runs().values for part in (others, left_out)]
+    seen, noise = others if how.samples is None else how.samples.of_runs(others.runs), None
+    if how.normalisation == "multivariate" and how.scope == "sphere":
+        found = repeats(seen, mean_removed=how.mean_removed)
+        noise = Noise(samples, found.degrees_of_freedom, how.shrinkage, rows[found.rows], found.groups)
+    else:
+        table = pd.DataFrame({"condition": both * 2, "run": np.repeat(["others", "left out"], len(both))})
+        residuals = between_runs(seen, mean_removed=how.mean_removed)
+        pair = Patterns(np.vstack(means), table, patterns.volume, patterns.usable, residuals)
+        normalised = normalise(pair, how.normalisation, scope=how.scope, shrinkage=how.shrinkage)
+        means = np.split(normalised.values, 2)
+    for place, mean in enumerate(means):
+        responses[:, place, held] = mean.T
+    return Fold(responses, held, noise)
 
 
 def _responses(patterns: Patterns, distance: str) -> tuple[Array, Array]:
@@ -260,17 +411,20 @@ def halves(patterns: Patterns) -> tuple[Patterns, Patterns]:
     UserError
         If there are fewer than 2 runs, or a half lacks a condition.
     """
-    if "run" not in patterns.table or patterns.table["run"].nunique() < 2:
+    runs = patterns.runs
+    if len(runs) < 2:
         raise UserError("Split-half reliability needs patterns of 2 runs or more, told apart by a column `run`.")
-    runs = list(dict.fromkeys(patterns.table["run"]))
-    odd = patterns.table["run"].isin(runs[::2]).to_numpy()
-    return _half(patterns, odd, "odd"), _half(patterns, ~odd, "even")
+    if patterns.run_noise is not None and len(runs) < 4:
+        raise UserError(
+            "With noise that is seen between runs, each half tells its own noise, and split-half reliability needs 4 "
+            f"runs or more, not {len(runs)}: else noise itself would be reliable. Take the noise from residuals."
+        )
+    return _half(patterns, runs[::2], "odd"), _half(patterns, runs[1::2], "even")
 
 
-def _half(patterns: Patterns, of_half: Array, name: str) -> Patterns:
-    """Take some rows, with the conditions in the order of all."""
-    half = replace(patterns, values=patterns.values[of_half], table=patterns.table[of_half])
-    half = half.in_order(patterns.conditions)
+def _half(patterns: Patterns, runs: list[str], name: str) -> Patterns:
+    """Take some runs, with the conditions in the order of all."""
+    half = patterns.of_runs(runs).in_order(patterns.conditions)
     if missing := [one for one in patterns.conditions if one not in set(half.conditions)]:
         raise UserError(
             f"Split-half reliability needs every condition in both halves; no {name} run has {listed(missing)}."

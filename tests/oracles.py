@@ -154,6 +154,48 @@ def between_runs(rows: np.ndarray, conditions: Sequence[str], runs: Sequence[str
     return 1 - similar[pairs] / (deviation[pairs[0]] * deviation[pairs[1]])
 
 
+def between_runs_whitened(
+    rows: np.ndarray, conditions: Sequence[str], runs: Sequence[str], distance: str, how: dict[str, object]
+) -> np.ndarray:
+    """Leave out one run after the other: multiply it with the mean of the others, by the noise between those alone.
+
+    Rows are patterns in float64. `how` has `normalisation`, `shrinkage` and `mean_removed`. Pairs of conditions are
+    averaged over the runs that have both, if other runs have them too.
+    """
+    names, n = list(dict.fromkeys(conditions)), rows.shape[1]
+    conditions, runs = np.array(conditions), np.array(runs)
+    each = {pair: [] for pair in combinations(range(len(names)), 2)}
+    own = {place: [] for place in range(len(names))}
+    for run in dict.fromkeys(runs):
+        here = runs == run
+        means = {name: rows[~here & (conditions == name)].mean(axis=0) for name in set(conditions[~here])}
+        repeated = [name for name in means if (conditions[~here] == name).sum() > 1]
+        noise = np.stack([rows[k] - means[conditions[k]] for k in np.flatnonzero(~here) if conditions[k] in repeated])
+        dof = (~here).sum() - len(means) - (len(set(runs)) - 2 if how["mean_removed"] else 0)
+        if how["normalisation"] == "univariate":
+            root = np.diag(1 / np.sqrt((noise**2).sum(axis=0) / dof))
+        else:
+            root = whitened(np.eye(n), noise, dof, how["shrinkage"])
+        pairs = {
+            place: (means[name] @ root, rows[here & (conditions == name)].mean(axis=0) @ root)
+            for place, name in enumerate(names)
+            if name in means and name in conditions[here]
+        }
+        if distance == "cv_correlation":
+            pairs = {place: (a - a.mean(), b - b.mean()) for place, (a, b) in pairs.items()}
+        for place, (a, b) in pairs.items():
+            own[place].append((a @ b, b @ b))
+        for i, j in combinations(sorted(pairs), 2):
+            (a, b), (c, d) = pairs[i], pairs[j]
+            each[i, j].append((a - c) @ (b - d) / n if distance == "crossnobis" else (a @ d + c @ b) / 2)
+    found = {pair: np.mean(values) for pair, values in each.items()}
+    if distance == "cv_correlation":
+        mean = {place: np.mean(values, axis=0) for place, values in own.items()}
+        deviation = {place: np.sqrt(max(between, 0.1 * within)) for place, (between, within) in mean.items()}
+        found = {(i, j): 1 - value / deviation[i] / deviation[j] for (i, j), value in found.items()}
+    return np.array(list(found.values()))
+
+
 def onsets(scores: np.ndarray, times_s: np.ndarray, alpha: float, min_duration_s: float) -> list[float]:
     """Find the onset of one voxel after the other, (n_times, n_voxels), and of each one time after the other.
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from strategies import quick, seeds
 
 from rsa import noise
-from rsa.core import Patterns, Residuals, Volume
+from rsa.core import Patterns, Residuals, RunNoise, Volume
 from rsa.errors import UserError
 from rsa.noise import NORMALISATIONS, SHRINKAGES
 
@@ -195,7 +195,10 @@ def test_preparation_takes_the_mean_out_first_and_normalises_by_what_is_asked_fo
     expected = noise.normalise(patterns.without_mean(), "univariate")
     np.testing.assert_array_equal(centred.values, expected.values)
     runs = noise.prepared(patterns, normalisation="multivariate", source="runs", shrinkage="schaefer_strimmer")
-    np.testing.assert_array_equal(runs.residuals.values, noise.between_runs(patterns).values)
+    np.testing.assert_array_equal(runs.values, patterns.values)
+    assert runs.residuals is None
+    assert runs.run_noise == RunNoise("multivariate", "sphere", "schaefer_strimmer", mean_removed=False)
+    np.testing.assert_array_equal(noise.by_runs(runs).residuals.values, noise.between_runs(patterns).values)
     brain = noise.prepared(patterns, normalisation="multivariate", scope="brain")
     np.testing.assert_array_equal(brain.values, noise.normalise(patterns, "multivariate", scope="brain").values)
     assert brain.residuals is None

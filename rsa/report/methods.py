@@ -344,6 +344,10 @@ def _response_sentences(summary: Summary) -> list[str]:
         sentences.append("The mean over conditions was taken out of each voxel, run by run.")
     if summary.noise:
         sentences.append(_noise_sentence(summary.noise))
+        if summary.noise.get("source") == "runs" and summary.distance in CROSS_VALIDATED:
+            sentences.append(
+                "Each run was compared with the mean of the others, and the noise is that between the others."
+            )
     if summary.n_runs and summary.distance in CROSS_VALIDATED:
         paper = "Guggenmos et al., 2018" if summary.distance == "cv_correlation" else "Walther et al., 2016"
         sentences.append(
