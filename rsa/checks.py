@@ -469,22 +469,23 @@ def _runs(study: Study) -> Iterator[str]:
     between = study.brain_distance in CROSS_VALIDATED
     reliability = study.searchlight is not None and study.searchlight.reliability
     by_runs = study.noise is not None and study.noise.source == "runs"
-    least = 3 if by_runs and between else 2 if by_runs or between else 1  # of what is measured by itself
+    without = 2 if between else 1  # noise between runs, of what is measured by itself
+    least = 2 if by_runs and not between else 3 if by_runs else without
     distance = f"brain_distance {study.brain_distance}"
-    needs = {
-        distance: 2 if between else 0,
-        "noise.source runs" + (f" with {distance}" if between else ""): least if by_runs else 0,
-        "searchlight.reliability" + (" with noise.source runs" if by_runs else ""): 2 * least if reliability else 0,
-    }
-    cure = " Noise of residuals needs no more runs than none (noise.source: residuals)." if by_runs else ""
+    needs = [
+        (distance, without, without) if between else None,
+        ("noise.source runs" + f" with {distance}" * between, least, without) if by_runs else None,
+        ("searchlight.reliability" + " with noise.source runs" * by_runs, 2 * least, 2 * without)
+        if reliability
+        else None,
+    ]
     found = []
-    for subject in study.subjects if any(needs.values()) else ():
+    for subject in study.subjects if any(needs) else ():
         n_runs = len(study.brain.run_labels(subject))
-        lacking = [(name, n_needed) for name, n_needed in needs.items() if n_runs < n_needed]
-        found += [
-            (subject, f"{name} needs {n_needed} runs or more, not {n_runs}.{cure if 'noise' in name else ''}")
-            for name, n_needed in lacking
-        ]
+        for name, n_needed, n_without in filter(None, needs):
+            cure = f"; with noise.source residuals, {n_without} do" if n_without < n_needed else ""
+            if n_runs < n_needed:
+                found.append((subject, f"{name} needs {n_needed} runs or more, not {n_runs}{cure}."))
     yield from by_subject(found)
 
 

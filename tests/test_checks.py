@@ -1,5 +1,6 @@
 """What is found before any long work starts, on files that a lab could have."""
 
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -410,13 +411,30 @@ def test_each_problem_is_found(lab: Path, changes: dict[str, Any], message: str)
 def test_one_run_has_no_distance_and_no_noise_between_runs(lab: Path) -> None:
     one = {"brain__runs": ["1"], "searchlight__reliability": True}
     problems = checks.problems_of(study(**one, brain_distance="cv_correlation", noise={"source": "runs"}))
-    for name in (
-        "brain_distance cv_correlation needs 2",
-        "noise.source runs needs 2",
-        "searchlight.reliability needs 4",
+    for text in (
+        "brain_distance cv_correlation needs 2 runs or more, not 1.",
+        "noise.source runs with brain_distance cv_correlation needs 3 runs or more, not 1; "
+        "with noise.source residuals, 2 do.",
+        "searchlight.reliability with noise.source runs needs 6 runs or more, not 1; "
+        "with noise.source residuals, 4 do.",
     ):
-        assert f"subjects '01', '02': {name} runs or more, not 1." in problems, (name, problems)
-    assert checks.problems_of(study(brain_distance="cv_correlation", noise={"source": "runs"})) == []
+        assert f"subjects '01', '02': {text}" in problems, (text, problems)
+    assert checks.problems_of(study(brain_distance="cv_correlation", brain__runs=["1", "2"])) == []
+
+
+@pytest.mark.parametrize(
+    ("distance", "reliability", "n_least"),
+    [("correlation", False, 2), ("correlation", True, 4), ("crossnobis", False, 3), ("crossnobis", True, 6)],
+)
+def test_noise_between_runs_needs_runs_that_are_not_compared(
+    lab: Path, distance: str, reliability: bool, n_least: int
+) -> None:
+    for subject, run in itertools.product(("01", "02"), range(3, 7)):
+        write_betas(subject, str(run), np.random.default_rng(run).standard_normal((6, 6, 6, 4)))
+    for n_runs in (n_least - 1, n_least):
+        runs = {"brain__runs": [str(n + 1) for n in range(n_runs)], "searchlight__reliability": reliability}
+        problems = checks.problems_of(study(**runs, brain_distance=distance, noise={"source": "runs"}))
+        assert any(f"needs {n_least} runs or more, not {n_runs}" in text for text in problems) == (n_runs < n_least)
 
 
 def test_ready_rdms_have_no_noise(lab: Path) -> None:
