@@ -21,7 +21,7 @@ from rsa.core import Array, RDMs
 from rsa.devices import choose_device
 from rsa.distances import DISTANCES, CrossProducts, Distance, cross_products
 from rsa.errors import UserError, did_you_mean, listed
-from rsa.io import FORMAT_VERSION, opened, require_space, writing
+from rsa.io import FORMAT_VERSION, add_checksum, opened, require_space, writing
 from rsa.models import Model
 from rsa.models.torchvision import single_tensor
 from rsa.models.weights import weights_sha256
@@ -206,19 +206,21 @@ def extract(
         "%s: %d images of %d conditions through %d layers on %s, %d at a time",
         *(model.label, len(ordered), len(conditions), len(layers), place, size),
     )
-    with writing(output, recorded=False) as temporary, h5py.File(temporary, "w") as file:
-        _describe(file, model, conditions, {**(made or {}), **used})
-        means = _create_layers(file, model, layers, ordered)
-        read = [partial(_read, preprocess, name) for name in ordered["file"]]
-        with ExitStack() as stack:
-            stack.enter_context(_exactly())
-            reader, writer = (stack.enter_context(_background()) for _ in range(2))
-            seen = stack.enter_context(recording(network.to(place), layers))
-            advance = stack.enter_context(progress(len(ordered), "images", f"activations of {model.label}"))
-            pictures = _ahead(reader, read, N_BATCHES_AHEAD * size)
-            outputs = _outputs(network, seen, pictures, size, place)
-            for n_added in _ahead(writer, (partial(_add, means, *batch) for batch in outputs), 1):
-                advance(n_added)
+    with writing(output, recorded=False) as temporary:
+        with h5py.File(temporary, "w") as file:
+            _describe(file, model, conditions, {**(made or {}), **used})
+            means = _create_layers(file, model, layers, ordered)
+            read = [partial(_read, preprocess, name) for name in ordered["file"]]
+            with ExitStack() as stack:
+                stack.enter_context(_exactly())
+                reader, writer = (stack.enter_context(_background()) for _ in range(2))
+                seen = stack.enter_context(recording(network.to(place), layers))
+                advance = stack.enter_context(progress(len(ordered), "images", f"activations of {model.label}"))
+                pictures = _ahead(reader, read, N_BATCHES_AHEAD * size)
+                outputs = _outputs(network, seen, pictures, size, place)
+                for n_added in _ahead(writer, (partial(_add, means, *batch) for batch in outputs), 1):
+                    advance(n_added)
+        add_checksum(temporary)
 
 
 def _read(preprocess: "Callable[[Image.Image], torch.Tensor]", name: str) -> "torch.Tensor":

@@ -18,8 +18,8 @@ import tokenize
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from functools import cache
+from contextlib import contextmanager, nullcontext
+from functools import cache, lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from io import StringIO
 from pathlib import Path
@@ -39,6 +39,7 @@ from rsa.sources import load_cells, quoted, require_content
 
 __all__ = [
     "DAMAGES",
+    "add_checksum",
     "content_hash",
     "load_image",
     "load_neighbourhood",
@@ -80,6 +81,12 @@ IN_MEMORY = 2**28
 
 LABELS = ("condition", "file", "subject", "run", "region", "model", "layer")
 """Columns of tables that are text, whatever they look like."""
+
+CHECKSUM = b"\nbrain-model-rsa: SHA-256 of all before this line "
+"""What stands at the end of an HDF5 file before its checksum, in hexadecimal."""
+
+BLOCK = 2**20
+"""Bytes that are read at a time for a checksum."""
 
 FORMAT_VERSION = 1
 MISSING: dict[str, Any] = {"keep_default_na": False, "na_values": ["", "n/a", "nan", "NaN"]}
@@ -394,14 +401,18 @@ def save(path: str | Path, thing: Storable, made: Mapping[str, Any] | None = Non
     n_bytes = _n_bytes(thing)
     if n_bytes > IN_MEMORY:
         require_space(path, n_bytes)
-        with writing(path) as temporary, h5py.File(temporary, "w") as file:
-            _fill_file(file, thing, made or {})
+        with writing(path) as temporary:
+            with h5py.File(temporary, "w") as file:
+                _fill_file(file, thing, made or {})
+            add_checksum(temporary)
         return
     # HDF5 crashes the whole process when a disk is full, so the file is made in memory and written as bytes.
-    with writing(path) as temporary, h5py.File(temporary, "w", driver="core", backing_store=False) as file:
-        _fill_file(file, thing, made or {})
-        file.flush()
-        temporary.write_bytes(file.id.get_file_image())
+    with writing(path) as temporary:
+        with h5py.File(temporary, "w", driver="core", backing_store=False) as file:
+            _fill_file(file, thing, made or {})
+            file.flush()
+            temporary.write_bytes(file.id.get_file_image())
+        add_checksum(temporary)
 
 
 def _n_bytes(thing: Storable) -> int:
@@ -511,12 +522,14 @@ def opened(path: str | Path, kind: str | None = None) -> Iterator[h5py.File]:
     """Open an HDF5 file of the pipeline, and say what it is if it is not the kind that is wanted."""
     require_content(path)
     try:
+        state = os.stat(path)
+        has_checksum = _is_whole(str(path), state.st_size, state.st_mtime_ns)
         file = h5py.File(path, "r")
     except FileNotFoundError as error:
         raise UserError(f"There is no file {path}.") from error
     except OSError as error:
         raise UserError(f"{path} is not an HDF5 file, or is damaged; delete it and run again.") from error
-    with file:
+    with file, nullcontext() if has_checksum else _of_an_old_file(path):
         found = file.attrs.get("kind")
         if found is None or (kind is not None and found != kind):
             raise UserError(
@@ -527,6 +540,51 @@ def opened(path: str | Path, kind: str | None = None) -> Iterator[h5py.File]:
                 f"{path} was written by a later version of brain-model-rsa; upgrade, or delete it and run again."
             )
         yield file
+
+
+@contextmanager
+def _of_an_old_file(path: str | Path) -> Iterator[None]:
+    """Say what to do about a file without a checksum that cannot be read; of one with, an error is none of the file."""
+    try:
+        yield
+    except DAMAGES as error:
+        raise UserError(f"{path} is damaged ({one_line(error)}); delete it and run again.") from error
+
+
+def add_checksum(path: Path) -> None:
+    """Append the SHA-256 of a file to it; the HDF5 library reads no further than its own data."""
+    with path.open("r+b") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+        file.seek(0, os.SEEK_END)
+        file.write(CHECKSUM + digest.encode())
+
+
+@lru_cache(maxsize=1024)
+def _is_whole(path: str, n_bytes: int, stamp: int) -> bool:
+    """Say whether a file has a checksum, which is right; it is read once, unless its size or time changes.
+
+    Raises
+    ------
+    UserError
+        If the checksum is wrong.
+    """
+    n_data = n_bytes - len(CHECKSUM) - 64
+    with open(path, "rb") as file:
+        file.seek(max(n_data, 0))
+        mark, told = file.read(len(CHECKSUM)), file.read()
+        if mark != CHECKSUM:
+            return False
+        file.seek(0)
+        digest, n_left = hashlib.sha256(), n_data
+        while block := file.read(min(n_left, BLOCK)):
+            digest.update(block)
+            n_left -= len(block)
+    if digest.hexdigest().encode() != told:
+        raise UserError(
+            f"{path} is damaged: it is not what was written (by its checksum). Delete it and run again, or copy it "
+            "again if it comes from elsewhere."
+        )
+    return True
 
 
 def _save_frame(file: h5py.File, name: str, table: pd.DataFrame) -> None:

@@ -5,6 +5,7 @@ import gzip
 import hashlib
 import json
 import os
+import re
 import signal
 import stat
 import subprocess
@@ -244,6 +245,50 @@ def test_damaged_files_are_refused(tmp_path, scores, n_bytes):
     (tmp_path / "s.h5").write_bytes((tmp_path / "s.h5").read_bytes()[:n_bytes])
     with pytest.raises(UserError, match=r"s\.h5 is not an HDF5 file, or is damaged; delete it and run again"):
         load_scores(tmp_path / "s.h5")
+
+
+def flipped(path: Path, whole: bytes, place: int, bit: int) -> tuple[ScoreMap | None, str]:
+    """Flip a bit of a file and read it: the scores, or what is said of them."""
+    changed = bytearray(whole)
+    changed[place] ^= 1 << bit
+    path.write_bytes(changed)
+    io._is_whole.cache_clear()
+    try:
+        return load_scores(path), ""
+    except UserError as error:
+        return None, str(error)
+
+
+@pytest.mark.parametrize("in_memory", [True, False])
+def test_files_that_changed_since_they_were_written_are_refused(tmp_path, scores, monkeypatch, rng, in_memory):
+    monkeypatch.setattr(io, "IN_MEMORY", io.IN_MEMORY if in_memory else 0)
+    save(tmp_path / "s.h5", scores)
+    whole = (tmp_path / "s.h5").read_bytes()
+    mark = range(len(whole) - 64 - len(io.CHECKSUM), len(whole) - 64)
+    for place in {*map(int, rng.integers(len(whole), size=200)), *range(mark.start - 20, len(whole))}:
+        found, message = flipped(tmp_path / "s.h5", whole, place, int(rng.integers(8)))
+        if place in mark:  # as good as a file of an earlier version
+            np.testing.assert_array_equal(found.values, scores.values)
+        else:
+            assert "s.h5 is damaged: it is not what was written (by its checksum). Delete it and run again" in message
+
+
+def test_files_of_earlier_versions_have_no_checksum(tmp_path, scores):
+    """They are read; what the HDF5 library finds wrong with one is told in one line."""
+    save(tmp_path / "s.h5", scores)
+    old = (tmp_path / "s.h5").read_bytes()[: -len(io.CHECKSUM) - 64]
+    (tmp_path / "s.h5").write_bytes(old)
+    np.testing.assert_array_equal(load_scores(tmp_path / "s.h5").values, scores.values)
+    for place in (old.index(b"TREE"), old.index(b"HEAP"), old.index(b"GCOL")):
+        found, message = flipped(tmp_path / "s.h5", old, place, 0)
+        assert found is None
+        assert re.search(r"s\.h5 is damaged \(.+\); delete it and run again\.$", message)
+
+
+def test_an_error_in_what_is_done_with_a_whole_file_is_none_of_the_file(tmp_path, scores):
+    save(tmp_path / "s.h5", scores)
+    with pytest.raises(ZeroDivisionError), io.opened(tmp_path / "s.h5"):
+        1 / 0  # noqa: B018
 
 
 def test_later_formats_are_refused(tmp_path, scores):
