@@ -3,6 +3,7 @@
 import csv
 import errno
 import glob
+import hashlib
 import json
 import logging
 import lzma
