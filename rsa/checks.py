@@ -1,5 +1,6 @@
 """Everything about a study that can be checked before any long work starts, found at once."""
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -350,7 +351,15 @@ def _models(study: Study) -> Iterator[str]:
 def _references(study: Study) -> Iterator[str]:
     table = _stimulus_table(study)
     for reference in study.references if not awaits_stimuli(study) else ():
-        yield from reference.problems(table)
+        problems = reference.problems(table)
+        yield from problems
+        if not problems and isinstance(reference, FileReference):
+            layers = [str(layer) for layer in reference.build(table).table["layer"]]
+            if broken := [layer for layer in layers if re.search(r"[\t\n\r]", layer)]:
+                yield (
+                    f"Reference {reference.name!r} names RDMs {listed(broken)}, with a tab or a line break, which no "
+                    "cell of a table can hold; rename them."
+                )
     for reference in study.references:
         of = reference.subjects if isinstance(reference, FileReference) else ()
         everybody = dict.fromkeys([*study.subjects, *study.meeg_subjects])

@@ -172,6 +172,7 @@ def _of_first_conditions(rows: pd.DataFrame, n: int) -> pd.DataFrame:
 
 
 def _from_folder(folder: Path, pattern: str | None = None) -> pd.DataFrame:
+    require_content(folder)
     if not folder.is_dir():
         raise UserError(f"There is no folder {folder}.")
     files = sorted(path for path in folder.iterdir() if _has_image_name(path))

@@ -617,6 +617,17 @@ DAMAGES = [
         r"the RepetitionTime in the sidecar of the preprocessed images is '2 s'; it is a number of seconds\.$",
     ),
     (
+        lambda root: edit_json(derived(root, ending="desc-preproc_bold.json"), StartTime=1000),
+        {},
+        r"the StartTime in the sidecar of the preprocessed images is 1000; it is a number of seconds from 0 to the TR "
+        r"of 2 s\.$",
+    ),
+    (
+        lambda root: edit_json(derived(root, ending="desc-preproc_bold.json"), StartTime="half"),
+        {},
+        r"the StartTime in the sidecar of the preprocessed images is 'half'; it is a number of seconds",
+    ),
+    (
         lambda root: edit_json(root / "task-objects_bold.json", VolumeTiming=[0, 3, 7]),
         {},
         r"^subjects '01', '02': 'run-1', 'run-2': the sidecar has VolumeTiming: volumes in "
@@ -768,6 +779,15 @@ def test_single_echoes_and_phase_stand_beside_what_is_taken(copied, study, caplo
         assert [run.mask for run in single._runs("01")] == [run.mask for run in combined._runs("01")]
         assert [run.confounds() for run in single._runs("01")] == [run.confounds() for run in combined._runs("01")]
         assert None not in [run.confounds() for run in single._runs("01")]
+
+
+def test_subjects_whose_images_are_of_other_kinds_are_told(copied, caplog):
+    for run in ("1", "2"):
+        derived(copied, "02", run).rename(derived(copied, "02", run, space="_echo-2_space-MNI152NLin2009cAsym"))
+    assert at(copied).problems(CONDITIONS) == []
+    assert [record.getMessage() for record in caplog.records] == [
+        "the images of subjects are not of one kind: 'echo- of 01', 'echo-2 of 02'"
+    ]
 
 
 def test_magnitude_is_taken_where_every_image_says_what_it_is(copied, study):

@@ -10,8 +10,9 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from rsa import checks, cli
+from rsa import checks, cli, io
 from rsa.config import load_study
+from rsa.core import RDMs
 from rsa.plan import Plan
 
 CONDITIONS = ["img1", "img2", "img10", "img11"]
@@ -130,6 +131,25 @@ def test_data_that_were_never_fetched_are_one_line(lab: Path) -> None:
     (line,) = checks.problems_of(study())
     assert line.startswith("The content of 12 of 13 files ('pictures/img1.png', 'pictures/img10.png', ")
     assert "and 9 more) is not on this machine" in line
+
+
+def test_a_folder_that_is_a_link_to_nothing_is_told_as_that(lab: Path) -> None:
+    Path("pictures").rename("elsewhere")
+    Path("pictures").symlink_to("nowhere")
+    assert checks.problems_of(study()) == [
+        "The content of pictures is not on this machine, there is only a link to where nothing is. Mend the link, or "
+        "bring what it leads to."
+    ]
+
+
+def test_names_of_rdms_that_no_table_can_hold_are_refused_before_they_are_computed(lab: Path) -> None:
+    table = pd.DataFrame({"layer": ["fc\t1", "fc 2"]})
+    io.save("r.h5", RDMs(np.arange(12.0).reshape(2, 6) + 1, CONDITIONS, table))
+    references = [{"kind": "file", "name": "r", "file": "r.h5"}]
+    (line,) = checks.problems_of(study(references=references))
+    assert line.startswith(
+        "Reference 'r' names RDMs 'fc\\t1', with a tab or a line break, which no cell of a table can "
+    )
 
 
 def test_the_file_beside_a_header_belongs_to_it(lab: Path) -> None:

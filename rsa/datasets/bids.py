@@ -56,6 +56,7 @@ from rsa.errors import UserError, listed, one_line
 from rsa.glm import Glm, RunEstimates, fit_run, problems_of_run, usable_events, warnings_of_durations
 from rsa.io import DAMAGES, load_table
 from rsa.settings import DataPath, Label, Section, fill, placeholders
+from rsa.sources import problems_of_content
 
 __all__ = ["Bids"]
 
@@ -207,7 +208,7 @@ class Bids(Section):
         """
         for folder, name in ((Path(self.root), "root"), (self._derivatives, "derivatives")):
             if not folder.is_dir():
-                return [f"There is no folder {folder}; see `{name}`."]
+                return problems_of_content([folder]) or [f"There is no folder {folder}; see `{name}`."]
         found: list[tuple[str, str]] = []
         warnings: list[tuple[str, str]] = []
         for subject in self.subjects:
@@ -218,6 +219,7 @@ class Bids(Section):
             logger.warning("%s", line)
         if not found:
             self._warn_of_missing_runs()
+            self._warn_of_other_kinds()
         return by_subject(found) + problems_of_exclude(self.exclude, self.subjects, self._all_conditions)
 
     # ------------------------------------------------------------------------------------ what is read
@@ -483,6 +485,14 @@ class Bids(Section):
             if absent := [label for label in everything if label not in having]:
                 logger.warning("subject %r has no %s, which others have", subject, listed(absent))
 
+    def _warn_of_other_kinds(self) -> None:
+        """Log if the images of subjects are of several kinds: echoes combined of one, a single echo of another."""
+        for entity in OPTIONAL:
+            kinds = {subject: self._runs(subject)[0].entities.get(entity) for subject in self.subjects}
+            if len(set(kinds.values())) > 1:
+                told = [f"{entity}-{kind or ''} of {subject}" for subject, kind in kinds.items()]
+                logger.warning("the images of subjects are not of one kind: %s", listed(told))
+
 
 # ------------------------------------------------------------------------------------------------ runs
 
@@ -579,11 +589,17 @@ def _timed(glm: Glm, tr_s: float, derived: Mapping[str, Any]) -> Glm:
     Raises
     ------
     UserError
-        If the settings have another time.
+        If it is no time within a TR, or the settings have another.
     """
     if not derived.get("SliceTimingCorrected") or "StartTime" not in derived:
         return glm
-    reference = float(derived["StartTime"]) / tr_s
+    start_s = derived["StartTime"]
+    if not isinstance(start_s, int | float) or not 0 <= start_s <= tr_s + SAME_TIME_S:
+        raise UserError(
+            f"the StartTime in the sidecar of the preprocessed images is {start_s!r}; it is a number of seconds from 0 "
+            f"to the TR of {tr_s:g} s."
+        )
+    reference = min(start_s / tr_s, 1.0)
     default = Glm.model_fields["slice_time_ref"].default
     if glm.slice_time_ref not in (default, reference) and abs(glm.slice_time_ref - reference) * tr_s > SAME_TIME_S:
         raise UserError(

@@ -16,6 +16,7 @@ import numpy as np
 
 from rsa.errors import UserError, listed
 from rsa.io import DAMAGES
+from rsa.sources import require_content
 
 if TYPE_CHECKING:
     import torch
@@ -187,6 +188,7 @@ def read_state(path: str, device: str, key: str | None = None) -> "dict[str, tor
     """
     from safetensors import SafetensorError
 
+    require_content(path)
     if not Path(path).is_file():
         raise UserError(f"There is no weights file {path}.")
     try:
