@@ -1,8 +1,8 @@
 """The pictures and the conditions that they belong to: a table or a folder in, one tidy table out."""
 
 import re
-import struct
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Annotated
 
@@ -12,8 +12,8 @@ from PIL import Image, ImageOps
 from pydantic import AfterValidator, Field, model_validator
 
 from rsa.core import as_label, as_labels
-from rsa.errors import UserError, listed
-from rsa.io import load_table
+from rsa.errors import UserError, listed, one_line
+from rsa.io import DAMAGES, load_table
 from rsa.settings import DataPath, Section
 from rsa.sources import as_on_disk, problems_of_content, require_content
 
@@ -22,8 +22,11 @@ __all__ = ["IMAGE_SUFFIXES", "LabelPattern", "Stimuli", "condition_in", "conditi
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp")
 """Files of a folder that count as pictures, in lower or upper case."""
 
-DECODER_ERRORS = (OSError, SyntaxError, ValueError, TypeError, IndexError, struct.error, Image.DecompressionBombError)
-"""What the decoders of Pillow raise on damaged files."""
+DECODER_ERRORS = (*DAMAGES, Image.DecompressionBombError)
+"""What Pillow raises on damaged files, and we on values that are none of a picture."""
+
+USUAL_MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr")
+"""Kinds of pictures, in Pillow's words, that become RGB whatever their values are."""
 
 
 def _has_one_group(pattern: str) -> str:
@@ -116,7 +119,7 @@ class Stimuli(Section):
     def problems(self) -> list[str]:
         """Return what is wrong with the stimuli, a line each: nothing if the pictures can be read.
 
-        Only the headers (and checksums, where the format has them) of the images are read.
+        Every picture is read to its end, as fast as its format allows: PNG by its checksums, JPEG coarsely.
         """
         try:
             files = _unique_files(self.load())
@@ -126,11 +129,17 @@ class Stimuli(Section):
         if found:
             return found
         missing = [name for name in files if not Path(name).is_file()]
-        damaged = [name for name in files if name not in set(missing) and not _is_image(name)]
+        there = [name for name in files if name not in set(missing)]
+        with ThreadPoolExecutor() as threads:  # decoders release Python's lock
+            reasons = dict(zip(there, threads.map(_problem_of_image, there), strict=True))
+        damaged = [name for name in there if reasons[name]]
         if missing:
             found.append(f"{len(missing)} of {len(files)} image files do not exist: {listed(missing)}.")
         if damaged:
-            found.append(f"{len(damaged)} of {len(files)} files are not readable images: {listed(damaged)}.")
+            found.append(
+                f"{len(damaged)} of {len(files)} files are not readable images: {listed(damaged)}. The first of them: "
+                f"{reasons[damaged[0]]}."
+            )
         return found
 
     def _from_table(self, path: Path) -> pd.DataFrame:
@@ -211,13 +220,20 @@ def _unique_files(stimuli: pd.DataFrame) -> list[str]:
     return list(dict.fromkeys(stimuli["file"])) if "file" in stimuli else []
 
 
-def _is_image(path: str) -> bool:
+def _problem_of_image(path: str) -> str:
+    """Return why `read_image` would refuse a picture; '' if it would not."""
     try:
         with Image.open(path) as picture:
-            picture.verify()
-    except DECODER_ERRORS:
-        return False
-    return True
+            if picture.mode not in USUAL_MODES:  # whether such can be read depends on its values
+                _as_rgb(picture)
+            elif picture.format == "PNG":
+                picture.verify()
+            else:
+                picture.draft("L", (1, 1))  # of JPEG all bytes are read, and an eighth of the lines is computed
+                picture.load()
+    except DECODER_ERRORS as error:
+        return one_line(error)
+    return ""
 
 
 # ------------------------------------------------------------------------------------------- pictures
@@ -227,7 +243,8 @@ def read_image(path: str | Path) -> Image.Image:
     """Read a picture as 8-bit RGB.
 
     The EXIF orientation is applied. Transparent pictures are laid on white; 16-bit greyscale is scaled (65535 becomes
-    255), not clipped; of an animation the first frame is taken; colour profiles are ignored.
+    255), not clipped, unless its values are those of 8 bits, which is refused; of an animation the first frame is
+    taken; colour profiles are ignored.
 
     Raises
     ------
@@ -242,15 +259,14 @@ def read_image(path: str | Path) -> Image.Image:
     except FileNotFoundError as error:
         raise UserError(f"There is no image {path}.") from error
     except DECODER_ERRORS as error:
-        reason = re.sub(r"\s+", " ", str(error)).rstrip(".")
-        raise UserError(f"{path} is not a readable image ({reason}); replace it by an intact copy.") from error
+        raise UserError(f"{path} is not a readable image ({one_line(error)}); replace it by an intact copy.") from error
 
 
 def _as_rgb(picture: Image.Image) -> Image.Image:
     if picture.mode.startswith("I"):
         return _scaled_from_16_bits(picture).convert("RGB")
     if picture.mode == "F":
-        raise ValueError("its values are floating-point numbers, expected are 8 or 16 bits")
+        raise ValueError("its values are floating-point numbers, expected are 8 or 16 bits: save it with 8")
     if picture.has_transparency_data:
         layer = picture.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer).convert("RGB")
@@ -262,4 +278,8 @@ def _scaled_from_16_bits(picture: Image.Image) -> Image.Image:
     values = np.asarray(picture, dtype=np.float64)
     if values.min() < 0 or values.max() > 65535:
         raise ValueError(f"its values range from {values.min():.0f} to {values.max():.0f}, expected are 16 bits")
+    if 0 < values.max() <= 255:
+        raise ValueError(
+            f"its values are up to {values.max():.0f} in a file of 16 bits or more, so it is black: save it with 8 bits"
+        )
     return Image.fromarray(np.rint(values * (255 / 65535)).astype(np.uint8))

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from PIL import Image
+from PIL import Image, ImageCms
 from pydantic import ValidationError
 
 from rsa.errors import UserError
@@ -130,7 +130,10 @@ def test_problems_name_missing_and_damaged_images_once(tmp_path):
     text = "condition\tfile\ttrial\n" + "".join(f"x\t{name}.png\t{i}\n" for i, name in enumerate("abcdd"))
     missing, damaged = table(tmp_path / "stimuli.tsv", text).problems()
     assert missing == f"1 of 4 image files do not exist: '{tmp_path / 'd.png'}'."
-    assert damaged == f"2 of 4 files are not readable images: '{tmp_path / 'b.png'}', '{tmp_path / 'c.png'}'."
+    assert damaged == (
+        f"2 of 4 files are not readable images: '{tmp_path / 'b.png'}', '{tmp_path / 'c.png'}'. The first of them: "
+        f"cannot identify image file '{tmp_path / 'b.png'}'."
+    )
 
 
 def test_condition_table_takes_the_first_row_of_each():
@@ -232,6 +235,19 @@ def test_values_of_neither_8_nor_16_bits(tmp_path):
     Image.fromarray(np.array([[0, 0.5]], dtype=np.float32)).save(tmp_path / "b.tif")
     with pytest.raises(UserError, match="its values are floating-point numbers, expected are 8 or 16 bits"):
         read_image(tmp_path / "b.tif")
+    Image.fromarray(np.array([[0, 250]], dtype=np.uint16)).save(tmp_path / "c.png")  # 8 bits in a file of 16
+    with pytest.raises(UserError, match="its values are up to 250 in a file of 16 bits or more, so it is black"):
+        read_image(tmp_path / "c.png")
+    (problem,) = Stimuli(folder=str(tmp_path)).problems()
+    assert problem.startswith("3 of 3 files are not readable images: ")
+
+
+def test_lab(tmp_path):
+    profiles = ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB")
+    to_lab = ImageCms.buildTransform(*profiles, "RGB", "LAB")
+    ImageCms.applyTransform(Image.new("RGB", (4, 4), (200, 100, 50)), to_lab).save(tmp_path / "a.tif")
+    assert mode_of(tmp_path / "a.tif") == "LAB"
+    assert np.abs(pixels(tmp_path / "a.tif")[0, 0] - [200.0, 100, 50]).max() <= 4
 
 
 def test_exif_orientation_is_applied(tmp_path, colour):
@@ -257,6 +273,14 @@ def test_a_truncated_picture_is_named(tmp_path, rng, suffix):
         UserError, match=rf"half\.{suffix} is not a readable image \(.+\); replace it by an intact copy"
     ):
         read_image(path)
+    (problem,) = Stimuli(folder=str(tmp_path)).problems()
+    assert problem.startswith(f"1 of 1 files are not readable images: '{path}'. The first of them: ")
+    path.write_bytes(whole.getvalue()[:-400])  # the header is whole, the end is not
+    (problem,) = Stimuli(folder=str(tmp_path)).problems()
+    with pytest.raises(UserError, match="is not a readable image"):
+        read_image(path)
+    path.write_bytes(whole.getvalue())
+    assert Stimuli(folder=str(tmp_path)).problems() == []
 
 
 def test_what_is_no_picture_is_named(tmp_path):
