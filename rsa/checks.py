@@ -11,7 +11,7 @@ import pandas as pd
 
 from rsa.analyses import Weighted
 from rsa.config import Movie, PlantedRegion, Searchlight, Study, load_study, read_yaml
-from rsa.core import Array, Volume
+from rsa.core import FEWEST_CONDITIONS, Array, Volume, require_enough
 from rsa.datasets import Bids, BrainImages, Dataset, EpochFiles, Maps, Movies, Rdms
 from rsa.datasets.common import by_subject
 from rsa.datasets.sensors import problems_of_sensors
@@ -39,6 +39,7 @@ __all__ = [
     "study_conditions",
     "summary",
     "validated",
+    "warnings_of",
 ]
 
 COMPANIONS = {".set": ".fdt", ".hdr": ".img"}
@@ -72,6 +73,8 @@ def problems_of(study: Study) -> list[str]:
     if absent := _contents(study):
         return list(dict.fromkeys([*_structure(study), *absent]))
     stimuli, models = list(_stimuli(study)), list(_models(study))
+    if not stimuli and (few := list(_few_conditions(study))):
+        return list(dict.fromkeys([*_structure(study), *few]))
     problems = [*_structure(study), *stimuli, *models, *_regions(study), *_simulation(study)]
     problems += _references(study) if not stimuli else _missing_references(study)
     problems += _planted(study) if not models else ()
@@ -84,6 +87,36 @@ def problems_of(study: Study) -> list[str]:
         brain = study.brain.problems(expected, residuals=study.needs_residuals)
         problems += brain or [*_grids(study), *_runs(study), *_delays(study)]
     return list(dict.fromkeys(problems))
+
+
+def warnings_of(study: Study) -> list[str]:
+    """Return what is odd about a study without problems, and may be meant: one line each."""
+    return [*_odd_references(study), *_odd_rdms(study), *_barely_enough_conditions(study)]
+
+
+def _odd_references(study: Study) -> Iterator[str]:
+    """Look for similarities among the RDMs of files, and for RDMs without a difference."""
+    table = _stimulus_table(study) if study.references else None
+    for reference in study.references if not awaits_stimuli(study) else ():
+        if isinstance(reference, FileReference):
+            yield from reference.oddities(table)
+
+
+def _odd_rdms(study: Study) -> Iterator[str]:
+    """Look for the same among ready RDMs of the brain, and for times of another unit among those over time."""
+    for data in (study.brain, study.meeg):
+        if isinstance(data, Rdms | Movies):
+            yield from data.oddities(study_conditions(study))
+
+
+def _barely_enough_conditions(study: Study) -> Iterator[str]:
+    """Say what can be told by three conditions."""
+    conditions = study_conditions(study) or _conditions_of_data(study) or ()
+    if len(conditions) == FEWEST_CONDITIONS:
+        yield (
+            f"there are {FEWEST_CONDITIONS} conditions, so 3 dissimilarities, whose ranks have 6 orders: any "
+            "two RDMs are alike by chance in one case of 6, and scores have few values."
+        )
 
 
 def simulates_stimuli(study: Study) -> bool:
@@ -346,6 +379,17 @@ def _models(study: Study) -> Iterator[str]:
                 require_distinct_labels(model.layer_names(), f"layers of {model.label}")
             except UserError as error:
                 yield str(error)
+
+
+def _few_conditions(study: Study) -> Iterator[str]:
+    """Check that there are as many conditions as RSA needs, where they are known."""
+    conditions = study_conditions(study) or _conditions_of_data(study)
+    if conditions is None:
+        return
+    try:
+        require_enough(conditions, "the data" if study.stimuli is None else "the stimuli")
+    except UserError as error:
+        yield str(error)
 
 
 def _references(study: Study) -> Iterator[str]:

@@ -18,6 +18,7 @@ from rsa.errors import UserError, listed
 
 __all__ = [
     "SAME_MM",
+    "FEWEST_CONDITIONS",
     "SAME_S",
     "Array",
     "Epochs",
@@ -33,6 +34,7 @@ __all__ = [
     "as_labels",
     "concatenate",
     "n_conditions_of",
+    "require_enough",
     "select",
     "shared_volume",
 ]
@@ -54,6 +56,9 @@ closer than 4.2e-5 mm above a usual radius."""
 
 SAME_S = 1e-6
 """Times that differ by less, in s, are the same time."""
+
+FEWEST_CONDITIONS = 3
+"""RDMs of fewer conditions have no score."""
 
 MAP_COLUMNS = ("subject", "model", "layer", "time_s", "statistic")
 """The labels that a row of a `ScoreMap` carries where they apply, in the order of the file names."""
@@ -775,6 +780,19 @@ def align(a_conditions: Sequence[str], b: RDMs, a_name: str = "patterns", b_name
     if difference:
         raise UserError(difference)
     return b.reordered(list(a_conditions))
+
+
+def require_enough(conditions: Sequence[str], what: str) -> None:
+    """Raise a `UserError` unless there are conditions enough to compare RDMs: 3, which have 3 dissimilarities.
+
+    Of 2 conditions there is one dissimilarity, and with one number nothing correlates.
+    """
+    n = len(set(conditions))
+    if n < FEWEST_CONDITIONS:
+        raise UserError(
+            f"RSA compares the dissimilarities of pairs, so it needs {FEWEST_CONDITIONS} conditions or more, and "
+            f"{what} have {n}."
+        )
 
 
 def difference_of_conditions(a: Sequence[str], b: Sequence[str], a_name: str, b_name: str) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from rsa.comparisons import COMPARISONS, z_scored
-from rsa.core import Array, RDMs, align
+from rsa.core import Array, RDMs, align, require_enough
 from rsa.errors import UserError
 from rsa.registry import pick
 
@@ -34,12 +34,20 @@ class Measure:
         the measure is `across_subjects`, otherwise the same as the first. NaN where an RDM is constant or NaN.
     across_subjects : bool
         Whether weights are fitted to other subjects.
+
+    Raises
+    ------
+    UserError
+        If there are fewer than 3 conditions.
     """
 
     conditions: Sequence[str]
     table: pd.DataFrame
     score: Callable[[Array, Array], Array]
     across_subjects: bool = False
+
+    def __post_init__(self) -> None:
+        require_enough(self.conditions, "the references")
 
 
 def comparison_measure(references: RDMs, comparison: str) -> Measure:

@@ -1,5 +1,6 @@
 """What the Snakemake rules need to know of a study: its files, by name."""
 
+import logging
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -20,6 +21,8 @@ from rsa.simulation import files_of_epochs, files_of_images
 from rsa.spaces import template_files
 
 __all__ = ["Plan", "read_plan", "study_of"]
+
+logger = logging.getLogger(__name__)
 
 
 def study_of(config: Mapping[str, Any], files: Sequence[str | Path] = (), *, check: bool) -> "Plan":
@@ -80,11 +83,16 @@ class Plan:
         self._analyses = {f"analyses/{analysis.name}/": analysis for analysis in study.analyses}
 
     def require_no_problems(self) -> None:
-        """Raise a `UserError` that lists all problems of the study, of its files, and of the folder of its results."""
+        """Raise a `UserError` that lists all problems of the study, of its files, and of the folder of its results.
+
+        Without problems, log what is odd.
+        """
         simulated = set(self._simulated())  # `checks` look after these
         outputs = [path for path in self.outputs() if path not in simulated]
         if problems := [*checks.problems_of(self.study), *problems_of_folder(self.folder, outputs)]:
             raise Problems("The configuration", problems)
+        for text in checks.warnings_of(self.study):
+            logger.warning("%s", text)
 
     # -------------------------------------------------------------------------------------- analyses
 

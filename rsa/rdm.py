@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from rsa.comparisons import COMPARISONS, Comparison, score_rows
-from rsa.core import SAME_S, Array, RDMs, align
+from rsa.core import SAME_S, Array, RDMs, align, require_enough
 from rsa.distances import CROSS_VALIDATED, DISTANCES
 from rsa.errors import UserError
 from rsa.measures import Measure, aligned, comparison_measure, fitted_to
@@ -192,6 +192,7 @@ def noise_ceiling(rdms: RDMs, comparison: str) -> tuple[float, float]:
     .. [1] Nili H, Wingfield C, Walther A, Su L, Marslen-Wilson W, Kriegeskorte N (2014). A toolbox for
        representational similarity analysis. PLoS Comput Biol 10:e1003553.
     """
+    require_enough(rdms.conditions, "the RDMs")
     if len(rdms) < 2:
         return float("nan"), float("nan")
     return ceiling_bounds(rdms.values, pick(COMPARISONS, comparison, "comparison"))

@@ -8,7 +8,9 @@ import numpy as np
 import pandas as pd
 import scipy.io
 
-from rsa.core import Array, as_labels, n_conditions_of
+from rsa.comparisons import TIE
+from rsa.core import Array, RDMs, as_labels, n_conditions_of, require_enough
+from rsa.distances import CROSS_VALIDATED
 from rsa.errors import UserError, did_you_mean, listed
 from rsa.io import load_rdms, load_table, reading
 from rsa.rdm_labels import LABELS_KEY, Column, columns_of, dataset_names, labels_of_rows
@@ -17,11 +19,14 @@ from rsa.sources import load_cells, load_text, require_content
 __all__ = [
     "chosen_array",
     "is_rdms_file",
+    "oddities_of",
     "read_conditions",
     "read_rdms",
     "refuse_key",
+    "require_differences",
     "require_finite",
     "require_rdms",
+    "varies",
 ]
 
 ROUNDING = 2.0**-17
@@ -247,6 +252,69 @@ def _condensed(array: Array, labels: Sequence[str], what: str) -> Array:
     _require_number(n_conditions_of(array.shape[1]), n, array.shape, what)
     require_finite(array, what)
     return array
+
+
+def varies(vectors: Array) -> Array:
+    """Say of each RDM, shape (n_rdms, n_pairs), whether not all of its dissimilarities are the same."""
+    smallest, largest = vectors.min(axis=1, initial=np.inf), vectors.max(axis=1, initial=-np.inf)
+    different: Array = largest - smallest > TIE * np.maximum(np.abs(smallest), np.abs(largest))
+    return different
+
+
+def require_differences(vectors: Array, conditions: Sequence[str], what: str) -> None:
+    """Raise a `UserError` if there are fewer than 3 conditions, or every RDM has one dissimilarity for all pairs."""
+    require_enough(conditions, what)
+    if not varies(vectors).any():
+        raise UserError(
+            f"{what} have the same dissimilarity, {vectors[0, 0]:.4g}, for all pairs of {len(conditions)} conditions, "
+            "so no score is defined; see whether this is the right array."
+        )
+
+
+def oddities_of(rdms: RDMs) -> list[str]:
+    """Say what is odd about RDMs that others have made: that they look like similarities, or some are all the same.
+
+    Conditions that are alike are near to the same others. So distances make a cloud of points, and the largest
+    eigenvalue of the doubly centred matrix is positive; of similarities it is negative.
+
+    Returns
+    -------
+    list of str
+        A line for each, which can follow the name of the RDMs; empty if nothing is odd.
+    """
+    found = []
+    alike = np.flatnonzero(~varies(rdms.values))
+    if len(alike):
+        found.append(f"{len(alike)} of {len(rdms)} RDMs are the same for all pairs, so they have no score.")
+    if rdms.distance in CROSS_VALIDATED:
+        return found
+    if _are_like_similarities(rdms):
+        found.append(
+            "large values join conditions that are alike, as similarities do; if it holds them, save 1 - them."
+        )
+    elif (share := float((rdms.values < 0).mean())) > MOST_BELOW_0:
+        found.append(
+            f"{share:.0%} of the values are below 0, as of cross-validated distances; if they are, say so (`distance: "
+            "crossnobis`), and if they are similarities, save 1 - them."
+        )
+    return found
+
+
+def _are_like_similarities(rdms: RDMs) -> bool:
+    square = rdms.squares[:, :MOST_COMPARED, :MOST_COMPARED].mean(axis=0)
+    if len(square) < FEWEST_COMPARED:
+        return False
+    centred = square - square.mean(axis=0) - square.mean(axis=1)[:, None] + square.mean()
+    eigenvalues = np.linalg.eigvalsh(-centred / 2)
+    return bool(-eigenvalues[0] > MORE_NEGATIVE * eigenvalues[-1])
+
+
+MOST_BELOW_0 = 0.2
+"""Share of values below 0 from which on they are odd."""
+MORE_NEGATIVE = 1.2
+"""How much larger the largest negative eigenvalue is than the largest positive one from which on it is odd."""
+FEWEST_COMPARED, MOST_COMPARED = 5, 500
+"""Numbers of conditions from which eigenvalues tell something, and of which they are computed."""
 
 
 def require_finite(vectors: Array, what: str) -> None:

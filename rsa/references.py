@@ -11,12 +11,12 @@ from PIL import Image
 from pydantic import Field, model_validator
 from scipy.spatial.distance import pdist, squareform
 
-from rsa.core import Array, RDMs, align, as_label, concatenate
+from rsa.core import Array, RDMs, align, as_label, concatenate, require_enough
 from rsa.datasets.common import Names
 from rsa.distances import DISTANCES, rdm_vectors
 from rsa.errors import UserError, did_you_mean, listed
 from rsa.io import load_rdms
-from rsa.rdm_files import is_rdms_file, read_conditions, read_rdms
+from rsa.rdm_files import is_rdms_file, oddities_of, read_conditions, read_rdms, require_differences
 from rsa.settings import DataPath, Label, Section, fill, placeholders
 from rsa.stimuli import condition_table, read_image
 
@@ -97,12 +97,17 @@ class FileReference(Section):
             raise UserError(f"Reference {self.name!r}: subjects have different numbers of RDMs, {numbers}.")
         return concatenate([replace(rdms, table=rdms.table.assign(subject=subject)) for subject, rdms in each.items()])
 
+    def oddities(self, stimuli: pd.DataFrame | None = None) -> list[str]:
+        """Return what is odd about the RDMs of a reference without problems, and may be meant, as lines."""
+        return [f"Reference {self.name!r} ({self.file}): {text}" for text in oddities_of(self.build(stimuli))]
+
     def _of_file(self, file: str, stimuli: pd.DataFrame | None) -> RDMs:
         wanted = None if stimuli is None else list(dict.fromkeys(stimuli["condition"].astype(str)))
         in_order = self.condition_order != "stimuli"
         order = read_conditions(self.condition_order, self.condition_column) if in_order else wanted
         values, labels = read_rdms(file, self.key, order, in_order=in_order)
         table = pd.DataFrame({"model": self.name, "layer": self._layers(file, len(values))})
+        require_differences(values, labels, f"the RDMs of the reference {self.name!r} ({file})")
         rdms = RDMs(values, labels, table, load_rdms(file).distance if is_rdms_file(file) else self.distance)
         return rdms if wanted is None else align(wanted, rdms, "the stimulus table", f"the reference {self.name!r}")
 
@@ -192,6 +197,7 @@ class TableReference(Section):
             dissimilarity for all pairs.
         """
         column = self._values(stimuli)
+        require_enough(column.index, "the stimuli")
         try:
             values = RULES[self.rule](column)
         except UserError as error:
@@ -276,6 +282,7 @@ class PixelReference(Section):
             same.
         """
         pictures = self._pictures(stimuli)
+        require_enough(list(pictures), "the stimuli")
         patterns = np.stack([np.mean([self._pixels(file) for file in files], axis=0) for files in pictures.values()])
         values = rdm_vectors(patterns, DISTANCES[self.distance])
         self._require_differences(values, list(pictures))

@@ -7,7 +7,7 @@ import pandas as pd
 from threadpoolctl import threadpool_limits
 
 from rsa.comparisons import COMPARISONS
-from rsa.core import NO_DATA, TOO_SMALL, Array, Epochs, RDMs, ScoreMap, align
+from rsa.core import NO_DATA, TOO_SMALL, Array, Epochs, RDMs, ScoreMap, align, require_enough
 from rsa.errors import UserError
 from rsa.group import GROUP_TESTS, require_against_0, require_same_maps
 from rsa.registry import pick
@@ -88,6 +88,7 @@ def sensor_searchlight(
         As `rdm_movie`; if conditions differ, the neighbourhoods are not as many as the channels, or none has
         `min_sensors`.
     """
+    require_enough(epochs.conditions, "the epochs")
     likeness = pick(COMPARISONS, comparison, "comparison")
     frames = Frames.of(epochs, distance, folds, n_repeats, window_s, seed)
     expected = likeness.prepare(align(epochs.conditions, references, "epochs", "reference RDMs").values)

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from rsa.comparisons import Comparison
-from rsa.core import Array, Neighbourhood, Patterns, RDMs, RunNoise, align
+from rsa.core import Array, Neighbourhood, Patterns, RDMs, RunNoise, align, require_enough
 from rsa.distances import CROSS_VALIDATED, DISTANCES, ORIGINS, CrossProducts, Distance
 from rsa.errors import UserError, listed
 from rsa.noise import between_runs, by_runs, deviations, folds_of_runs, normalise, repeats, whiten, with_known_noise
@@ -259,6 +259,7 @@ def prepare(
     shrinkage: str | None = None,
 ) -> tuple[Spheres, Array]:
     """Check that all fits; return what the compiled functions take, and prepared references, (n_rdms, n_pairs)."""
+    require_enough(patterns.conditions, "the patterns")
     spheres = prepare_searchlight(patterns, neighbourhood, distance, min_voxels, shrinkage)
     return spheres, likeness.prepare(align(patterns.conditions, references).values)
 

@@ -18,11 +18,20 @@ from rsa.datasets.common import Subjects, by_subject, problems_of_times
 from rsa.datasets.epochs import chosen_times
 from rsa.errors import UserError, listed
 from rsa.io import load_rdms, reading
-from rsa.rdm_files import chosen_array, is_rdms_file, read_conditions, refuse_key, require_finite, require_rdms
+from rsa.rdm_files import (
+    chosen_array,
+    is_rdms_file,
+    read_conditions,
+    refuse_key,
+    require_differences,
+    require_finite,
+    require_rdms,
+    varies,
+)
 from rsa.rdm_labels import columns_of, dataset_names, labels_of_rows
 from rsa.settings import DataPath, Section, fill, placeholders
 
-__all__ = ["MovieTimes", "Movies"]
+__all__ = ["MovieTimes", "Movies", "oddities_of_times"]
 
 AXES = ("subject", "session", "time", "condition", "pair")
 """What an axis of an array may be."""
@@ -210,10 +219,16 @@ class Movies(Section):
         times_s: dict[str, Array] = {}
         for subject in self.subjects:
             try:
-                times_s[subject] = self._loaded(subject, conditions, only_first=True)[1]
+                first, times_s[subject] = self._loaded(subject, conditions, only_first=True)
+                if not varies(first.values).any():
+                    self.load(subject, conditions)  # which says whether this is so at all times
             except UserError as error:
                 found.append((subject, str(error).replace(str(fill(self.file, subject=subject)), self.file)))
         return by_subject(found) + problems_of_times(times_s, TIMES_DIFFER)
+
+    def oddities(self, conditions: Sequence[str] | None = None) -> list[str]:
+        """Return what is odd about the times of movies without problems, and may be meant, as lines."""
+        return oddities_of_times(self.times_s(self.subjects[0], conditions))
 
     # ------------------------------------------------------------------------------------ what is read
 
@@ -239,9 +254,13 @@ class Movies(Section):
         ------
         UserError
             If a file, array or label is missing, the axes cannot be told apart, times do not fit, or what is there is
-            no RDM at some time.
+            no RDM at some time, or the same for all pairs at all times.
         """
-        return self._loaded(subject, conditions)[0]
+        rdms = self._loaded(subject, conditions)[0]
+        require_differences(
+            rdms.values, rdms.conditions, f"the RDMs at all times of {fill(self.file, subject=subject)}"
+        )
+        return rdms
 
     # --------------------------------------------------------------------------------------- the parts
 
@@ -452,6 +471,31 @@ def _ascending(times: Array, path: Path) -> Array:
     if not np.isfinite(times).all() or (np.diff(times) <= 0).any():
         raise UserError(f"The times of {path} do not ascend; see `times`.")
     return times
+
+
+def oddities_of_times(times_s: Array) -> list[str]:
+    """Say that times look like those of another unit: in steps of a second, or of less than 0.1 ms.
+
+    Examples
+    --------
+    >>> oddities_of_times(np.arange(-0.1, 1, 0.01))
+    []
+    """
+    if len(times_s) < 2:
+        return []
+    span_s, step_s = float(times_s[-1] - times_s[0]), float(np.median(np.diff(times_s)))
+    told = f"times of M/EEG go from {times_s[0]:g} to {times_s[-1]:g} s in steps of {step_s:g} s"
+    if step_s >= LONGEST_STEP_S or span_s > LONGEST_SPAN_S:
+        return [f"{told}, which is long: are they given in ms (`times: unit: ms`)?"]
+    if step_s < SHORTEST_STEP_S or span_s < SHORTEST_SPAN_S:
+        return [f"{told}, which is short: are they given in s (`times: unit: s`)?"]
+    return []
+
+
+LONGEST_STEP_S, LONGEST_SPAN_S = 1.0, 60.0
+"""Steps from which on, and spans beyond which, times are odd."""
+SHORTEST_STEP_S, SHORTEST_SPAN_S = 1e-4, 0.01
+"""Steps and spans below which times are odd."""
 
 
 def _numbers_in(path: Path) -> Array:

@@ -11,7 +11,7 @@ from rsa.core import Array, RDMs, align, concatenate, select
 from rsa.datasets.common import Names, Subjects, by_subject
 from rsa.errors import UserError
 from rsa.io import load_rdms
-from rsa.rdm_files import is_rdms_file, read_conditions, read_rdms
+from rsa.rdm_files import is_rdms_file, oddities_of, read_conditions, read_rdms, require_differences
 from rsa.settings import DataPath, Section, fill, placeholders
 
 __all__ = ["Rdms"]
@@ -86,6 +86,16 @@ class Rdms(Section):
                     found.append((subject, str(error).replace(str(path), str(fill(self.file, region=region)))))
         return by_subject(found)
 
+    def oddities(self, conditions: Sequence[str] | None = None) -> list[str]:
+        """Return what is odd about the RDMs of data without problems, and may be meant, as lines."""
+        found = [
+            (subject, f"RDM of {region!r}: {text}")
+            for subject in self.subjects
+            for region in self.regions
+            for text in oddities_of(self._load_region(subject, region, conditions))
+        ]
+        return by_subject(found)
+
     def load(self, subject: str, conditions: Sequence[str] | None = None, *, residuals: bool = False) -> RDMs:
         """Read the RDMs of a subject.
 
@@ -131,6 +141,7 @@ class Rdms(Section):
             order = self.conditions(subject) if in_order else conditions
             array, labels = read_rdms(path, name, order, in_order=in_order)
             values, distance = self._row_of(subject, array, path), self.distance
+        require_differences(values, labels, f"the RDMs of {region!r} in {path}")
         rdms = RDMs(values, labels, table, distance)
         return rdms if conditions is None else align(conditions, rdms, "the stimulus table", str(path))
 
