@@ -73,17 +73,17 @@ def problems_of(study: Study) -> list[str]:
     if absent := _contents(study):
         return list(dict.fromkeys([*_structure(study), *absent]))
     stimuli, models = list(_stimuli(study)), list(_models(study))
-    if not stimuli and (few := list(_few_conditions(study))):
-        return list(dict.fromkeys([*_structure(study), *few]))
-    problems = [*_structure(study), *stimuli, *models, *_regions(study), *_simulation(study)]
-    problems += _references(study) if not stimuli else _missing_references(study)
+    few = [] if stimuli else list(_few_conditions(study))
+    problems = [*_structure(study), *few, *stimuli, *models, *_regions(study), *_simulation(study)]
+    problems += _references(study) if not (stimuli or few) else _missing_references(study)
     problems += _planted(study) if not models else ()
     problems += _analyses(study) if not (stimuli or models) else ()
     expected = None if stimuli else study_conditions(study)
-    if study.meeg is not None:
+    if study.meeg is not None and not (few and isinstance(study.meeg, Movies)):
         meeg = [] if awaits_epochs(study) else study.meeg.problems(expected)
         problems += meeg or [*_sensors(study), *_film_times(study, expected)]
-    if study.brain is not None and study.simulate is None and not awaits_fetch(study):
+    is_there = study.simulate is None and not awaits_fetch(study) and not (few and isinstance(study.brain, Rdms))
+    if study.brain is not None and is_there:
         brain = study.brain.problems(expected, residuals=study.needs_residuals)
         problems += brain or [*_grids(study), *_runs(study), *_delays(study)]
     return list(dict.fromkeys(problems))

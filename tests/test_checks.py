@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
+from scipy.spatial.distance import squareform
 
 from rsa import checks, cli, io
 from rsa.config import load_study
@@ -180,7 +181,7 @@ def test_conditions_of_m_eeg_alone_are_those_that_references_need(lab: Path) -> 
     alone = {**NO_BRAIN, "stimuli": None, "models": [], "meeg": MOVIE, "references": [reference]}
     (problem,) = checks.problems_of(study(**alone))
     assert "wrong.npz" in problem
-    np.savez("wrong.npz", np.ones((4, 4)) - np.eye(4))
+    np.savez("wrong.npz", squareform(np.arange(6.0)))
     assert checks.problems_of(study(**alone)) == []
     assert "  conditions  4" in checks.summary(study(**alone)).splitlines()
 
@@ -331,7 +332,7 @@ def test_cosine_of_distances_of_noise_above_0_is_refused(lab: Path, distance: st
 
 
 def test_cosine_of_ready_rdms_needs_to_know_their_distance(lab: Path) -> None:
-    np.savez("rdms.npz", V1=np.ones((2, 4, 4)) - np.eye(4))
+    np.savez("rdms.npz", V1=[squareform(np.arange(6.0))] * 2)
     brain = {"kind": "rdms", "subjects": ["01", "02"], "file": "rdms.npz", "regions": ["V1"]}
     for distance, expected in (("unknown", 1), ("1 - Pearson r", 1), ("crossnobis", 0)):
         ready = study(brain={**brain, "distance": distance}, searchlight=None, comparison="cosine")
@@ -458,7 +459,7 @@ def test_noise_between_runs_needs_runs_that_are_not_compared(
 
 
 def test_ready_rdms_have_no_noise(lab: Path) -> None:
-    np.savez("rdms.npz", V1=np.ones((2, 4, 4)) - np.eye(4))
+    np.savez("rdms.npz", V1=[squareform(np.arange(6.0))] * 2)
     brain = {"kind": "rdms", "subjects": ["01", "02"], "file": "rdms.npz", "regions": ["V1"]}
     problems = checks.problems_of(study(brain=brain, searchlight=None, brain_distance="crossnobis"))
     assert problems == ["`noise`, `remove_mean` and `brain_distance` need brain images, not `kind: rdms`."]
@@ -529,7 +530,7 @@ def test_a_group_needs_one_grid(lab: Path) -> None:
 
 
 def test_ready_rdms_have_no_searchlight(lab: Path) -> None:
-    np.savez("rdms.npz", V1=np.ones((2, 4, 4)) - np.eye(4))
+    np.savez("rdms.npz", V1=[squareform(np.arange(6.0))] * 2)
     brain = {"kind": "rdms", "subjects": ["01", "02"], "file": "rdms.npz", "regions": ["V1"]}
     assert checks.problems_of(study(brain=brain, searchlight=None)) == []
     assert "need brain images, not `kind: rdms`" in checks.problems_of(study(brain=brain))[0]
