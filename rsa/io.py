@@ -109,7 +109,16 @@ LIBRARIES = (
 
 DAMAGES = (
     *(OSError, EOFError, ValueError, LookupError, TypeError, AttributeError, RuntimeError, ArithmeticError),
-    *(MemoryError, AssertionError, ImportError, SyntaxError, tokenize.TokenError, struct.error, zlib.error),
+    *(
+        MemoryError,
+        AssertionError,
+        ImportError,
+        UnboundLocalError,
+        SyntaxError,
+        tokenize.TokenError,
+        struct.error,
+        zlib.error,
+    ),
     *(lzma.LZMAError, zipfile.BadZipFile, pickle.PickleError, MatReadError, nib.filebasedimages.ImageFileError),
     *(nib.spatialimages.HeaderDataError, ExpatError),
 )

@@ -253,6 +253,7 @@ def _read(path: Path, name: str) -> Array:
 def _affine(stored: _Stored, path: Path) -> Affine:
     """Make x -> A (x - centre) + t + centre of 12 parameters (A row by row, t) and the centre."""
     parameters = stored.parameters()
+    _require_finite(path, parameters, stored.fixed)
     if parameters.shape != (12,) or stored.fixed.shape != (3,):
         raise UserError(
             f"{path}: a linear transform of 3 dimensions has 12 parameters and a centre of 3 numbers, not "
@@ -266,14 +267,20 @@ def _affine(stored: _Stored, path: Path) -> Affine:
 def _displacement(stored: _Stored, path: Path) -> Displacement:
     """Make a field of its parameters (x fastest, after the 3 components) and size, origin, spacing, directions."""
     fixed, values = stored.fixed, stored.parameters()
+    _require_finite(path, values, fixed)
     shape = tuple(int(n) for n in fixed[:3])
-    if fixed.shape != (18,) or values.size != 3 * np.prod(shape):
+    if fixed.shape != (18,) or min(shape) < 1 or values.size != 3 * np.prod(shape):
         raise UserError(f"{path}: a field of displacements of size {shape} does not have {values.size} parameters.")
     affine = np.eye(4)
     affine[:3, :3] = TO_RAS @ (fixed[9:].reshape(3, 3) * fixed[6:9])
     affine[:3, 3] = TO_RAS @ fixed[3:6]
     field_mm = np.moveaxis(values.reshape(3, *shape, order="F"), 0, -1) * np.diag(TO_RAS)
     return Displacement(field_mm, Volume(np.ones(shape, dtype=bool), affine))
+
+
+def _require_finite(path: Path, *numbers: Array) -> None:
+    if not all(np.isfinite(some).all() for some in numbers):
+        raise UserError(f"{path} has parameters that are NaN or infinite; make the transform again, or copy it again.")
 
 
 _STEPS: dict[str, Callable[[_Stored, Path], Mapping]] = {

@@ -187,6 +187,8 @@ def test_labels_without_a_voxel_are_told_and_left_out(
         ("bad.xml", "<atlas><label>", "bad.xml cannot be read as XML"),
         ("no.xml", "<atlas/>", "no.xml should hold lines like <label index"),
         ("odd.xml", '<atlas><label index="one">V1</label></atlas>', "odd.xml should hold lines like <label index"),
+        ("square.xml", '<atlas><label index="²">V1</label></atlas>', "square.xml should hold lines like <label index"),
+        ("huge.xml", f'<atlas><label index="{10**30}">V1</label></atlas>', "huge.xml should hold lines like <label"),
         ("mixed.txt", "1 V1 0 0 0 0\n2 V2\n", "mixed.txt has no column 'index'"),
     ],
 )

@@ -1,5 +1,6 @@
 """Maps go to the template with ITK transforms: the right way round, and what is missing never counts as 0."""
 
+import re
 from collections.abc import Callable, Sequence
 from itertools import product
 from pathlib import Path
@@ -150,6 +151,9 @@ def test_what_is_no_transform(tmp_path: Path) -> None:
     (tmp_path / "rigid.tfm").write_text(rigid)
     (tmp_path / "short.txt").write_text((tmp_path / "a.txt").read_text().replace("Parameters: ", "Parameters: 1 ", 1))
     (tmp_path / "words.txt").write_text("Transform: AffineTransform_double_3_3\nParameters: one\n")
+    (tmp_path / "nan.txt").write_text(
+        re.sub("(Parameters: )[^ ]+", r"\1nan", (tmp_path / "a.txt").read_text(), count=1)
+    )
     (tmp_path / "empty.txt").write_text("")
     (tmp_path / "damaged.h5").write_bytes(b"\x89HDF")
     write_h5(tmp_path / "none.h5", [])
@@ -162,6 +166,7 @@ def test_what_is_no_transform(tmp_path: Path) -> None:
         "nowhere.h5": "There is no file .*nowhere.h5",
         "a.mat": r"a.mat is no transform that can be read: it should end in .txt or .tfm or .h5",
         "two.txt": "cannot be read as an ITK transform: it should have one line that begins with 'Transform:'",
+        "nan.txt": "nan.txt has parameters that are NaN or infinite; make the transform again",
         "empty.txt": "cannot be read as an ITK transform: it should have one line",
         "rigid.tfm": "holds 'Euler3DTransform'; transforms are of the kinds 'AffineTransform'.*Write it again with",
         "short.txt": "has 12 parameters and a centre of 3 numbers, not 13 and 3",
