@@ -42,8 +42,8 @@ __all__ = [
     "warnings_of",
 ]
 
-COMPANIONS = {".set": ".fdt", ".hdr": ".img"}
-"""Suffixes of headers, and those of the files beside them that hold the data."""
+COMPANIONS = {".set": ".fdt", ".hdr": ".img", ".img": ".hdr"}
+"""Suffixes of files that hold a header or its data alone, and those of the other file beside them."""
 
 
 def validated(path: str | Path) -> Study:
