@@ -344,6 +344,14 @@ def test_runs_of_fsl_on_different_grids_are_refused(data, tmp_path):
     assert "Residuals are needed and there is no" in problem
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "latin-1", "utf-16"])
+def test_titles_of_fsl_are_read_in_every_encoding(tmp_path, encoding):
+    home = tmp_path / "feat" / "sub-01" / "run-01.feat"
+    home.mkdir(parents=True)
+    (home / "design.con").write_bytes("/ContrastName1\tBär\r\n/ContrastName2\tVögel\r\n".encode(encoding))
+    assert set(feat_settings(tmp_path, runs=["01"], exclude=[]).conditions("01")) == {"Bär", "Vögel"}
+
+
 @pytest.mark.parametrize(
     ("name", "text", "estimate", "message"),
     [
@@ -362,7 +370,7 @@ def test_designs_of_fsl_that_cannot_be_used(tmp_path, name, text, estimate, mess
     home = tmp_path / "feat" / "sub-01" / "run-01.feat"
     home.mkdir(parents=True)
     (problem,) = feat_settings(tmp_path, runs=["01"], estimate=estimate, exclude=[]).problems()
-    assert f"Cannot read {home / name}: No such file" in problem
+    assert f"There is no file of FEAT {home / name}." in problem
     (home / name).write_text(text)
     (problem,) = feat_settings(tmp_path, runs=["01"], estimate=estimate, exclude=[]).problems()
     assert message in problem

@@ -13,6 +13,7 @@ from rsa.datasets.brain_images import BrainImages, Source
 from rsa.datasets.common import Names
 from rsa.errors import UserError, listed
 from rsa.settings import DataPath, fill, placeholders
+from rsa.sources import load_text
 
 __all__ = ["Feat"]
 
@@ -148,10 +149,7 @@ def _named_estimates(folder: Path, estimate: str) -> dict[int, str]:
 
 
 def _text_of(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8", errors="replace")
-    except OSError as error:
-        raise UserError(f"Cannot read {path}: {error.strerror}.") from error
+    return "\n".join(load_text(path, "file of FEAT").splitlines())
 
 
 def _require_first_level(folder: Path) -> None:
