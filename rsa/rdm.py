@@ -85,8 +85,8 @@ def require_chance_of_0(comparisons: Iterable[str], distance: str, what: str) ->
 def average(rdms: RDMs, comparison: str) -> Array:
     """Average RDMs on the scale on which a comparison looks at them, shape (n_pairs,).
 
-    They are ranked first for rank correlations, z-scored for Pearson, scaled to length 1 for cosine: of all vectors,
-    this average has the largest mean score with the single RDMs (Nili et al. 2014).
+    They are ranked first for rank correlations, z-scored for Pearson, scaled to length 1 for cosine: this average has
+    the largest mean score with the single RDMs (Nili et al. 2014); but for tau-a, see `noise_ceiling`.
     """
     mean: Array = pick(COMPARISONS, comparison, "comparison").standardise(rdms.values).mean(axis=0)
     return mean
@@ -173,7 +173,9 @@ def noise_ceiling(rdms: RDMs, comparison: str) -> tuple[float, float]:
     """Return the lower and upper bound on the mean score that any model can have with the RDMs of these subjects.
 
     Upper: the mean score of each subject's RDM with the average of all subjects; lower: with the average of the
-    others [1]_. Undefined (NaN) for fewer than two subjects.
+    others [1]_. No RDM beats the average by pearson, cosine and rho_a, and none without ties by spearman. By
+    kendall_tau_a many do, so there the upper bound is the mean score if, for each two pairs of conditions, the order
+    were that of most subjects, which one RDM may not have for all. Undefined (NaN) for fewer than two subjects.
 
     Parameters
     ----------
@@ -208,7 +210,10 @@ def ceiling_bounds(rdms: Array, likeness: Comparison) -> tuple[float, float]:
     everyone = standard.sum(axis=0)
     averages = np.vstack([everyone / n_subjects, (everyone - standard) / (n_subjects - 1)])
     own, others = likeness.prepare(rdms), likeness.prepare(averages)
-    return float(score_rows(own, others[1:], likeness).mean()), float(likeness.score(own, others[:1]).mean())
+    lower = float(score_rows(own, others[1:], likeness).mean())
+    if likeness.at_most is not None:
+        return lower, likeness.at_most(own)
+    return lower, float(likeness.score(own, others[:1]).mean())
 
 
 def compare_stacks(brain: RDMs, references: RDMs, comparison: str) -> pd.DataFrame:
