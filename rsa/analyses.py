@@ -14,10 +14,10 @@ import pandas as pd
 from pydantic import Field, model_validator
 
 from rsa.comparisons import COMPARISONS
-from rsa.core import RDMs
+from rsa.core import RDMs, concatenate
 from rsa.datasets.common import Names
 from rsa.errors import UserError, did_you_mean, listed
-from rsa.measures import Measure
+from rsa.measures import Measure, one_after_the_other
 from rsa.names import require_distinct_labels
 from rsa.partition import CORRELATIONS, MOST_PREDICTORS, commonality_measure, partial_measure, partition_measure
 from rsa.rdm import MEEG
@@ -187,6 +187,9 @@ class Commonality(_Analysis):
     """Which references, named as in `nuisance` of partial correlations; by default all layers and references."""
     nuisance: Names = ()
     """References whose part is not counted."""
+    beyond_others: bool = False
+    """Nor is, for each reference, the part of all other references in `of`. With `explained: meeg` it is what Hebart et
+    al. (2018) computed for their two models."""
     explained: Literal["fmri", "meeg"] = "fmri"
     """Whose variance is explained: shares of that of fMRI can be compared between times at a voxel, shares of that of
     M/EEG between voxels at a time."""
@@ -195,24 +198,40 @@ class Commonality(_Analysis):
         """Return the names of references that the settings give."""
         return [*self.of, *self.nuisance]
 
+    def problems(self, labels: Sequence[tuple[str, str]], comparison: str) -> list[str]:
+        """Return what is wrong, as lines; see the settings."""
+        if found := super().problems(labels, comparison):
+            return found
+        n_left = self._rows(pd.DataFrame(list(labels), columns=["model", "layer"])).sum()
+        if not n_left:
+            return ["every reference is a nuisance, and none is left; change `nuisance` or `of`."]
+        if self.beyond_others and n_left < 2:
+            return ["there are no others to go beyond: name 2 or more in `of`, or leave `beyond_others` out."]
+        return []
+
     def measure(self, references: RDMs, comparison: str) -> Measure:
         """Return what is measured, with references of which those of M/EEG have times."""
-        untimed, movie = _without_meeg(references), references.table["model"] == MEEG
-        rows = chosen(untimed.table, self.of) if self.of else ~chosen(untimed.table, self.nuisance)
-        return commonality_measure(
-            untimed.subset(np.flatnonzero(rows)),
-            references.subset(np.flatnonzero(movie)),
-            _nuisance(untimed, self.nuisance),
-            explained=self.explained,
-            comparison=comparison,
-        )
+        untimed, movie = _without_meeg(references), references.subset(np.flatnonzero(references.table["model"] == MEEG))
+        own = untimed.subset(np.flatnonzero(self._rows(untimed.table)))
+        nuisance, how = _nuisance(untimed, self.nuisance), {"explained": self.explained, "comparison": comparison}
+        if not self.beyond_others:
+            return commonality_measure(own, movie, nuisance, **how)
+        each = []
+        for row in range(len(own)):
+            others = own.subset(np.delete(np.arange(len(own)), row))
+            given = others if nuisance is None else concatenate([others, nuisance])
+            each.append(commonality_measure(own.subset([row]), movie, given, **how))
+        return one_after_the_other(each)
+
+    def _rows(self, table: pd.DataFrame) -> pd.Series:
+        return chosen(table, self.of) if self.of else ~chosen(table, self.nuisance)
 
     def about(self, comparison: str) -> str:
         """Say what a number is."""
         pair = "M/EEG RDM and the reference" if self.explained == "fmri" else "fMRI RDM and the reference"
         whose = {"fmri": "fMRI", "meeg": "M/EEG"}[self.explained]
         share = f"share of the variance of the {whose} RDM ({comparison}) that the {pair} explain together"
-        return share + _beyond(self.nuisance)
+        return share + _beyond(self.nuisance, self.beyond_others)
 
 
 class Weighted(_Analysis):
@@ -317,9 +336,10 @@ def _nuisance(references: RDMs, patterns: Sequence[str]) -> RDMs | None:
     return _subset(references, patterns) if patterns else None
 
 
-def _beyond(nuisance: Sequence[str]) -> str:
-    """Say that what a nuisance explains is not counted; nothing without one."""
-    return f" beyond {listed(list(nuisance))}" if nuisance else ""
+def _beyond(nuisance: Sequence[str], others: bool = False) -> str:
+    """Say that what a nuisance explains is not counted, or what all other references do; nothing without either."""
+    words = [*([listed(list(nuisance))] if nuisance else []), *(["all other references"] if others else [])]
+    return f" beyond {' and '.join(words)}" if words else ""
 
 
 def _without_meeg(references: RDMs) -> RDMs:

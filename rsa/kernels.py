@@ -525,8 +525,8 @@ def most_concordant(rows):
     total = 0
     for i in range(n - 1):
         majority = np.zeros(n - 1 - i, np.int32)
-        for row in rows:
-            entry, later = row[i], row[i + 1 :]  # apart: so the inner loop takes several at once
+        for row in range(n_rows):
+            entry, later = rows[row, i], rows[row, i + 1 :]  # apart: so the inner loop takes several at once
             for j in range(len(later)):
                 majority[j] += np.int32(entry > later[j]) - np.int32(entry < later[j])
         total += np.abs(majority).sum()

@@ -15,7 +15,15 @@ from rsa.core import Array, RDMs, align, require_enough
 from rsa.errors import UserError
 from rsa.registry import pick
 
-__all__ = ["Measure", "aligned", "comparison_measure", "fitted_to", "mean_of_others", "require_defined"]
+__all__ = [
+    "Measure",
+    "aligned",
+    "comparison_measure",
+    "fitted_to",
+    "mean_of_others",
+    "one_after_the_other",
+    "require_defined",
+]
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,6 +64,16 @@ def comparison_measure(references: RDMs, comparison: str) -> Measure:
     prepared = likeness.prepare(references.values)
     table = references.table.assign(statistic=comparison)
     return Measure(references.conditions, table, lambda brain, _: likeness.score(prepared, likeness.prepare(brain)))
+
+
+def one_after_the_other(measures: Sequence[Measure]) -> Measure:
+    """Make one measure of several over the same conditions, within subjects: the rows of all."""
+    table = pd.concat([measure.table for measure in measures], ignore_index=True)
+    return Measure(
+        measures[0].conditions,
+        table,
+        lambda brain, seen: np.concatenate([measure.score(brain, seen) for measure in measures]),
+    )
 
 
 def aligned(measure: Measure, brain: RDMs, name: str = "brain RDMs") -> Array:

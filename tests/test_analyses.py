@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from pydantic import TypeAdapter
+from scipy.stats import rankdata
 
 from rsa import stages
 from rsa.analyses import ANALYSES, Analysis
@@ -104,6 +105,34 @@ def test_commonality_is_of_each_reference_and_time(references, brain, explained)
     assert set(everything["model"]) == {"net", "category"}
 
 
+@pytest.mark.parametrize("more", [[], ["gist"]])
+def test_one_line_is_the_commonality_of_hebart_and_others(references, brain, more):
+    """The variance of M/EEG that fMRI and a model explain beyond the other model: R2 of four regressions on ranks."""
+    line = {"kind": "commonality", "explained": "meeg", "beyond_others": True, "of": ["net fc", "category"]}
+    assert analysis(**line, nuisance=more).problems(LABELS, "spearman") == []
+    table, scores = measured({**line, "nuisance": more}, references, brain)
+    assert table["model"].tolist() == ["net"] * 3 + ["category"] * 3
+    ranked = rankdata(np.vstack([references.values, brain]), axis=1)
+    controls = [ranked[3]] if more else []
+
+    def explained(movie: np.ndarray, *predictors: np.ndarray) -> float:
+        design = np.stack([np.ones(N_PAIRS), *predictors, *controls], axis=1)
+        left = movie - design @ np.linalg.lstsq(design, movie)[0]
+        return float(1 - left.var() / movie.var())
+
+    for row, (own, other) in enumerate([(2, 4), (4, 2)]):
+        for time in range(3):
+            movie, model, nuisance = ranked[5 + time], ranked[own], ranked[other]
+            for subject, fmri in enumerate(ranked[8:]):
+                shared = explained(movie, fmri, nuisance) + explained(movie, model, nuisance)
+                shared -= explained(movie, fmri, model, nuisance) + explained(movie, nuisance)
+                assert scores[3 * row + time, subject] == pytest.approx(shared, abs=1e-6)
+    about = analysis(**line, nuisance=more).about("spearman")
+    assert about.endswith(
+        " beyond 'gist' and all other references" if more else " together beyond all other references"
+    )
+
+
 def test_weighted_models_are_the_layers_of_a_model(references, brain):
     table, scores = measured({"kind": "weighted", "fit": "ridge", "penalty": 0.5, "n_folds": 3}, references, brain)
     assert table["model"].tolist() == ["ridge:net", "net", "net", "net"]
@@ -126,6 +155,12 @@ def test_weighted_models_are_the_layers_of_a_model(references, brain):
         ({"kind": "partial", "of": ["gist"]}, "spearman", "there is nothing to control for: set `nuisance`, or have 2"),
         ({"kind": "weighted", "of": ["gist"]}, "spearman", "of 2 RDMs or more, and 'gist' has one; leave it out of"),
         ({"kind": "commonality", "of": ["fc"]}, "spearman", "no reference is called 'fc'"),
+        ({"kind": "commonality", "nuisance": ["*"]}, "spearman", "every reference is a nuisance, and none is left"),
+        (
+            {"kind": "commonality", "of": ["gist"], "beyond_others": True},
+            "spearman",
+            "there are no others to go beyond",
+        ),
         ({"kind": "partition", "predictors": {"a": ["gist"], "b": ["nets"]}}, "spearman", "no reference is called"),
     ],
 )
