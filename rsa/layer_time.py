@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -12,7 +13,7 @@ from rsa.core import SAME_S, Array, RDMs, align
 from rsa.errors import UserError
 from rsa.maps import MAPS
 from rsa.measures import Measure, aligned, comparison_measure, fitted_to
-from rsa.onsets import is_baseline, lagged_products, n_worth, onset_times, upper_bounds
+from rsa.onsets import onset_times
 from rsa.rdm import measures_of, noise_ceiling, places_over_time, require_chance_of_0, span_of
 from rsa.registry import pick
 from rsa.rows import require_columns, require_known, require_once
@@ -30,6 +31,7 @@ __all__ = [
     "latencies",
     "layer_time",
     "measured_over_time",
+    "relabelled",
     "smallest_p",
 ]
 
@@ -170,6 +172,56 @@ def measured_over_time(movies: RDMs, references: RDMs, measure_of: Callable[[RDM
             "score": scores.ravel(),
         }
     )
+
+
+def relabelled(
+    movies: RDMs,
+    references: RDMs,
+    measure_of: Callable[[RDMs], Measure] | str,
+    *,
+    n_relabellings: int = 199,
+    seed: int = 0,
+) -> Array:
+    """Measure the RDMs of one subject with their conditions in random orders: how high do unrelated RDMs score?
+
+    Parameters
+    ----------
+    movies, references : RDMs
+        As for `layer_time`, of one subject.
+    measure_of : callable or str
+        As for `measured_over_time`, or a key of `COMPARISONS`.
+    n_relabellings : int
+        How many random orders, each the same at all times and for all references.
+    seed : int
+        Of the orders.
+
+    Returns
+    -------
+    array, shape (n_relabellings, n_references)
+        The highest score over all times; references in the order of the table of scores.
+
+    Raises
+    ------
+    UserError
+        As `measured_over_time`; and if there are several subjects.
+    """
+    _require_count("n_relabellings", n_relabellings)
+    subjects, _, places = places_over_time(movies)
+    if len(subjects) != 1:
+        raise UserError(f"Conditions are relabelled for a single subject, not for {len(subjects)}.")
+    how = partial(comparison_measure, comparison=measure_of) if isinstance(measure_of, str) else measure_of
+    (measure,) = measures_of(references, subjects, how).values()
+    values, rng = aligned(measure, movies, "RDM movies")[places[0]], np.random.default_rng((seed, 2))
+    n_conditions = len(measure.conditions)
+    rows, columns = np.triu_indices(n_conditions, 1)
+    pairs = np.zeros((n_conditions, n_conditions), dtype=np.intp)
+    pairs[rows, columns] = pairs[columns, rows] = np.arange(len(rows))
+    highest = []
+    for _ in range(n_relabellings):
+        order = rng.permutation(n_conditions)
+        shuffled = values[:, pairs[order[rows], order[columns]]]  # (n_times, n_pairs)
+        highest.append(_highest_over_times(measure.score(shuffled, shuffled)))
+    return np.stack(highest)
 
 
 # ------------------------------------------------------------------------------------------------ a table
@@ -472,6 +524,7 @@ def latencies(
     seed: int = 0,
     tested: bool = True,
     distance: str = "unknown",
+    chance: Array | None = None,
 ) -> pd.DataFrame:
     """Find when the score of each reference rises above chance, and when it is highest.
 
@@ -480,12 +533,10 @@ def latencies(
     when there is an effect, and the later the noisier the data or the fewer the subjects. With 4 subjects or fewer p
     cannot be .05, so there is no onset.
 
-    **Onset** of a single subject: the same of scores above what one more sample of the baseline (times before 0) would
-    exceed with the probability `alpha`, divided by the number of tests (times from `from_s` to `until_s`, of all
-    layers if the family says so): mean + t(m - 1) s sqrt(1 + 1 / m). Samples that follow each other are alike, so that
-    the n of the baseline are worth only m = n / (1 + 2 sum(r_k^2)), r_k being their correlation at a lag of k samples,
-    summed until it is not above 0. It takes the baseline to be normal and is approximate: with 20 samples of baseline,
-    up to 9 of 100 simulated subjects without any effect had an onset. There is none if m is below 2.
+    **Onset** of a single subject: the same, but p is over conditions and not over subjects: the share of random orders
+    of the conditions whose highest score, of all times (and layers) of the family, reaches the score (`relabelled`). It
+    needs no baseline: after its mean was subtracted, scores in a baseline are unlike those at other times. Without
+    `chance`, a single subject has no onset.
 
     **Peak**: the time of the highest mean score; NaN where none is above 0, as in the map `peak_time`. A peak need not
     be significant: see `peak_p`.
@@ -518,6 +569,8 @@ def latencies(
         False for scores whose chance level is not 0, such as explained variances: no onsets of a group, and no p.
     distance : str
         As in `group_courses`.
+    chance : array, shape (n_relabellings, n_references), optional
+        From `relabelled`, for onsets of a single subject: references in the order of the table.
 
     Returns
     -------
@@ -546,8 +599,8 @@ def latencies(
     peaks = _peak_times(means, times_s)
     found = scores.rows.assign(peak_s=peaks, peak_score=_at_times(means, times_s, peaks), n_subjects=n_subjects)
     if n_subjects == 1:
-        bounds = _baseline_bounds(everything, family, alpha, len(times_s))
-        found["onset_s"] = onset_times(means > bounds[:, None], times_s, min_duration_s)
+        bounds = _chance_bounds(everything, family, alpha, chance)
+        found["onset_s"] = onset_times(means > bounds[:, None] + EQUAL, times_s, min_duration_s)
         return found.reindex(columns=list(LATENCY_COLUMNS))
     weights = list(_in_chunks(_resampled(n_subjects, n_bootstrap, seed), means.size))
     again = np.concatenate([_peak_times(_means_of(scores.values, some), times_s) for some in weights])
@@ -593,13 +646,26 @@ def _at_times(values: Array, times_s: Array, wanted_s: Array) -> Array:
     return np.where(np.isnan(wanted_s), np.nan, values[np.arange(len(values)), places])
 
 
-def _baseline_bounds(scores: _Scores, family: str, alpha: float, n_times: int) -> Array:
-    """Return, per row of one subject, the upper prediction bound of a score from those before 0 s; NaN without any."""
-    baseline, bounds = scores.values[0][:, is_baseline(scores.times_s)], np.full(len(scores.rows), np.nan)
-    for rows in _families(scores.rows, family):
-        n_samples = n_worth(lagged_products(baseline[rows]))
-        bounds[rows] = upper_bounds(baseline[rows], n_samples, alpha / (len(rows) * n_times))
+def _chance_bounds(scores: _Scores, family: str, alpha: float, chance: Array | None) -> Array:
+    """Return, per row of one subject, what a score exceeds if its p over orders of the conditions is `alpha` or less.
+
+    Infinite without `chance`.
+    """
+    bounds = np.full(len(scores.rows), np.inf)
+    if chance is None:
+        return bounds
+    if chance.ndim != 2 or chance.shape[1] != len(bounds):
+        raise UserError(f"`chance` has a column for each of {len(bounds)} references, not the shape {chance.shape}.")
+    everything = np.vstack([_highest_over_times(scores.values[0]), chance])  # the first: conditions as they are
+    n_allowed = int(alpha * len(everything) + EQUAL)
+    for rows in _families(scores.rows, family) if n_allowed else ():
+        bounds[rows] = np.sort(everything[:, rows].max(axis=1))[-n_allowed - 1]
     return bounds
+
+
+def _highest_over_times(scores: Array) -> Array:
+    """Return the highest score over times, (..., n_times) -> (...); -inf where there is none."""
+    return np.asarray(np.where(np.isnan(scores), -np.inf, scores).max(axis=-1))
 
 
 # --------------------------------------------------------------------------------------------- bootstrap

@@ -34,6 +34,10 @@ DATA_QUALITY = {
 them."""
 
 
+SHARE = "commonality"
+"""The statistic of shares of variance over time, whose noise is smaller in a baseline than after it."""
+
+
 @dataclass(frozen=True)
 class DerivedMap:
     """A map made of several maps of one model.
@@ -195,8 +199,11 @@ def _rows_of_maps(table: pd.DataFrame, over: str) -> list[Array]:
 
 
 def _models_with_baseline(table: pd.DataFrame) -> list[str]:
-    """Return the models that have times before and after the onset of the stimulus."""
-    times_s = table.dropna(subset="time_s").groupby("model")["time_s"].unique()
+    """Return the models that have times before and after the onset of the stimulus, and noise that is the same at all.
+
+    The shares of `SHARE` have more noise where M/EEG RDMs are more like the model, signal in the brain or not.
+    """
+    times_s = table[table["statistic"] != SHARE].dropna(subset="time_s").groupby("model")["time_s"].unique()
     return [str(model) for model, times in times_s.items() if has_baseline(times)]
 
 

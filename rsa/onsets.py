@@ -8,9 +8,9 @@ from rsa.core import SAME_S, Array
 __all__ = [
     "has_baseline",
     "is_baseline",
-    "lagged_products",
     "n_worth",
     "onset_times",
+    "products_over_time",
     "time_of_onset",
     "upper_bounds",
 ]
@@ -20,6 +20,9 @@ ALPHA = 0.05
 
 MIN_DURATION_S = 0.02
 """How long scores stay above their bound, at least."""
+
+LEAST_WORTH = 2
+"""Independent samples that a baseline has to be worth."""
 
 AT_ONCE = 2**21
 """Scores of a map that are looked at in one block; bounds the memory, changes nothing but rounding."""
@@ -36,37 +39,39 @@ def has_baseline(times_s: Array) -> bool:
     return bool(before.sum() > 1 and not before.all())
 
 
-def lagged_products(series: Array) -> Array:
-    """Return the sum of products of samples at each lag, of all series that vary, centred: (n_series, n_times).
+def products_over_time(series: Array) -> Array:
+    """Return the sum of products of the samples of each two times, of all series that vary: (n_series, n_times).
 
     Products of several blocks of series are to be added up.
 
     Returns
     -------
-    array, shape (n_times,)
-        Lags of 0, 1, 2, ... samples. A series that is constant or has a NaN counts for nothing.
+    array, shape (n_times, n_times)
+        A series that is constant or has a NaN counts for nothing.
     """
     known = series[_varies(series)]
-    centred = known - known.sum(axis=1, keepdims=True) / max(1, series.shape[1])
-    gram = centred.T @ centred  # (n_times, n_times)
-    return np.array([np.trace(gram, lag) for lag in range(series.shape[1])])
+    return np.asarray(known.T @ known)
 
 
 def n_worth(products: Array) -> float:
-    """Return how many independent samples tell as much about the variance of a series, from `lagged_products`.
+    """Return how many independent samples tell as much about the size of a series, from `products_over_time`.
 
-    It is n / (1 + 2 sum(r_k^2)), r_k being the correlation at a lag of k samples, summed until it is not above 0. 0 if
-    no series varies.
+    It is n^2 / sum(r_tu^2) over all pairs of times t and u, each with itself included (Satterthwaite), r_tu being how
+    alike samples at the two times are over all series. 0 if no series varies.
     """
-    if not products.size or not products[0] > 0:
+    squares = np.diag(products)
+    if not squares.size or not (squares > 0).all():
         return 0.0
-    n_lags = int(np.append(products <= 0, True).argmax())
-    correlations = products[1:n_lags] / products[0]
-    return float(len(products) / (1 + 2 * (correlations**2).sum()))
+    return float(len(squares) ** 2 / (products**2 / np.outer(squares, squares)).sum())
 
 
 def upper_bounds(baseline: Array, n_samples: float, alpha: float) -> Array:
-    """Return the upper prediction bound of one more sample of each baseline: mean + t(m - 1) s sqrt(1 + 1 / m).
+    """Return what one more sample of each series exceeds with a probability of `alpha` or less.
+
+    It is max(mean, 0) + rms sqrt(1 + t(m)^2), where rms is the root of the mean square about 0, the score of unrelated
+    RDMs. About its own mean a short baseline looks less variable than it is: samples that follow each other share much,
+    the more so as the signal's mean over the baseline was subtracted. If scores lie about another level than 0, the
+    bound is higher than that level by t(m) standard deviations or more.
 
     Parameters
     ----------
@@ -83,13 +88,12 @@ def upper_bounds(baseline: Array, n_samples: float, alpha: float) -> Array:
         NaN where a baseline is constant or has a NaN, and everywhere if m is below 2.
     """
     bounds = np.full(len(baseline), np.nan)
-    if n_samples < 2:
+    if n_samples < LEAST_WORTH:
         return bounds
     varies = _varies(baseline)
+    quantile = stdtrit(n_samples, 1 - alpha)
     known = baseline[varies]
-    variance = known.var(axis=1) * n_samples / (n_samples - 1)
-    quantile = stdtrit(n_samples - 1, 1 - alpha)
-    bounds[varies] = known.mean(axis=1) + quantile * np.sqrt(variance * (1 + 1 / n_samples))
+    bounds[varies] = np.maximum(known.mean(axis=1), 0) + np.sqrt((known**2).mean(axis=1) * (1 + quantile**2))
     return bounds
 
 
@@ -137,7 +141,8 @@ def time_of_onset(scores: Array, times_s: Array) -> Array:
     before = is_baseline(times_s)
     size = max(1, AT_ONCE // len(times_s))
     blocks = [slice(start, start + size) for start in range(0, len(onsets_s), size)]
-    products = sum((lagged_products(_series(scores[before, block])) for block in blocks), np.zeros(before.sum()))
+    parts = (products_over_time(_series(scores[before, block])) for block in blocks)
+    products = sum(parts, np.zeros((before.sum(), before.sum())))
     n_samples, alpha = n_worth(products), ALPHA / (~before).sum()
     for block in blocks:
         bounds = upper_bounds(_series(scores[before, block]), n_samples, alpha)

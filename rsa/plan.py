@@ -13,6 +13,7 @@ from rsa.datasets import Rdms
 from rsa.errors import Problems, UserError
 from rsa.evokeds import evoked_path
 from rsa.group import GROUP_TESTS
+from rsa.maps import MAPS
 from rsa.models import Model
 from rsa.references import Reference
 from rsa.regions import region_files
@@ -434,9 +435,12 @@ class Plan:
         names += ["time"] if self.all_time(part) else []
         return [*names, *(["sensors"] if self.study.sensors is not None and not part else [])]
 
-    def derived_option(self) -> str:
-        """Return the option that asks for derived maps."""
-        return self.option("--derived", self.study.maps)
+    def derived_option(self, part: str) -> str:
+        """Return the option that asks for derived maps: of shares of variance, none by a baseline (see `MAPS`)."""
+        analysis = self.analysis(part)
+        is_share = analysis is not None and not analysis.tested
+        names = [name for name in self.study.maps if not (is_share and MAPS[name].over == "times and baseline")]
+        return self.option("--derived", names)
 
     def shrinkage_option(self) -> str:
         """Return the option that has the patterns of each sphere whitened."""

@@ -4,7 +4,9 @@ The command line is derived from these signatures, the Snakemake rules call the 
 functions or the library below them.
 """
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from rsa.config import Movie, Noise, Regions, Searchlight, Sensors, Simulation, 
 from rsa.core import Patterns, RDMs, concatenate
 from rsa.datasets import Dataset, EpochFiles, MeegDataset
 from rsa.datasets.maps import Maps
+from rsa.measures import Measure
 from rsa.models import Model
 from rsa.progress import progress
 from rsa.references import Reference
@@ -376,14 +379,18 @@ def layer_time(
 
     stacks = [_stacked(paths) for paths in (movies, references)]
     chance: dict[str, Any] = {"tested": analysis is None or analysis.tested, "distance": stacks[0].distance}
+    measure_of: Callable[[RDMs], Measure] | str = comparison
     if analysis is None:
         scores = over_time.layer_time(stacks[0], stacks[1], comparison)
     else:
-        scores = over_time.measured_over_time(stacks[0], stacks[1], lambda own: analysis.measure(own, comparison))
+        measure_of = partial(analysis.measure, comparison=comparison)
+        scores = over_time.measured_over_time(stacks[0], stacks[1], measure_of)
+    one_subject = scores["subject"].nunique() == 1
+    orders = over_time.relabelled(stacks[0], stacks[1], measure_of) if one_subject else None
     tables = {
         "scores": (scores, over_time.LAYER_TIME_COLUMNS),
         "courses": (over_time.group_courses(scores, **chance), over_time.COURSE_COLUMNS),
-        "latencies": (over_time.latencies(scores, **chance), over_time.LATENCY_COLUMNS),
+        "latencies": (over_time.latencies(scores, **chance, chance=orders), over_time.LATENCY_COLUMNS),
         "hierarchy": (over_time.hierarchy(scores), over_time.HIERARCHY_COLUMNS),
     }
     if generalisation is not None:

@@ -202,18 +202,17 @@ def onsets(scores: np.ndarray, times_s: np.ndarray, alpha: float, min_duration_s
     Times differ by 1 ms at least. What samples are worth is of all voxels that vary before 0 and have no NaN there.
     """
     series = [voxel[times_s < 0] for voxel in scores.T]
-    known = [one - one.mean() for one in series if np.isfinite(one).all() and len(set(one)) > 1]
+    known = [one for one in series if np.isfinite(one).all() and len(set(one)) > 1]
     n, total = len(series[0]), 0.0
-    for lag in range(1, n):
-        r = sum(one[i] * one[i + lag] for one in known for i in range(n - lag)) / sum((one**2).sum() for one in known)
-        if r <= 0:
-            break
-        total += r**2
-    m, after = n / (1 + 2 * total), np.flatnonzero(times_s >= 0)
+    for i in range(n):
+        for j in range(n):
+            squares = sum(one[i] ** 2 for one in known) * sum(one[j] ** 2 for one in known)
+            total += sum(one[i] * one[j] for one in known) ** 2 / squares
+    m, after = n**2 / total, np.flatnonzero(times_s >= 0)
     found = []
     for voxel, one in zip(scores.T, series, strict=True):
-        spread = np.sqrt(((one - one.mean()) ** 2).mean() * m / (m - 1)) if len(set(one)) > 1 else np.nan
-        bound = one.mean() + t.isf(alpha / len(after), m - 1) * spread * np.sqrt(1 + 1 / m)
+        size = np.sqrt(np.mean(one**2)) if len(set(one)) > 1 else np.nan
+        bound = max(one.mean(), 0) + size * np.sqrt(1 + t.isf(alpha / len(after), m) ** 2)
         onset = np.nan
         for i in after[::-1]:
             during = (times_s >= times_s[i]) & (times_s <= times_s[i] + min_duration_s + 1e-6)

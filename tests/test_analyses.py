@@ -297,6 +297,8 @@ def test_an_analysis_has_folders_of_its_own():
     assert made == {f"{part}{name}" for part in study.parts() for name in ("sub-01", "sub-02", "group")}
     assert study.scores("{subject}", "{part}").as_posix() == "results/test/{part}scores/sub-{subject}_scores.h5"
     assert [study.group_tests(part) for part in study.parts()] == [("mean", "t"), ("mean",), ("mean", "t")]
+    assert ["onset_time" in study.derived_option(part) for part in study.parts()] == [True, False, True]
+    assert all("peak_time" in study.derived_option(part) for part in study.parts())
     assert [len(study.all_noise_ceilings(part)) for part in study.parts()] == [1, 0, 0]
     assert study.all_time("analyses/shared/") == []
     assert len(study.all_time("analyses/weighted/")) == 1

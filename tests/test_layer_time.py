@@ -1,5 +1,6 @@
 """Layers over time: what is planted comes out at its time, and nothing comes out of noise more often than p says."""
 
+from dataclasses import replace
 from itertools import product
 
 import numpy as np
@@ -7,7 +8,8 @@ import oracles
 import pandas as pd
 import pytest
 from scipy.ndimage import gaussian_filter1d
-from scipy.stats import spearmanr, t, ttest_1samp
+from scipy.spatial.distance import squareform
+from scipy.stats import spearmanr, ttest_1samp
 
 from rsa.comparisons import COMPARISONS
 from rsa.core import RDMs
@@ -17,17 +19,18 @@ from rsa.layer_time import (
     HIERARCHY_COLUMNS,
     LATENCY_COLUMNS,
     LAYER_TIME_COLUMNS,
-    _baseline_bounds,
     _pseudo_t,
-    _scores_of,
     generalisation_table,
     generalise,
     group_courses,
     hierarchy,
     latencies,
     layer_time,
+    relabelled,
     smallest_p,
 )
+from rsa.measures import comparison_measure
+from rsa.onsets import onset_times
 from rsa.rdm import noise_ceiling
 
 NAMES = [f"img{i}" for i in range(1, 13)]
@@ -429,7 +432,7 @@ def test_one_subject_has_latencies_without_intervals(rng):
     courses = group_courses(table)
     np.testing.assert_array_equal(courses["mean"], table["score"])
     assert courses[["lower", "upper", "p"]].isna().all(axis=None)
-    found = latencies(table)
+    found = latencies(table, chance=rng.uniform(0, 0.05, (99, 4)))
     assert list(found) == list(LATENCY_COLUMNS)
     known = ["model", "layer", "onset_s", "peak_s", "peak_score", "n_subjects"]
     assert found[known].notna().all(axis=None)
@@ -442,47 +445,43 @@ def test_one_subject_has_latencies_without_intervals(rng):
     assert order[["lower", "upper", "se"]].isna().all(axis=None)
 
 
-def test_the_onset_of_one_subject_is_by_the_bound_of_its_baseline(rng):
-    values = planted(rng, n_subjects=1)[:, :1]
-    baseline = values[0, 0, TIMES_S < 0]
-    z, total, lag = (baseline - baseline.mean()) / baseline.std(), 0.0, 1
-    while (r := sum(z[i] * z[i + lag] for i in range(20 - lag)) / 20) > 0:
-        total, lag = total + r**2, lag + 1
-    assert lag > 2
-    m, n_tests = 20 / (1 + 2 * total), (TIMES_S >= 0).sum()
-    spread = np.sqrt(sum((baseline - baseline.mean()) ** 2) / 20 * m / (m - 1))
-    bound = baseline.mean() + t.isf(0.05 / n_tests, m - 1) * spread * np.sqrt(1 + 1 / m)
-    assert _baseline_bounds(_scores_of(scores_table(values)), "times", 0.05, n_tests).item() == pytest.approx(bound)
-    above = (values[0, 0] > bound) & (TIMES_S >= 0)
-    found = latencies(scores_table(values), min_duration_s=0)
-    assert found["onset_s"].item() == TIMES_S[above.argmax()]
-
-
-@pytest.mark.parametrize("width", [0.01, 2])
-def test_single_subjects_of_noise_seldom_have_an_onset(width):
-    """Of 300 subjects, of independent samples (the rate is not far below .05 then) and of smooth ones."""
-    rng = np.random.default_rng(10)
-    tables = [scores_table(0.1 * smooth_noise(rng, (1, 2, 60), width)) for _ in range(300)]
-    rate = np.mean([latencies(one, min_duration_s=0)["onset_s"].notna().any() for one in tables])
-    assert (0.01 if width < 1 else 0) <= rate < 0.05 + 3.5 * np.sqrt(0.05 * 0.95 / 300)
-
-
-def test_one_subject_without_baseline_has_no_onset(rng):
-    after = TIMES_S > -0.015  # one sample before 0
-    table = scores_table(planted(rng, n_subjects=1)[..., after], TIMES_S[after])
-    found = latencies(table)
-    assert found["onset_s"].isna().all()
-    assert found["peak_s"].notna().all()
-
-
-def test_a_baseline_that_is_constant_or_has_nan_tells_nothing_and_leaves_the_others_alone(rng):
+def test_the_onset_of_one_subject_is_by_the_highest_of_all_orders_of_its_conditions(rng):
     values = planted(rng, n_subjects=1, noise=0.015)
-    values[:, 0, TIMES_S < 0], values[0, 2, 3] = 0.1, np.nan
-    found = latencies(scores_table(values), family="times")
-    assert found["onset_s"].isna().tolist() == [True, False, True, False]
-    expected = latencies(scores_table(values[:, [1, 3]]), family="times")["onset_s"]
-    assert found["onset_s"].dropna().tolist() == expected.tolist()
-    assert latencies(scores_table(values))["onset_s"].isna().tolist() == [True, False, True, False]
+    chance = rng.uniform(0, 0.15, (39, 4))
+    for family, groups in (("times", [[0], [1], [2], [3]]), ("times and layers", [[0, 1, 2, 3]])):
+        found = latencies(scores_table(values), family=family, chance=chance)
+        for rows in groups:
+            highest = sorted([values[0, rows].max(), *chance[:, rows].max(axis=1)])
+            for row in rows:
+                above = values[0, row] > highest[-3]  # at most 2 of 40 orders, this one among them, reach it
+                np.testing.assert_array_equal(found["onset_s"][row], onset_times(above & (TIMES_S >= 0), TIMES_S, 0.02))
+    assert latencies(scores_table(values), chance=chance[:18])["onset_s"].isna().all()  # p is 1 / 19 or more
+    assert latencies(scores_table(values))["onset_s"].isna().all()
+    with pytest.raises(UserError, match=r"a column for each of 4 references, not the shape \(39, 3\)"):
+        latencies(scores_table(values), chance=chance[:, :3])
+
+
+def test_relabelled_scores_are_those_of_references_in_another_order(rng):
+    names, n_times = [f"c{i}" for i in range(6)], 5
+    movie = RDMs(rng.random((n_times, 15)), names, pd.DataFrame({"subject": "01", "time_s": range(n_times)}))
+    movie.values[2] = np.nan
+    references = RDMs(rng.random((3, 15)), names[::-1], pd.DataFrame({"model": "net", "layer": list("abc")}))
+    found = relabelled(movie, references, "spearman", n_relabellings=4, seed=3)
+    assert found.shape == (4, 3)
+    rng = np.random.default_rng((3, 2))
+    for row in found:
+        order = rng.permutation(6)
+        squares = [squareform(one)[::-1, ::-1][np.ix_(order, order)] for one in movie.values[[0, 1, 3, 4]]]
+        own = [squareform(square) for square in squares]
+        scores = [[spearmanr(one, reference).statistic for one in own] for reference in references.values]
+        np.testing.assert_allclose(row, np.max(scores, axis=1))
+    again = relabelled(movie, references, lambda own: comparison_measure(own, "spearman"), n_relabellings=4, seed=3)
+    np.testing.assert_allclose(again, found)
+    with pytest.raises(UserError, match="n_relabellings is 1 or more, not 0"):
+        relabelled(movie, references, "spearman", n_relabellings=0)
+    two = replace(movie, table=movie.table.assign(subject=["01"] * 2 + ["02"] * 3, time_s=[0, 1, 0, 1, 2]))
+    with pytest.raises(UserError):
+        relabelled(two, references, "spearman")
 
 
 # --------------------------------------------------------------------------------------------- hierarchy

@@ -1,13 +1,20 @@
 """Onsets by a baseline: equal to the slow version, found where they are planted, and seldom in noise."""
 
+from dataclasses import replace
+
 import numpy as np
 import oracles
 import pandas as pd
 import pytest
 from scipy.ndimage import gaussian_filter1d
+from scipy.spatial.distance import pdist
 
-from rsa.layer_time import latencies
-from rsa.onsets import has_baseline, lagged_products, n_worth, onset_times, time_of_onset, upper_bounds
+from rsa.comparisons import COMPARISONS, compare_vectors
+from rsa.core import Epochs, RDMs
+from rsa.layer_time import latencies, layer_time, relabelled
+from rsa.onsets import has_baseline, n_worth, onset_times, products_over_time, time_of_onset, upper_bounds
+from rsa.rdm import average_over_subjects
+from rsa.timecourse import rdm_movie
 
 TIMES_S = np.arange(-20, 40) / 100
 
@@ -37,15 +44,6 @@ def test_onsets_are_those_of_one_voxel_and_one_time_after_the_other(rng, monkeyp
     np.testing.assert_array_equal(time_of_onset(scores, TIMES_S), expected)
 
 
-def test_onsets_are_those_of_a_single_subject_over_time(rng):
-    """The families of a table are corrected for their rows; a map is not."""
-    scores = maps_of_all_kinds(rng)
-    table = pd.DataFrame({"subject": "01", "model": "meeg", "statistic": "spearman"}, index=range(scores.size))
-    table = table.assign(layer=np.repeat([f"v{i}" for i in range(12)], 60), time_s=np.tile(TIMES_S, 12))
-    found = latencies(table.assign(score=scores.T.ravel()), family="times and layers", alpha=0.05 * 12)
-    np.testing.assert_array_equal(time_of_onset(scores, TIMES_S), found["onset_s"])
-
-
 def test_uneven_times_and_a_longest_duration_that_the_data_do_not_have():
     times_s = np.array([-0.03, -0.02, -0.005, 0.0, 0.015, 0.03, 0.1])
     above = np.array([[0, 1, 1, 0, 1, 1, 0], [0, 0, 0, 1, 1, 0, 0], [0, 0, 0, 0, 1, 0, 1]], dtype=bool)
@@ -62,37 +60,78 @@ def test_times_without_a_baseline(times_s, rng):
 
 
 def test_independent_samples_are_worth_their_number_and_others_less(rng):
-    white, smooth = (smooth_noise(rng, 30, 500, width).T for width in (0, 2))
-    assert n_worth(lagged_products(white)) == pytest.approx(30, rel=0.02)
-    assert 5 < n_worth(lagged_products(smooth)) < 20
-    halves = lagged_products(smooth[:200]) + lagged_products(smooth[200:])
-    np.testing.assert_allclose(lagged_products(smooth), halves)
-    assert n_worth(lagged_products(np.ones((3, 5)))) == n_worth(lagged_products(np.empty((3, 0)))) == 0
+    white, smooth = (smooth_noise(rng, 30, 2000, width).T for width in (0, 2))
+    assert n_worth(products_over_time(white)) == pytest.approx(30, rel=0.03)
+    assert 5 < n_worth(products_over_time(smooth)) < 12  # 30 / (1 + 2 sum(r_k^2)) is 8.5
+    halves = products_over_time(smooth[:200]) + products_over_time(smooth[200:])
+    np.testing.assert_allclose(products_over_time(smooth), halves)
+    assert n_worth(products_over_time(np.ones((3, 5)))) == n_worth(products_over_time(np.empty((3, 0)))) == 0
+    assert n_worth(products_over_time(np.repeat(white[:1], 9, axis=0))) == pytest.approx(1)  # one series tells nothing
     assert np.isnan(upper_bounds(white, 1.9, 0.05)).all()
 
 
-def test_one_more_sample_is_above_its_bound_as_often_as_it_should_be():
-    samples = np.random.default_rng(1).standard_normal((40_000, 7))
-    rate = (samples[:, 6] > upper_bounds(samples[:, :6], 6, 0.05)).mean()
-    assert rate == pytest.approx(0.05, abs=3.5 * np.sqrt(0.05 * 0.95 / 40_000))
+@pytest.mark.parametrize("level", [0.0, 0.2, 0.5, 2.0, -1.0])
+def test_one_more_sample_is_above_its_bound_at_most_as_often_as_it_should_be(level):
+    """Whatever the level of the scores."""
+    samples = level + np.random.default_rng(1).standard_normal((40_000, 7))
+    for alpha in (0.05, 0.001):
+        rate = (samples[:, 6] > upper_bounds(samples[:, :6], 6, alpha)).mean()
+        assert rate < alpha + 3.5 * np.sqrt(alpha / 40_000)
 
 
-@pytest.mark.parametrize(("n_before", "most_smooth"), [(10, 0.07), (20, 0.04), (60, 0.03)])
-def test_noise_seldom_has_an_onset(n_before, most_smooth):
-    """At most .05 of voxels for independent samples; of 10 that are smooth, somewhat more for single times."""
+@pytest.mark.parametrize("n_before", [5, 10, 20, 60])
+@pytest.mark.parametrize("width", [0, 1, 2])
+def test_noise_seldom_has_an_onset(n_before, width):
     rng, times_s = np.random.default_rng(2), np.arange(-n_before, 50) / 100
-    rates = {
-        width: np.isfinite(time_of_onset(smooth_noise(rng, len(times_s), 4000, width), times_s)).mean()
-        for width in (0, 1, 2)
-    }
-    assert rates[0] < 0.003
-    assert max(rates.values()) < most_smooth
+    onsets = time_of_onset(smooth_noise(rng, len(times_s), 4000, width), times_s)
+    assert np.isfinite(onsets).mean() < 0.01
+
+
+@pytest.mark.parametrize("distance", ["correlation", "crossnobis"])
+def test_noise_whose_baseline_was_subtracted_seldom_has_an_onset(distance):
+    """From epochs to maps of fusion: 10 samples of baseline, noise smoothed by 20 ms, voxels of noise."""
+    found = []
+    for seed in range(12):
+        movie, _, rng = noise_movie(seed, 10, 2, distance)
+        voxels = np.stack([pdist(rng.standard_normal((16, 20)), "correlation") for _ in range(300)])
+        mean = average_over_subjects(movie, "spearman")
+        scores = compare_vectors(mean.values, voxels, COMPARISONS["spearman"])
+        found.append(np.isfinite(time_of_onset(scores, mean.table["time_s"].to_numpy())).mean())
+    assert np.mean(found) < 0.02
+
+
+def noise_movie(seed, n_before, width, distance):
+    """Make the RDMs of one subject of epochs of noise, from which the mean until 0 s was subtracted; two models."""
+    rng, times_s = np.random.default_rng([seed, n_before]), np.arange(-n_before, 30) / 100
+    names = [f"c{i}" for i in range(16)]
+    noise = gaussian_filter1d(rng.standard_normal((64, 10, len(times_s) + 40)), width, axis=2)[:, :, 20:-20]
+    noise -= noise[:, :, times_s <= 0].mean(axis=2, keepdims=True)
+    channels = pd.DataFrame({"name": [f"E{i}" for i in range(10)], "type": "eeg"})
+    movie = rdm_movie(Epochs(noise, pd.DataFrame({"condition": names * 4}), times_s, channels), distance=distance)
+    movie = replace(movie, table=movie.table.assign(subject="01"))
+    layers = np.cumsum(rng.standard_normal((4, 16, 20)), axis=0)
+    table = pd.DataFrame({"model": ["net"] * 4, "layer": list("abcd")})
+    return movie, RDMs(np.stack([pdist(one, "correlation") for one in layers]), names, table), rng
+
+
+@pytest.mark.parametrize(("n_before", "width", "distance"), [(5, 2, "crossnobis"), (10, 2, "correlation")])
+def test_a_single_subject_of_noise_whose_baseline_was_subtracted_has_onsets_at_the_nominal_rate(
+    n_before, width, distance
+):
+    """80 subjects, single times: by their baselines, more than 10 of 100 would have an onset even for 20 ms."""
+    found = []
+    for seed in range(80):
+        movie, references, _ = noise_movie(seed, n_before, width, distance)
+        chance = relabelled(movie, references, "spearman", n_relabellings=59)
+        scores = layer_time(movie, references, "spearman")
+        found.append(latencies(scores, min_duration_s=0, chance=chance)["onset_s"].notna().any())
+    assert np.mean(found) < 0.05 + 3 * np.sqrt(0.05 * 0.95 / 80)
 
 
 def test_single_times_of_independent_samples_are_above_at_the_nominal_rate(monkeypatch):
     monkeypatch.setattr("rsa.onsets.MIN_DURATION_S", 0.0)
     noise = np.random.default_rng(3).standard_normal((60, 10_000))
-    assert 0.03 < np.isfinite(time_of_onset(noise, TIMES_S)).mean() < 0.05 + 3.5 * np.sqrt(0.05 * 0.95 / 10_000)
+    assert 0.02 < np.isfinite(time_of_onset(noise, TIMES_S)).mean() < 0.05 + 3.5 * np.sqrt(0.05 * 0.95 / 10_000)
 
 
 def test_a_planted_step_is_found_where_it_is(rng):
