@@ -153,6 +153,7 @@ class Partition(_Analysis):
         sizes = range(2, len(self.predictors) + 1)
         parts = ["+".join(some) for size in sizes for some in combinations(self.predictors, size)]
         try:
+            require_distinct_labels(self.predictors, "predictors")
             require_distinct_labels(parts, "shared parts")
         except UserError as error:
             raise ValueError(str(error)) from error

@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -18,17 +18,25 @@ from rsa.datasets.sensors import problems_of_sensors
 from rsa.distances import CROSS_VALIDATED
 from rsa.errors import Problems, UserError, listed
 from rsa.fetch import FETCHED_SUBJECTS, fetched_files, not_fetched
-from rsa.maps import DATA_QUALITY
-from rsa.names import require_distinct_labels
+from rsa.maps import DATA_QUALITY, MAPS
+from rsa.names import label_of, map_path, require_distinct_labels
 from rsa.neighbourhood import sphere_offsets
 from rsa.rdm import MEEG, chance_is_0
+from rsa.records import copies
 from rsa.references import FileReference
-from rsa.regions import problems_of_regions, region_files, region_labels
+from rsa.regions import problems_of_regions, region_files, region_labels, warnings_of_labels
 from rsa.simulation import files_of_epochs, files_of_images, files_of_stimuli, not_simulated
 from rsa.simulation_meeg import PlantedLatency
 from rsa.sources import NoContentError, problems_of_content
 from rsa.spaces import problems_of_template, template_files
 from rsa.timecourse import MOVIE_DISTANCES
+
+NO_DATA = re.compile(r"mask|design|SPM\.mat|\.(json|tsv|csv|txt)$", re.IGNORECASE)
+"""Names of files that are often the same in all subjects and runs."""
+LONGEST_NAME = 210
+"""Letters of the name of a file: 255 bytes, less what is added while it is written."""
+MOST_SETTINGS = 500_000
+"""Bytes of all settings: systems take 1 MB (macOS) or 2 MB (Linux) for the words of a command."""
 
 __all__ = [
     "problems_of",
@@ -70,6 +78,8 @@ def problems_of(study: Study) -> list[str]:
 
     Files that the study itself is going to simulate or to fetch are not looked for.
     """
+    if long := list(_too_long(study)):  # before a file of such a name is looked for
+        return long
     if absent := _contents(study):
         return list(dict.fromkeys([*_structure(study), *absent]))
     stimuli, models = list(_stimuli(study)), list(_models(study))
@@ -91,7 +101,8 @@ def problems_of(study: Study) -> list[str]:
 
 def warnings_of(study: Study) -> list[str]:
     """Return what is odd about a study without problems, and may be meant: one line each."""
-    return [*_odd_references(study), *_odd_rdms(study), *_barely_enough_conditions(study)]
+    odd = [*_odd_references(study), *_odd_rdms(study), *_barely_enough_conditions(study)]
+    return [*odd, *_copies(study), *_labels_of_regions(study)]
 
 
 def _odd_references(study: Study) -> Iterator[str]:
@@ -117,6 +128,23 @@ def _barely_enough_conditions(study: Study) -> Iterator[str]:
             f"there are {FEWEST_CONDITIONS} conditions, so 3 dissimilarities, whose ranks have 6 orders: any "
             "two RDMs are alike by chance in one case of 6, and scores have few values."
         )
+
+
+def _copies(study: Study) -> Iterator[str]:
+    """Look for images and recordings of which one is a copy of another."""
+    files = []
+    if study.brain is not None and study.simulate is None and not awaits_fetch(study):
+        files += [path for subject in study.subjects for path in study.brain.files(subject, study_conditions(study))]
+    if study.meeg is not None and not awaits_epochs(study):
+        files += [path for one in study.meeg_subjects for path in study.meeg.files(one, study_conditions(study))]
+    for first, *others in copies(path for path in files if not NO_DATA.search(path.name)):
+        yield f"{first} has the same content as {listed(list(map(str, others)), 3)}: is one a copy by mistake?"
+
+
+def _labels_of_regions(study: Study) -> list[str]:
+    """Look for numbers of an atlas that have two names."""
+    labels = None if study.regions is None else region_labels(study.regions)
+    return [] if labels is None else warnings_of_labels(labels)
 
 
 def simulates_stimuli(study: Study) -> bool:
@@ -310,7 +338,7 @@ def _mapped(study: Study) -> Iterator[str]:
         yield "maps with a searchlight.stride above 1 have gaps, so they can't be resampled: set it to 1."
     if study.template is not None:
         yield from problems_of_template(study.template, study.subjects)
-        if isinstance(study.brain, Bids | BrainImages) and study.brain.space == study.template.space:
+        if isinstance(study.brain, Bids | BrainImages) and study.brain.space.lower() == study.template.space.lower():
             yield (
                 f"template.space is {study.template.space}, as that of the images, so their maps would have the names "
                 f"of those on the template; set another label, such as {study.template.space}2mm."
@@ -322,10 +350,44 @@ def _named(study: Study) -> Iterator[str]:
     twice = [name for name, n in Counter(_names(study)).items() if n > 1]
     if twice:
         yield f"two models or references are called {listed(twice)}; set their `name`."
-    if MEEG in _names(study):
-        yield f"the name {MEEG!r} is that of the M/EEG RDMs; give the model or reference another `name`."
-    for name in set(_names(study)) & set(DATA_QUALITY):
-        yield f"the name {name!r} is that of the {DATA_QUALITY[name]}; give the model or reference another `name`."
+    for name in _names(study):
+        taken = {MEEG: "M/EEG RDMs", **DATA_QUALITY}.get(name.lower())
+        if taken:
+            yield f"the name {name!r} is that of the {taken}; give the model or reference another `name`."
+    yield from _shared_labels(_names(study), "names of models and references")
+    yield from _shared_labels([analysis.name for analysis in study.analyses], "names of analyses")
+    for what, subjects in (("brain.subjects", study.subjects), ("meeg.subjects", study.meeg_subjects)):
+        yield from _shared_labels(subjects, what)
+
+
+def _too_long(study: Study) -> Iterator[str]:
+    """Check that the names of maps, the longest of all files, are no longer than file systems take."""
+    space = "" if study.brain is None or isinstance(study.brain, Rdms) else study.brain.space
+    template = "" if study.template is None else study.template.space
+    layers = [label_of(layer) for model in study.models if not model.problems() for layer in model.layer_names()]
+    labels = {
+        "subject": [*study.subjects, *study.meeg_subjects],
+        "space": [space, template],
+        "model": _names(study),
+        "layer": layers,
+        "analysis": [analysis.name for analysis in study.analyses],
+    }
+    longest = {name: max(found, key=len, default="") for name, found in labels.items()}
+    n_bytes = len(map_path("", **longest, statistic=max(MAPS, key=len)).name)
+    which = max(longest, key=lambda name: len(longest[name]))
+    if n_bytes > LONGEST_NAME:
+        yield (
+            f"names of files would have up to {n_bytes} letters, and {LONGEST_NAME} are possible: shorten the {which} "
+            f"{longest[which][:20]}..., which has {len(longest[which])}."
+        )
+    if len(study.study) > LONGEST_NAME:
+        yield f"study: the name of a folder has up to {LONGEST_NAME} letters, not {len(study.study)}; shorten it."
+    n_bytes = len(study.model_dump_json().encode())
+    if n_bytes > MOST_SETTINGS:
+        yield (
+            f"the settings have {n_bytes / 1e3:.0f} kB, and systems let commands have {MOST_SETTINGS / 1e3:.0f}: put "
+            "long lists into files, such as many regions into one atlas with a table of `labels`."
+        )
 
 
 def _meeg_distance(study: Study) -> str:
@@ -375,10 +437,16 @@ def _models(study: Study) -> Iterator[str]:
         problems = model.problems()
         yield from problems
         if not problems:
-            try:
-                require_distinct_labels(model.layer_names(), f"layers of {model.label}")
-            except UserError as error:
-                yield str(error)
+            yield from _shared_labels(model.layer_names(), f"layers of {model.label}")
+
+
+def _shared_labels(names: Iterable[str], what: str) -> list[str]:
+    """Say if two names become the same part of file names."""
+    try:
+        require_distinct_labels(names, what)
+    except UserError as error:
+        return [str(error)]
+    return []
 
 
 def _few_conditions(study: Study) -> Iterator[str]:
@@ -404,6 +472,7 @@ def _references(study: Study) -> Iterator[str]:
                     f"Reference {reference.name!r} names RDMs {listed(broken)}, with a tab or a line break, which no "
                     "cell of a table can hold; rename them."
                 )
+            yield from _shared_labels(layers, f"RDMs of {reference.name}")
     for reference in study.references:
         of = reference.subjects if isinstance(reference, FileReference) else ()
         everybody = dict.fromkeys([*study.subjects, *study.meeg_subjects])

@@ -19,7 +19,7 @@ from typing import Any, Literal, Never, get_args, get_origin, get_type_hints
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from rsa import io, records, stages
-from rsa.errors import UserError, did_you_mean, flattened
+from rsa.errors import UserError, did_you_mean, flattened, is_mistake, told
 from rsa.settings import alternatives
 
 __all__ = ["build_parser", "main", "options_of", "pieces"]
@@ -58,15 +58,15 @@ def _run(stage: Callable[..., None], given: dict[str, Any]) -> int:
             positional, options = _collect(stage, given)
             with records.recording():
                 stage(*positional, **options)
-        except UserError as error:
-            logger.error("error: %s", error)
-            return 2
         except KeyboardInterrupt:
             logger.error("stopped")
             return 130
         except BrokenPipeError:
             return 0
-        except Exception:
+        except Exception as error:
+            if is_mistake(error):
+                logger.error("error: %s", told(error))
+                return 2
             logger.debug("%s failed", stage.__name__, exc_info=True)
             raise
     return 0

@@ -426,14 +426,18 @@ def _scalars(node: Any) -> Iterator[Any]:
             yield from _scalars(part)
 
 
-def _word_at(files: Sequence[str | Path], place: Sequence[Any]) -> str | None:
+def _word_at(files: Sequence[str | Path], place: Sequence[Any], came: Any) -> str | None:
     """Return what stands at a place of the configuration, as the user wrote it; None where that cannot be known."""
     import yaml
 
+    is_key = place[-1:] == ("[key]",)
     for file in reversed(files):
         node = yaml.compose(Path(file).read_text(encoding="utf-8"), yaml.SafeLoader)
-        for part in place:
+        for part in place[:-2] if is_key else place:
             node = _step(node, part)
+        if is_key and isinstance(node, yaml.MappingNode):
+            keys = [key for key, _ in node.value if key.style is None and yaml.safe_load(key.value) == came]
+            node = keys[0] if keys else None
         if node is not None and isinstance(node.value, str):
             return str(node.value)
     return None
@@ -478,8 +482,11 @@ def _problem(error: dict[str, Any], files: Sequence[str | Path]) -> str:
     """Say in our words what pydantic found."""
     place = tuple(_as_written(error["loc"]))
     name = ".".join(map(str, place))
+    if error["type"] == "invalid_key":
+        return f"a key is {_kind(error['input'])} to YAML, and not text; write it in quotes."
     if error["type"] == "string_type" and not isinstance(error["input"], dict | list):
-        return f"{name}: {_quote_it(error['input'], files, place)}"
+        where = f"a key in {'.'.join(map(str, place[:-2]))}" if place[-1] == "[key]" else name
+        return f"{where}: {_quote_it(error['input'], files, place)}"
     place = error["loc"]
     if error["type"] == "extra_forbidden":
         keys = _keys_at(place[:-1])
@@ -495,7 +502,7 @@ def _problem(error: dict[str, Any], files: Sequence[str | Path]) -> str:
 
 def _quote_it(came: Any, files: Sequence[str | Path], place: Sequence[Any]) -> str:
     """Say what to do about a word that YAML takes for something else than text: no, on, null, 2024-01-15, 1.10."""
-    word = _word_at(files, place)
+    word = _word_at(files, place, came)
     if word is None:
         word = "null" if came is None else str(came)
     if not word:

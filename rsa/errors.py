@@ -1,9 +1,10 @@
 """What a user got wrong, said in one line."""
 
+import errno
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 
-__all__ = ["Problems", "UserError", "did_you_mean", "flattened", "listed", "one_line"]
+__all__ = ["Problems", "UserError", "did_you_mean", "flattened", "is_mistake", "listed", "one_line", "told"]
 
 
 def flattened(text: str) -> str:
@@ -45,6 +46,19 @@ class Problems(UserError):
             Exception.__init__(self, f"{what} has a problem: {lines[0]}")
         else:
             Exception.__init__(self, "\n  - ".join([f"{what} has {len(lines)} problems:", *lines]))
+
+
+def is_mistake(error: Exception) -> bool:
+    """Say whether an error is a mistake of the user's, as is a name that is too long for any file."""
+    return isinstance(error, UserError) or (isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG)
+
+
+def told(error: Exception) -> str:
+    """Return the message for a mistake of the user's."""
+    if isinstance(error, UserError):
+        return str(error)
+    name = str(getattr(error, "filename", "") or "")
+    return flattened(f"A name is longer than files may have: {name[:60]}... ({len(name)} letters); shorten it.")
 
 
 def did_you_mean(name: str, choices: Iterable[str], n_suggestions: int = 1) -> str:

@@ -38,12 +38,18 @@ def label_of(name: str) -> str:
 
 
 def require_distinct_labels(names: Iterable[str], what: str) -> None:
-    """Raise a `UserError` if two names become the same label, so that no map overwrites another."""
+    """Raise a `UserError` if two names become the same label, so that no map overwrites another.
+
+    Upper and lower case are the same, as they are in the file names of some systems.
+    """
     seen: dict[str, str] = {}
     for name in names:
-        other = seen.setdefault(label_of(name), name)
+        other = seen.setdefault(label_of(name).casefold(), name)
         if other != name:
-            raise UserError(f"The {what} {other!r} and {name!r} would share the file name label {label_of(name)!r}.")
+            raise UserError(
+                f"The {what} {other!r} and {name!r} would share the file name label {label_of(name)!r}, where only the "
+                "letters A to Z in either case and digits count; rename one of them."
+            )
 
 
 def map_path(

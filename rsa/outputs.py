@@ -113,12 +113,14 @@ def write_maps(
     where = {"folder": folder, "subject": subject, "space": space, "analysis": analysis}
     common = {"Sources": [str(source)], "Settings": made["settings"], "Software": made["versions"]}
     distance = str(made["settings"].get("distance", "unknown"))
-    for labels, rows in _rows_of_files(scores, derived, distance):
+    parts, counts = _parts(scores, derived, distance), _counts(scores, subject)
+    _require_distinct_files(where, [*_labels_of(parts), *({"statistic": name} for name in counts)])
+    for labels, rows in _rows_of_files(parts):
         path = map_path(**where, **labels)
         times_s = times_of(rows.table)
         about = {**_about(rows, scores, made["settings"].get("measure")), **({"Times": times_s} if times_s else {})}
         io.save_nifti(path, _image(volume, rows.values, times_s), {**about, **_whose(subject, **labels), **common})
-    for name, (text, values) in _counts(scores, subject).items():
+    for name, (text, values) in counts.items():
         path = map_path(**where, statistic=name)
         about = {"Description": text, **({"Levels": REASONS} if name == "reason" else {})}
         io.save_nifti(path, volume.to_nifti(values), {**about, **_whose(subject, statistic=name), **common})
@@ -131,15 +133,33 @@ def _whose(subject: str, model: str = "", layer: str = "", statistic: str = "") 
     return {"Subject": subject or "group", "Model": model, "Layer": layer, "Statistic": statistic}
 
 
-def _rows_of_files(
-    scores: ScoreMap, derived: Iterable[str], distance: str
-) -> Iterator[tuple[dict[str, str], ScoreMap]]:
-    """Yield what goes into each file, scores and then derived maps: its model, layer and statistic, and its rows.
-
-    Derived maps are made of the first statistic. Times of a file ascend.
-    """
+def _parts(scores: ScoreMap, derived: Iterable[str], distance: str) -> list[ScoreMap]:
+    """Return the scores, and derived maps, which are made of the first statistic, if there are some."""
     result = derive_all(select(scores, statistic=scores.table["statistic"].iloc[0]), derived, distance=distance)
-    for part in [scores] if result is None else [scores, result]:
+    return [scores] if result is None else [scores, result]
+
+
+def _labels_of(parts: list[ScoreMap]) -> Iterator[dict[str, str]]:
+    """Yield what tells each file of maps from the others: its model, layer and statistic."""
+    for part in parts:
+        for row in part.table[LABELS].drop_duplicates().itertuples(index=False):
+            yield dict(zip(LABELS, map(str, row), strict=True))
+
+
+def _require_distinct_files(where: Mapping[str, Any], labels: Iterable[dict[str, str]]) -> None:
+    """Raise a `UserError` if two maps would have one file name, in upper and lower case alike: one would be lost."""
+    seen: dict[str, dict[str, str]] = {}
+    for one in labels:
+        name = map_path(**where, **one).name
+        other = seen.setdefault(name.casefold(), one)
+        if other is not one:
+            two = " and ".join(repr(" ".join(filter(None, labels.values()))) for labels in (other, one))
+            raise UserError(f"The maps {two} would both be {name}; rename the model, reference or layer.")
+
+
+def _rows_of_files(parts: list[ScoreMap]) -> Iterator[tuple[dict[str, str], ScoreMap]]:
+    """Yield what goes into each file, scores and then derived maps: its labels and its rows. Times of a file ascend."""
+    for part in parts:
         table = part.table if "time_s" in part.table else part.table.assign(time_s=np.nan)
         for labels, rows in table.groupby(LABELS, sort=False):
             ordered = rows.sort_values("time_s")

@@ -10,7 +10,7 @@ from rsa import checks
 from rsa.analyses import Analysis
 from rsa.config import Study, load_study, read_yaml
 from rsa.datasets import Rdms
-from rsa.errors import Problems, UserError
+from rsa.errors import Problems, UserError, is_mistake, told
 from rsa.evokeds import evoked_path
 from rsa.group import GROUP_TESTS
 from rsa.maps import MAPS
@@ -45,8 +45,10 @@ def study_of(config: Mapping[str, Any], files: Sequence[str | Path] = (), *, che
         if check:
             plan.require_no_problems()
         return plan
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr, flush=True)
+    except (UserError, OSError) as error:
+        if not is_mistake(error):
+            raise
+        print(f"error: {told(error)}", file=sys.stderr, flush=True)
         raise SystemExit(2) from None
 
 

@@ -6,12 +6,12 @@ this package what `rsa.results` does.
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
 
-__all__ = ["FOLDER", "is_own", "named_in", "record", "recorded", "recording", "sha256_of"]
+__all__ = ["FOLDER", "copies", "is_own", "named_in", "record", "recorded", "recording", "sha256_of"]
 
 FOLDER = ".checksums"
 ENDING = ".sha256"
@@ -72,6 +72,41 @@ def named_in(folder: str | Path) -> list[Path]:
     """Return the files of a folder, itself and those below it, of which there is a checksum: there or not, sorted."""
     kept = Path(folder).rglob(f"{FOLDER}/*{ENDING}")
     return sorted(one.parent.parent / one.name.removesuffix(ENDING) for one in kept)
+
+
+def copies(paths: Iterable[str | Path]) -> list[list[str]]:
+    """Return the files of the same content, group by group; those that are not there are left out.
+
+    Nearly all are told apart by their size and a few bytes, so that a whole file is read only where these agree.
+
+    Parameters
+    ----------
+    paths : iterable of path
+        Each file counts once, however often it is given.
+    """
+    groups = [[name for name in dict.fromkeys(map(str, paths)) if os.path.isfile(name)]]
+    features: tuple[Callable[[str], int | bytes | str], ...] = (
+        os.path.getsize,
+        lambda name: _bytes_at(name, 1 / 2),
+        lambda name: _bytes_at(name, 1 / 3),
+        sha256_of,
+    )
+    for feature in features:
+        split: list[list[str]] = []
+        for group in groups:
+            found: dict[int | bytes | str, list[str]] = {}
+            for name in group:
+                found.setdefault(feature(name), []).append(name)
+            split += [same for same in found.values() if len(same) > 1]
+        groups = split
+    return groups
+
+
+def _bytes_at(name: str, share: float, n_bytes: int = 4096) -> bytes:
+    """Read a few bytes of a file, from a share of its size on."""
+    with open(name, "rb") as file:
+        file.seek(int(share * os.path.getsize(name)))
+        return file.read(n_bytes)
 
 
 def _place(path: Path) -> Path:

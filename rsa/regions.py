@@ -23,13 +23,23 @@ from rsa.registry import pick
 from rsa.settings import fill
 from rsa.sources import load_text
 
-__all__ = ["NILEARN_ATLASES", "NilearnAtlas", "problems_of_regions", "read_regions", "region_files", "region_labels"]
+__all__ = [
+    "NILEARN_ATLASES",
+    "NilearnAtlas",
+    "problems_of_regions",
+    "read_regions",
+    "region_files",
+    "region_labels",
+    "warnings_of_labels",
+]
 
 logger = logging.getLogger(__name__)
 
 WHOLE_NUMBER = re.compile("[0-9]{1,9}")
 COLOUR_LINE = re.compile(r"([0-9]{1,9})\s+(\S+)(?:\s+[0-9]+){3,4}")
 """A line of a FreeSurfer colour table: number, name, red, green, blue, and mostly alpha."""
+TOO_SMALL = 2
+"""Regions of so few voxels are warned of."""
 WHOLE = 1e-3
 """The number of a region may be so far from a whole one: images are stored with a scale, in single precision."""
 
@@ -100,6 +110,17 @@ def region_labels(settings: Regions) -> pd.DataFrame | None:
         if name not in set(labels["region"]):
             raise UserError(f"{source} names no region {name!r}.{did_you_mean(name, labels['region'])}")
     return labels[labels["region"].isin(settings.keep)] if settings.keep else labels
+
+
+def warnings_of_labels(labels: pd.DataFrame) -> list[str]:
+    """Return what is odd about the labels of an atlas: numbers with two names, whose regions are the same."""
+    named = labels.drop_duplicates()
+    twice = named[named["index"].duplicated(keep=False)]
+    return [
+        f"The number {number} of the atlas has the names {listed(list(rows['region']))}, which are regions of the same "
+        "voxels; keep one of them."
+        for number, rows in twice.groupby("index")
+    ]
 
 
 def _labels_in(settings: Regions) -> pd.DataFrame:
@@ -262,7 +283,8 @@ def _arguments(name: str, atlas: NilearnAtlas, words: list[str]) -> dict[str, An
 def read_regions(settings: Regions, subject: str, volume: Volume | None) -> Neighbourhood:
     """Read the regions of a subject over the voxels of a volume.
 
-    Labels of an atlas without a voxel in the mask are left out, with a warning, unless `keep` names them.
+    Labels of an atlas without a voxel in the mask are left out, with a warning, unless `keep` names them. Regions of
+    1 or 2 voxels, and numbers of an atlas with two names, are warned of.
 
     Raises
     ------
@@ -272,6 +294,18 @@ def read_regions(settings: Regions, subject: str, volume: Volume | None) -> Neig
     """
     if volume is None:
         raise UserError("Regions need patterns over voxels.")
+    around = _read_regions(settings, subject, volume)
+    small = [name for name, n in zip(around.regions["region"], np.diff(around.indptr), strict=True) if n <= TOO_SMALL]
+    if small:
+        logger.warning(
+            "subject %r: regions of 1 or 2 voxels, in which a correlation is not defined or always 1 or -1: %s",
+            subject,
+            listed(small),
+        )
+    return around
+
+
+def _read_regions(settings: Regions, subject: str, volume: Volume) -> Neighbourhood:
     if settings.spheres:
         return neighbourhood.from_masks(volume, dict(_spheres(settings, volume)))
     if settings.masks:
@@ -279,6 +313,8 @@ def read_regions(settings: Regions, subject: str, volume: Volume | None) -> Neig
         return neighbourhood.from_masks(volume, masks)
     atlas = _atlas(settings, subject, volume)
     labels = region_labels(settings)
+    for text in [] if labels is None else warnings_of_labels(labels):
+        logger.warning("%s", text)
     if labels is None and settings.keep:
         numbers = [int(name) for name in settings.keep if WHOLE_NUMBER.fullmatch(name)]
         if len(numbers) < len(settings.keep):

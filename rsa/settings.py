@@ -100,7 +100,10 @@ def placeholders(template: str) -> set[str]:
     >>> sorted(placeholders("sub-{subject}/run-{run}.nii.gz"))
     ['run', 'subject']
     """
-    return {name for _, name, _, _ in string.Formatter().parse(template) if name}
+    try:
+        return {name for _, name, _, _ in string.Formatter().parse(template) if name}
+    except ValueError as error:
+        raise ValueError(f"{template!r} has a brace that is of no placeholder such as {{subject}}: {error}") from error
 
 
 def fill(template: str, **values: Any) -> Path:

@@ -1,6 +1,8 @@
 """What is found before any long work starts, on files that a lab could have."""
 
 import itertools
+import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +14,11 @@ from PIL import Image
 from scipy.spatial.distance import squareform
 
 from rsa import checks, cli, io
+from rsa.analyses import Partition
 from rsa.config import load_study
 from rsa.core import RDMs
 from rsa.plan import Plan
+from rsa.records import copies
 
 CONDITIONS = ["img1", "img2", "img10", "img11"]
 AFFINE = np.diag([3.0, 3.0, 3.0, 1.0])
@@ -583,3 +587,116 @@ group: [mean]
     assert "alexnet" in said
     assert "09.nii" in said
     assert "group" in said
+
+
+# ------------------------------------------------------------------------------- names that become files
+
+CHINESE = "\N{CJK UNIFIED IDEOGRAPH-732B}\N{CJK UNIFIED IDEOGRAPH-72D7}"
+
+
+@pytest.mark.parametrize("layers", [["a.1", "a1"], ["A1", "a1"], list(CHINESE)])
+def test_layers_of_a_reference_that_would_share_a_file_are_refused(lab: Path, layers: list[str]) -> None:
+    values = np.random.default_rng(0).random((2, 6))
+    table = pd.DataFrame({"model": "x", "layer": layers})
+    io.save("rdms.h5", RDMs(values, CONDITIONS, table, "correlation"))
+    reference = {"kind": "file", "name": "other", "file": "rdms.h5"}
+    (problem,) = checks.problems_of(study(references=[reference]))
+    assert f"The RDMs of other {layers[0]!r} and {layers[1]!r} would share the file name label" in problem
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"brain__subjects": ["A1", "a1"]}, "The brain.subjects 'A1' and 'a1' would share"),
+        ({**NO_BRAIN, "meeg": {**EPOCHS, "subjects": ["A1", "a1"]}}, "The meeg.subjects 'A1' and 'a1' would share"),
+        (
+            {"references": [{**PIXELS, "name": name} for name in ("low", "LOW")]},
+            "The names of models and references 'low' and 'LOW' would share",
+        ),
+        ({"references": [{**PIXELS, "name": "Reliability"}]}, "the name 'Reliability' is that of the split-half"),
+        ({"references": [{**PIXELS, "name": "MEEG"}]}, "the name 'MEEG' is that of the M/EEG RDMs"),
+        (
+            {"references": [PIXELS], "analyses": [{"kind": "partial", "name": name} for name in ("one", "One")]},
+            "The names of analyses 'one' and 'One' would share",
+        ),
+    ],
+)
+def test_names_that_differ_in_case_alone_are_refused(lab: Path, changes: dict[str, Any], message: str) -> None:
+    assert any(message in problem for problem in checks.problems_of(study(**changes)))
+
+
+def test_predictors_whose_maps_would_share_a_file_are_refused() -> None:
+    with pytest.raises(ValueError, match="The predictors 'early' and 'Early' would share the file name label"):
+        Partition(predictors={"early": ["a"], "Early": ["b"]})
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"brain__subjects": ["s" * 300]}, "shorten the subject ssssssssssssssssssss..., which has 300"),
+        ({"references": [{**PIXELS, "name": "p" * 300}]}, "shorten the model pppppppppppppppppppp..., which has 300"),
+        ({"brain__space": "t" * 300}, "shorten the space tttttttttttttttttttt..., which has 300"),
+        (
+            {"references": [PIXELS], "analyses": [{"kind": "partial", "name": "a" * 300}]},
+            "shorten the analysis aaaaaaaaaaaaaaaaaaaa..., which has 300",
+        ),
+        ({"study": "x" * 300}, "study: the name of a folder has up to 210 letters, not 300; shorten it"),
+    ],
+)
+def test_labels_that_are_too_long_for_files_are_refused(lab: Path, changes: dict[str, Any], message: str) -> None:
+    problems = checks.problems_of(study(**changes))
+    assert any(message in problem for problem in problems)
+
+
+def test_a_name_of_a_file_that_is_too_long_is_one_line(lab: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Letters beyond ASCII take several bytes: 100 of them are too many for a file."""
+    name = CHINESE * 50
+    settings = study(brain__mask=f"{name}.nii.gz").model_dump(mode="json", exclude_defaults=True)
+    settings["brain"]["kind"] = "maps"
+    settings["models"] = [{"architecture": "alexnet", "weights": "untrained", "layers": ["features.1"]}]
+    Path("my.yaml").write_text(json.dumps(settings))
+    assert cli.main(["check", "my.yaml"]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("error: A name is longer than files may have")
+    assert len(said.splitlines()) == 1
+
+
+def test_settings_that_are_too_long_for_a_command_are_refused(lab: Path) -> None:
+    spheres = {f"region{n}": [[n, 0, 0]] for n in range(30_000)}
+    problems = checks.problems_of(study(regions={"spheres": spheres}))
+    assert any("kB, and systems let commands have 500: put long lists into files" in problem for problem in problems)
+
+
+# ------------------------------------------------------------------------------------------- warnings
+
+
+def test_a_study_of_different_data_has_no_warnings(lab: Path) -> None:
+    assert checks.warnings_of(study()) == []
+
+
+@pytest.mark.parametrize("make", ["copy", "link"])
+@pytest.mark.parametrize("other", ["sub-02_run-1", "sub-01_run-2"])
+def test_data_that_are_a_copy_of_others_are_told(lab: Path, make: str, other: str) -> None:
+    path = Path(f"{other}.nii.gz")
+    path.unlink()
+    if make == "link":
+        path.symlink_to("sub-01_run-1.nii.gz")
+    else:
+        shutil.copy("sub-01_run-1.nii.gz", path)
+    assert checks.problems_of(study()) == []
+    (warning,) = checks.warnings_of(study())
+    assert warning == f"sub-01_run-1.nii.gz has the same content as '{other}.nii.gz': is one a copy by mistake?"
+
+
+def test_files_that_differ_in_one_byte_are_no_copies(lab: Path) -> None:
+    content = bytes(100_000)
+    for number, name in enumerate("abc"):
+        Path(name).write_bytes(content[:99_000] + bytes([number]) + content[99_000:])
+    shutil.copy("a", "d")
+    assert copies(["a", "b", "c", "d", "nowhere"]) == [["a", "d"]]
+
+
+def test_numbers_of_an_atlas_with_two_names_are_told(lab: Path) -> None:
+    pd.DataFrame({"index": [1, 1, 2], "region": ["V1", "striate", "V2"]}).to_csv("l.tsv", sep="\t", index=False)
+    (warning,) = checks.warnings_of(study(regions={"atlas": "atlas.nii.gz", "labels": "l.tsv"}))
+    assert warning.startswith("The number 1 of the atlas has the names 'V1', 'striate'")

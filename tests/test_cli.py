@@ -1,5 +1,10 @@
 """The command line: derived from signatures, one line for a mistake, a traceback for a bug."""
 
+import json
+import logging
+import shlex
+import subprocess
+import warnings
 from pathlib import Path
 
 import pytest
@@ -8,15 +13,13 @@ from rsa import cli, io, stages
 from rsa.config import Movie, PlantedRegion, Regions, Sensors, Simulation
 from rsa.datasets import EpochFiles, Movies
 from rsa.datasets.maps import Maps
-from rsa.errors import UserError
+from rsa.errors import Problems, UserError
 from rsa.models import MODELS
 from rsa.references import PixelReference, TableReference
 
 
 def parsed(stage: str, options: str) -> dict[str, object]:
     """Read options as the stage gets them."""
-    import shlex
-
     function = getattr(stages, stage)
     given = vars(cli.build_parser(stage, function).parse_args(shlex.split(options)))
     given.pop("log")
@@ -194,3 +197,83 @@ def test_layers_lists_what_can_be_asked_for(capsys: pytest.CaptureFixture[str]) 
 def test_a_setting_that_is_wrong_is_named_by_its_option() -> None:
     with pytest.raises(UserError, match="--searchlight-radius-mm: Input should be greater than 0"):
         parsed("searchlight", "--patterns p --references r --output o --subject 1 --searchlight-radius-mm=-1")
+
+
+def test_long_settings_reach_a_stage_in_pieces() -> None:
+    """A word of a command has up to 128 KiB on Linux."""
+    section = Regions(spheres={f"region{n}": [[-n, 0, 0.5]] for n in range(9_000)})
+    words = shlex.split(cli.options_of("regions", section))
+    assert len(words) > 5
+    assert max(len(word.encode()) for word in words) < 2**17
+    done = subprocess.run(["true", *words], check=False)
+    assert done.returncode == 0
+    arguments = parsed("region_rdms", f"--patterns p --subject 01 --output o {cli.options_of('regions', section)}")
+    assert arguments["regions"] == section
+
+
+def test_long_settings_of_a_study_are_described(tmp_path: Path) -> None:
+    study = {"study": "x", "brain": {"images": "\N{EURO SIGN}" * 200_000}}
+    text = json.dumps(study, ensure_ascii=False)
+    words = cli.pieces("--settings", text)
+    assert max(len(word.encode()) for word in words) < 2**17
+    assert cli.main(["describe", *words, "--folder", str(tmp_path)]) == 0
+    assert json.loads((tmp_path / "study.json").read_text()) == study
+
+
+@pytest.mark.parametrize("place", ["file/maps.log", "folder"])
+def test_a_log_that_cannot_be_written_is_one_line(
+    tmp_path: Path, place: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "folder").mkdir()
+    log = str(tmp_path / place)
+    assert cli.main(["layers", "alexnet", "--log", log]) == 2
+    said = capsys.readouterr()
+    assert said.err.startswith(f"error: Cannot write the log {log}: ")
+    assert len(said.err.splitlines()) == 1
+    assert said.out == ""
+
+
+def test_a_setting_that_is_no_json_is_named() -> None:
+    with pytest.raises(UserError, match=r"--masks: \{V1: a.nii\} is not valid JSON"):
+        parsed("region_rdms", "--patterns p --subject 01 --output o '--regions-masks={V1: a.nii}'")
+
+
+@pytest.mark.parametrize("words", [["maps"], ["maps", "--nothing"], ["brain", "--output", "o"]])
+def test_a_wrong_command_line_is_one_line(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        cli.main(words)
+    said = capsys.readouterr().err
+    assert stop.value.code == 2
+    assert len(said.splitlines()) == 1
+    assert f"see python -m rsa {words[0]} --help." in said
+
+
+@pytest.mark.parametrize("text", ["two\nlines", "two\r\nlines", "two\u2028lines", "\n two \n\n lines\n"])
+def test_what_a_user_is_told_is_one_line(text: str) -> None:
+    assert str(UserError(text)) == "two lines"
+    problems = Problems("The configuration", [text, text])
+    assert str(problems) == "The configuration has 2 problems:\n  - two lines\n  - two lines"
+    assert str(Problems("The configuration", [text])) == "The configuration has a problem: two lines"
+
+
+def test_warnings_are_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def warned(*_: object) -> None:
+        logging.getLogger("rsa.x").warning("what a library\n  says: %s", "a\nb")
+        warnings.warn("two\nlines", stacklevel=1)
+        raise UserError("the end")
+
+    monkeypatch.setattr(io, "load_scores", warned)
+    with warnings.catch_warnings():
+        warnings.simplefilter("default")
+        assert cli.main(["maps", "--scores", "s", "--subject", "1", "--space", "T1w", "--folder", "f"]) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == "what a library says: a b"
+    assert len(lines) == 3
+    assert "two lines" in lines[1]
+
+
+def test_no_error_is_made_past_the_one_that_flattens() -> None:
+    """Every class of users' errors hands its message to UserError, or joins lines that are flattened."""
+    own = [path for path in Path(cli.__file__).parent.rglob("*.py") if path.name != "errors.py"]
+    assert not [path for path in own if "Exception.__init__" in path.read_text(encoding="utf-8")]

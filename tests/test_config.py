@@ -218,3 +218,101 @@ def test_simulated_epochs_lie_where_they_are_read() -> None:
     plan = Plan(load_study(changed(meeg=meeg, simulate={"epochs": {}})))
     assert names(plan.simulated_epochs("01")) == ["simulated/sub-01_epo.fif"]
     assert plan.simulated_epochs("01") == plan.study.meeg.files("01")
+
+
+# ------------------------------------------------------------------- what YAML takes for something else
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ("exclude: [no]", 'brain.exclude.0: a text is expected, and YAML reads no as false; write it in quotes: "no".'),
+        ("exclude: [a, Off]", "brain.exclude.1: a text is expected, and YAML reads Off as false; write it in quotes"),
+        ("exclude: [null]", 'YAML reads null as no value; write it in quotes: "null".'),
+        ("exclude: [~]", 'YAML reads ~ as no value; write it in quotes: "~".'),
+        ("sessions: [2024-01-15]", 'brain.sessions.0: .* YAML reads 2024-01-15 as a date; .* quotes: "2024-01-15".'),
+        ("runs: [1.10]", 'brain.runs.0: .* YAML reads 1.10 as the number 1.1; write it in quotes: "1.10".'),
+        ("runs: [0x1F]", 'YAML reads 0x1F as the number 31; write it in quotes: "0x1F".'),
+        ("runs: [1_0]", 'YAML reads 1_0 as the number 10; write it in quotes: "1_0".'),
+        ("condition_column: on", 'brain.condition_column: .* YAML reads on as true; write it in quotes: "on".'),
+        ("condition_column:", "brain.condition_column: a text is expected, and there is none"),
+        ("runs: [010]", r'my.yaml, line \d+: 010 is 8 to YAML; write "010" in quotes if it is a name'),
+        ("runs: [1:30]", r'my.yaml, line \d+: 1:30 is 90 to YAML; write "1:30" in quotes'),
+        ("smoothing: [01]", r"my.yaml, line \d+: 01 is 1 to YAML"),
+    ],
+)
+def test_words_that_yaml_reads_as_something_else_are_quoted_as_they_were_written(
+    tmp_path: Any, changes: str, message: str
+) -> None:
+    path = tmp_path / "my.yaml"
+    path.write_text(
+        "study: test\nbrain:\n  kind: maps\n  subjects: ['01']\n  images: 'sub-{subject}.nii'\n  table: t.tsv\n"
+        f"  {changes}\n"
+    )
+    with pytest.raises(UserError, match=message):
+        load_study(read_yaml(path), [path])
+
+
+@pytest.mark.parametrize("text", ["data_root: 2024", "study: 2024", "data_root:", "study: no"])
+def test_names_of_a_study_that_are_no_text_are_told(tmp_path: Any, text: str) -> None:
+    path = tmp_path / "my.yaml"
+    path.write_text(f"{text}\nstimuli: {{folder: pictures}}\n")
+    with pytest.raises(UserError, match=f"{text.split(':')[0]}: a text is expected"):
+        load_study(read_yaml(path), [path])
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "regions: {masks: {on: a.nii}}",
+            'a key in regions.masks: .* YAML reads on as true; write it in quotes: "on".',
+        ),
+        ("regions: {masks: {a: b, 1.0: c}}", 'a key in regions.masks: .* YAML reads 1.0 as the number 1.0; .*: "1.0".'),
+        ("on: 3", "a key is true to YAML, and not text; write it in quotes"),
+    ],
+)
+def test_keys_that_yaml_reads_as_something_else_are_told(tmp_path: Any, text: str, message: str) -> None:
+    path = tmp_path / "my.yaml"
+    path.write_text(f"study: test\n{text}\n")
+    with pytest.raises(UserError, match=message):
+        load_study(read_yaml(path), [path])
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"searchlight__radius_mm": True}, {"searchlight__stride": True}, {"meeg": {**EPOCHS, "baseline_s": [False, 0]}}],
+)
+def test_yes_and_no_are_no_numbers(changes: dict[str, Any]) -> None:
+    with pytest.raises(UserError, match="a number is expected; to YAML the words yes, on and true are true"):
+        load_study(changed(**changes))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("study: caf\xe9\n".encode("latin-1"), "is not text in UTF-8"),
+        ("study: demo\n".encode("utf-16"), "is not text in UTF-8"),
+        (b"study: demo\nwhen: 2024-13-45\n", "is not valid YAML: month must be in 1..12"),
+        (b"a: [b\nc: d\n", "is not valid YAML: while parsing"),
+        (b"study: \x00\n", "is not valid YAML"),
+    ],
+)
+def test_a_file_that_is_no_text_in_utf_8_is_told_in_one_line(tmp_path: Any, content: bytes, message: str) -> None:
+    path = tmp_path / "my.yaml"
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=message) as error:
+        read_yaml(path)
+    assert "\n" not in str(error.value)
+
+
+def test_a_mark_of_utf_8_at_the_start_is_no_key(tmp_path: Any) -> None:
+    path = tmp_path / "my.yaml"
+    path.write_text("\N{ZERO WIDTH NO-BREAK SPACE}study: demo\n", encoding="utf-8")
+    assert read_yaml(path) == {"study": "demo"}
+
+
+@pytest.mark.parametrize("images", ["a{b.nii", "a}b_{subject}.nii"])
+def test_a_brace_that_is_of_no_placeholder_is_told(images: str) -> None:
+    with pytest.raises(UserError, match=r"has a brace that is of no placeholder such as \{subject\}"):
+        load_study(changed(brain__images=images))

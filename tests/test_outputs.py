@@ -185,3 +185,24 @@ def test_regions_make_no_images(tmp_path):
     scores = ScoreMap([[0.1]], pd.DataFrame({"model": ["x"]}), regions=pd.DataFrame({"region": ["V1"]}))
     with pytest.raises(UserError, match="Maps are written of scores over voxels; these are of regions"):
         written(tmp_path, scores)
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [("net", "a.1", np.nan), ("net", "a1", np.nan)],
+        [("net", "A1", np.nan), ("net", "a1", np.nan)],
+        [("Net", "a", np.nan), ("net", "a", np.nan)],
+        [("net", "\N{CJK UNIFIED IDEOGRAPH-732B}", np.nan), ("net", "\N{CJK UNIFIED IDEOGRAPH-72D7}", np.nan)],
+    ],
+)
+def test_two_maps_are_never_one_file(tmp_path, rng, rows):
+    with pytest.raises(UserError, match=r"The maps .* and .* would both be sub-01_space-T1w_model-.*; rename"):
+        written(tmp_path, scores_of(rows, rng), derived=())
+    assert not list(tmp_path.rglob("*.nii.gz"))
+
+
+def test_a_map_is_never_that_of_a_count(tmp_path, rng):
+    scores = scores_of([("", "", np.nan)], rng, statistic="n_voxels")
+    with pytest.raises(UserError, match=r"The maps 'n_voxels' and 'nvoxels' would both be"):
+        written(tmp_path, scores, derived=())

@@ -15,9 +15,7 @@ wildcard_constraints:
     part="(analyses/[0-9a-zA-Z]+/)?",  # the plain comparison, or another analysis
 
 
-PLAN = study_of(
-    config, workflow.configfiles, check=workflow.is_main_process
-)
+PLAN = study_of(config, workflow.configfiles, check=workflow.is_main_process)
 STUDY = PLAN.study
 OUT = PLAN.folder
 LOGS = f"{OUT}/logs"
