@@ -295,6 +295,7 @@ def read_regions(settings: Regions, subject: str, volume: Volume | None) -> Neig
     if volume is None:
         raise UserError("Regions need patterns over voxels.")
     around = _read_regions(settings, subject, volume)
+    assert around.regions is not None, "regions have names"
     small = [name for name, n in zip(around.regions["region"], np.diff(around.indptr), strict=True) if n <= TOO_SMALL]
     if small:
         logger.warning(

@@ -446,3 +446,14 @@ def test_a_probabilistic_atlas_of_nilearn_is_refused(offline: Path) -> None:
     saved(offline / "fsl/data/atlases/HarvardOxford/HarvardOxford-cort-prob-2mm.nii.gz", np.stack([TRUTH] * 3, axis=-1))
     with pytest.raises(UserError, match="cort-prob-2mm is probabilistic; regions need one number per voxel"):
         region_labels(Regions(atlas="nilearn:harvard_oxford/cort-prob-2mm"))
+
+
+def test_regions_of_few_voxels_are_told(volume: Volume, caplog: pytest.LogCaptureFixture) -> None:
+    centre_mm = [float(x) for x in volume.voxel_to_mm(volume.indices[:1])[0]]
+    with caplog.at_level(logging.WARNING):
+        read_regions(Regions(spheres={"tiny": centre_mm}, radius_mm=1e-3), "01", volume)
+    assert "subject '01': regions of 1 or 2 voxels" in caplog.text
+    assert "'tiny'" in caplog.text
+    caplog.clear()
+    read_regions(Regions(spheres={"large": centre_mm}, radius_mm=100), "01", volume)
+    assert not caplog.text

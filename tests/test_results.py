@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from PIL import Image
 
 from rsa import cli, io, records, stages
 from rsa.config import Simulation
@@ -303,9 +304,7 @@ def test_the_outputs_of_a_plan_are_those_of_the_rules(lab: Path) -> None:
         analyses=[{"kind": "partition", "predictors": {"one": ["kind"], "two": ["other"]}}],
         references=[{"kind": "table", "name": name, "column": "kind"} for name in ("kind", "other")],
     )
-    snakefile = Path(stages.__file__).parent.parent / "Snakefile"
-    command = ["snakemake", "--snakefile", str(snakefile), "--cores", "1", "--configfile", str(config), "--dry-run"]
-    done = subprocess.run(command, capture_output=True, text=True)
+    done = subprocess.run(snakemake(config, "--dry-run"), capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     lines = [line.strip() for line in done.stdout.splitlines()]
     made = {one for line in lines if line.startswith("output: ") for one in line.removeprefix("output: ").split(", ")}
@@ -341,3 +340,47 @@ def test_what_is_hashed_is_what_was_there_before_it_is_read(tmp_path: Path) -> N
         assert made["inputs"] == {str(path): io.content_hash(path)}
     with pytest.raises(UserError, match=r"a.txt' changed while it was read"), io.made_of([path]):
         path.write_text("another")
+
+
+# --------------------------------------------------------------------------------- braces and workflow
+
+
+@pytest.mark.parametrize("place", ["pictures", "{photos"])
+def test_braces_in_names_of_pictures_are_no_wildcards(lab: Path, place: str) -> None:
+    Path(place).mkdir()
+    for number, name in enumerate(["a{1}.png", "b}.png", "c{subject}.png", "d.png"]):
+        pixels = np.random.default_rng(number).integers(0, 255, (16, 16), dtype=np.uint8)
+        Image.fromarray(pixels).save(Path(place, name))
+    names = ["a{1}", "b}", "c{subject}", "d"]
+    for subject in ("01", "02"):
+        pd.DataFrame({"condition": names}).to_csv(f"sub-{subject}_betas.tsv", sep="\t", index=False)
+    models = [{"architecture": "squeezenet1_1", "weights": "untrained", "layers": ["features.3"]}]
+    references = [{"kind": "pixels", "name": "pixels"}]
+    config = written_yaml(stimuli={"folder": place}, models=models, references=references)
+    done = subprocess.run(snakemake(config, "--dry-run"), capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"{place}/a{{1}}.png" in done.stdout
+
+
+def snakemake(config: Path, *options: str) -> list[str]:
+    snakefile = Path(stages.__file__).parent.parent / "Snakefile"
+    return ["snakemake", "--snakefile", str(snakefile), "--cores", "1", "--configfile", str(config), *options]
+
+
+def test_braces_in_the_folder_of_a_fetched_data_set_are_no_wildcards(lab: Path) -> None:
+    root = f"{lab}/{{data}}"
+    brain = {"kind": "bids", "subjects": ["1"], "task": "objects", "root": root, "derivatives": f"{root}/derivatives"}
+    stimuli = {"table": f"{root}/stimuli.tsv"}
+    config = written_yaml(fetch="haxby", brain={**brain, "space": "func"}, stimuli=stimuli)
+    done = subprocess.run(snakemake(config, "--dry-run"), capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"output: {root}/stimuli.tsv" in done.stdout
+
+
+def test_snakemake_refuses_what_check_refuses(lab: Path) -> None:
+    before = contents(*OWN)
+    config = written_yaml(simulate={"images_per_category": 2, "voxel_size_mm": 8})
+    done = subprocess.run(snakemake(config), capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "`simulate` would write" in done.stderr
+    assert contents(*OWN) == before
