@@ -1,6 +1,7 @@
 """What the Snakemake rules need to know of a study: its files, by name."""
 
 import logging
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,7 +11,7 @@ from rsa import checks
 from rsa.analyses import Analysis
 from rsa.config import Study, load_study, read_yaml
 from rsa.datasets import Rdms
-from rsa.errors import Problems, UserError, is_mistake, told
+from rsa.errors import Problems, UserError, is_mistake, listed, told
 from rsa.evokeds import evoked_path
 from rsa.group import GROUP_TESTS
 from rsa.maps import MAPS
@@ -24,6 +25,9 @@ from rsa.spaces import template_files
 __all__ = ["Plan", "read_plan", "study_of"]
 
 logger = logging.getLogger(__name__)
+
+BRACES = re.compile(r"\{[^{}]*\}")
+"""What Snakemake takes for a wildcard, in all files of its jobs; nothing can be written before it to change that."""
 
 
 def study_of(config: Mapping[str, Any], files: Sequence[str | Path] = (), *, check: bool) -> "Plan":
@@ -92,10 +96,27 @@ class Plan:
         """
         simulated = set(self._simulated())  # `checks` look after these
         outputs = [path for path in self.outputs() if path not in simulated]
-        if problems := [*checks.problems_of(self.study), *problems_of_folder(self.folder, outputs)]:
+        problems = [*checks.problems_of(self.study), *problems_of_folder(self.folder, outputs)]
+        if problems := problems or self._braces():
             raise Problems("The configuration", problems)
         for text in checks.warnings_of(self.study):
             logger.warning("%s", text)
+
+    def _braces(self) -> list[str]:
+        """Say which inputs of jobs have words in braces in their names, which Snakemake would replace or refuse."""
+        inputs = [*self.stimulus_files(), *self.simulation_files(), *self.fetched()]
+        inputs += [path for label in self._models for path in self.model(label).files()]
+        inputs += [path for name in self._references for path in self.reference_files(name)]
+        for subject in self.study.subjects if self.study.simulate is None else ():
+            inputs += [*self.brain_files(subject), *self.region_files(subject), *self.template_files(subject)]
+        for subject in self.study.meeg_subjects if not checks.awaits_epochs(self.study) else ():
+            inputs += self.meeg_files(subject)
+        found = [str(path) for path in dict.fromkeys(inputs) if BRACES.search(str(path))]
+        if not found:
+            return []
+        return [
+            f"{listed(found, 3)}: a word in braces stands for something else in the workflow; rename it, or link to it."
+        ]
 
     # -------------------------------------------------------------------------------------- analyses
 

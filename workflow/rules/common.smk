@@ -35,11 +35,6 @@ def settings_option():
     return shlex.join(pieces("--settings", PLAN.settings()))
 
 
-def literal(path):
-    """Write a path of an output in which braces are no wildcards."""
-    return str(path).replace("{", "{{").replace("}", "}}")
-
-
 def analysis(wildcards):
     """Write the analysis of a folder as options; nothing for the plain comparison."""
     return options_of("analysis", PLAN.analysis(wildcards.part))

@@ -3,7 +3,7 @@
 
 rule extract:
     input:
-        stimuli=lambda wildcards: PLAN.stimulus_files(),
+        stimuli=PLAN.stimulus_files(),
         weights=lambda wildcards: PLAN.model(wildcards.model).files(),
     output:
         PLAN.activations("{model}")

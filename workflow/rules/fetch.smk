@@ -7,14 +7,14 @@ if STUDY.fetch is not None:
 
     rule fetch:
         output:
-            [literal(path) for path in PLAN.fetched()],
+            PLAN.fetched(),
         log:
             f"{LOGS}/fetch.log",
         conda:
             "../../envs/cpu.yaml"
         params:
             dataset=STUDY.fetch,
-            folder=lambda wildcards: STUDY.brain.root,
+            folder=STUDY.brain.root,
             subjects=STUDY.brain.subjects,
         shell:
             "python -m rsa fetch --dataset {params.dataset} --folder {params.folder:q} --subjects {params.subjects} --log {log}"

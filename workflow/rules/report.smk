@@ -21,7 +21,7 @@ rule describe:
 rule draw_references:
     input:
         references=PLAN.references(),
-        stimuli=lambda wildcards: PLAN.stimulus_table(),
+        stimuli=PLAN.stimulus_table(),
     output:
         directory(PLAN.figures("references")),
     log:

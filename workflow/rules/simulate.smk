@@ -4,7 +4,7 @@ if PLAN.simulates_stimuli:
 
     rule simulate_stimuli:
         output:
-            literal(STUDY.stimuli.table),
+            STUDY.stimuli.table,
         log:
             f"{LOGS}/simulate_stimuli.log",
         conda:
@@ -21,7 +21,7 @@ if STUDY.simulate is not None and STUDY.brain is not None:
     rule simulate_brain:
         input:
             rdms=PLAN.layer_rdms(),
-            files=lambda wildcards: PLAN.simulation_files(),
+            files=PLAN.simulation_files(),
         output:
             PLAN.simulated_brain("{subject}"),
         log:
