@@ -114,7 +114,7 @@ def _odd_references(study: Study) -> Iterator[str]:
 
 
 def _odd_rdms(study: Study) -> Iterator[str]:
-    """Look for the same among ready RDMs of the brain, and for times of another unit among those over time."""
+    """Look for the same among ready RDMs of the brain and of M/EEG, and for times in another unit."""
     for data in (study.brain, study.meeg):
         if isinstance(data, Rdms | Movies):
             yield from data.oddities(study_conditions(study))

@@ -166,7 +166,7 @@ def _from_npy(path: Path, key: str | None) -> Found:
 
 
 def _from_npz(path: Path, key: str | None) -> Found:
-    with np.load(path, allow_pickle=False) as file:
+    with open(path, "rb") as stream, np.load(stream, allow_pickle=False) as file:  # NumPy closes no damaged file
         name = chosen_array(path, file.files, key)
         return name, file[name], columns_of(path)
 
@@ -190,7 +190,9 @@ def _from_mat(path: Path, key: str | None) -> Found:
 def _from_text(path: Path, key: str | None) -> Found:
     """Read a square matrix with labels in its first line, in its first column, in both or in neither."""
     refuse_key(path, key)
-    cells = pd.DataFrame([row for _, row in load_cells(path)], dtype=str).fillna("")
+    lines = [row for _, row in load_cells(path)]
+    n_most = max(map(len, lines), default=0)
+    cells = pd.DataFrame([row + [""] * (n_most - len(row)) for row in lines], dtype=str)
     n_lines, n_columns = cells.shape
     is_bare = n_lines == n_columns and _is_number(cells.iloc[0, 0])
     n_first_lines = int(n_columns - n_lines != 1 and not is_bare)

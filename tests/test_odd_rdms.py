@@ -14,7 +14,7 @@ from rsa.checks import problems_of, warnings_of
 from rsa.cli import main
 from rsa.config import load_study, read_yaml
 from rsa.core import RDMs, require_enough
-from rsa.datasets import Rdms
+from rsa.datasets import Movies, Rdms
 from rsa.datasets.movies import oddities_of_times
 from rsa.errors import UserError
 from rsa.rdm import compare_stacks, noise_ceiling
@@ -203,6 +203,18 @@ def test_the_check_tells_of_similarities(tmp_path, patterns, capsys):
     assert main(["check", str(tmp_path / "study.yaml")]) == 0
     lines = [line for line in capsys.readouterr().err.splitlines() if "as similarities do" in line]
     assert [line.split(":")[0] for line in lines] == [f"Reference 'f' ({tmp_path}/r.npz)", "subject '01'"]
+
+
+def test_the_check_tells_of_similarities_over_time(tmp_path, rng, patterns):
+    movie = [1 - pdist(patterns + rng.normal(size=patterns.shape), "correlation") for _ in range(7)]
+    np.savez(tmp_path / "m.npz", m=movie)
+    times = {"start": 0, "step": 0.1, "unit": "s"}
+    source = Movies(subjects=["01"], file=str(tmp_path / "m.npz"), times=times)
+    (text,) = source.oddities([f"c{i}" for i in range(24)])
+    assert text.startswith("subject '01': mean of the M/EEG RDMs over time: ")
+    assert "save 1 - them" in text
+    np.savez(tmp_path / "m.npz", m=1 - np.array(movie))
+    assert source.oddities([f"c{i}" for i in range(24)]) == []
 
 
 # -------------------------------------------------------------------------------------- another unit of time

@@ -8,8 +8,10 @@ import scipy.io
 from array_files import write_arrays, write_cells_73, write_matlab_73
 from scipy.spatial.distance import squareform
 
+from rsa.core import RDMs
 from rsa.datasets import Movies, Rdms
 from rsa.errors import UserError
+from rsa.io import save
 from rsa.rdm_files import read_rdms
 from rsa.rdm_labels import columns_of, labels_of_rows
 from rsa.references import FileReference
@@ -170,6 +172,27 @@ def test_a_movie_of_rsatoolbox(tmp_path, rng):
     movie = Movies(subjects=["01"], file=str(tmp_path / "movie.hdf5"), times=times)
     assert movie.problems(NAMES) == []
     np.testing.assert_allclose(movie.load("01", NAMES).squares, squares)
+
+
+@pytest.mark.parametrize("name", [*WRITERS, "own.h5", "r.npy"])
+def test_files_that_were_cut_are_one_line(tmp_path, square, name):
+    """An RDM file that is empty, or of which a download or a full disk left a part."""
+    path = tmp_path / name
+    if name == "own.h5":
+        save(path, RDMs(squareform(square), NAMES, pd.DataFrame({"layer": [""]})))
+    elif name == "r.npy":
+        np.save(path, square)
+    else:
+        WRITERS[name](path, square, NAMES)
+    whole = path.read_bytes()
+    reference = FileReference(name="r", file=str(path))
+    movie = {"subjects": ["01"], "file": str(path), "times": {"start": 0, "step": 0.1, "unit": "s"}}
+    for length in (0, 1, 100, len(whole) // 4, len(whole) // 2, len(whole) * 3 // 4):
+        path.write_bytes(whole[:length])
+        problems = reference.problems(pd.DataFrame({"condition": NAMES}))
+        problems += Movies(**movie).problems(NAMES) if path.suffix not in (".csv", ".tsv") else ()
+        assert problems
+        assert all(name in text and "\n" not in text for text in problems)
 
 
 # ------------------------------------------------------------------------------------- which are the labels

@@ -21,6 +21,7 @@ from rsa.io import load_rdms, reading
 from rsa.rdm_files import (
     chosen_array,
     is_rdms_file,
+    oddities_of,
     read_conditions,
     refuse_key,
     require_differences,
@@ -227,8 +228,15 @@ class Movies(Section):
         return by_subject(found) + problems_of_times(times_s, TIMES_DIFFER)
 
     def oddities(self, conditions: Sequence[str] | None = None) -> list[str]:
-        """Return what is odd about the times of movies without problems, and may be meant, as lines."""
-        return oddities_of_times(self.times_s(self.subjects[0], conditions))
+        """Return what is odd about movies without problems, and may be meant, as lines.
+
+        Looked at are the times, and the mean over times of the first subject.
+        """
+        first = self.subjects[0]
+        rdms = self.load(first, conditions)
+        mean = RDMs(rdms.values.mean(axis=0), rdms.conditions, pd.DataFrame({"subject": [first]}), rdms.distance)
+        found = [(first, f"mean of the M/EEG RDMs over time: {text}") for text in oddities_of(mean)]
+        return oddities_of_times(self.times_s(first, conditions)) + by_subject(found)
 
     # ------------------------------------------------------------------------------------ what is read
 
@@ -516,7 +524,7 @@ def _from_npy(path: Path, key: str | None, times_key: str | None) -> Iterator[_M
 
 @contextmanager
 def _from_npz(path: Path, key: str | None, times_key: str | None) -> Iterator[_Movie]:
-    with np.load(path, allow_pickle=False) as file:
+    with open(path, "rb") as stream, np.load(stream, allow_pickle=False) as file:  # NumPy closes no damaged file
         name = chosen_array(path, [name for name in file.files if name != times_key], key)
         array = file[name]
         times = file[times_key] if times_key in file.files else None
