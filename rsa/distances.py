@@ -4,7 +4,7 @@ That is what lets a layer of a million units stream through in blocks, and a sph
 matrix product: nobody needs the features again once their cross-products are known.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -12,17 +12,30 @@ import numpy as np
 
 from rsa.core import Array
 
-__all__ = ["CROSS_VALIDATED", "DISTANCES", "CrossProducts", "Distance", "cross_products", "rdm_vectors"]
+__all__ = [
+    "CENTRED",
+    "CROSS_VALIDATED",
+    "DISTANCES",
+    "UNIT",
+    "CrossProducts",
+    "Distance",
+    "cross_products",
+    "rdm_vectors",
+    "rounding_between_runs",
+    "rounding_errors",
+]
 
-NOISE, SINGLE_NOISE = 2.0**-44, 2.0**-21
-"""Squared distances below this share of the squared patterns are 0: that is what sums of products, in double and in
-single precision, leave of equal patterns. Its root would break ties."""
+UNIT = 2.0**-53
+"""By what share of its result one operation in double precision may be off."""
+
+CENTRED = 3
+"""How many times the rounding error of a sum of squares that of a variance may be: the squares, and twice the mean."""
+
+BLOCK = 1024
+"""Features whose products are summed at once: few additions for each, at the full speed of the matrix library."""
 
 LEAST_VARIANCE = 0.1
 """Of the variance within runs: less between runs counts as this share (see `cv_correlation`)."""
-
-FIRST = 1024
-"""Features from which the size of a pattern's mean is taken, to subtract it before anything is multiplied."""
 
 ORIGINS = ("zero", "pattern", "feature")
 """What may be subtracted from patterns: nothing, a number from each pattern, a number from each feature."""
@@ -42,19 +55,61 @@ class CrossProducts:
         Sum over features of each condition.
     n_features : array of int, shape (...)
         Number of features.
-    noise : float
-        Squared distances below this share of the squared patterns are rounding errors.
     within : array, shape (..., n_conditions), optional
         Where `products` and `squares` are means over pairs of patterns of different runs: the same for patterns of the
         same run, each with itself included.
+    rounding : array, shape (..., n_conditions), optional
+        How far rounding may have put `squares` off, and `products` by the root of the product of two of these (see
+        `rounding_errors`). By default that of sums over all features in any order.
     """
 
     products: Array
     squares: Array
     sums: Array
     n_features: Array
-    noise: float = NOISE
     within: Array | None = None
+    rounding: Array | None = None
+
+    @property
+    def off_by(self) -> Array:
+        """The rounding errors of `squares`, shape (..., n_conditions)."""
+        if self.rounding is not None:
+            return self.rounding
+        return rounding_errors(self.squares, np.asarray(self.n_features)[..., None])
+
+
+def rounding_errors(squares: Array, n_terms: Array | int) -> Array:
+    """Bound the rounding errors of sums of products, whatever order a processor makes the sums in [1]_.
+
+    Parameters
+    ----------
+    squares : array, shape (..., n_conditions)
+        Sums of the squares of what was multiplied, which bound the sums of the absolute products of two conditions.
+    n_terms : array or int
+        Of how many terms each sum is; if it is made in blocks, of how many a block is, and how many blocks there are.
+
+    References
+    ----------
+    .. [1] Higham NJ (2002). Accuracy and stability of numerical algorithms, 2nd edition. SIAM, sections 3.1 and 4.2.
+    """
+    return np.asarray(UNIT * (np.asarray(n_terms) + 4) * squares)  # 4: what is done with sums afterwards
+
+
+def rounding_between_runs(energies: Array, n_features: Array | int, n_runs: int) -> Array:
+    """Bound the rounding errors of products between runs: those of the sum over runs less those within each run.
+
+    Parameters
+    ----------
+    energies : array, shape (..., n_conditions)
+        Sums of squares within runs, over features and runs. Those of the sum over runs are up to `n_runs` times as
+        large.
+    n_features : array or int
+        Number of features.
+    n_runs : int
+        Number of runs; with one, products are those within it.
+    """
+    n_rows = 1 if n_runs == 1 else n_runs + 1
+    return rounding_errors(n_rows * energies, n_rows * (np.asarray(n_features) + 2))
 
 
 @dataclass(frozen=True)
@@ -92,7 +147,7 @@ def cosine(products: CrossProducts) -> Array:
 
 def sqeuclidean(products: CrossProducts) -> Array:
     """Return the squared Euclidean distance (summed over features, not divided by their number)."""
-    return _differences(products, products.noise)
+    return _differences(products, signed=False)
 
 
 def euclidean(products: CrossProducts) -> Array:
@@ -103,12 +158,14 @@ def euclidean(products: CrossProducts) -> Array:
 def crossnobis(products: CrossProducts) -> Array:
     """Return the squared Euclidean distance per feature, of products between different runs; negatives stay [1]_.
 
+    What rounding may have made of 0 is 0: if patterns have no product between runs, all distances are equal.
+
     References
     ----------
     .. [1] Walther A, Nili H, Ejaz N, Alink A, Kriegeskorte N, Diedrichsen J (2016). Reliability of dissimilarity
        measures for multi-voxel pattern analysis. NeuroImage 137:188-200.
     """
-    distances: Array = _differences(products, noise=0) / np.asarray(products.n_features)[..., None]
+    distances: Array = _differences(products, signed=True) / np.asarray(products.n_features)[..., None]
     return distances
 
 
@@ -124,28 +181,31 @@ def cv_correlation(products: CrossProducts) -> Array:
     .. [1] Guggenmos M, Sterzer P, Cichy RM (2018). Multivariate pattern analysis for MEG: a comparison of dissimilarity
        measures. NeuroImage 173:434-447.
     """
-    within = products.squares if products.within is None else products.within
+    within, off_by = products.squares if products.within is None else products.within, CENTRED * products.off_by
     variances = np.maximum(products.squares, LEAST_VARIANCE * within)
-    deviations = np.sqrt(np.where(within > 0, variances, np.nan))
+    variances = np.where(within > off_by, variances, np.nan)
+    deviations, share = np.sqrt(variances), off_by / variances
     rows, columns = np.triu_indices(deviations.shape[-1], 1)
     distances: Array = 1 - products.products / (deviations[..., rows] * deviations[..., columns])
+    distances[np.abs(distances) <= share[..., rows] + share[..., columns]] = 0
     return distances
 
 
 def _normalised(stack: CrossProducts) -> Array:
-    """Return 1 - normalised products; equal patterns give exactly 0 (see `NOISE`)."""
+    """Return 1 - normalised products; what rounding may have made of 0 is 0, so equal patterns give exactly that."""
     from rsa.kernels import normalised
 
     each = _one_axis(stack)
-    distances: Array = normalised(each.products, each.squares, each.sums, each.n_features, stack.noise)
+    off_by = CENTRED * each.off_by
+    distances: Array = normalised(each.products, each.squares, each.sums, each.n_features, off_by)
     return distances.reshape(stack.products.shape)
 
 
-def _differences(stack: CrossProducts, noise: float) -> Array:
+def _differences(stack: CrossProducts, *, signed: bool) -> Array:
     from rsa.kernels import differences
 
     each = _one_axis(stack)
-    distances: Array = differences(each.products, each.squares, noise)
+    distances: Array = differences(each.products, each.squares, each.off_by, signed)
     return distances.reshape(stack.products.shape)
 
 
@@ -157,6 +217,7 @@ def _one_axis(stack: CrossProducts) -> CrossProducts:
         np.ascontiguousarray(stack.squares, dtype=np.float64).reshape(-1, n_conditions),
         np.ascontiguousarray(stack.sums, dtype=np.float64).reshape(-1, n_conditions),
         np.asarray(stack.n_features, dtype=np.float64).reshape(-1),
+        rounding=np.ascontiguousarray(stack.off_by, dtype=np.float64).reshape(-1, n_conditions),
     )
 
 
@@ -183,10 +244,7 @@ CROSS_VALIDATED: dict[str, Distance] = {
 
 
 def cross_products(blocks: Iterable[Array], origin: str) -> CrossProducts:
-    """Sum the products of patterns over features, holding one block of features at a time.
-
-    Products of single-precision features are single-precision within a block, which takes half the time, and are added
-    up in double precision: correlations of a million units are then right to some 1e-7.
+    """Sum the products of patterns over features in double precision, holding one block of features at a time.
 
     Parameters
     ----------
@@ -201,36 +259,46 @@ def cross_products(blocks: Iterable[Array], origin: str) -> CrossProducts:
     CrossProducts
         Those of all blocks side by side, in float64.
     """
-    gram, sums, n_features, centre, noise = np.zeros((0, 0)), np.zeros(0), 0, None, NOISE
-    for block in blocks:
-        features = np.asarray(block, dtype=block.dtype if block.dtype == np.float32 else np.float64)
+    gram, sums, n_features, n_blocks, centre = np.zeros((0, 0)), np.zeros(0), 0, 0, None
+    for features in _pieces(blocks):
         if origin == "pattern":
-            centre = _centre(features[:, :FIRST]) if centre is None else centre
-            features = features - centre if centre.any() else features
+            centre = _centre(features) if centre is None else centre
+            features -= centre
         elif origin == "feature":
-            features = features - features[:1]
+            features -= features[:1].copy()
         if not n_features:
             gram, sums = np.zeros((len(features), len(features))), np.zeros(len(features))
         gram += features @ features.T
-        sums += features.sum(axis=1, dtype=np.float64)
+        sums += features.sum(axis=1)
         n_features += features.shape[1]
-        noise = SINGLE_NOISE if features.dtype == np.float32 else noise
-    return CrossProducts(gram[np.triu_indices(len(gram), 1)], np.diag(gram), sums, np.asarray(n_features), noise)
+        n_blocks += 1
+    squares = np.diag(gram)
+    off_by = rounding_errors(squares, min(n_features, BLOCK) + n_blocks)
+    return CrossProducts(gram[np.triu_indices(len(gram), 1)], squares, sums, np.asarray(n_features), rounding=off_by)
+
+
+def _pieces(blocks: Iterable[Array]) -> Iterator[Array]:
+    """Cut blocks of features into smaller ones, copied to double precision."""
+    for block in blocks:
+        for start in range(0, block.shape[1], BLOCK):
+            yield np.array(block[:, start : start + BLOCK], dtype=np.float64)
 
 
 def _centre(features: Array) -> Array:
     """Return what to take out of each pattern, shape (n_conditions, 1): its mean, if that is large beside its spread.
+
+    Both are those of the first block of features.
 
     A constant pattern becomes exactly zero. Where the mean is small, the zeros that a ReLU leaves had better stay
     zeros: adding up thousands of equal products makes errors that do not cancel.
     """
     first = features[:, :1]
     shifted = features - first
-    mean = first + shifted.mean(axis=1, keepdims=True, dtype=features.dtype)
-    centre: Array = np.where(np.abs(mean) > 2 * shifted.std(axis=1, keepdims=True), mean, 0).astype(features.dtype)
+    mean = first + shifted.mean(axis=1, keepdims=True)
+    centre: Array = np.where(np.abs(mean) > 2 * shifted.std(axis=1, keepdims=True), mean, 0)
     return centre
 
 
 def rdm_vectors(patterns: Array, distance: Distance) -> Array:
     """Return the condensed RDM, shape (n_pairs,), of patterns of shape (n_conditions, n_features)."""
-    return distance.from_products(cross_products([np.asarray(patterns, dtype=np.float64)], distance.origin))
+    return distance.from_products(cross_products([np.asarray(patterns)], distance.origin))

@@ -381,8 +381,9 @@ def _warn_of_undefined(
     products: CrossProducts, measure: Distance, conditions: Sequence[str], where: str, distance: str
 ) -> None:
     """Log the conditions whose patterns have no distance even to themselves."""
-    squares, sums = (np.repeat(values[:, None], 2, axis=1) for values in (products.squares, products.sums))
-    twins = CrossProducts(squares[:, :1], squares, sums, np.full(len(squares), products.n_features))
+    of_each = (products.squares, products.sums, products.off_by)
+    squares, sums, off_by = (np.repeat(values[:, None], 2, axis=1) for values in of_each)
+    twins = CrossProducts(squares[:, :1], squares, sums, np.full(len(squares), products.n_features), rounding=off_by)
     undefined = np.isnan(measure.from_products(twins)[:, 0])
     if undefined.any():
         names = [name for name, bad in zip(conditions, undefined, strict=True) if bad]

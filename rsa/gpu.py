@@ -12,7 +12,7 @@ import torch
 
 from rsa.comparisons import TIE
 from rsa.core import CONSTANT_PATTERN, CONSTANT_RDM, DEFINED, Array
-from rsa.distances import NOISE
+from rsa.distances import CENTRED, UNIT
 from rsa.spheres import Spheres
 
 __all__ = ["COMPARISONS", "DISTANCES", "Searchlight"]
@@ -84,7 +84,9 @@ class Searchlight:
         patterns *= inside[:, :, None, None]
         gram = _products(patterns) / self.n_products
         squares, sums = gram.diagonal(dim1=1, dim2=2), patterns.sum(dim=(1, 2))
-        rdms = self.measure(gram[:, self.rows, self.columns], squares, sums, sizes.double(), self.rows, self.columns)
+        off_by = _rounding_errors(patterns, sizes) / self.n_products.min()
+        pairs = self.rows, self.columns
+        rdms = self.measure(gram[:, self.rows, self.columns], squares, sums, sizes.double(), off_by, *pairs)
         rdms[sizes < self.min_voxels] = torch.nan
         return rdms
 
@@ -99,36 +101,52 @@ def _products(patterns: torch.Tensor) -> torch.Tensor:
     return together.mT @ together - each.mT @ each
 
 
+def _rounding_errors(patterns: torch.Tensor, sizes: torch.Tensor) -> torch.Tensor:
+    """Bound the rounding errors of squares, (n, n_conditions), as `rsa.distances.rounding_between_runs` does."""
+    n_runs = patterns.shape[2]
+    n_rows = 1 if n_runs == 1 else n_runs + 1
+    energies = (patterns * patterns).sum(dim=(1, 2))
+    n_terms = n_rows * (sizes[:, None] + 2) + 4
+    return torch.mul(UNIT * n_rows * n_terms, energies)
+
+
 # ------------------------------------------------------------------------------------- dissimilarities
 
 
-def _normalised(products: Any, squares: Any, mean: Any, rows: Any, columns: Any) -> torch.Tensor:
-    squares = squares - mean**2
-    scale = torch.where(squares > 0, squares, torch.nan).rsqrt()
+def _normalised(products: Any, squares: Any, mean: Any, off_by: Any, rows: Any, columns: Any) -> torch.Tensor:
+    squares, off_by = squares - mean**2, CENTRED * off_by
+    squares = torch.where(squares > off_by, squares, torch.nan)
+    scale, share = squares.rsqrt(), off_by / squares
     ratio = (products - mean[:, rows] * mean[:, columns]) * (scale[:, rows] * scale[:, columns])
-    return torch.where(ratio >= 1 - NOISE, 0, 1 - ratio.clamp(min=-1))
+    return torch.where(ratio >= 1 - share[:, rows] - share[:, columns], 0, 1 - ratio.clamp(min=-1))
 
 
-def _correlation(products: Any, squares: Any, sums: Any, sizes: Any, rows: Any, columns: Any) -> torch.Tensor:
-    return _normalised(products, squares, sums / sizes.clamp(min=1).sqrt()[:, None], rows, columns)
+def _correlation(products: Any, squares: Any, sums: Any, sizes: Any, *of: Any) -> torch.Tensor:
+    return _normalised(products, squares, sums / sizes.clamp(min=1).sqrt()[:, None], *of)
 
 
-def _cosine(products: Any, squares: Any, sums: Any, sizes: Any, rows: Any, columns: Any) -> torch.Tensor:
-    return _normalised(products, squares, torch.zeros_like(sums), rows, columns)
+def _cosine(products: Any, squares: Any, sums: Any, sizes: Any, *of: Any) -> torch.Tensor:
+    return _normalised(products, squares, torch.zeros_like(sums), *of)
 
 
-def _sqeuclidean(products: Any, squares: Any, sums: Any, sizes: Any, rows: Any, columns: Any) -> torch.Tensor:
-    both = squares[:, rows] + squares[:, columns]
-    difference = both - 2 * products
-    return torch.where(difference <= NOISE * both, 0, difference)
+def _differences(products: Any, squares: Any, off_by: Any, rows: Any, columns: Any) -> tuple[Any, Any]:
+    """Return squared distances, and what rounding may have put them off by."""
+    difference = squares[:, rows] + squares[:, columns] - 2 * products
+    return difference, 2 * (off_by[:, rows] + off_by[:, columns])
+
+
+def _sqeuclidean(products: Any, squares: Any, sums: Any, sizes: Any, *of: Any) -> torch.Tensor:
+    difference, error = _differences(products, squares, *of)
+    return torch.where(difference <= error, 0, difference)
 
 
 def _euclidean(*of: Any) -> torch.Tensor:
     return torch.sqrt(_sqeuclidean(*of))
 
 
-def _crossnobis(products: Any, squares: Any, sums: Any, sizes: Any, rows: Any, columns: Any) -> torch.Tensor:
-    return torch.div(squares[:, rows] + squares[:, columns] - 2 * products, sizes[:, None])
+def _crossnobis(products: Any, squares: Any, sums: Any, sizes: Any, *of: Any) -> torch.Tensor:
+    difference, error = _differences(products, squares, *of)
+    return torch.div(torch.where(difference.abs() <= error, 0, difference), sizes[:, None])
 
 
 DISTANCES: dict[str, Callable[..., torch.Tensor]] = {

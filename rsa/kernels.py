@@ -42,7 +42,9 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 @compiled
-def sphere_products(responses, indptr, indices, first, last, origin, run, products, squares, sums, energies):
+def sphere_products(
+    responses, indptr, indices, first, last, origin, run, products, squares, sums, energies, magnitudes
+):
     """Sum products over the members of successive neighbourhoods, adding and taking away what differs from the last.
 
     Neighbours share most of their voxels: along an axis, a full sphere of 123 voxels gains 29 and loses 29. With one
@@ -66,8 +68,13 @@ def sphere_products(responses, indptr, indices, first, last, origin, run, produc
         The results, of shapes (n, n_pairs), (n, n_conditions), (n, n_runs, n_conditions) and (n, n_conditions):
         products of two conditions, of each with itself, sums over voxels, and squares within runs, summed over voxels
         and runs.
+    magnitudes : array, shape (n, n_conditions), float64
+        One more result: what `rsa.distances.UNIT` is multiplied by to bound the rounding errors of squares. Number of
+        additions that a term goes through, times the largest sum of absolute terms.
     """
     n_runs, n_conditions = responses.shape[1:]
+    n_rows = 1 if n_runs == 1 else n_runs + 1
+    n_additions = 0.0
     n_blocks = (n_conditions + WIDTH - 1) // WIDTH
     width = ((n_conditions + n_blocks - 1) // n_blocks + 7) // 8 * 8
     gram = np.zeros((n_blocks, n_blocks, width, width))
@@ -87,6 +94,7 @@ def sphere_products(responses, indptr, indices, first, last, origin, run, produc
             if n_in + n_out < len(members):
                 come, go = entering[:n_in], leaving[:n_out]
                 add(responses, come, go, origin, offset, gram, total, energy, rows, signed)
+                n_additions += 2 * count_additions(n_in + n_out, n_rows)  # what comes and what goes
                 fresh = has_lost_digits(energy, total, most, len(members), origin == 1)
         if fresh:
             gram[:] = 0
@@ -96,10 +104,13 @@ def sphere_products(responses, indptr, indices, first, last, origin, run, produc
             if origin == 1 and len(members):
                 offset[:] = responses[members[0], 0]
             add(responses, members, nothing, origin, offset, gram, total, energy, rows, signed)
+            n_additions = count_additions(len(members), n_rows)
             has_lost_digits(energy, total, most, len(members), origin == 1)
         before = members
         sums[centre - first] = total
         copy(energy, energies[centre - first])
+        for i in range(n_conditions):
+            magnitudes[centre - first, i] = n_additions * n_rows * most[i]
         condense(gram, products[centre - first], squares[centre - first])
 
 
@@ -160,6 +171,13 @@ def add(responses, entering, leaving, origin, offset, gram, total, energy, rows,
     if n_runs == 1:
         for i in range(len(energy)):
             energy[i] = gram[i // width, i // width, i % width, i % width]
+
+
+@compiled
+def count_additions(n_voxels, n_rows):
+    """Count the additions that a term goes through in `add`: those of its block, those of blocks, and those of runs."""
+    at_once = DEPTH // n_rows
+    return min(n_voxels, at_once) * n_rows + (n_voxels + at_once - 1) // at_once + 2 * n_rows
 
 
 @compiled
@@ -281,37 +299,45 @@ def centre_between_runs(products, squares, energies, sums, n_features):
 
 
 @compiled
-def normalised(products, squares, sums, n_features, noise):
+def normalised(products, squares, sums, n_features, off_by):
     """Return 1 - products / roots of the squares, the products of sums over the number of features taken out before.
 
-    Shapes as in `rsa.distances.CrossProducts`, with one axis of RDMs. Ratios within `noise` of 1 are 1; pairs with a
-    condition whose square is not above 0 are NaN.
+    Shapes as in `rsa.distances.CrossProducts`, with one axis of RDMs; `off_by`, shape (n_rdms, n_conditions), bounds
+    the rounding errors of the squares without those of sums. Ratios that rounding may have put off 1 are 1; pairs with
+    a condition whose square rounding may have made of 0 are NaN.
     """
     n_rdms, n_conditions = squares.shape
     out = np.empty_like(products)
-    mean, scale = np.empty(n_conditions), np.empty(n_conditions)
+    mean, scale, share = np.empty(n_conditions), np.empty(n_conditions), np.empty(n_conditions)
     for rdm in range(n_rdms):
         for i in range(n_conditions):
             mean[i] = sums[rdm, i] / np.sqrt(n_features[rdm])
             square = squares[rdm, i] - mean[i] * mean[i]
-            scale[i] = 1 / np.sqrt(square) if square > 0 else np.nan
+            scale[i] = 1 / np.sqrt(square) if square > off_by[rdm, i] else np.nan
+            share[i] = off_by[rdm, i] / square
         pair = 0
         for i in range(n_conditions - 1):
             n = n_conditions - 1 - i
-            values, others, scales = products[rdm, pair : pair + n], mean[i + 1 :], scale[i + 1 :]
-            result = out[rdm, pair : pair + n]
+            values, others, scales, shares = (
+                products[rdm, pair : pair + n],
+                mean[i + 1 :],
+                scale[i + 1 :],
+                share[i + 1 :],
+            )
+            result, highest = out[rdm, pair : pair + n], 1 - share[i]
             for j in range(n):
                 ratio = (values[j] - mean[i] * others[j]) * (scale[i] * scales[j])
-                result[j] = 0.0 if ratio >= 1 - noise else (2.0 if ratio <= -1 else 1 - ratio)
+                result[j] = 0.0 if ratio >= highest - shares[j] else (2.0 if ratio <= -1 else 1 - ratio)
             pair += n
     return out
 
 
 @compiled
-def differences(products, squares, noise):
-    """Return the squares of both conditions minus twice their products; 0 if that is below `noise` times the squares.
+def differences(products, squares, off_by, signed):
+    """Return the squares of both conditions minus twice their products; 0 where rounding may have made it of 0.
 
-    Shapes as in `rsa.distances.CrossProducts`, with one axis of RDMs.
+    Shapes as in `rsa.distances.CrossProducts`, with one axis of RDMs; `off_by`, shape (n_rdms, n_conditions), bounds
+    the rounding errors of the squares. Without `signed`, none is below 0.
     """
     n_rdms, n_conditions = squares.shape
     out = np.empty_like(products)
@@ -320,10 +346,11 @@ def differences(products, squares, noise):
         for i in range(n_conditions - 1):
             n = n_conditions - 1 - i
             values, others, result = products[rdm, pair : pair + n], squares[rdm, i + 1 :], out[rdm, pair : pair + n]
+            errors = off_by[rdm, i + 1 :]
             for j in range(n):
-                both = squares[rdm, i] + others[j]
-                difference = both - 2 * values[j]
-                result[j] = 0.0 if abs(difference) <= noise * both else difference
+                difference, error = squares[rdm, i] + others[j] - 2 * values[j], 2 * (off_by[rdm, i] + errors[j])
+                size = abs(difference) if signed else difference
+                result[j] = 0.0 if size <= error else difference
             pair += n
     return out
 

@@ -8,7 +8,16 @@ import pandas as pd
 
 from rsa.comparisons import Comparison
 from rsa.core import Array, Neighbourhood, Patterns, RDMs, RunNoise, align, require_enough
-from rsa.distances import CROSS_VALIDATED, DISTANCES, ORIGINS, CrossProducts, Distance
+from rsa.distances import (
+    CROSS_VALIDATED,
+    DISTANCES,
+    ORIGINS,
+    UNIT,
+    CrossProducts,
+    Distance,
+    rounding_between_runs,
+    rounding_errors,
+)
 from rsa.errors import UserError, listed
 from rsa.noise import between_runs, by_runs, deviations, folds_of_runs, normalise, repeats, whiten, with_known_noise
 from rsa.registry import pick
@@ -127,17 +136,32 @@ class Spheres:
         return cut(range(len(self)), max(1, -(-size // self.run)) * self.run)
 
     def rdms(self, centres: range) -> Array:
-        """Return the condensed RDMs of some neighbourhoods, shape (n_centres, n_pairs), NaN where undefined."""
+        """Return the condensed RDMs of some neighbourhoods, shape (n_centres, n_pairs), NaN where undefined.
+
+        The first of `centres` is the first of a run.
+        """
+        runs = [self._rdms_of_run(part) for part in cut(centres, self.run)]
+        return runs[0] if len(runs) == 1 else np.concatenate(runs)
+
+    def _rdms_of_run(self, centres: range) -> Array:
+        """Slide along a run; if patterns seem equal, sum afresh at each centre, which can tell smaller distances."""
+        slides = self.noise is None and self.distance.origin != "zero"  # offsets would leave few digits to slide with
+        n_slides = self.run if slides else 1
+        rdms = self._rdms(centres, n_slides)
+        return self._rdms(centres, 1) if n_slides > 1 and (rdms == 0).any() else rdms
+
+    def _rdms(self, centres: range, n_slides: int) -> Array:
+        """Build RDMs, of sums that are begun afresh every so many centres."""
         n_runs, n_conditions = self.responses.shape[1:]
         sizes = np.diff(self.indptr[centres.start : centres.stop + 1])
         n_features = np.maximum(sizes, 1)
         products = np.empty((len(centres), self.n_pairs))
-        squares, energies = np.empty((2, len(centres), n_conditions))
+        squares, energies, off_by = np.empty((3, len(centres), n_conditions))
         sums = np.empty((len(centres), n_runs, n_conditions))
         if self.noise is None:
-            self._sum_products(centres, products, squares, sums, energies)
+            self._sum_products(centres, n_slides, (products, squares, sums, energies, off_by))
         else:
-            self._sum_whitened(centres, products, squares, sums, energies)
+            self._sum_whitened(centres, products, squares, sums, energies, off_by)
         within = None
         if n_runs > 1:
             if self.distance.origin == "pattern":
@@ -146,19 +170,23 @@ class Spheres:
                 centre_between_runs(products, squares, energies, sums, n_features.astype(np.float64))
             products /= self.n_products[np.triu_indices(n_conditions, 1)]
             squares /= np.diag(self.n_products)
+            off_by /= self.n_products.min()
             within = energies / (self.counts**2).sum(axis=0)
-        rdms = self.distance.from_products(CrossProducts(products, squares, sums[:, 0], n_features, within=within))
+        sums_of_products = CrossProducts(products, squares, sums[:, 0], n_features, within, off_by)
+        rdms = self.distance.from_products(sums_of_products)
         rdms[sizes < self.min_voxels] = np.nan
         return rdms
 
-    def _sum_products(self, centres: range, products: Array, squares: Array, sums: Array, energies: Array) -> None:
+    def _sum_products(self, centres: range, n_slides: int, results: tuple[Array, ...]) -> None:
         from rsa.kernels import sphere_products
 
-        run = 1 if self.distance.origin == "zero" else self.run  # large offsets would leave few digits to slide with
         between = (self.responses, self.indptr, self.indices, centres.start, centres.stop)
-        sphere_products(*between, ORIGINS.index(self.origin), run, products, squares, sums, energies)
+        sphere_products(*between, ORIGINS.index(self.origin), n_slides, *results)
+        results[-1][:] *= UNIT
 
-    def _sum_whitened(self, centres: range, products: Array, squares: Array, sums: Array, energies: Array) -> None:
+    def _sum_whitened(
+        self, centres: range, products: Array, squares: Array, sums: Array, energies: Array, off_by: Array
+    ) -> None:
         """Whiten the patterns of each neighbourhood by its own noise covariance, and sum their products."""
         assert self.noise is not None
         n_runs, n_conditions = self.responses.shape[1:]
@@ -166,7 +194,7 @@ class Spheres:
         for row, centre in enumerate(centres):
             members = self.indices[self.indptr[centre] : self.indptr[centre + 1]]
             if len(members) < self.min_voxels:
-                for sum_ in (products, squares, sums, energies):
+                for sum_ in (products, squares, sums, energies, off_by):
                     sum_[row] = np.nan
                 continue
             responses = self.responses[members].reshape(len(members), -1)  # (n_members, n_runs * n_conditions)
@@ -176,6 +204,7 @@ class Spheres:
             gram = together.T @ together - within if n_runs > 1 else within
             products[row], squares[row] = gram[pairs], np.diag(gram)
             energies[row], sums[row] = np.diag(within), runs.sum(axis=0)
+            off_by[row] = rounding_between_runs(energies[row], len(members), n_runs)
 
 
 @dataclass(frozen=True, eq=False)
@@ -203,7 +232,7 @@ class FoldedSpheres(Spheres):
         """Average over folds: the distances if they are sums of products, otherwise the products."""
         n_conditions, n_folds = self.responses.shape[2], len(self.folds)
         rows, columns = np.triu_indices(n_conditions, 1)
-        products, (squares, energies) = np.empty((n_folds, len(rows))), np.empty((2, n_folds, n_conditions))
+        products, (squares, energies, off_by) = np.empty((n_folds, len(rows))), np.empty((3, n_folds, n_conditions))
         of_patterns = self.distance.origin == "pattern"
         for number, fold in enumerate(self.folds):
             responses = fold.responses[members].reshape(len(members), -1)
@@ -216,15 +245,17 @@ class FoldedSpheres(Spheres):
             gram = white[:, 0].T @ white[:, 1]
             products[number] = (gram[rows, columns] + gram[columns, rows]) / 2
             squares[number], energies[number] = np.diag(gram), np.einsum("vc,vc->c", white[:, 1], white[:, 1])
+            off_by[number] = rounding_errors(energies[number] + (white[:, 0] ** 2).sum(axis=0), len(members))
         held = np.stack([fold.held for fold in self.folds])
         pairs, sums, n_features = held[:, rows] & held[:, columns], np.zeros(squares.shape), np.array(len(members))
         if of_patterns:
             products, squares, energies = (
                 _mean_over_folds(*each) for each in ((products, pairs), (squares, held), (energies, held))
             )
-            return self.distance.from_products(CrossProducts(products, squares, sums[0], n_features, within=energies))
+            sums, off_by = sums[0], off_by.max(axis=0)
+            return self.distance.from_products(CrossProducts(products, squares, sums, n_features, energies, off_by))
         each_size = np.full(n_folds, n_features)
-        distances = self.distance.from_products(CrossProducts(products, squares, sums, each_size, within=energies))
+        distances = self.distance.from_products(CrossProducts(products, squares, sums, each_size, energies, off_by))
         return _mean_over_folds(distances, pairs)
 
 

@@ -11,7 +11,14 @@ from threadpoolctl import threadpool_limits
 
 from rsa import noise
 from rsa.core import Array, Epochs, RDMs
-from rsa.distances import CROSS_VALIDATED, DISTANCES, CrossProducts, Distance
+from rsa.distances import (
+    CROSS_VALIDATED,
+    DISTANCES,
+    CrossProducts,
+    Distance,
+    rounding_between_runs,
+    rounding_errors,
+)
 from rsa.errors import UserError, listed
 from rsa.registry import pick
 from rsa.searchlight import in_threads
@@ -151,13 +158,17 @@ class MovieDistance:
 def of_means(sums: Array, split: Split, distance: Distance) -> Array:
     """Return the distances of conditions averaged over all trials, (n_times, n_pairs)."""
     means = sums.sum(axis=1) / split.counts.sum(axis=0)[:, None]  # (n_times, n_conditions, n_channels)
+    n_channels, before = means.shape[-1], _energies(means)
     if distance.origin == "pattern":
         means -= means[..., :1].copy()  # constant patterns become exactly 0
         means -= means.mean(axis=-1, keepdims=True)
     elif distance.origin == "feature":
         means -= means.mean(axis=1, keepdims=True)
     gram = means @ np.swapaxes(means, 1, 2)  # (n_times, n_conditions, n_conditions)
-    return distance.from_products(_cross_products(gram, means.sum(axis=-1), means.shape[-1]))
+    stack = _cross_products(gram, means.sum(axis=-1), n_channels)
+    n_terms = n_channels + split.counts.sum(axis=0).max()
+    off_by = rounding_errors(stack.squares + rounding_errors(before, n_terms), n_terms)
+    return distance.from_products(replace(stack, rounding=off_by))
 
 
 def between_folds(sums: Array, split: Split, distance: Distance) -> Array:
@@ -182,10 +193,19 @@ def between_folds(sums: Array, split: Split, distance: Distance) -> Array:
     together = centred.sum(axis=1)  # (n_times, n_conditions, n_channels)
     gram = together @ np.swapaxes(together, 1, 2)
     energies = np.einsum("tcc->tc", gram) / counts.sum(axis=0) ** 2
-    gram -= _within(centred, split.alone)
+    within = _within(centred, split.alone)
+    gram -= within
     gram /= split.n_products
     stack = _cross_products(gram, np.zeros(gram.shape[:2]), n_channels)
-    return distance.from_products(replace(stack, within=energies))
+    n_terms, before = n_channels + counts.max(), _energies(sums).sum(axis=1)
+    of_parts = np.einsum("tcc->tc", within) + rounding_between_runs(before, n_terms, len(counts))
+    off_by = rounding_between_runs(of_parts, n_terms, len(counts)) / split.n_products.min()
+    return distance.from_products(replace(stack, within=energies, rounding=off_by))
+
+
+def _energies(patterns: Array) -> Array:
+    """Sum squares over channels: (..., n_channels) -> (...)."""
+    return np.asarray(np.einsum("...v,...v->...", patterns, patterns))
 
 
 def _within(sums: Array, alone: bool) -> Array:

@@ -13,6 +13,7 @@ from strategies import quick, seeds
 
 from rsa import kernels
 from rsa.comparisons import TIE, ranks
+from rsa.distances import UNIT
 
 SHAPES = {
     "normal": lambda rng, n: rng.standard_normal(n),
@@ -83,9 +84,10 @@ def test_products_slide_over_any_members(n_conditions, n_runs, origin, rng):
     indptr = np.concatenate([[0], np.cumsum([len(voxels) for voxels in members])])
     indices = np.concatenate(members).astype(np.int32)
     products = np.empty((len(members), n_conditions * (n_conditions - 1) // 2))
-    squares, energies = np.empty((2, len(members), n_conditions))
+    squares, energies, magnitudes = np.empty((3, len(members), n_conditions))
     sums = np.empty((len(members), n_runs, n_conditions))
-    kernels.sphere_products(responses, indptr, indices, 0, len(members), origin, 16, products, squares, sums, energies)
+    results = products, squares, sums, energies, magnitudes
+    kernels.sphere_products(responses, indptr, indices, 0, len(members), origin, 16, *results)
     for row, voxels in enumerate(members):
         expected = products_by_hand(responses, voxels, origin)
         size = np.abs(expected).max() + 1
@@ -103,9 +105,11 @@ def test_what_slides_out_leaves_no_trace(rng):
     responses[100:160, 0, 3] = 0.1
     indptr = 50 * np.arange(252)
     indices = np.concatenate([np.arange(start, start + 50) for start in range(251)]).astype(np.int32)
-    products, (squares, energies), sums = np.empty((251, 66)), np.empty((2, 251, 12)), np.empty((251, 1, 12))
-    kernels.sphere_products(responses, indptr, indices, 0, 251, 1, 256, products, squares, sums, energies)
-    found = kernels.normalised(products, squares, sums[:, 0], np.full(251, 50.0), 2.0**-44)
+    products, sums = np.empty((251, 66)), np.empty((251, 1, 12))
+    squares, energies, magnitudes = np.empty((3, 251, 12))
+    results = products, squares, sums, energies, magnitudes
+    kernels.sphere_products(responses, indptr, indices, 0, 251, 1, 256, *results)
+    found = kernels.normalised(products, squares, sums[:, 0], np.full(251, 50.0), 3 * UNIT * magnitudes)
     for centre in range(251):
         expected = oracles.rdm(responses[centre : centre + 50, 0].T, "correlation")
         np.testing.assert_allclose(found[centre], expected, atol=1e-12)
