@@ -14,6 +14,7 @@ from rsa.core import Array, Epochs, RDMs
 from rsa.distances import (
     CROSS_VALIDATED,
     DISTANCES,
+    UNIT,
     CrossProducts,
     Distance,
     rounding_between_runs,
@@ -256,8 +257,10 @@ def tell_by_lda(patterns: Array, present: Array, left_out: int) -> Array:
     """Tell by linear discriminants, whose covariance is that of all conditions together, shrunken (Ledoit & Wolf 2004).
 
     All conditions share their noise, so what is estimated from all of them serves each pair. NaN if there is no noise.
+    Evidence that differs by no more than rounding errors, which grow with the condition number, tells nothing.
     """
     from scipy.linalg import LinAlgError, cho_factor, cho_solve
+    from scipy.linalg.lapack import dpocon
 
     there = present.copy()
     there[left_out] = False
@@ -265,12 +268,18 @@ def tell_by_lda(patterns: Array, present: Array, left_out: int) -> Array:
     residuals = (patterns - means)[there]  # (n_training, n_channels)
     spread = noise.covariance(residuals, len(residuals) - len(means), "ledoit_wolf")
     try:
-        weights = cho_solve(cho_factor(spread, lower=True), means.T)  # (n_channels, n_conditions)
+        factor = cho_factor(spread, lower=True)
     except LinAlgError:
         return np.full((len(means), len(means)), np.nan)
-    evidence = patterns[left_out] @ weights - np.einsum("cv,vc->c", means, weights) / 2  # (n_conditions, n_conditions)
-    right: Array = (np.sign(np.diag(evidence)[:, None] - evidence) + 1) / 2
-    return right
+    weights, tested = cho_solve(factor, means.T), patterns[left_out]  # (n_channels, n_conditions) and turned
+    evidence = tested @ weights - np.einsum("cv,vc->c", means, weights) / 2  # (n_conditions, n_conditions)
+    inverse_condition, _ = dpocon(factor[0], np.abs(spread).sum(axis=0).max(), uplo="L")
+    length, by_condition = np.sqrt(_energies(weights.T)), np.sqrt(_energies(means))
+    off_by = rounding_errors((np.sqrt(_energies(tested))[:, None] + by_condition) * length, 4 * len(spread))
+    off_by /= max(inverse_condition, UNIT)
+    difference = np.diag(evidence)[:, None] - evidence
+    right = np.where(np.abs(difference) <= off_by + np.diag(off_by)[:, None], 0, np.sign(difference))
+    return np.asarray((right + 1) / 2)
 
 
 def tell_by_svm(patterns: Array, present: Array, left_out: int) -> Array:
