@@ -9,13 +9,23 @@ CONFIG ?= config.yaml
 VENV := .venv
 IN_VENV := PATH="$(CURDIR)/$(VENV)/bin:$$PATH"
 
-.PHONY: run test lint install clean
+# Each kind of processor sums products in an order of its own; these are the orders of others than this one.
+KERNELS := $(if $(filter x86_64 amd64,$(shell uname -m)),Haswell Nehalem)
+NUMERICAL := tests/test_arithmetic.py tests/test_distances.py tests/test_kernels.py
+
+.PHONY: run test test-kernels lint install clean
 
 run: $(VENV)/.installed
 	$(IN_VENV) snakemake --cores $(CORES) --configfile $(CONFIG)
 
 test: $(VENV)/.installed-test lint
 	$(IN_VENV) pytest --numprocesses auto --maxprocesses 4 --dist loadfile
+	$(MAKE) test-kernels
+
+test-kernels: $(VENV)/.installed-test
+	for kernel in $(KERNELS); do \
+	  $(IN_VENV) OPENBLAS_CORETYPE=$$kernel OPENBLAS_NUM_THREADS=2 pytest --quiet $(NUMERICAL) || exit 1; \
+	done
 
 lint: $(VENV)/.installed-test
 	$(IN_VENV) ruff check .

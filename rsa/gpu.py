@@ -1,7 +1,8 @@
 """The searchlight on an accelerator: the four steps of `rsa.searchlight` for many centres at once, in torch.
 
 All numbers are in double precision and every sphere is summed afresh, so scores differ from those of the CPU by
-rounding only (below 1e-6, and by nothing where no two dissimilarities are closer than rounding).
+rounding only: below 1e-6, and rank correlations by nothing where no two dissimilarities are closer than rounding. More
+if conditions share a pattern that is 10,000 times as large as what they differ by (see docs/conventions.md).
 """
 
 from collections.abc import Callable

@@ -87,7 +87,7 @@ def compare(
         Also compare the RDM of odd runs with that of even runs, in one more row of the result (model "reliability").
     device : {"cpu", "auto", "cuda", "cuda:N"}
         "auto" takes CUDA where there is one and it knows the distance and the comparison. Scores of both differ by
-        less than 1e-6.
+        less than 1e-6, unless all conditions are nearly the same pattern.
     n_threads, chunk_size : int
         How it runs, never what it computes. On the CPU a chunk is rounded up to whole runs of at most 64 centres,
         within which sums slide from one to the next; by default it is one run, or several for many references. On a

@@ -40,6 +40,17 @@ def rdm(patterns: np.ndarray, distance: str) -> np.ndarray:
     return distances
 
 
+def rdm_of_differences(patterns: np.ndarray, distance: str) -> np.ndarray:
+    """Build one condensed RDM from differences, in extended precision: what is small is as right as what is large."""
+    wide = np.asarray(patterns, dtype=np.longdouble)
+    if distance == "correlation":
+        wide = wide - wide.mean(axis=1, keepdims=True)
+    if distance in ("correlation", "cosine"):
+        wide = wide / np.sqrt((wide**2).sum(axis=1, keepdims=True) * 2)
+    squares = np.array([((one - other) ** 2).sum() for one, other in combinations(wide, 2)])
+    return (np.sqrt(squares) if distance == "euclidean" else squares).astype(np.float64)
+
+
 def tied(values: np.ndarray) -> np.ndarray:
     """Give dissimilarities that differ by floating-point noise one value, going up from the smallest."""
     order, noise = np.argsort(values), np.abs(values).max() * 2.0**-40
