@@ -648,7 +648,8 @@ def load_image(path: str | Path, *, keep_open: bool = False) -> nib.Nifti1Image:
     """
     require_content(path)
     try:
-        image: nib.Nifti1Image = nib.load(path, keep_file_open=keep_open)  # type: ignore[assignment]  # any image with an affine will do
+        options = {"keep_file_open": True} if keep_open else {}  # which images of surfaces do not know
+        image: nib.Nifti1Image = nib.load(path, **options)  # type: ignore[assignment]  # any with an affine will do
         return image
     except FileNotFoundError as error:
         raise UserError(f"There is no image {path}.") from error
