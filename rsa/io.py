@@ -151,7 +151,9 @@ def reading(path: str | Path, kind: str) -> Iterator[None]:
     try:
         yield
     except FileNotFoundError as error:
-        raise UserError(f"There is no file {error.filename or path}.") from error
+        if not Path(path).exists():
+            raise UserError(f"There is no file {path}.") from error
+        raise UserError(f"{path} needs a file that is not there: {one_line(error)}.") from error
     except (PermissionError, IsADirectoryError) as error:
         raise UserError(f"Cannot read {path}: {error.strerror}.") from error
     except DAMAGES as error:

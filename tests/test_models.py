@@ -331,12 +331,12 @@ def test_forms_of_checkpoints(tmp_path, small, form):
     assert_loads(path, state)
 
 
-@pytest.mark.parametrize("form", ["legacy", "safetensors", "safetensors of a wrapped network"])
+@pytest.mark.parametrize("form", ["legacy", ".pth.tar", ".ckpt", "safetensors", "safetensors of a wrapped network"])
 def test_forms_of_files(tmp_path, small, form):
     state = {name: tensor + 1 for name, tensor in small.items()}
-    path = tmp_path / ("net.pth" if form == "legacy" else "net.safetensors")
-    if form == "legacy":
-        torch.save(state, path, _use_new_zipfile_serialization=False)
+    path = tmp_path / ("net.safetensors" if "safetensors" in form else f"net{form.removeprefix('legacy') or '.pth'}")
+    if "safetensors" not in form:
+        torch.save({"state_dict": state}, path, _use_new_zipfile_serialization=form != "legacy")
     else:
         save_file(before("model.", state) if "wrapped" in form else state, path)
     assert_loads(path, state)

@@ -278,6 +278,13 @@ def test_epochs_of_eeglab(readers, name):
     assert section.conditions("01") == ["S255/S  8", "S  8", "S255/S  9"]
 
 
+def test_data_that_lie_beside_a_file_and_are_missing_are_named(readers, tmp_path):
+    shutil.copyfile(readers / "eeglab" / "test_epochs.set", tmp_path / "test_epochs.set")
+    problem = refused(of_epochs(tmp_path / "test_epochs.set"))
+    assert "test_epochs.set needs a file that is not there: " in problem
+    assert "test_epochs.fdt" in problem
+
+
 @pytest.mark.parametrize("version", ["v7", "v73"])
 def test_epochs_of_fieldtrip(readers, version):
     section = of_epochs(readers / "fieldtrip" / "EGI" / f"epoched_{version}.mat")

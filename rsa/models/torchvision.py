@@ -48,9 +48,9 @@ class Torchvision(Section):
     """Name by which torchvision knows the network: alexnet, resnet50, vit_b_16, ..."""
     weights: Annotated[str, AfterValidator(_path_below_data_root)] = "DEFAULT"
     """Name of torchvision's weights (DEFAULT, IMAGENET1K_V1, ...), `untrained`, or a file with a state dict (.pth, .pt,
-    .safetensors): the network's alone or in the checkpoint of a training, also with what wrappers put before all names
-    (`module.`, `_orig_mod.`, `model.`). All of the network has to be there, and nothing else. Named weights bring their
-    own preprocessing; for a file and for `untrained`, `preprocess_as` says which."""
+    .pth.tar, .ckpt, .bin, .safetensors): the network's alone or in the checkpoint of a training, also with what
+    wrappers put before all names (`module.`, `_orig_mod.`, `model.`). All of the network has to be there, and nothing
+    else. Named weights bring their own preprocessing; for a file and for `untrained`, `preprocess_as` says which."""
     weights_key: str | None = None
     """For a checkpoint that holds several state dicts: which to take, such as model_ema; by default `state_dict`,
     `model_state_dict` or `model`, or the only one."""

@@ -31,7 +31,7 @@ __all__ = [
     "weights_sha256",
 ]
 
-WEIGHTS_SUFFIXES = (".pth", ".pt", ".safetensors")
+WEIGHTS_SUFFIXES = (".pth", ".pt", ".safetensors", ".pth.tar", ".ckpt", ".bin")
 """What the names of files with a state dict end in."""
 
 STATE_KEYS = ("state_dict", "model_state_dict", "model", "model_state", "network", "net", "module", "weights")
