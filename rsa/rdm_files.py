@@ -134,7 +134,7 @@ def _read_array(path: Path, key: str | None) -> tuple[str, Array, list[Column]]:
 
 def chosen_array(path: Path, names: Sequence[str], key: str | None) -> str:
     """Return the name of the array to read: the key, or the only one that there is besides labels and descriptions."""
-    arrays = [name for name in names if name != LABELS_KEY]
+    arrays = [name for name in names if name != LABELS_KEY and not name.startswith("__")]  # MATLAB's own
     if key in arrays:
         return str(key)
     if len(arrays) > 1:
