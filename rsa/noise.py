@@ -183,9 +183,9 @@ class Repeats(NamedTuple):
     """Which patterns tell the noise between runs: those of conditions that come more than once."""
 
     rows: Array
-    """Their rows in the table of patterns, ascending."""
-    groups: Array
-    """Number of the condition (and delay) of each, from 0."""
+    """Their rows in the table of patterns, one condition (and delay) after the other."""
+    starts: Array
+    """Where the rows of each condition (and delay) begin."""
     degrees_of_freedom: int
     """Of what each differs by from the mean of its condition."""
 
@@ -203,21 +203,24 @@ def repeats(patterns: Patterns, *, mean_removed: bool = False) -> Repeats:
     sizes = np.bincount(groups)
     if len(groups) == len(sizes):
         raise UserError("Noise between runs needs conditions with patterns of 2 runs or more, told apart by `run`.")
-    rows = np.flatnonzero(sizes[groups] > 1)
+    rows = np.argsort(groups, kind="stable")
+    rows = rows[sizes[groups[rows]] > 1]
     n_means = (patterns.table["run"].nunique() - 1) * max(1, len(patterns.delays_s)) if mean_removed else 0
-    _, numbers = np.unique(groups[rows], return_inverse=True)
     degrees_of_freedom = len(groups) - len(sizes) - n_means
     if degrees_of_freedom < 1:
         raise UserError("Noise between runs needs 2 conditions or more in 2 runs, where the mean of each is removed.")
-    return Repeats(rows, numbers, degrees_of_freedom)
+    starts = np.flatnonzero(np.diff(groups[rows], prepend=-1))
+    return Repeats(rows, starts, degrees_of_freedom)
 
 
-def deviations(samples: Array, groups: Array) -> Array:
-    """Return what samples, (n_features, n_samples), differ by from the mean of their group; float64."""
-    each = np.asarray(samples, dtype=np.float64)
-    member = groups[:, None] == np.arange(groups.max() + 1)  # (n_samples, n_groups)
-    means = each @ (member / member.sum(axis=0))
-    return np.asarray(each - means[:, groups])
+def deviations(samples: Array, starts: Array) -> Array:
+    """Return what samples, (n_features, n_samples), differ by from the mean of their group; float64.
+
+    Groups follow each other, and begin at `starts`.
+    """
+    each, sizes = np.asarray(samples, dtype=np.float64), np.diff(starts, append=samples.shape[1])
+    means = np.add.reduceat(each, starts, axis=1) / sizes
+    return np.asarray(each - np.repeat(means, sizes, axis=1))
 
 
 def between_runs(patterns: Patterns, *, mean_removed: bool = False) -> Residuals:
@@ -238,11 +241,11 @@ def between_runs(patterns: Patterns, *, mean_removed: bool = False) -> Residuals
     UserError
         If no condition is in two runs.
     """
-    rows, groups, degrees_of_freedom = repeats(patterns, mean_removed=mean_removed)
+    rows, starts, degrees_of_freedom = repeats(patterns, mean_removed=mean_removed)
     values = np.empty((len(rows), patterns.n_features), dtype=np.float32)
     for start in range(0, patterns.n_features, BLOCK):
         block = slice(start, start + BLOCK)
-        values[:, block] = deviations(patterns.values[rows, block].T, groups).T
+        values[:, block] = deviations(patterns.values[rows, block].T, starts).T
     return Residuals(values, degrees_of_freedom)
 
 

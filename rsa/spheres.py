@@ -19,7 +19,17 @@ from rsa.distances import (
     rounding_errors,
 )
 from rsa.errors import UserError, listed
-from rsa.noise import between_runs, by_runs, deviations, folds_of_runs, normalise, repeats, whiten, with_known_noise
+from rsa.noise import (
+    Repeats,
+    between_runs,
+    by_runs,
+    deviations,
+    folds_of_runs,
+    normalise,
+    repeats,
+    whiten,
+    with_known_noise,
+)
 from rsa.registry import pick
 
 __all__ = [
@@ -46,15 +56,14 @@ class Noise(NamedTuple):
     """Shape (n_voxels, n_samples), float32: residuals, or patterns whose deviations from their mean are residuals."""
     degrees_of_freedom: float
     shrinkage: str
-    rows: Array | None = None
-    """Which of the samples are taken; all if it is not given."""
-    groups: Array | None = None
-    """Number of the condition of each that is taken, if they are patterns."""
+    repeats: Repeats | None = None
+    """Which of the samples are taken, if they are patterns."""
 
-    def residuals(self, members: Array) -> Array:
-        """Return the residuals of some voxels, shape (n_members, n_residuals)."""
-        samples = self.samples[members] if self.rows is None else self.samples[members[:, None], self.rows]
-        return samples if self.groups is None else deviations(samples, self.groups)
+    def residuals(self, of_members: Array) -> Array:
+        """Return the residuals of some voxels, (n_members, n_residuals), from their samples, (n_members, n_samples)."""
+        if self.repeats is None:
+            return of_members
+        return deviations(np.take(of_members, self.repeats.rows, axis=1), self.repeats.starts)
 
 
 class Fold(NamedTuple):
@@ -198,7 +207,7 @@ class Spheres:
                     sum_[row] = np.nan
                 continue
             responses = self.responses[members].reshape(len(members), -1)  # (n_members, n_runs * n_conditions)
-            white = _white(responses, members, self.noise, symmetric)
+            white = _white(responses, self.noise, self.noise.samples[members], symmetric)
             runs, each = white.reshape(-1, n_runs, n_conditions), white.reshape(-1, n_conditions)
             within, together = each.T @ each, runs.sum(axis=1)
             gram = together.T @ together - within if n_runs > 1 else within
@@ -233,10 +242,11 @@ class FoldedSpheres(Spheres):
         n_conditions, n_folds = self.responses.shape[2], len(self.folds)
         rows, columns = np.triu_indices(n_conditions, 1)
         products, (squares, energies, off_by) = np.empty((n_folds, len(rows))), np.empty((3, n_folds, n_conditions))
-        of_patterns = self.distance.origin == "pattern"
+        of_patterns, noise = self.distance.origin == "pattern", self.folds[0].noise
+        samples = None if noise is None else noise.samples[members]  # which all folds share
         for number, fold in enumerate(self.folds):
             responses = fold.responses[members].reshape(len(members), -1)
-            white = _white(responses, members, fold.noise, symmetric=of_patterns)
+            white = _white(responses, fold.noise, samples, symmetric=of_patterns)
             white = white.reshape(len(members), 2, n_conditions)
             if of_patterns:
                 white = white - white.mean(axis=0)
@@ -265,11 +275,11 @@ def _mean_over_folds(values: Array, held: Array) -> Array:
     return mean
 
 
-def _white(responses: Array, members: Array, noise: Noise | None, symmetric: bool) -> Array:
-    """Whiten the responses of some voxels, (n_members, n_patterns), by their noise; in double precision."""
-    if noise is None:
+def _white(responses: Array, noise: Noise | None, samples: Array | None, symmetric: bool) -> Array:
+    """Whiten responses, (n_members, n_patterns), by their noise, of samples (n_members, n_samples); in float64."""
+    if noise is None or samples is None:
         return responses.astype(np.float64)
-    residuals = noise.residuals(members)
+    residuals = noise.residuals(samples)
     return whiten(responses, residuals, noise.degrees_of_freedom, noise.shrinkage, symmetric=symmetric)
 
 
@@ -384,7 +394,7 @@ def _fold(patterns: Patterns, others: Patterns, left_out: Patterns, how: RunNois
     seen, noise = others if how.samples is None else how.samples.of_runs(others.runs), None
     if how.normalisation == "multivariate" and how.scope == "sphere":
         found = repeats(seen, mean_removed=how.mean_removed)
-        noise = Noise(samples, found.degrees_of_freedom, how.shrinkage, rows[found.rows], found.groups)
+        noise = Noise(samples, found.degrees_of_freedom, how.shrinkage, found._replace(rows=rows[found.rows]))
     else:
         table = pd.DataFrame({"condition": both * 2, "run": np.repeat(["others", "left out"], len(both))})
         residuals = between_runs(seen, mean_removed=how.mean_removed)

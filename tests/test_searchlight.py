@@ -553,7 +553,7 @@ def test_order_of_chunks_is_kept_when_the_first_takes_longest():
 def test_chunks_cover_every_centre_once_and_begin_with_a_run(n_centres, chunk_size, n_conditions):
     where = np.arange(n_centres + 1), np.zeros(n_centres, np.int32)
     responses, counts = np.zeros((1, 1, n_conditions)), np.ones((1, n_conditions))
-    around = Spheres(responses, counts, *where, DISTANCES["correlation"], 2)
+    around = Spheres(responses, counts, *where, DISTANCES["correlation"], 2, np.ones(n_centres, bool))
     chunks = around.chunks(chunk_size)
     assert [centre for centres in chunks for centre in centres] == list(range(n_centres))
     assert all(centres.start % around.run == 0 for centres in chunks)
