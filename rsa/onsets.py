@@ -57,7 +57,8 @@ def n_worth(products: Array) -> float:
     """Return how many independent samples tell as much about the size of a series, from `products_over_time`.
 
     It is n^2 / sum(r_tu^2) over all pairs of times t and u, each with itself included (Satterthwaite), r_tu being how
-    alike samples at the two times are over all series. 0 if no series varies.
+    alike samples at the two times are over all series; of few series, which are alike by chance, it is too low. 0 if no
+    series varies.
     """
     squares = np.diag(products)
     if not squares.size or not (squares > 0).all():

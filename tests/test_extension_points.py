@@ -93,20 +93,25 @@ def test_comparisons(name, rng):
 
 @pytest.mark.parametrize("name", MAPS)
 def test_maps(name, rng):
-    """(n_rows, n_voxels) -> (n_voxels,), each voxel by itself; a voxel without scores has no value."""
-    times_s = np.array([-0.3, -0.2, -0.1, 2.5, 4.0])
+    """(n_rows, n_voxels) -> (n_voxels,), each voxel by itself; a voxel without scores has no value.
+
+    What a baseline is worth, though, is told by many voxels together.
+    """
+    times_s = np.array([*np.arange(-12, 0) / 10, 2.5, 4.0])
     over = {"layers": (), "times": (times_s,), "layers and times": (times_s.round(),), "times and baseline": (times_s,)}
     rows = over[MAPS[name].over]
 
     def make(scores: np.ndarray) -> np.ndarray:
         return MAPS[name].from_scores(scores, *rows)
 
-    scores = rng.uniform(0.1, 0.9, (5, 12))
-    scores[3:] += 9  # far above the baseline
+    scores = rng.uniform(-0.9, 0.9, (14, 12))
+    scores[12:] += 99  # far above the baseline
     made = make(scores)
     assert made.shape == (12,)
     assert np.isfinite(made).all()
-    np.testing.assert_allclose(made, np.concatenate([make(scores[:, [voxel]]) for voxel in range(12)]), atol=1e-12)
+    n_together = 6 if MAPS[name].over == "times and baseline" else 1
+    alone = [make(part) for part in np.split(scores, 12 // n_together, axis=1)]
+    np.testing.assert_allclose(made, np.concatenate(alone), atol=1e-12)
     holed = scores.copy()
     holed[:, NAN_ROW] = np.nan
     after = make(holed)

@@ -7,10 +7,13 @@ import numpy as np
 import oracles
 import pandas as pd
 import pytest
+from pydantic import TypeAdapter
 from scipy.ndimage import gaussian_filter1d
 from scipy.spatial.distance import squareform
 from scipy.stats import spearmanr, ttest_1samp
 
+from rsa import io, stages
+from rsa.analyses import Analysis
 from rsa.comparisons import COMPARISONS
 from rsa.core import RDMs
 from rsa.errors import UserError
@@ -34,6 +37,7 @@ from rsa.onsets import onset_times
 from rsa.rdm import noise_ceiling
 
 NAMES = [f"img{i}" for i in range(1, 13)]
+PREDICTORS = {"a": ["net conv1"], "b": ["net conv2"], "c": ["net conv3"]}
 N_PAIRS = 66
 STEP_S = 0.01
 TIMES_S = np.arange(-20, 40) / 100
@@ -459,6 +463,23 @@ def test_the_onset_of_one_subject_is_by_the_highest_of_all_orders_of_its_conditi
     assert latencies(scores_table(values))["onset_s"].isna().all()
     with pytest.raises(UserError, match=r"a column for each of 4 references, not the shape \(39, 3\)"):
         latencies(scores_table(values), chance=chance[:, :3])
+
+
+@pytest.mark.parametrize("settings", [None, {"kind": "partial"}, {"kind": "partition", "predictors": PREDICTORS}])
+def test_one_subject_of_a_study_has_the_onset_of_what_is_planted(tmp_path, rng, settings):
+    """Without any baseline, and of shares of variance too, whose chance level is not 0."""
+    references, times_s = references_of(rng), np.arange(8) / 100
+    values = rng.random((8, N_PAIRS))
+    values[3:] += 4 * references.values[1]
+    movie = RDMs(values, NAMES, pd.DataFrame({"subject": "01", "time_s": times_s}))
+    io.save(tmp_path / "movie.h5", movie, io.provenance([], {}))
+    io.save(tmp_path / "net.h5", references, io.provenance([], {}))
+    analysis = None if settings is None else TypeAdapter(Analysis).validate_python(settings)
+    stages.layer_time([tmp_path / "movie.h5"], [tmp_path / "net.h5"], tmp_path / "time", analysis=analysis)
+    found = io.load_table(tmp_path / "time" / "latencies.tsv").set_index("layer" if analysis is None else "model")
+    row = {"partition": "unique:b"}.get("" if settings is None else settings["kind"])
+    onsets_s = found["onset_s"] if row else found.reset_index().set_index("layer")["onset_s"]
+    assert onsets_s.dropna().to_dict() == {row or "conv2": 0.03}
 
 
 def test_relabelled_scores_are_those_of_references_in_another_order(rng):
