@@ -107,9 +107,10 @@ def test_maps_of_times_are_one_volume_in_seconds(tmp_path, rng):
 
 
 def test_maps_of_onsets_are_written_where_there_is_a_baseline(tmp_path, rng):
-    times_s = [-0.02, -0.01, 0.0, 0.01, 0.02]
+    times_s = [*(np.arange(-12, 0) / 100), 0.0, 0.01, 0.02]
     scores = scores_of(over(times_s, ("meeg", "")), rng)
-    scores.values[2:] += 200
+    scores.values[:12] -= scores.values[:12].mean()
+    scores.values[12:] += 200
     _, names, stem = written(tmp_path, scores)
     assert {name for name in names if "time_" in name} == {
         f"model-meeg_stat-{name}_statmap.{ending}"
