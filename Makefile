@@ -50,4 +50,4 @@ $(VENV)/.installed-test: $(VENV)/.installed
 	@touch $@
 
 clean:
-	rm -rf $(VENV) results/demo .snakemake
+	rm -rf $(VENV) .snakemake

@@ -45,7 +45,10 @@ begins with `./` in the folder in which Snakemake runs; `~` is your home.
 
 **Labels** become part of BIDS file names, so they have letters and digits only.
 
-**Numbers that are names** are quoted: `["01", "02"]`, since YAML reads 01 as the number 1.
+**Names that YAML takes for something else** are quoted: `["01", "02"]`, since it reads 01 as the number 1, and
+also yes, no, on and off (true and false), null, dates, 1.10 and 1:30. The file is text in UTF-8.
+
+**Braces** stand for placeholders in paths; files that are read have no words in braces in their own names.
 """
 
 CHOICES = """\
