@@ -33,6 +33,7 @@ __all__ = [
     "as_label",
     "as_labels",
     "concatenate",
+    "features_with_data",
     "n_conditions_of",
     "require_enough",
     "select",
@@ -273,7 +274,7 @@ class Patterns:
     volume : Volume, optional
         Where the features lie, when they are voxels.
     usable : array of bool, shape (n_features,), optional
-        The features that take part. By default those that are finite in every row and not the same in all.
+        The features that take part. By default those with data in every run (see `features_with_data`).
         A voxel that is not usable is no centre of a searchlight and a member of none.
     residuals : Residuals, optional
         Noise of the same features.
@@ -283,7 +284,7 @@ class Patterns:
     Raises
     ------
     UserError
-        If lengths disagree, `condition` is missing, a row comes twice or no feature is usable.
+        If lengths disagree, `condition` is missing, a row comes twice, a run has no data or no feature is usable.
     """
 
     values: Array
@@ -316,15 +317,22 @@ class Patterns:
             )
         usable = self.usable
         if usable is None:
-            usable = np.isfinite(values).all(axis=0)
-            usable &= np.ptp(np.where(usable, values, 0), axis=0) > 0 if len(values) > 1 else True
+            usable = features_with_data(values, table.get("run"), table.get("delay_s"))
         if np.shape(usable) != values.shape[1:]:
             raise UserError(f"`usable` says yes or no of {values.shape[1]} features; it has shape {np.shape(usable)}.")
         if not np.any(usable):
-            raise UserError("No voxel is usable: each is NaN in some row or the same in all rows of the patterns.")
+            raise UserError(
+                "No voxel is usable: each is NaN in some row or the same in all rows of the patterns or of a run."
+            )
         object.__setattr__(self, "values", values)
         object.__setattr__(self, "table", table)
         object.__setattr__(self, "usable", np.asarray(usable, dtype=bool))
+
+    @property
+    def n_in_some_runs(self) -> int:
+        """Number of features that are not usable although they are finite and vary: some run has no data of them."""
+        varies = _vary(self.values, np.arange(len(self.values)))
+        return int(np.count_nonzero(~self.usable & varies & np.isfinite(self.values).all(axis=0)))
 
     @property
     def conditions(self) -> list[str]:
@@ -387,6 +395,69 @@ class Patterns:
         groups = self.table.groupby(keys, sort=False).indices
         means = np.stack([self.values[rows].mean(axis=0, dtype=np.float64) for rows in groups.values()])
         return replace(self, values=means, table=pd.DataFrame(list(groups), columns=keys))
+
+
+def features_with_data(values: Array, runs: pd.Series | None = None, delays_s: pd.Series | None = None) -> Array:
+    """Find the features that have data in every run: finite in all rows, and not the same for all conditions.
+
+    What is the same for all conditions of a run, such as 0 outside a field of view that moved, was not measured there.
+    With delays, a feature has data if conditions differ at one of them. Runs of a single row have data where they are
+    finite; over all rows, features vary.
+
+    Parameters
+    ----------
+    values : array, shape (n_rows, n_features)
+        Responses.
+    runs : Series, optional
+        The run of each row; all are of one if it is left out.
+    delays_s : Series, optional
+        The delay of each row.
+
+    Returns
+    -------
+    array of bool, shape (n_features,)
+
+    Raises
+    ------
+    UserError
+        If no feature has data in a run.
+
+    Examples
+    --------
+    >>> features_with_data(np.array([[1.0, 1, 1], [2, 2, 2], [3, 0, 3], [4, 0, np.nan]]), pd.Series(list("aabb")))
+    array([ True, False, False])
+    """
+    numbers = np.arange(len(values))
+    by_run = {None: numbers} if runs is None else pd.Series(numbers).groupby(runs.to_numpy(), sort=False).indices
+    usable = _vary(values, numbers) if len(values) > 1 else np.ones(values.shape[1], dtype=bool)
+    for run, rows in by_run.items():
+        here = np.isfinite(values[rows]).all(axis=0)
+        if len(rows) > 1:
+            here &= np.logical_or.reduce([_vary(values, part) for part in _by_delay(rows, delays_s)])
+        if run is not None and len(by_run) > 1 and not here.any():
+            raise UserError(
+                f"Run {str(run)!r} has no data: each voxel is the same in all of its {len(rows)} images, or not "
+                "finite; make it again, or leave the run out."
+            )
+        usable &= here
+    return np.asarray(usable)
+
+
+def _by_delay(rows: Array, delays_s: pd.Series | None) -> list[Array]:
+    """Return the rows of each delay that has several; all rows if none has."""
+    if delays_s is None:
+        return [rows]
+    delays = delays_s.to_numpy()[rows]
+    parts = [rows[delays == delay] for delay in np.unique(delays)]
+    return [part for part in parts if len(part) > 1] or [rows]
+
+
+def _vary(values: Array, rows: Array) -> Array:
+    """Say which features are not the same in all of some rows, (n_features,); one row at a time, to take no memory."""
+    varies = np.zeros(values.shape[1], dtype=bool)
+    for row in rows[1:]:
+        varies |= values[row] != values[rows[0]]
+    return varies
 
 
 # ---------------------------------------------------------------------------------------------- epochs
@@ -628,7 +699,7 @@ DEFINED, NOT_A_CENTRE, NO_DATA, TOO_SMALL, CONSTANT_PATTERN, CONSTANT_RDM = rang
 REASONS = {
     DEFINED: "defined",
     NOT_A_CENTRE: "not a centre (stride)",
-    NO_DATA: "the voxel has no data (NaN in a row, or the same in all rows)",
+    NO_DATA: "the voxel has no data (NaN in a row, or the same in all rows) in some run",
     TOO_SMALL: "fewer voxels in the sphere than min_voxels",
     CONSTANT_PATTERN: "a condition has the same value in all voxels of the sphere, so its distances are undefined",
     CONSTANT_RDM: "all dissimilarities are equal, so no score is defined",

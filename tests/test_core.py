@@ -408,3 +408,43 @@ def test_what_all_masks_share():
         shared_volume([Volume(first, np.eye(4)), Volume(~first, np.eye(4))])
     with pytest.raises(UserError, match="different grids"):
         shared_volume([Volume(first, np.eye(4)), Volume(second, np.diag([2.0, 1, 1, 1]))])
+
+
+# ------------------------------------------------------------------------------- data in every run
+
+
+def in_runs(values, runs, **columns):
+    table = pd.DataFrame({"condition": [f"c{row}" for row in range(len(values))], "run": list(runs), **columns})
+    return Patterns(np.asarray(values, dtype=float), table)
+
+
+def test_a_feature_that_is_the_same_in_all_rows_of_a_run_has_no_data():
+    values = [[1, 1, 7, 1, np.nan], [2, 2, 7, 2, 2], [3, 0, 7, 5, 3], [4, 0, 7, 5, 4]]
+    patterns = in_runs(values, "aabb")
+    assert patterns.usable.tolist() == [True, False, False, False, False]
+    assert patterns.n_in_some_runs == 2
+    assert patterns.mean_over_runs().usable.tolist() == patterns.usable.tolist()
+
+
+def test_runs_of_one_row_say_nothing():
+    assert in_runs([[1, 0], [2, 3], [4, 4]], "abc").usable.tolist() == [True, True]
+    assert in_runs([[1, 0], [2, 0]], "ab").usable.tolist() == [True, False]
+
+
+def test_with_delays_conditions_have_to_differ_at_one_of_them():
+    """At 0 s all is 0 by construction; the second feature has a course but no data, the third no data in a run."""
+    at_0, at_5 = [[0, 0, 0]] * 2, [[1, 8, 1], [2, 8, 2]]
+    conditions = {"condition": list("xyxy") * 2, "delay_s": [0, 0, 5, 5] * 2}
+    values = [*at_0, *at_5, *at_0, [3, 8, 0], [4, 9, 0]]
+    patterns = in_runs(values, "aaaabbbb", **conditions)
+    assert patterns.usable.tolist() == [True, False, False]
+    single = in_runs([[0, 0], [1, 0], [0, 1], [2, 3]], "aabb", condition=list("xxyy"), delay_s=[0, 5, 0, 5])
+    assert single.usable.tolist() == [True, False]
+
+
+@pytest.mark.parametrize("nothing", [0, 3.5, np.nan, np.inf])
+def test_a_run_without_data_is_refused(nothing):
+    values = np.arange(12.0).reshape(4, 3)
+    values[2:] = nothing
+    with pytest.raises(UserError, match="Run 'b' has no data: each voxel is the same in all of its 2 images, or not"):
+        in_runs(values, "aabb")

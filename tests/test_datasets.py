@@ -23,6 +23,8 @@ from rsa.datasets import DATASETS, Dataset, Maps, Rdms
 from rsa.datasets.images import opened, read_patterns, read_voxels, varying_voxels, whole_grid
 from rsa.errors import UserError
 from rsa.io import content_hash, load_table, save
+from rsa.neighbourhood import from_masks
+from rsa.spheres import prepare_spheres
 
 SHAPE = (4, 3, 2)
 CONDITIONS = ["img1", "img10", "img2"]
@@ -362,6 +364,85 @@ def test_voxels_without_data_are_counted(study, tmp_path, caplog, n_empty, guess
     assert np.flatnonzero(~patterns.usable).tolist() == list(range(n_empty))
     reason = "voxels of the mask have no data (NaN in a row, or the same in all rows)"
     assert caplog.messages == [f"subject '01': {n_empty} of 24 {reason}{guess}"]
+
+
+def moved_view(study, tmp_path, **settings):
+    """Let the second run of a subject have no data (0, as FSL and SPM write it) in 8 of 24 voxels."""
+    section, arrays = study
+    values = arrays["01", "2"].copy()
+    values[:, 0] = 0
+    write_image(tmp_path / "sub-01" / "run-2.nii", values)
+    write_image(tmp_path / "mask.nii", np.ones(SHAPE))
+    return Maps(**{**section, "subjects": ["01"], "mask": str(tmp_path / "mask.nii"), **settings})
+
+
+def test_what_a_run_did_not_measure_is_not_usable_with_a_mask_and_without(study, tmp_path, caplog):
+    with caplog.at_level(logging.WARNING):
+        patterns = moved_view(study, tmp_path).load("01")
+    np.testing.assert_array_equal(patterns.volume.unmask(patterns.usable)[..., 0], [[0, 1, 1]] * 4)
+    assert np.count_nonzero(~patterns.usable) == 8
+    (told,) = caplog.messages
+    assert told.startswith("subject '01': 8 of 24 voxels of the mask have no data")
+    assert told.endswith("; 8 of them are the same in all rows of some run only")
+    without = moved_view(study, tmp_path, mask=None).load("01")
+    np.testing.assert_array_equal(without.values, patterns.values[:, patterns.usable])
+
+
+def test_crossnobis_is_not_halved_where_half_of_the_runs_have_no_data(study, tmp_path, rng):
+    truth = rng.normal(size=(*SHAPE, 3))
+    section, _ = study
+    for run in "1234":
+        values = truth + rng.normal(scale=0.1, size=truth.shape)
+        values[:, 0] *= run in "12"
+        write_image(tmp_path / "sub-01" / f"run-{run}.nii", values)
+        write_table(tmp_path / "sub-01" / f"run-{run}.tsv", condition=CONDITIONS)
+    write_image(tmp_path / "mask.nii", np.ones(SHAPE))
+    patterns = Maps(**{**section, "subjects": ["01"], "runs": list("1234"), "mask": str(tmp_path / "mask.nii")}).load(
+        "01"
+    )
+    around = from_masks(patterns.volume, {"all": np.ones(24, dtype=bool)})
+    spheres = prepare_spheres(patterns, around, "crossnobis", 2)
+    assert spheres.sizes.tolist() == [16]
+    flat = truth[:, 1:].reshape(-1, 3).T
+    expected = [((flat[i] - flat[j]) ** 2).mean() for i, j in ((0, 1), (0, 2), (1, 2))]
+    np.testing.assert_allclose(spheres.rdms(range(1))[0], expected, rtol=0.15)
+
+
+def test_pooled_runs_have_to_have_data_each(tmp_path, rng):
+    """Conditions come once a session, so that a run without data is a part of what is taken as one run."""
+    for run, condition in (("1", ["a", "b"]), ("2", ["c", "d"])):
+        values = rng.normal(size=(*SHAPE, 2))
+        if run == "2":
+            values[0] = 0
+        write_image(tmp_path / f"ses-1_run-{run}.nii", values)
+        write_table(tmp_path / f"ses-1_run-{run}.tsv", condition=condition)
+    write_image(tmp_path / "mask.nii", np.ones(SHAPE))
+    section = {"subjects": ["1"], "sessions": ["1"], "runs": ["1", "2"], "pool_runs": True}
+    paths = {
+        "images": str(tmp_path / "ses-{session}_run-{run}.nii"),
+        "table": str(tmp_path / "ses-{session}_run-{run}.tsv"),
+    }
+    patterns = Maps(**section, **paths, mask=str(tmp_path / "mask.nii")).load("1")
+    assert np.count_nonzero(~patterns.usable) == 6
+    assert Maps(**section, **paths).load("1").n_features == 18
+
+
+def test_a_run_of_zeros_is_refused(study, tmp_path):
+    section, arrays = study
+    write_image(tmp_path / "mask.nii", np.ones(SHAPE))
+    write_image(tmp_path / "sub-01" / "run-2.nii", np.zeros((*SHAPE, 3)))
+    with pytest.raises(UserError, match="Run '2' has no data: each voxel is the same in all of its 3 images"):
+        Maps(**section).load("01")
+    with pytest.raises(UserError, match=r"run-2.nii has no data for condition 'img1' run '2': its image is 0 in all"):
+        Maps(**section, mask=str(tmp_path / "mask.nii")).load("01")
+    write_image(tmp_path / "sub-01" / "run-2.nii", np.full((*SHAPE, 3), 5))
+    with pytest.raises(UserError, match="Run '2' has no data"):
+        Maps(**section, mask=str(tmp_path / "mask.nii")).load("01")
+    values = arrays["01", "2"].copy()
+    values[..., 1] = 0  # such as the estimate of a condition that was not shown
+    write_image(tmp_path / "sub-01" / "run-2.nii", values)
+    with pytest.raises(UserError, match="no data for condition 'img10' run '2'"):
+        Maps(**section).load("01")
 
 
 # ------------------------------------------------------------------------------------------------ grids

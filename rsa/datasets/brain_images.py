@@ -10,7 +10,7 @@ from typing import ClassVar, Literal
 import numpy as np
 import pandas as pd
 
-from rsa.core import Array, Patterns, Residuals, Volume, as_label, as_labels
+from rsa.core import Array, Patterns, Residuals, Volume, as_label, as_labels, features_with_data
 from rsa.datasets.common import (
     Conditions,
     Subjects,
@@ -233,12 +233,11 @@ class BrainImages(Section):
         problems = self._problems_of(subject, conditions, residuals)
         require_no_problems(subject, problems)
         volume = self.volume(subject, conditions)
-        values, table = self._values(subject, conditions, volume)
+        values, table, usable = self._values(subject, conditions, volume)
         noise = self._residuals(subject, volume) if residuals else None
-        patterns = Patterns(values, table, volume, residuals=noise)
         if noise is not None:
-            finite = np.isfinite(noise.values).all(axis=0)
-            patterns = replace(patterns, usable=patterns.usable & finite)
+            usable &= np.isfinite(noise.values).all(axis=0)
+        patterns = Patterns(values, table, volume, usable, noise)
         warn_of_unusable_voxels(subject, patterns)
         warn_of_uneven_runs(subject, patterns)
         return patterns
@@ -248,8 +247,10 @@ class BrainImages(Section):
     def _grid(self, source: Source) -> Volume:
         return whole_grid(opened(source.grid or source.image))
 
-    def _values(self, subject: str, conditions: Sequence[str] | None, volume: Volume) -> tuple[Array, pd.DataFrame]:
-        """Read the rows of all files into one array, (n_rows, n_voxels), and average repeats."""
+    def _values(
+        self, subject: str, conditions: Sequence[str] | None, volume: Volume
+    ) -> tuple[Array, pd.DataFrame, Array]:
+        """Read the rows of all files into one array, (n_rows, n_voxels), average repeats, and find usable voxels."""
         sources = self._sources(subject, conditions)
         tables = [self._kept_rows(source, conditions) for source in sources]
         self._tell_what_is_left_out(subject, sources, tables)
@@ -257,8 +258,16 @@ class BrainImages(Section):
         start = 0
         for source, rows in zip(sources, tables, strict=True):
             values[start : start + len(rows)] = self._read(source, list(rows.index), volume.mask)
+            _require_no_zeros(source, rows, values[start : start + len(rows)])
             start += len(rows)
-        return mean_of_repeats(values, pd.concat(tables, ignore_index=True))
+        table = pd.concat(tables, ignore_index=True)
+        runs = pd.concat([self._measured_in(*of) for of in zip(sources, tables, strict=True)], ignore_index=True)
+        usable = features_with_data(values, runs, table.get("delay_s"))
+        return *mean_of_repeats(values, table), usable
+
+    def _measured_in(self, source: Source, rows: pd.DataFrame) -> pd.Series:
+        """Return the run in which each image was measured, whatever is taken as one run later; "" if none is known."""
+        return rows["run"] if "run" in rows else pd.Series("", index=rows.index)
 
     def _tell_what_is_left_out(self, subject: str, sources: Sequence[Source], kept: Sequence[pd.DataFrame]) -> None:
         n_images, n_kept = sum(len(self._rows(source)) for source in sources), sum(map(len, kept))
@@ -292,8 +301,7 @@ class BrainImages(Section):
         """Yield each run, "" where none is known, with its images, (n_x, n_y, n_z, n_images), one file at a time."""
         for source in sources:
             rows = self._kept_rows(source, conditions)
-            runs = rows["run"] if "run" in rows else pd.Series("", index=rows.index)
-            for run, numbers in rows.groupby(runs).groups.items():
+            for run, numbers in rows.groupby(self._measured_in(source, rows)).groups.items():
                 images = self._read(source, list(numbers), everywhere)
                 yield str(run), np.moveaxis(images.reshape(-1, *everywhere.shape), 0, -1)
 
@@ -376,6 +384,17 @@ class BrainImages(Section):
         images = [(source.grid or source.image, f"The image {source.grid or source.image}") for source in sources]
         images += [(path, f"The residuals {path}") for path in (self._residual_images(subject) if residuals else [])]
         return [(path, name) for path, name in images if path.exists()]
+
+
+def _require_no_zeros(source: Source, rows: pd.DataFrame, values: Array) -> None:
+    """Raise a `UserError` if an image is 0 in every voxel of the mask: it was not measured, or not estimated."""
+    empty = ~values.any(axis=1)
+    if empty.any():
+        what = " ".join(f"{name} {value!r}" for name, value in rows[empty].iloc[0].items() if not pd.isna(value))
+        raise UserError(
+            f"{source.image} has no data for {what}: its image is 0 in all voxels of the mask. Make it again, or leave "
+            "the run or the condition out."
+        )
 
 
 def mean_of_repeats(values: Array, table: pd.DataFrame) -> tuple[Array, pd.DataFrame]:

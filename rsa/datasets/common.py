@@ -141,13 +141,15 @@ def warn_of_unusable_voxels(subject: str, patterns: Patterns) -> None:
     """Log how many voxels of the mask have no data, and what that means if they are most."""
     n_unusable, n_voxels = int(np.count_nonzero(~patterns.usable)), patterns.n_features
     if n_unusable:
+        n_partial = patterns.n_in_some_runs
+        partial = f"; {n_partial} of them are the same in all rows of some run only" if n_partial else ""
         guess = "; the mask probably does not belong to the images" if n_unusable > n_voxels / 2 else ""
         logger.warning(
             "subject %r: %d of %d voxels of the mask have no data (NaN in a row, or the same in all rows)%s",
             subject,
             n_unusable,
             n_voxels,
-            guess,
+            partial + guess,
         )
 
 

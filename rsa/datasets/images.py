@@ -222,6 +222,11 @@ def varying_voxels(images_of_runs: Iterable[tuple[str, Array]]) -> Array:
     Returns
     -------
     array of bool, shape (n_x, n_y, n_z)
+
+    Raises
+    ------
+    UserError
+        If no voxel varies in one of several runs.
     """
     lowest: dict[str, Array] = {}
     highest: dict[str, Array] = {}
@@ -233,8 +238,14 @@ def varying_voxels(images_of_runs: Iterable[tuple[str, Array]]) -> Array:
         n_images[run] = n_images.get(run, 0) + images.shape[-1]
     low, high = np.stack(list(lowest.values())), np.stack(list(highest.values()))  # (n_runs, n_x, n_y, n_z)
     alone = np.array([n_images[run] == 1 for run in lowest])[:, None, None, None]
-    varies = ((low < high) | alone).all(axis=0) & (low.min(axis=0) < high.max(axis=0))
-    inside: Array = varies & np.isfinite(low).all(axis=0) & np.isfinite(high).all(axis=0)
+    measured = ((low < high) | alone) & np.isfinite(low) & np.isfinite(high)
+    for run, here in zip(lowest, measured, strict=True):
+        if len(lowest) > 1 and not here.any():
+            raise UserError(
+                f"Run {run!r} has no data: each voxel is the same in all of its {n_images[run]} images, or not finite; "
+                "make it again, or leave the run out."
+            )
+    inside: Array = measured.all(axis=0) & (low.min(axis=0) < high.max(axis=0))
     return inside
 
 

@@ -150,6 +150,11 @@ class Maps(BrainImages):
         has_all_runs = run is not None and "run" in rows and "run" not in placeholders(self.table or "")
         return rows_of_run(table, rows, str(run)) if has_all_runs else rows
 
+    def _measured_in(self, source: Source, rows: pd.DataFrame) -> pd.Series:
+        if not self.pool_runs:
+            return super()._measured_in(source, rows)
+        return pd.Series(f"ses-{source.session}_run-{source.run}", index=rows.index)
+
     def _run_label(self, source: Source) -> str | None:
         if source.session is None or source.run is None or self.pool_runs:
             return source.session or source.run
