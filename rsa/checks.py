@@ -576,7 +576,7 @@ def _sphere_sizes(searchlight: Searchlight, grid: Volume) -> Iterator[str]:
             "every sphere would have all voxels; choose a smaller one."
         )
         return
-    n_voxels = len(sphere_offsets(grid.affine, radius_mm, grid.shape))
+    n_voxels = len(sphere_offsets(grid.affine, radius_mm, (max(grid.shape),) * 3))
     if n_voxels < searchlight.min_voxels:
         yield (
             f"a sphere of {radius_mm:g} mm holds at most {n_voxels} voxels of these images, "

@@ -656,7 +656,19 @@ def load_image(path: str | Path, *, keep_open: bool = False) -> nib.Nifti1Image:
     except FileNotFoundError as error:
         raise UserError(f"There is no image {path}.") from error
     except DAMAGES as error:
-        raise UserError(f"{path} is not a readable NIfTI image: {one_line(error)}.") from error
+        raise UserError(f"{path} is not a readable NIfTI image: {one_line(error)}.{_misnamed(path)}") from error
+
+
+def _misnamed(path: str | Path) -> str:
+    """Return a hint if an image is compressed and its name does not say so, or the other way round."""
+    try:
+        with open(path, "rb") as file:
+            is_packed = file.read(2) == b"\x1f\x8b"
+    except OSError:
+        return ""
+    if is_packed == str(path).lower().endswith(".gz"):
+        return ""
+    return " It is compressed; end its name in .gz." if is_packed else " It is not compressed; take .gz off its name."
 
 
 def save_nifti(path: str | Path, image: nib.Nifti1Image, sidecar: Mapping[str, Any] | None = None) -> None:

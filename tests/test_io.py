@@ -455,6 +455,17 @@ def test_images_that_cannot_be_read(tmp_path):
         load_image(tmp_path / "a.nii.gz")
 
 
+def test_names_that_do_not_say_whether_an_image_is_compressed(tmp_path):
+    nib.save(nib.Nifti1Image(np.ones((2, 2, 2), np.uint8), np.eye(4)), tmp_path / "a.nii")
+    packed = gzip.compress((tmp_path / "a.nii").read_bytes())
+    (tmp_path / "a.nii").rename(tmp_path / "plain.nii.gz")
+    (tmp_path / "packed.nii").write_bytes(packed)
+    with pytest.raises(UserError, match=r"plain\.nii\.gz .*\. It is not compressed; take \.gz off its name\."):
+        load_image(tmp_path / "plain.nii.gz")
+    with pytest.raises(UserError, match=r"packed\.nii .*\. It is compressed; end its name in \.gz\."):
+        load_image(tmp_path / "packed.nii")
+
+
 def test_compressed_files_are_read_to_their_end(tmp_path):
     path, content = tmp_path / "a.tsv.gz", bytes(range(256)) * 400
     members = gzip.compress(content) + gzip.compress(b"more")

@@ -258,10 +258,10 @@ class BrainImages(Section):
         start = 0
         for source, rows in zip(sources, tables, strict=True):
             values[start : start + len(rows)] = self._read(source, list(rows.index), volume.mask)
-            _require_no_zeros(source, rows, values[start : start + len(rows)])
             start += len(rows)
         table = pd.concat(tables, ignore_index=True)
         runs = pd.concat([self._measured_in(*of) for of in zip(sources, tables, strict=True)], ignore_index=True)
+        _warn_of_zeros(subject, values, table, runs)
         usable = features_with_data(values, runs, table.get("delay_s"))
         return *mean_of_repeats(values, table), usable
 
@@ -386,15 +386,28 @@ class BrainImages(Section):
         return [(path, name) for path, name in images if path.exists()]
 
 
-def _require_no_zeros(source: Source, rows: pd.DataFrame, values: Array) -> None:
-    """Raise a `UserError` if an image is 0 in every voxel of the mask: it was not measured, or not estimated."""
+def _warn_of_zeros(subject: str, values: Array, table: pd.DataFrame, runs: pd.Series) -> None:
+    """Log that images are 0 in every voxel of the mask, as estimates of what was not shown are.
+
+    Raises
+    ------
+    UserError
+        If all images of a run are 0.
+    """
     empty = ~values.any(axis=1)
-    if empty.any():
-        what = " ".join(f"{name} {value!r}" for name, value in rows[empty].iloc[0].items() if not pd.isna(value))
-        raise UserError(
-            f"{source.image} has no data for {what}: its image is 0 in all voxels of the mask. Make it again, or leave "
-            "the run or the condition out."
-        )
+    if not empty.any():
+        return
+    for run, is_empty in pd.Series(empty).groupby(runs, sort=False):
+        if is_empty.all():
+            raise UserError(f"Run {run!r} has no data: all of its images are 0; make it again, or leave the run out.")
+    first = " ".join(f"{name} {value!r}" for name, value in table[empty].iloc[0].items() if not pd.isna(value))
+    logger.warning(
+        "subject %r: %d of %d images are 0 in all voxels of the mask (the first: %s), and count as measured",
+        subject,
+        np.count_nonzero(empty),
+        len(values),
+        first,
+    )
 
 
 def mean_of_repeats(values: Array, table: pd.DataFrame) -> tuple[Array, pd.DataFrame]:

@@ -57,7 +57,7 @@ def opened(path: Path, *, keep_open: bool = False) -> nib.Nifti1Pair:
             f"{path} holds data of the surface (a {type(image).__name__}), and only volumes are read: give NIfTI "
             "images of voxels, such as those of fMRIPrep with space-T1w or space-MNI152NLin2009cAsym in their names."
         )
-    shape = tuple(getattr(image, "shape", ()))
+    shape = tuple(int(n) for n in getattr(image, "shape", ()))
     places, others = shape[:3], [n for n in shape[3:] if n != 1]
     if not isinstance(image, nib.Nifti1Pair) or len(places) < 3 or len(others) > 1 or min(shape) < 1:
         raise UserError(
