@@ -35,6 +35,7 @@ __all__ = [
     "concatenate",
     "features_with_data",
     "n_conditions_of",
+    "positions",
     "require_enough",
     "select",
     "shared_volume",
@@ -522,8 +523,8 @@ class Epochs:
         return list(dict.fromkeys(self.table["condition"]))
 
     def of_channels(self, channels: npt.ArrayLike) -> "Epochs":
-        """Return the same trials of some of the channels (and their noise), by positions."""
-        chosen = np.asarray(channels, dtype=int)
+        """Return the same trials of some of the channels (and their noise), by a mask or by positions."""
+        chosen = positions(channels, len(self.channels), "channels")
         noise = None if self.noise is None else replace(self.noise, values=self.noise.values[:, chosen])
         return replace(self, values=self.values[:, chosen], channels=self.channels.iloc[chosen], noise=noise)
 
@@ -618,12 +619,8 @@ class RDMs:
 
     def subset(self, rows: npt.ArrayLike) -> "RDMs":
         """Return some of the RDMs, by a mask or by positions."""
-        chosen = np.asarray(rows)
-        return replace(
-            self,
-            values=self.values[chosen],
-            table=self.table[chosen] if chosen.dtype == bool else self.table.iloc[chosen],
-        )
+        chosen = positions(rows, len(self), "RDMs")
+        return replace(self, values=self.values[chosen], table=self.table.iloc[chosen])
 
 
 # --------------------------------------------------------------------------------------- neighbourhood
@@ -787,6 +784,39 @@ class ScoreMap:
 
 
 # -------------------------------------------------------------------------------- by label, never by place
+
+
+def positions(chosen: npt.ArrayLike, n: int, what: str) -> Array:
+    """Return the positions of what is chosen of n things.
+
+    Parameters
+    ----------
+    chosen : array of bool, shape (n,), or array of int
+        A mask, or positions from 0 to n - 1 in any order.
+    n : int
+        How many there are.
+    what : str
+        What messages call them: "spheres".
+
+    Raises
+    ------
+    UserError
+        If it is neither, of another length, or beyond the last.
+
+    Examples
+    --------
+    >>> positions([False, True, True], 3, "spheres"), positions([2, 0], 3, "spheres")
+    (array([1, 2]), array([2, 0]))
+    """
+    given = np.asarray(chosen)
+    if given.dtype == bool and given.shape == (n,):
+        return np.flatnonzero(given)
+    if given.ndim == 1 and (given.dtype.kind in "iu" or not given.size) and ((given >= 0) & (given < n)).all():
+        return given.astype(np.intp)
+    raise UserError(
+        f"{n} {what} are chosen by a mask of {n} booleans or by positions from 0 to {n - 1}, not by {given.dtype} of "
+        f"shape {given.shape}{': ' + listed(given.tolist()) if given.ndim == 1 else ''}."
+    )
 
 
 def select(stack: Stack, **labels: str) -> Stack:

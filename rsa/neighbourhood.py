@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from rsa.core import SAME_MM, Array, Neighbourhood, Volume, shared_volume
+from rsa.core import SAME_MM, Array, Neighbourhood, Volume, positions, shared_volume
 from rsa.errors import UserError, listed
 
 __all__ = [
@@ -138,16 +138,26 @@ def some_spheres(around: Neighbourhood, chosen: Array) -> Neighbourhood:
     ----------
     around : Neighbourhood
         Spheres around voxels.
-    chosen : array of bool, shape (n_centres,)
-        Which are wanted; one at least.
+    chosen : array of bool, shape (n_centres,), or array of int
+        Which are wanted, one at least: a mask, or positions among the centres, in the order in which they are wanted.
+
+    Raises
+    ------
+    UserError
+        If these are regions, or none is chosen, or it is chosen by something else.
     """
     if around.centres is None:
         raise UserError("Spheres are chosen by their centres; these are regions.")
-    if chosen.all():
+    wanted = positions(chosen, len(around), "spheres")
+    if not wanted.size:
+        raise UserError(f"None of {len(around)} spheres is chosen; choose one at least.")
+    if np.array_equal(wanted, np.arange(len(around))):
         return around
-    members = np.repeat(chosen, around.n_members)
-    indptr = np.concatenate([[0], np.cumsum(around.n_members[chosen])])
-    return replace(around, indptr=indptr, indices=around.indices[members], centres=around.centres[chosen])
+    n_members = around.n_members[wanted]
+    indptr = np.concatenate([[0], np.cumsum(n_members)])
+    # the n-th member of a sphere lies n places after its first
+    members = np.repeat(around.indptr[wanted] - indptr[:-1], n_members) + np.arange(indptr[-1])
+    return replace(around, indptr=indptr, indices=around.indices[members], centres=around.centres[wanted])
 
 
 def shared_spheres(volumes: Sequence[Volume], radius_mm: float, *, stride: int = 1) -> list[Neighbourhood]:
@@ -211,6 +221,16 @@ def regions(volume: Volume, atlas: Array, labels: pd.DataFrame | None = None) ->
     return from_masks(volume, {name: np.isin(values, labels["index"][named == name]) for name in dict.fromkeys(named)})
 
 
+def _members(volume: Volume, name: str, mask: Array) -> Array:
+    """Return the positions of the voxels of a region."""
+    if mask.shape not in ((volume.n_voxels,), volume.shape):
+        raise UserError(
+            f"The mask of region {name!r} has the shape {mask.shape}; it says yes or no of the {volume.n_voxels} "
+            f"voxels of the volume, or of its grid of {volume.shape}."
+        )
+    return np.flatnonzero((mask[volume.mask] if mask.ndim == 3 else mask) > 0)
+
+
 def from_masks(volume: Volume, masks: Mapping[str, Array]) -> Neighbourhood:
     """Make a region of each of several masks, which may overlap.
 
@@ -224,9 +244,9 @@ def from_masks(volume: Volume, masks: Mapping[str, Array]) -> Neighbourhood:
     Raises
     ------
     UserError
-        If there is no region, or no voxel of one lies in the mask of the volume.
+        If there is no region, a mask has another shape, or no voxel of one lies in the mask of the volume.
     """
-    members = [np.flatnonzero(mask[volume.mask] if mask.ndim == 3 else mask) for mask in masks.values()]
+    members = [_members(volume, name, np.asarray(mask)) for name, mask in masks.items()]
     empty = [name for name, voxels in zip(masks, members, strict=True) if not voxels.size]
     if not masks:
         raise UserError("There is no region: the atlas is 0 or NaN in the whole mask; do the two overlap?")

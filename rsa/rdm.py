@@ -222,7 +222,8 @@ def compare_stacks(brain: RDMs, references: RDMs, comparison: str) -> pd.DataFra
     Returns
     -------
     DataFrame
-        One row per pair: the labels of both, `statistic` and `score`.
+        One row per pair: the labels of both, `statistic` and `score`. Labels of the brain RDMs whose columns the
+        references have as well are in columns `brain_<name>`.
 
     Raises
     ------
@@ -248,7 +249,8 @@ def measured_stack(brain: RDMs, measure: Measure, places: Iterable[Array] = ()) 
     Returns
     -------
     DataFrame
-        A row for each RDM and row of the measure: the labels of both, `statistic` and `score`.
+        A row for each RDM and row of the measure: the labels of both, `statistic` and `score`. Labels of the RDMs whose
+        columns the measure has as well are in columns `brain_<name>`.
 
     Raises
     ------
@@ -260,9 +262,10 @@ def measured_stack(brain: RDMs, measure: Measure, places: Iterable[Array] = ()) 
     values = aligned(measure, brain)
     scores = measure.score(values, fitted_to(measure, values, places)).T  # (n_brain, n_rows)
     labels, statistic = measure.table.drop(columns="statistic"), measure.table["statistic"]
+    own = {name: f"brain_{name}" for name in brain.table if name in labels}
     parts = [
         labels.assign(**row, statistic=statistic, score=row_scores)
-        for row, row_scores in zip(brain.table.to_dict("records"), scores, strict=True)
+        for row, row_scores in zip(brain.table.rename(columns=own).to_dict("records"), scores, strict=True)
     ]
     return pd.concat(parts, ignore_index=True)
 

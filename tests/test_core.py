@@ -11,6 +11,7 @@ from strategies import affines, label_orders, quick, rdm_stacks, volumes
 
 from rsa.core import (
     REASONS,
+    Epochs,
     Neighbourhood,
     Patterns,
     RDMs,
@@ -448,3 +449,18 @@ def test_a_run_without_data_is_refused(nothing):
     values[2:] = nothing
     with pytest.raises(UserError, match="Run 'b' has no data: each voxel is the same in all of its 2 images, or not"):
         in_runs(values, "aabb")
+
+
+def test_rdms_and_channels_are_chosen_by_a_mask_or_by_positions(rng):
+    rdms = RDMs(rng.random((3, 3)), list("abc"), pd.DataFrame({"layer": list("xyz")}))
+    for chosen in ([True, False, True], np.array([0, 2])):
+        assert rdms.subset(chosen).table["layer"].tolist() == ["x", "z"]
+    for wrong in ([True, False], [3], [0.0], [[0]]):
+        with pytest.raises(UserError, match="3 RDMs are chosen by a mask of 3 booleans or by positions from 0 to 2"):
+            rdms.subset(wrong)
+    channels = pd.DataFrame({"name": list("pqr"), "type": "eeg"})
+    epochs = Epochs(rng.random((2, 3, 4)), pd.DataFrame({"condition": list("ab")}), np.arange(4) / 10, channels)
+    for chosen in ([False, True, True], [1, 2]):
+        assert epochs.of_channels(chosen).channels["name"].tolist() == ["q", "r"]
+    with pytest.raises(UserError, match="3 channels are chosen by a mask of 3 booleans"):
+        epochs.of_channels([True, False])

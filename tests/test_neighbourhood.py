@@ -15,7 +15,7 @@ from rsa import neighbourhood
 from rsa.core import Volume
 from rsa.datasets.images import opened, whole_grid
 from rsa.errors import UserError
-from rsa.neighbourhood import from_masks, regions, sphere_offsets, spheres
+from rsa.neighbourhood import from_masks, regions, some_spheres, sphere_offsets, spheres
 
 ISOTROPIC = np.eye(4)
 
@@ -199,6 +199,37 @@ def test_stride_is_positive(stride):
         spheres(Volume(np.ones((4, 4, 4)), ISOTROPIC), 2, stride=stride)
 
 
+def test_some_spheres_by_a_mask_and_by_positions():
+    around = spheres(Volume(np.ones((4, 4, 4)), ISOTROPIC), 1)
+    chosen = np.zeros(64, dtype=bool)
+    chosen[[3, 7, 60]] = True
+    for some in (some_spheres(around, chosen), some_spheres(around, chosen.tolist()), some_spheres(around, [3, 7, 60])):
+        assert some.centres.tolist() == [3, 7, 60]
+        for place, centre in enumerate((3, 7, 60)):
+            np.testing.assert_array_equal(some.members(place), around.members(centre))
+    turned = some_spheres(around, np.array([60, 3]))
+    assert turned.centres.tolist() == [60, 3]
+    np.testing.assert_array_equal(turned.members(0), around.members(60))
+    assert some_spheres(around, np.ones(64, dtype=bool)) is around
+
+
+@pytest.mark.parametrize(
+    "chosen",
+    [[12345], [64], [-1], [1.0, 2.0], np.ones(63, bool), np.ones((4, 4, 4), bool), ["a"], [[0]]],
+)
+def test_spheres_are_chosen_by_nothing_else(chosen):
+    around = spheres(Volume(np.ones((4, 4, 4)), ISOTROPIC), 1)
+    with pytest.raises(UserError, match="64 spheres are chosen by a mask of 64 booleans or by positions from 0 to 63"):
+        some_spheres(around, chosen)
+
+
+def test_one_sphere_at_least_is_chosen():
+    around = spheres(Volume(np.ones((4, 4, 4)), ISOTROPIC), 1)
+    for nothing in (np.zeros(64, dtype=bool), []):
+        with pytest.raises(UserError, match="None of 64 spheres is chosen"):
+            some_spheres(around, nothing)
+
+
 # -------------------------------------------------------------------------------------------- regions
 
 
@@ -252,3 +283,8 @@ def test_region_outside_the_mask_is_named(volume, atlas):
 def test_atlas_without_any_region(volume, atlas):
     with pytest.raises(UserError, match="There is no region: the atlas is 0 or NaN in the whole mask"):
         regions(volume, np.zeros_like(atlas))
+
+
+def test_masks_of_regions_have_the_shape_of_the_volume(volume):
+    with pytest.raises(UserError, match=r"region 'a' has the shape \(1,\); it says yes or no of the 11 voxels"):
+        from_masks(volume, {"a": np.array([12345])})

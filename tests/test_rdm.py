@@ -168,6 +168,17 @@ def test_stacks_meet_by_label(rng):
         compare_stacks(brain, models.reordered(["img1", "img2", "img20"]), "pearson")
 
 
+def test_labels_of_both_stacks_are_kept(rng):
+    first = stack(rng.random((2, 6)), model="resnet", layer=["early", "late"])
+    second = stack(rng.random((3, 6)), model="alexnet", layer=["a", "b", "c"])
+    table = compare_stacks(first, second, "pearson")
+    assert table["layer"].tolist() == ["a", "b", "c"] * 2
+    assert table["brain_layer"].tolist() == ["early"] * 3 + ["late"] * 3
+    assert set(table["model"]) == {"alexnet"}
+    assert set(table["brain_model"]) == {"resnet"}
+    assert table["score"][5] == pytest.approx(pearsonr(first.values[1], second.values[2]).statistic)
+
+
 def test_references_over_time_are_compared_at_each_of_their_times(rng):
     brain = stack(rng.random((2, 6)), subject=["01", "02"], region="V1")
     models = stack(rng.random((3, 6)), model=["net", "meeg", "meeg"], layer="", time_s=[np.nan, 0.2, 0.1])
