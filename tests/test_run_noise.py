@@ -1,16 +1,24 @@
 """Noise that is seen between runs: never between those that are compared, and so nothing of it is reliable."""
 
+import re
 from dataclasses import replace
+from pathlib import Path
 
+import nibabel as nib
 import nulls
 import numpy as np
 import oracles
 import pandas as pd
 import pytest
+import yaml
+from PIL import Image
+from scipy.ndimage import gaussian_filter
 
-from rsa import io, noise, searchlight
+from rsa import io, noise, searchlight, stages
 from rsa.ceiling import noise_ceilings
+from rsa.checks import problems_of
 from rsa.comparisons import COMPARISONS
+from rsa.config import load_study
 from rsa.core import Patterns, RDMs, Volume
 from rsa.distances import CROSS_VALIDATED, DISTANCES
 from rsa.errors import UserError
@@ -18,6 +26,7 @@ from rsa.neighbourhood import from_masks, spheres
 from rsa.noise import SHRINKAGES
 from rsa.rdm import ceiling_bounds
 
+README = Path(__file__).parents[1] / "README.md"
 HOW = [
     {"normalisation": "univariate"},
     *({"normalisation": "multivariate", "shrinkage": name} for name in SHRINKAGES),
@@ -248,3 +257,40 @@ def test_the_null_simulation_would_find_noise_of_the_runs_that_are_compared():
     for values in (reliable, biased):
         assert np.mean(values) > 5 * np.std(values) / np.sqrt(len(values))
     assert set(DISTANCES).isdisjoint(CROSS_VALIDATED)
+
+
+def test_the_recipe_of_the_readme_finds_nothing_reliable_in_noise(tmp_path, monkeypatch):
+    """The configuration of README.md, without its network, on betas of noise: checked, and run stage by stage."""
+    monkeypatch.chdir(tmp_path)
+    (recipe,) = re.findall(r"^```yaml\n(study: objects.*?)^```", README.read_text(encoding="utf-8"), flags=re.S | re.M)
+    settings = {**yaml.safe_load(recipe), "data_root": "."}
+    names, subjects, runs = [f"c{n}" for n in range(16)], settings["brain"]["subjects"], settings["brain"]["runs"]
+    rng, mask = np.random.default_rng(0), nib.Nifti1Image(np.ones((9, 9, 9), np.uint8), np.diag([3.0, 3, 3, 1]))
+    for number, name in enumerate(names):
+        Image.new("RGB", (8, 8), (number, 20, 30)).save(f"{name}.png")
+    stimuli = {"condition": names, "file": [f"{name}.png" for name in names], "animate": ["yes", "no"] * 8}
+    pd.DataFrame(stimuli).to_csv("stimuli.tsv", sep="\t", index=False)
+    for subject in subjects:
+        for folder in ("func", "anat"):
+            Path(f"sub-{subject}/{folder}").mkdir(parents=True)
+        nib.save(mask, f"sub-{subject}/anat/sub-{subject}_mask.nii.gz")
+        for run in runs:
+            betas = gaussian_filter(rng.standard_normal((9, 9, 9, 16)), (0.7, 0.7, 0.7, 0)).astype(np.float32)
+            nib.save(nib.Nifti1Image(betas, mask.affine), f"sub-{subject}/func/sub-{subject}_run-{run}_betas.nii.gz")
+            table = pd.DataFrame({"condition": names})
+            table.to_csv(f"sub-{subject}/func/sub-{subject}_run-{run}_betas.tsv", sep="\t", index=False)
+    study = load_study({key: value for key, value in settings.items() if key != "models"})
+    assert problems_of(study) == []
+    animacy = study.references[0]
+    stages.reference(animacy, Path("animacy.h5"), study.stimuli)
+    how = {"searchlight": study.searchlight, "distance": study.brain_distance, "shrinkage": study.shrinkage}
+    means = []
+    for subject in subjects:
+        patterns, scores = Path(f"{subject}.h5"), Path(f"{subject}_scores.h5")
+        stages.brain(study.brain, subject, patterns, study.stimuli, study.noise, study.remove_mean)
+        few = {**how, "searchlight": study.searchlight.model_copy(update={"stride": 3})}
+        stages.searchlight(patterns, [Path("animacy.h5")], scores, subject, comparison=study.comparison, **few)
+        found = io.load_scores(scores)
+        assert list(found.table["model"]) == ["animacy", "reliability"]
+        means.append(np.nanmean(found.values, axis=1))
+    assert np.abs(np.mean(means, axis=0)).max() < 0.05
