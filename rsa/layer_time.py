@@ -43,7 +43,7 @@ LAYER_TIME_COLUMNS = {
     "statistic": "What the score is",
     "score": "Similarity of the subject's RDM at this time to the reference RDM",
     "ceiling_lower": "Noise ceiling at this time over subjects, lower bound (leave one subject out)",
-    "ceiling_upper": "Noise ceiling at this time over subjects, upper bound (mean of all subjects)",
+    "ceiling_upper": "Noise ceiling at this time over subjects, upper bound (mean of all subjects; tau-a: majorities)",
 }
 
 COURSE_COLUMNS = {

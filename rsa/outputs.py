@@ -64,7 +64,7 @@ DESCRIPTIONS = {
     "ceilinglower": "Lower bound of the noise ceiling: mean similarity of each subject's RDM of the sphere around each "
     "voxel to the average of the other subjects'",
     "ceilingupper": "Upper bound of the noise ceiling: mean similarity of each subject's RDM of the sphere around each "
-    "voxel to the average of all subjects'",
+    "voxel to the average of all subjects' (tau-a: to the order of most subjects)",
     "share_of_ceiling": "Mean score divided by the upper bound of the noise ceiling; NaN where the lower bound is not "
     "above 0",
 }

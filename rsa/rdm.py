@@ -47,7 +47,7 @@ REGION_FIT_COLUMNS = {
     "statistic": "What the score is",
     "score": "Similarity of the subject's RDM of the region to the reference RDM",
     "ceiling_lower": "Noise ceiling of the region over subjects, lower bound (leave one subject out)",
-    "ceiling_upper": "Noise ceiling of the region over subjects, upper bound (mean of all subjects)",
+    "ceiling_upper": "Noise ceiling of the region over subjects, upper bound (mean of all subjects; tau-a: majorities)",
 }
 
 

@@ -1198,6 +1198,12 @@ def test_summary_reads_old_and_new_settings(tmp_path, rng):
 MEEG = {"n_meeg_subjects": 6, "meeg_times_s": [-0.1, 0.0, 0.1, 0.2]}
 
 
+def test_methods_text_tells_what_the_upper_noise_ceiling_is():
+    how = {"study": "s", "n_subjects": 3, "n_conditions": 9, "noise_ceiling": True}
+    assert "to that with the average of all (Nili" in methods_text(Summary(**how, comparison="spearman"))
+    assert "to that of the order which most subjects have" in methods_text(Summary(**how, comparison="kendall_tau_a"))
+
+
 @pytest.mark.parametrize(
     ("settings", "said", "unsaid"),
     [

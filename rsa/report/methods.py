@@ -477,9 +477,12 @@ def _score_sentences(summary: Summary) -> list[str]:
         sentences.append("Split-half reliability is the score of the RDM of odd runs with that of even runs.")
     if _has_ceiling(summary):
         places = [place for place, has in (("searchlight", summary.noise_ceiling), ("region", summary.regions)) if has]
+        highest = "that with the average of all"
+        if summary.comparison == "kendall_tau_a":
+            highest = "that of the order which most subjects have of each two pairs of conditions"
         sentences.append(
             f"The noise ceiling of a {' or '.join(places)} runs from the mean score of each subject's RDM with the "
-            "average of the others to that with the average of all (Nili et al., 2014)."
+            f"average of the others to {highest} (Nili et al., 2014)."
         )
     return sentences
 
