@@ -16,6 +16,7 @@ from rsa.comparisons import COMPARISONS
 from rsa.core import CONSTANT_PATTERN, CONSTANT_RDM, DEFINED, Patterns, RDMs, Volume, align
 from rsa.distances import CROSS_VALIDATED, DISTANCES, UNIT, cross_products, rdm_vectors
 from rsa.neighbourhood import from_masks, spheres
+from rsa.noise import SHRINKAGES, prepared
 from rsa.sensors import sensor_searchlight
 from rsa.spheres import prepare_spheres
 from rsa.timecourse import rdm_movie
@@ -126,6 +127,16 @@ def test_equal_patterns_have_distance_zero_in_every_sphere(rng, distance):
     else:
         np.testing.assert_array_equal(found == 0, np.tile(twins_of(30), (64, 1)))
     assert distance in CROSS_VALIDATED or (found >= 0).all()
+
+
+@pytest.mark.parametrize("distance", CROSS_VALIDATED)
+@pytest.mark.parametrize("shrinkage", SHRINKAGES)
+def test_equal_patterns_whitened_by_other_runs_have_distance_zero(rng, distance, shrinkage):
+    values = twin_patterns(rng, 20, 64) + np.tile(rng.standard_normal((4, 10, 64)) * 50, (1, 2, 1))
+    patterns = in_volume(values.reshape(-1, 64).astype(np.float32), 4, (4, 4, 4))
+    ready = prepared(patterns, normalisation="multivariate", source="runs", shrinkage=shrinkage)
+    found = searchlight.region_rdms(ready, spheres(ready.volume, 2.5), distance=distance).values
+    np.testing.assert_array_equal(found == 0, np.tile(twins_of(20), (64, 1)))
 
 
 @pytest.mark.parametrize("distance", [*DISTANCES, "crossnobis", "decoding_lda", "decoding_svm"])
