@@ -8,6 +8,7 @@ import oracles
 import pandas as pd
 import pytest
 import torch
+from scipy.linalg import hadamard
 from test_sensors import LINE
 from test_timecourse import epochs_of
 
@@ -210,24 +211,21 @@ def test_small_distances_between_runs_are_left_alone():
 @pytest.mark.parametrize("n_runs", [2, 3, 8])
 @pytest.mark.parametrize("distance", CROSS_VALIDATED)
 def test_without_products_between_runs_there_is_no_score(distance, n_runs):
-    """All runs but one are 0 in some voxels: every distance between runs is 0 there (or 1), and none is a score."""
+    """Patterns of different runs are orthogonal in some regions: all distances are 0 there (or 1): no scores."""
     rng = np.random.default_rng(n_runs)
-    values = rng.standard_normal((n_runs, 9, 216)) * 50 + 1000
-    empty = np.argwhere(np.ones((6, 6, 6)))[:, 0] < 4
-    values[:, :, empty] -= 1000
-    values[1:, :, empty] = 0
-    patterns = in_volume(values.reshape(-1, 216), n_runs, (6, 6, 6))
-    references = references_of(rng, patterns)
-    around, edge = spheres(patterns.volume, 1.5), from_masks(patterns.volume, {"edge": empty})
-    scores = searchlight.compare(patterns, around, references, distance=distance)
-    first = np.argwhere(np.ones((6, 6, 6)))[:, 0]
-    assert (scores.reason[first < 3] == CONSTANT_RDM).all()
-    assert np.isnan(scores.values[:, first < 3]).all()
-    assert (scores.reason[first >= 4] == DEFINED).all()
-    region = searchlight.compare(patterns, edge, references, distance=distance)
-    assert region.reason.tolist() == [CONSTANT_RDM]
-    rdm = searchlight.region_rdms(patterns, edge, distance=distance).values
-    np.testing.assert_allclose(rdm, 0 if distance == "crossnobis" else 1, atol=1e-12)
+    signs = hadamard(8)[:n_runs, None, None]  # (n_runs, 1, 1, 8)
+    values = (signs * rng.standard_normal((n_runs, 9, 27, 1)) * 50).reshape(n_runs, 9, 216)
+    values[:, :, 160:] += rng.standard_normal((n_runs, 9, 56))
+    patterns = in_volume(values.reshape(-1, 216), n_runs)
+    references, voxels = references_of(rng, patterns), np.arange(216)
+    areas = from_masks(
+        patterns.volume, {"one": voxels < 80, "two": (voxels >= 40) & (voxels < 160), "x": voxels >= 160}
+    )
+    scores = searchlight.compare(patterns, areas, references, distance=distance)
+    assert scores.reason.tolist() == [CONSTANT_RDM, CONSTANT_RDM, DEFINED]
+    assert np.isnan(scores.values[:, :2]).all()
+    rdms = searchlight.region_rdms(patterns, areas, distance=distance).values
+    np.testing.assert_allclose(rdms[:2], 0 if distance == "crossnobis" else 1, atol=1e-12)
 
 
 @pytest.mark.parametrize("n_runs", [2, 3])
