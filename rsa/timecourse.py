@@ -1,5 +1,6 @@
 """RDMs that move: one for each time of trials measured by sensors (M/EEG)."""
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -26,6 +27,8 @@ from rsa.searchlight import in_threads
 from rsa.spheres import cut
 
 __all__ = ["MOVIE_DISTANCES", "Frames", "MovieDistance", "Split", "View", "rdm_movie", "usable_channels", "view_of"]
+
+logger = logging.getLogger(__name__)
 
 PSEUDO_TRIALS = 5
 """Parts into which the trials of a condition are split for decoding, where nothing else is said."""
@@ -522,17 +525,37 @@ def _averaged(sums: Array, windows: Array) -> Array:
 # ------------------------------------------------------------------------------------------- the noise
 
 
+def _with_data(epochs: Epochs) -> Array:
+    """Say which channels vary in every run, shape (n_channels,)."""
+    n_trials = len(epochs.table)
+    by_run = epochs.table.groupby("run", sort=False).indices if "run" in epochs.table else {"": np.arange(n_trials)}
+    ranges = [np.ptp(epochs.values[rows], axis=(0, 2)) for rows in by_run.values()]
+    varies = np.asarray(ranges) > 0  # (n_runs, n_channels)
+    with_data: Array = np.asarray(varies.all(axis=0))
+    lost = [str(run) for run, of_run in zip(by_run, varies, strict=True) if not of_run.any()]
+    if lost and varies.any():
+        raise UserError(
+            f"Run {listed(lost)} has no data: each channel is the same in all of its trials and times; leave it out."
+        )
+    if some := list(epochs.channels["name"][varies.any(axis=0) & ~with_data]):
+        logger.warning("channels %s have no data in some run (flat there) and take no part", listed(some))
+    return with_data
+
+
 def usable_channels(epochs: Epochs, whiten: str | None) -> Array:
-    """Return the positions of the channels that take part: not the same everywhere, and with noise where it is used.
+    """Return the positions of the channels that take part: with data in every run, and with noise where it is used.
+
+    A channel that is the same in all trials and times of a run was not measured in it. It is left out of all runs, as
+    voxels are: its products with other runs would be 0.
 
     Raises
     ------
     UserError
-        As `rdm_movie`, of whitening and of several types of channels.
+        As `rdm_movie`, of whitening and of several types of channels; and if a run has no data.
     """
     samples = None if epochs.noise is None else epochs.noise.values
     types = epochs.channels["type"].to_numpy()
-    usable = np.ptp(epochs.values, axis=(0, 2)) > 0
+    usable = _with_data(epochs)
     if whiten is not None:
         pick(noise.SHRINKAGES, whiten, "shrinkage")
         if samples is None:

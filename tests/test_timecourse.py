@@ -1,6 +1,7 @@
 """RDMs over time against slow versions, peers and scikit-learn, one time at a time."""
 
 import warnings
+from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
@@ -399,6 +400,24 @@ def test_a_planted_latency_and_geometry_are_found(rng, distance):
 def test_mistakes_are_told_in_one_line(rng, conditions, how, message):
     with pytest.raises(UserError, match=message):
         rdm_movie(trials(rng, list(conditions)), **how)
+
+
+@pytest.mark.parametrize("distance", ["correlation", "crossnobis"])
+def test_a_channel_that_is_flat_in_one_run_has_no_data(rng, distance, caplog):
+    """As without it; its products with other runs would be 0, and crossnobis too small."""
+    conditions, runs = list("abcd") * 3, ["1"] * 4 + ["2"] * 4 + ["3"] * 4
+    epochs = trials(rng, conditions, runs=runs)
+    values = epochs.values.copy()
+    values[4:8, 5] = 1e-3
+    flat = replace(epochs, values=values)
+    found = rdm_movie(flat, distance=distance)
+    without = rdm_movie(flat.of_channels([place for place in range(12) if place != 5]), distance=distance)
+    np.testing.assert_array_equal(found.values, without.values)
+    (warning,) = caplog.messages
+    assert warning == f"channels '{epochs.channels['name'][5]}' have no data in some run (flat there) and take no part"
+    values[4:8] = 0
+    with pytest.raises(UserError, match="Run '2' has no data: each channel is the same in all of its trials and times"):
+        rdm_movie(replace(epochs, values=values), distance=distance)
 
 
 def test_a_condition_in_one_run_has_no_distance_between_runs(rng):
