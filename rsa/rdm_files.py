@@ -191,7 +191,10 @@ def _from_text(path: Path, key: str | None) -> Found:
     """Read a square matrix with labels in its first line, in its first column, in both or in neither."""
     refuse_key(path, key)
     lines = [row for _, row in load_cells(path)]
-    n_most = max(map(len, lines), default=0)
+    n_most = max(map(len, lines))
+    _require_separated(path, lines)
+    if len(lines[0]) == n_most - 1 and {len(row) for row in lines[1:]} == {n_most}:
+        lines[0].insert(0, "")  # R leaves the corner out
     cells = pd.DataFrame([row + [""] * (n_most - len(row)) for row in lines], dtype=str)
     n_lines, n_columns = cells.shape
     is_bare = n_lines == n_columns and _is_number(cells.iloc[0, 0])
@@ -199,6 +202,10 @@ def _from_text(path: Path, key: str | None) -> Found:
     n_first_columns = int(n_lines - n_columns != 1 and not is_bare)
     columns = as_labels(cells.iloc[0, n_first_columns:].str.strip()) if n_first_lines else []
     rows = as_labels(cells.iloc[n_first_lines:, 0].str.strip()) if n_first_columns else []
+    if _are_places(columns, rows):
+        columns = rows
+    elif _are_places(rows, columns):
+        rows = columns
     if (n_first_lines and n_first_columns and columns != rows) or n_lines < 2:
         raise UserError(
             f"{path} needs the same labels in its first line and in its first column; they are {listed(columns, 3)} "
@@ -207,6 +214,24 @@ def _from_text(path: Path, key: str | None) -> Found:
     numbers = cells.iloc[n_first_lines:, n_first_columns:].replace(["", "n/a", "NA"], "nan")
     labels = [] if is_bare else [Column("the first line", "text", tuple(columns or rows))]
     return "", numbers.to_numpy().astype(np.float64), labels
+
+
+def _require_separated(path: Path, lines: Sequence[Sequence[str]]) -> None:
+    """Raise a `UserError` if the cells of most lines are separated by something else than the ending says."""
+    expected = "commas" if path.suffix == ".csv" else "tabs"
+    for mark, words in {";": "semicolons", "\t": "tabs", ",": "commas"}.items():
+        n_alike = sum(sum(cell.count(mark) for cell in row) >= len(lines) - 2 for row in lines)
+        if 2 * n_alike > len(lines) > 2 and (mark == ";" or {len(row) for row in lines} == {1}):
+            raise UserError(
+                f"The cells of {path} are separated by {words}, where {expected} are expected in a {path.suffix}; save "
+                "it with these, and with a point in decimals."
+            )
+
+
+def _are_places(labels: Sequence[str], others: Sequence[str]) -> bool:
+    """Say whether labels are the numbers that pandas and R give to rows without names, and the others are names."""
+    numbers = [[f"{mark}{k + first}" for k in range(len(labels))] for mark, first in (("", 0), ("", 1), ("V", 1))]
+    return len(labels) == len(others) and list(labels) in numbers and set(labels) != set(others)
 
 
 def _is_number(cell: str) -> bool:

@@ -1,9 +1,11 @@
 """Which condition each row of an RDM is: the labels in a file, and how they meet those of a study."""
 
 import math
+import pickletools
 import re
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Any, Literal
@@ -49,12 +51,15 @@ class Column:
         What is in it; empty if that cannot be read.
     length : int, optional
         How many there are; None if that is not known either.
+    text : str
+        All text in it, where it is no list of texts: a line of names, a table of texts, or what was pickled.
     """
 
     name: str
     kind: Literal["text", "numbers", "locked", "other"]
     labels: tuple[str, ...] = ()
     length: int | None = None
+    text: str = ""
 
     @property
     def n(self) -> int | None:
@@ -155,6 +160,7 @@ def labels_of_rows(
     if orders:
         return list(orders[0])
     _refuse_unused(there, wanted, what)
+    _refuse_mentioned([column for column in columns if column.name != array], wanted, what)
     if wanted is None:
         raise UserError(f"{what} holds no labels, so the order of its conditions is not known; {CURE_OR_TABLE}.")
     return wanted
@@ -315,6 +321,31 @@ def _refuse_unused(there: Sequence[Column], wanted: list[str] | None, what: str)
     raise UserError(f"{difference} Or, if that is not what it holds, {CURE}.")
 
 
+def _refuse_mentioned(columns: Sequence[Column], wanted: list[str] | None, what: str) -> None:
+    """Raise a `UserError` if texts in a file have all conditions in a form that is not read: it may be the order."""
+    of_rows = [column for column in columns if not OTHER_DESCRIPTORS & set(_group(column.name))]
+    texts = {column: column.text or "\n".join(column.labels) for column in of_rows if column.kind != "numbers"}
+    named = {column: [name for name in wanted or () if _has_word(text, name)] for column, text in texts.items()}
+    if not wanted or set(wanted) - {name for names in named.values() for name in names}:
+        return
+    best = max(named, key=lambda column: len(named[column]))
+    raise UserError(
+        f"{_place(best, what)} names {len(named[best])} of its {len(wanted)} conditions, and is no array with one text "
+        f"for each row, so the order of the rows is not known. Save it as such an array, or {CURE}."
+    )
+
+
+def _has_word(text: str, word: str) -> bool:
+    """Say whether a text has a word, or words, that are no part of longer ones, or of numbers of versions.
+
+    Examples
+    --------
+    >>> [_has_word('["img1", "img10"]', "img1"), _has_word("img10", "img1"), _has_word("1.2.3", "2")]
+    [True, False, False]
+    """
+    return re.search(rf"(?<![\w.]){re.escape(word)}(?!\.?\w)", text) is not None
+
+
 def _place(column: Column, what: str) -> str:
     return f"{column.name!r} beside {what}" if column.name else what
 
@@ -349,6 +380,7 @@ def dataset_names(file: h5py.File) -> list[str]:
 def _column(name: str, values: Any) -> Iterator[Column]:
     """Yield an array with one axis, besides axes of 1, as a column if it holds texts or whole numbers."""
     array = np.asarray(values)
+    array = array.astype(str) if array.dtype.kind == "M" else array
     for field in array.dtype.names or ():
         yield from _column(f"{name}/{field}", array[field])
     if array.dtype in ("U1", "S1") and array.ndim == 2 and 1 not in array.shape:  # a row of letters for each text
@@ -361,7 +393,9 @@ def _column(name: str, values: Any) -> Iterator[Column]:
     elif entries and all(isinstance(entry, str | bytes) for entry in entries):
         yield Column(name, "text", tuple(_text(entry) for entry in entries))
     elif array.dtype.kind not in "bc":
-        yield Column(name, "other")
+        is_small = array.dtype.kind in "USO" and array.size <= MOST_LABELS
+        texts = [_text(entry) for entry in array.ravel().tolist() if isinstance(entry, str | bytes)] if is_small else []
+        yield Column(name, "other", text="\n".join(texts))
 
 
 def _text(entry: str | bytes) -> str:
@@ -375,7 +409,7 @@ def _text(entry: str | bytes) -> str:
 
 def _is_small(shape: Sequence[int], dtype: np.dtype[Any]) -> bool:
     """Say whether an array may be a column: it has one axis, or is of letters."""
-    if dtype.kind in "USOV":
+    if dtype.kind in "USOVM":
         return math.prod(shape) <= 100 * MOST_LABELS
     return len(shape) < 2 or 1 in shape
 
@@ -386,31 +420,45 @@ def _in_npz(path: Path) -> Iterator[Column]:
             with archive.open(f"{name}.npy") as stream:
                 header = HEADERS.get(np.lib.format.read_magic(stream))
                 shape, _, dtype = header(stream) if header is not None else ((), False, np.dtype(float))
+                text = _pickled_text(stream.read(MOST_PICKLED)) if dtype.hasobject else ""
             if dtype.hasobject:
-                yield Column(name, "locked", length=math.prod(shape))
+                yield Column(name, "locked", length=math.prod(shape), text=text)
             elif _is_small(shape, dtype):
                 yield from _column(name, file[name])
 
+
+def _pickled_text(data: bytes) -> str:
+    """Return the texts in a pickle, one on each line, as far as they can be told without loading it."""
+    texts: list[str] = []
+    with suppress(ValueError):  # it is cut, or has another form
+        texts.extend(_text(text) for _, text, _ in pickletools.genops(data) if isinstance(text, str))
+    return "\n".join(texts)
+
+
+MOST_PICKLED = 100 * MOST_LABELS
+"""Number of bytes of a pickle that are looked through."""
 
 HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 """How the header of an array is read, by the version of NumPy's format; texts have no other version."""
 
 
 def _in_hdf5(path: Path) -> Iterator[Column]:
-    """Yield the columns of an HDF5 file: its data sets, and attributes of text."""
+    """Yield the columns of an HDF5 file: its data sets, also as MATLAB writes them, and attributes."""
     with h5py.File(path, "r") as file:
         for name in dataset_names(file):
             stored = file[name]
-            if stored.shape is None:
+            if "MATLAB_class" in stored.attrs:
+                yield from _in_matlab_73(file, name)
+            elif stored.shape is None:
                 yield Column(name, "other")
             elif _is_small(stored.shape, stored.dtype):
                 yield from _column(name, stored[()])
         groups = [*dataset_names(file), *_group_names(file)]
         for name in groups:
             for key, value in file[name].attrs.items():
-                if not isinstance(value, h5py.Empty) and np.asarray(value).dtype.kind in "USO":
+                if not isinstance(value, h5py.Empty) and np.asarray(value).dtype.kind in "USOiuf":
                     found = _column(f"{name}/{key}".lstrip("/"), value)
-                    yield from (column for column in found if column.kind == "text")
+                    yield from (column for column in found if column.kind != "other" or column.text)
 
 
 def _group_names(file: h5py.File) -> list[str]:
@@ -456,8 +504,10 @@ def _in_matlab(name: str, value: Any) -> Iterator[Column]:
 
 
 def _of_one(cell: Any) -> Any:
-    """Return the text or number in a cell; None if it holds something else."""
+    """Return the text or number in a cell, or in a cell in it; None if it holds something else."""
     array = np.asarray(cell)
+    if array.dtype == object and array.size == 1:
+        return _of_one(array.item())
     if array.dtype.kind in "US":
         return "".join(array.ravel().tolist())
     return array.item() if array.size == 1 and array.dtype.kind in "iuf" else None

@@ -1,5 +1,7 @@
 """Labels that a file holds say the order of its rows, whoever wrote it; what may be labels is never passed over."""
 
+import json
+
 import h5py
 import numpy as np
 import pandas as pd
@@ -120,6 +122,17 @@ WRITERS = {
     "blanks.tsv": lambda path, rdm, names: text(path, rdm, [f" {name} " for name in names]),
     "first_line.csv": lambda path, rdm, names: text(path, rdm, names, index=False),
     "first_column.tsv": lambda path, rdm, names: text(path, rdm, names, header=False),
+    "r_table.tsv": lambda path, rdm, names: path.write_text(
+        "\n".join(
+            ["\t".join(names), *("\t".join([n, *map(repr, row)]) for n, row in zip(names, rdm.tolist(), strict=True))]
+        )
+    ),
+    "counted_columns.csv": lambda path, rdm, names: pd.DataFrame(rdm, index=names).to_csv(path),
+    "counted_rows.csv": lambda path, rdm, names: pd.DataFrame(rdm, columns=names).to_csv(path),
+    "nested.mat": lambda path, rdm, names: scipy.io.savemat(
+        path, {"rdm": rdm, "labels": cells([cells([name]) for name in names])}
+    ),
+    "of_matlab.h5": cells_73,
 }
 
 
@@ -327,6 +340,63 @@ def test_labels_that_cannot_be_read_are_refused(tmp_path, square, name, write):
             read(tmp_path / name, conditions)
     assert "\n" not in str(raised.value)
     assert read(tmp_path / name, SORTED, in_order=True) == SORTED
+
+
+def scalars(path, rdm, names):
+    with h5py.File(path, "w") as file:
+        file["rdm"] = rdm
+        file.update({f"labels/{i}": name for i, name in enumerate(names)})
+
+
+def attribute_of(labels):
+    def write(path, rdm, names):
+        with h5py.File(path, "w") as file:
+            file["rdm"] = rdm
+            file["rdm"].attrs["labels"] = labels(names)
+
+    return write
+
+
+OTHER_FORMS = {
+    "line.npz": lambda path, rdm, names: np.savez(path, rdm=rdm, labels=",".join(names)),
+    "line.mat": lambda path, rdm, names: scipy.io.savemat(path, {"rdm": rdm, "labels": ", ".join(names)}),
+    "line.h5": attribute_of(json.dumps),
+    "dates.npz": lambda path, rdm, names: np.savez(
+        path, rdm=rdm, labels=pd.date_range("2020-01-01", periods=12).values
+    ),
+    "numbers.h5": attribute_of(lambda names: [int(name[3:]) for name in names]),
+    "pickle.npz": lambda path, rdm, names: np.savez(path, rdm=rdm, about=np.array({"labels": names}, dtype=object)),
+    "scalars.h5": scalars,
+    "table.npz": lambda path, rdm, names: np.savez(path, rdm=rdm, stimuli=[[name, "face"] for name in names]),
+    "table.h5": lambda path, rdm, names: hdf5(path, rdm, [names, ["face"] * 12], where="stimuli"),
+    "one_more.npz": lambda path, rdm, names: np.savez(path, rdm=rdm, labels=[*names, "baseline"]),
+}
+"""Labels as no list of texts with one for each row: what cannot be told is not passed over."""
+
+
+@pytest.mark.parametrize("name", OTHER_FORMS)
+def test_labels_in_other_forms_are_refused(tmp_path, square, name):
+    OTHER_FORMS[name](tmp_path / name, square, SORTED)
+    with pytest.raises(UserError, match="`condition_order`"):
+        read(tmp_path / name, NAMES)
+    assert read(tmp_path / name, SORTED, in_order=True) == SORTED
+
+
+def test_texts_about_an_rdm_are_no_labels(tmp_path, square):
+    """Versions, settings and names of some conditions say nothing of the order of rows."""
+    numbers = [str(i) for i in range(1, 4)]
+    about = {"version": "1.2.3", "by": "me", "settings": np.array({"distance": "correlation"}, dtype=object)}
+    np.savez(tmp_path / "r.npz", rdm=square[:3, :3], **about)
+    assert read(tmp_path / "r.npz", numbers) == numbers
+    np.savez(tmp_path / "r.npz", rdm=square, removed="img1 and img2")
+    assert read(tmp_path / "r.npz", NAMES) == NAMES
+
+
+@pytest.mark.parametrize(("name", "separator"), [("r.csv", ";"), ("r.csv", "\t"), ("r.tsv", ",")])
+def test_cells_with_another_separator_are_told(tmp_path, square, name, separator):
+    pd.DataFrame(square, NAMES, NAMES).to_csv(tmp_path / name, sep=separator, decimal="," if separator == ";" else ".")
+    with pytest.raises(UserError, match=r"The cells of .* are separated by (semicolons|tabs|commas), where"):
+        read_rdms(tmp_path / name, None, NAMES)
 
 
 @pytest.mark.parametrize("name", [name for name in WRITERS if not name.startswith("paths")])
