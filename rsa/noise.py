@@ -287,17 +287,20 @@ def with_known_noise(patterns: Patterns, *, between: bool, shrinkage: str | None
     between : bool
         Whether runs are going to be compared with each other.
     shrinkage : str, optional
-        A key of `SHRINKAGES`, where patterns are whitened by the covariance of their residuals.
+        A key of `SHRINKAGES`, where patterns are whitened by the covariance of their residuals; with `run_noise`, it
+        says so itself.
 
     Raises
     ------
     UserError
-        If the noise cannot be had, or no voxel has any.
+        If the noise cannot be had, no voxel has any, or the shrinkage is another than that of `run_noise`.
     """
     if patterns.run_noise is None:
         return patterns if shrinkage is None else normalise(patterns, "multivariate", shrinkage=shrinkage)
-    if shrinkage is not None:
-        raise UserError("These patterns say how they are whitened (run_noise); leave shrinkage out.")
+    if shrinkage not in (None, own := patterns.run_noise.shrinkage):
+        raise UserError(
+            f"These patterns say that they are whitened by {own} (run_noise), not {shrinkage}; leave shrinkage out."
+        )
     tell = [others for others, _ in folds_of_runs(patterns)] if between else [patterns]
     usable = patterns.usable
     for part in tell:

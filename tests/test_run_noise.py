@@ -224,8 +224,10 @@ def test_conditions_that_are_never_in_a_run_together_have_no_distance():
 
 def test_mistakes():
     prepared = noise.prepared(runs_of(), normalisation="multivariate", source="runs")
-    with pytest.raises(UserError, match="say how they are whitened"):
-        searchlight.region_rdms(prepared, whole(prepared), shrinkage="ledoit_wolf")
+    with pytest.raises(UserError, match=r"whitened by ledoit_wolf .*not schaefer_strimmer; leave shrinkage out"):
+        searchlight.region_rdms(prepared, whole(prepared), shrinkage="schaefer_strimmer")
+    same = searchlight.region_rdms(prepared, whole(prepared), shrinkage="ledoit_wolf").values
+    np.testing.assert_array_equal(same, searchlight.region_rdms(prepared, whole(prepared)).values)
     with pytest.raises(UserError, match="Unknown shrinkage 'oas'"):
         noise.prepared(runs_of(), normalisation="multivariate", source="runs", shrinkage="oas")
     one = runs_of(n_runs=2, n_conditions=1)
