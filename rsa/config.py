@@ -388,8 +388,8 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
     Raises
     ------
     UserError
-        If there is no such file, it is not a YAML mapping in UTF-8, or it holds a number that YAML does not take for
-        what it looks like: 010 is 8 to it, and 1:30 is 90.
+        If there is no such file, it is not a YAML mapping in UTF-8, it has a key twice, of which YAML keeps the last,
+        or it holds a number that YAML does not take for what it looks like: 010 is 8 to it, and 1:30 is 90.
     """
     import yaml
 
@@ -404,8 +404,9 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
         raise UserError(f"{path} is not valid YAML: {error}.") from error
     if not isinstance(content, dict):
         raise UserError(f"{path} should hold settings like 'study: demo', one per line.")
-    for node in _scalars(root):
-        if node.tag in NUMBERS and re.match(r"[-+]?0[0-9_]|.*:", node.value):
+    _require_keys_once(path, root)
+    for node in _nodes(root):
+        if isinstance(node.value, str) and node.tag in NUMBERS and re.match(r"[-+]?0[0-9_]|.*:", node.value):
             raise UserError(
                 f"{path}, line {node.start_mark.line + 1}: {node.value} is {yaml.safe_load(node.value)} to YAML; write "
                 f'"{node.value}" in quotes if it is a name, and the number as it is otherwise.'
@@ -417,13 +418,31 @@ NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
 """How YAML calls what it reads as a number."""
 
 
-def _scalars(node: Any) -> Iterator[Any]:
-    """Yield the words of a tree of YAML, keys among them; those of an anchor each time."""
-    if isinstance(node.value, str):
+def _nodes(root: Any) -> Iterator[Any]:
+    """Yield all nodes of a tree of YAML, keys among them, each once: an anchor may stand within itself."""
+    seen, waiting = set(), [root]
+    while waiting:
+        node = waiting.pop()
+        if id(node) in seen:
+            continue
+        seen.add(id(node))
         yield node
-    for one in node.value if isinstance(node.value, list) else ():
-        for part in one if isinstance(one, tuple) else (one,):
-            yield from _scalars(part)
+        parts = node.value if isinstance(node.value, list) else []
+        waiting += [part for one in reversed(parts) for part in (one if isinstance(one, tuple) else (one,))[::-1]]
+
+
+def _require_keys_once(path: str | Path, root: Any) -> None:
+    """Raise a `UserError` if a section has a key twice: YAML passes over the first."""
+    for node in _nodes(root):
+        pairs = node.value if isinstance(node.value, list) else []
+        keys = [pair[0] for pair in pairs if isinstance(pair, tuple) and isinstance(pair[0].value, str)]
+        lines: dict[str, int] = {}
+        for key in keys:
+            line = key.start_mark.line + 1
+            if lines.setdefault(key.value, line) != line:
+                raise UserError(
+                    f"{path} has {key.value!r} twice in one section, on lines {lines[key.value]} and {line}; keep one."
+                )
 
 
 def _word_at(files: Sequence[str | Path], place: Sequence[Any], came: Any) -> str | None:

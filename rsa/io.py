@@ -660,12 +660,15 @@ def load_image(path: str | Path, *, keep_open: bool = False) -> nib.Nifti1Image:
 
 
 def _misnamed(path: str | Path) -> str:
-    """Return a hint if an image is compressed and its name does not say so, or the other way round."""
+    """Return a hint if an image is empty, or it is compressed and its name does not say so, or the other way round."""
     try:
         with open(path, "rb") as file:
-            is_packed = file.read(2) == b"\x1f\x8b"
+            start = file.read(2)
     except OSError:
         return ""
+    is_packed = start == b"\x1f\x8b"
+    if not start:
+        return " Copy or make it again."
     if is_packed == str(path).lower().endswith(".gz"):
         return ""
     return " It is compressed; end its name in .gz." if is_packed else " It is not compressed; take .gz off its name."

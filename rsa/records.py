@@ -57,7 +57,7 @@ def record(path: Path, written: Path) -> None:
 def recorded(path: str | Path) -> str | None:
     """Return the checksum that was kept of a file, if one was."""
     try:
-        return _place(Path(path)).read_text(encoding="utf-8").split(" ")[0]
+        return _place(Path(path)).read_text(encoding="utf-8", errors="replace").split(" ")[0]
     except (FileNotFoundError, NotADirectoryError):
         return None
 

@@ -17,7 +17,7 @@ import pandas as pd
 from rsa import io, neighbourhood
 from rsa.config import NILEARN, Regions
 from rsa.core import SAME_MM, Array, Neighbourhood, Volume
-from rsa.datasets.images import opened, read_voxels, require_grid_of_mask, require_one_volume
+from rsa.datasets.images import inside_of, opened, read_voxels, require_grid_of_mask, require_one_volume
 from rsa.errors import UserError, did_you_mean, listed
 from rsa.registry import pick
 from rsa.settings import fill
@@ -362,8 +362,7 @@ def _spheres(settings: Regions, volume: Volume) -> Iterator[tuple[str, Array]]:
 
 def _mask(path: Path, volume: Volume, settings: Regions) -> Array:
     """Read which voxels of the grid lie in a mask image."""
-    inside: Array = np.nan_to_num(_on_grid(opened(path), path, volume, settings)) > 0
-    return inside
+    return inside_of(_on_grid(opened(path), path, volume, settings), f"The mask {path}")
 
 
 def _atlas(settings: Regions, subject: str, volume: Volume) -> Array:
@@ -384,13 +383,14 @@ def _atlas(settings: Regions, subject: str, volume: Volume) -> Array:
 def _on_grid(image: nib.Nifti1Pair, name: str | Path, volume: Volume, settings: Regions) -> Array:
     """Read an image of labels on the grid of a volume."""
     require_one_volume(image, f"The image of regions {name}")
-    values = read_voxels(name)[..., 0] if isinstance(name, Path) else np.asarray(image.dataobj).reshape(image.shape[:3])
+    stored = read_voxels(name, float) if isinstance(name, Path) else np.asarray(image.dataobj)
+    values = stored.reshape(image.shape[:3])
     if volume.same_grid(image.shape, image.affine, nearly=True) or not settings.resample:
         _require_grid(image, name, volume)
         return values
     from nilearn.image import resample_img
 
-    whole = nib.Nifti1Image(np.nan_to_num(values).astype(np.float32), image.affine)
+    whole = nib.Nifti1Image(np.nan_to_num(values).astype(np.float64), image.affine)
     moved = resample_img(
         whole, volume.affine, volume.shape, interpolation="nearest", copy_header=True, force_resample=True
     )

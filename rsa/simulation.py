@@ -297,7 +297,7 @@ def planted_voxels(simulation: Simulation, region: PlantedRegion, volume: Volume
         atlas, name = opened(Path(simulation.atlas)), f"The atlas {simulation.atlas}"
         require_one_volume(atlas, name)
         require_grid_of_mask(volume, atlas, name, "the mask")
-        inside = np.isin(read_voxels(Path(simulation.atlas))[volume.mask, 0], region.atlas_indices)
+        inside = np.isin(read_voxels(Path(simulation.atlas), float)[volume.mask, 0], region.atlas_indices)
     if not inside.any():
         raise UserError(f"The planted region {region.name!r} has no voxel in the mask.")
     return inside

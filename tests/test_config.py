@@ -136,7 +136,14 @@ def test_some_paths_do_not_start_at_data_root(path: str, read: str) -> None:
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [("a: [", "is not valid YAML"), ("- a", "should hold settings like"), (None, "Cannot read the configuration")],
+    [
+        ("a: [", "is not valid YAML"),
+        ("- a", "should hold settings like"),
+        (None, "Cannot read the configuration"),
+        ("study: a\nmaps: {}\nstudy: b", "has 'study' twice in one section, on lines 1 and 3; keep one"),
+        ("brain:\n  kind: maps\n  mask: a.nii\n  space: T1w\n  mask: b.nii", "'mask' twice .* on lines 3 and 5"),
+        ("models:\n- {name: a,\n   name: b}", "'name' twice"),
+    ],
 )
 def test_a_file_that_is_no_configuration(tmp_path: Any, text: str | None, message: str) -> None:
     path = tmp_path / "my.yaml"
@@ -144,6 +151,12 @@ def test_a_file_that_is_no_configuration(tmp_path: Any, text: str | None, messag
         path.write_text(text)
     with pytest.raises(UserError, match=message):
         read_yaml(path)
+
+
+def test_an_anchor_may_be_used_twice_and_within_itself(tmp_path: Any) -> None:
+    path = tmp_path / "my.yaml"
+    path.write_text("study: a\nmaps: &m {mask: x}\nbrain: {<<: *m, kind: maps}\nmeeg: &a [*a]\n")
+    assert read_yaml(path)["brain"] == {"mask": "x", "kind": "maps"}
 
 
 def names(paths: Any) -> list[str]:

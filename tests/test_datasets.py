@@ -305,6 +305,19 @@ def test_mask_is_what_is_above_zero(study, tmp_path):
     assert (patterns.volume.sform_code, patterns.volume.qform_code) == (2, 1), "the codes of the images"
 
 
+@pytest.mark.parametrize(
+    ("values", "is_told"), [((0, 0.01, 0.9), True), ((0, 1, 2), True), ((0, 1, 1), False), ((-1, 0.5, np.nan), False)]
+)
+def test_masks_that_may_be_probabilities_or_numbers_of_regions_are_told(study, tmp_path, caplog, values, is_told):
+    section, _ = study
+    mask = np.full(SHAPE, values[0], dtype=float)
+    mask[1], mask[2] = values[1:]
+    write_image(tmp_path / "mask.nii", mask)
+    volume = Maps(**section, mask=str(tmp_path / "mask.nii")).volume("01")
+    np.testing.assert_array_equal(volume.mask, mask > 0)
+    assert ("2 different values above 0" in caplog.text) == is_told
+
+
 def test_mask_is_computed_where_none_is_given(study, tmp_path):
     section, arrays = study
     changed = arrays["01", "2"].copy()
@@ -585,6 +598,12 @@ def test_damaged_files_are_named(study, tmp_path):
     image.write_bytes(b"not an image")
     (problem,) = maps.problems(CONDITIONS)
     assert "run-1.nii is not a readable NIfTI image" in problem
+
+
+def test_an_empty_image_is_to_be_copied_again(study, tmp_path):
+    (tmp_path / "b.nii.gz").touch()
+    with pytest.raises(UserError, match=r"b\.nii\.gz is not a readable NIfTI image: .* Copy or make it again\.$"):
+        opened(tmp_path / "b.nii.gz")
 
 
 @pytest.mark.parametrize("keep", [0.5, 0.9])

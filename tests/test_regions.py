@@ -165,6 +165,16 @@ def test_a_number_that_is_stored_with_a_scale_is_found(folder: Path, volume: Vol
     assert sizes(Regions(atlas="scaled.nii", labels="labels.tsv"), volume) == {"early": 36, "late": 144}
 
 
+@pytest.mark.parametrize("resample", [False, True])
+def test_numbers_beyond_single_precision_stay_as_they_are(folder: Path, volume: Volume, resample: bool) -> None:
+    """Those of mouse atlases have nine digits; single precision would make 2^24 and 2^24 + 1 one region."""
+    numbers = 2**24 + np.arange(3, dtype=np.int32)
+    affine = AFFINE + np.diag([0, 0, 0.01, 0]) if resample else AFFINE
+    nib.save(nib.Nifti1Image(np.repeat(numbers, 72).reshape(6, 6, 6), affine), "large.nii.gz")
+    found = sizes(Regions(atlas="large.nii.gz", resample=resample), volume)
+    assert found == {"16777216": 36, "16777217": 72, "16777218": 72}
+
+
 def test_labels_without_a_voxel_are_told_and_left_out(
     folder: Path, volume: Volume, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -247,14 +247,16 @@ def test_verify_finds_what_is_missing_changed_and_not_of_the_study(
     (plan.figures("group") / ".checksums").rmdir()
     plan.figures("group").rmdir()
     (plan.folder / "sub-02" / "mine.txt").touch()
+    (plan.folder / ".checksums" / "report.html.sha256").write_bytes(b"\xff\xfe")
     assert cli.main(["verify", str(config)]) == 2
     said = capsys.readouterr().err
     assert len(said.splitlines()) == 1
     assert "missing: 'results/lab/figures/group', 'results/lab/sub-01/one.nii.gz'." in said
-    assert "changed: 'results/lab/regions.tsv'." in said
+    assert "changed: 'results/lab/regions.tsv', 'results/lab/report.html'." in said
     assert "not of this study: 'results/lab/sub-02/mine.txt'." in said
     command = "snakemake --cores all --configfile my.yaml --forcerun"
-    assert f"{command} results/lab/figures/group results/lab/sub-01 results/lab/regions.tsv" in said
+    again = ["figures/group", "sub-01", "regions.tsv", "report.html"]
+    assert " ".join([command, *(f"results/lab/{name}" for name in again)]) in said
 
 
 def test_a_file_beside_an_output_is_made_again_with_it(lab: Path) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
+import numpy.typing as npt
 from nibabel.arrayproxy import ArrayProxy
 
 from rsa.core import Array, Volume
@@ -15,6 +16,7 @@ from rsa.io import DAMAGES, load_image, require_whole
 
 __all__ = [
     "count_volumes",
+    "inside_of",
     "opened",
     "problems_of_grids",
     "read_mask",
@@ -142,8 +144,15 @@ def require_undamaged(path: Path, image: nib.Nifti1Pair) -> None:
         require_whole(holder.filename or path)
 
 
-def read_voxels(path: Path) -> Array:
-    """Read an image as float32, scaled, of shape (n_x, n_y, n_z, n_volumes).
+def read_voxels(path: Path, dtype: npt.DTypeLike = np.float32) -> Array:
+    """Read an image, scaled, of shape (n_x, n_y, n_z, n_volumes).
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    dtype : dtype
+        What the numbers become. Those of an atlas may have more digits than single precision.
 
     Raises
     ------
@@ -154,7 +163,7 @@ def read_voxels(path: Path) -> Array:
     require_undamaged(path, image)
     try:
         with np.errstate(over="ignore"):  # beyond single precision becomes infinite: not usable
-            values = np.asarray(image.dataobj, dtype=np.float32)
+            values = np.asarray(image.dataobj, dtype=dtype)
     except DAMAGES as error:
         raise _damaged(path, error) from error
     return values.reshape((*image.shape[:3], count_volumes(image)))
@@ -169,7 +178,23 @@ def read_mask(path: Path) -> Array:
         If the file is missing or damaged, or has several volumes.
     """
     require_one_volume(opened(path), f"The mask {path}")
-    return np.asarray(read_voxels(path)[..., 0] > 0)
+    return inside_of(read_voxels(path)[..., 0], f"The mask {path}")
+
+
+def inside_of(values: Array, name: str) -> Array:
+    """Return where the values of a mask, which messages call `name`, are above 0; log if these are not all the same."""
+    inside = np.asarray(np.nan_to_num(values) > 0)
+    levels = np.unique(values[inside])
+    if len(levels) > 1:
+        logger.warning(
+            "%s has %d different values above 0, from %.3g to %.3g, and all count as inside; if they are probabilities "
+            "or numbers of regions, write a mask of those that are wanted",
+            name,
+            len(levels),
+            levels[0],
+            levels[-1],
+        )
+    return inside
 
 
 def read_patterns(path: Path, numbers: Sequence[int], mask: Array) -> Array:
