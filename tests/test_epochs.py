@@ -240,6 +240,20 @@ def test_a_file_of_fieldtrip_arrives_with_the_channels_that_a_fif_file_describes
 # -------------------------------------------------------------------------------------- what is wrong
 
 
+@pytest.mark.parametrize("place", [-1, -5, 0.6])
+def test_compressed_epochs_are_read_to_their_checksum(tmp_path, values, place):
+    """Where a bit fell over in the data or in what is kept to check them, MNE reads on."""
+    path = tmp_path / "sub-01_epo.fif.gz"
+    write_fif(path, make_epochs(values, EVENTS))
+    source = settings(tmp_path, file=f"{tmp_path}/sub-{{subject}}_epo.fif.gz")
+    assert source.load("01").values.shape[1] == 4
+    damaged = bytearray(path.read_bytes())
+    damaged[place if isinstance(place, int) else int(place * len(damaged))] ^= 4
+    path.write_bytes(damaged)
+    with pytest.raises(UserError, match=r"epo\.fif\.gz is damaged, its data cannot be read to their end"):
+        source.load("01")
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

@@ -25,7 +25,7 @@ from rsa.datasets.common import (
     require_no_problems,
 )
 from rsa.errors import UserError, listed
-from rsa.io import reading
+from rsa.io import reading, require_whole
 from rsa.settings import DataPath, Section, fill, placeholders
 from rsa.stimuli import LabelPattern, condition_in
 
@@ -367,6 +367,7 @@ class EpochFiles(Section):
     def _read(self, header: _Header, names: Sequence[str], noise: bool) -> tuple[Array, Array]:
         """Read the trials of a file, (n_trials, n_channels, n_times), and their noise, (n_samples, n_channels)."""
         path, times_s = header.source.path, header.times_s
+        require_whole(path)
         epochs = self._opened(header.source)
         places = [epochs.ch_names.index(name) for name in names]
         kept, noise_times = self._kept(times_s)[0], self._noise_times(times_s) if noise else np.array([], dtype=int)
