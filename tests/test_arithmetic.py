@@ -233,7 +233,7 @@ def test_without_products_between_runs_there_is_no_score(distance, n_runs):
 def test_without_products_between_folds_there_is_no_score(rng, distance, n_runs):
     conditions, runs = np.repeat(list("abcdefg"), 2 * n_runs), np.tile(np.repeat(range(n_runs), 2), 7)
     values = rng.standard_normal((len(runs), 12, 3))
-    values[runs > 0, :6] = 0
+    values[runs > 0, :6] = [0, 0, 1]  # the same for all conditions, but not flat
     epochs = epochs_of(values, conditions, runs=runs)
     references = RDMs(rng.random((2, 21)), list("abcdefg"), pd.DataFrame({"model": "net", "layer": ["a", "b"]}))
     scores = sensor_searchlight(epochs, LINE, references, distance=distance, min_sensors=2)
