@@ -560,6 +560,14 @@ DAMAGES = [
         {"confounds": {"strategy": ["scrub"]}},
         r"does not fit the settings of `confounds`: there is no 'std_dvars'\.$",
     ),
+    *(
+        (
+            lambda root, text=text: confounds_of(root).with_suffix(".json").write_text(text),
+            {"confounds": {"strategy": ["high_pass", "compcor"]}, "glm": {"drift": "none"}},
+            r"_timeseries.tsv does not fit the settings of `confounds`: \S+",
+        )
+        for text in ("null", '{"a_comp_cor_00": 3}', '{"a_comp_cor_00": {"Mask": 3}}')
+    ),
     (
         lambda root: None,
         {"confounds": {"columns": ["a_compcor_00"]}},

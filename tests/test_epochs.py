@@ -240,6 +240,16 @@ def test_a_file_of_fieldtrip_arrives_with_the_channels_that_a_fif_file_describes
 # -------------------------------------------------------------------------------------- what is wrong
 
 
+def test_data_of_an_unknown_kind_in_a_damaged_file_are_told(tmp_path, values):
+    path = tmp_path / "sub-01-epo.fif"
+    write_fif(path, make_epochs(values, EVENTS))
+    damaged = bytearray(path.read_bytes())
+    damaged[40:44] = (2051).to_bytes(4, "big")  # the type of the second entry, behind the 36 bytes of the first
+    path.write_bytes(damaged)
+    with pytest.raises(UserError, match=r"epo\.fif cannot be read as epochs: Unimplemented tag data type"):
+        settings(tmp_path).load("01")
+
+
 @pytest.mark.parametrize("place", [-1, -5, 0.6])
 def test_compressed_epochs_are_read_to_their_checksum(tmp_path, values, place):
     """Where a bit fell over in the data or in what is kept to check them, MNE reads on."""

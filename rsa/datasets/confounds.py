@@ -146,7 +146,7 @@ def _groups(path: Path, table: pd.DataFrame, settings: Confounds) -> tuple[pd.Da
                 std_dvars_threshold=settings.std_dvars_threshold,
                 **options,
             )
-    except (KeyError, ValueError) as error:
+    except (LookupError, ValueError, TypeError, AttributeError) as error:  # also of a strange sidecar
         raise UserError(f"{path} does not fit the settings of `confounds`: {_in_one_line(error)}") from error
     if confounds is None or confounds.empty or not settings.strategy:
         confounds = pd.DataFrame(index=range(len(table)))

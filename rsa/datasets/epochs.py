@@ -465,7 +465,12 @@ def _by_mne(path: Path) -> Iterator[None]:
     """Let MNE read, without its warnings, and say in one line what it could not do."""
     with reading(path, "epochs"), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        yield
+        try:
+            yield
+        except Exception as error:
+            if type(error) is Exception:  # so MNE says that a .fif has data of a kind that is not known to it
+                raise ValueError(str(error)) from error
+            raise
 
 
 def _from_fif(source: _Source, variable: str) -> Any:
