@@ -669,6 +669,9 @@ def _misnamed(path: str | Path) -> str:
     is_packed = start == b"\x1f\x8b"
     if not start:
         return " Copy or make it again."
+    header = Path(path).with_suffix(".hdr")
+    if Path(path).suffix == ".img" and not header.exists():
+        return f" Its header {header} is not there."
     if is_packed == str(path).lower().endswith(".gz"):
         return ""
     return " It is compressed; end its name in .gz." if is_packed else " It is not compressed; take .gz off its name."

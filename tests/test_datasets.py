@@ -600,6 +600,15 @@ def test_damaged_files_are_named(study, tmp_path):
     assert "run-1.nii is not a readable NIfTI image" in problem
 
 
+def test_an_image_without_its_header_is_told(tmp_path, rng):
+    nib.save(nib.Nifti1Pair(rng.normal(size=SHAPE), np.eye(4)), tmp_path / "b.img")
+    (tmp_path / "b.hdr").unlink()
+    with pytest.raises(
+        UserError, match=r"b\.img is not a readable NIfTI image: .* Its header .*b\.hdr is not there\.$"
+    ):
+        opened(tmp_path / "b.img")
+
+
 def test_an_empty_image_is_to_be_copied_again(study, tmp_path):
     (tmp_path / "b.nii.gz").touch()
     with pytest.raises(UserError, match=r"b\.nii\.gz is not a readable NIfTI image: .* Copy or make it again\.$"):

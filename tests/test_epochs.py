@@ -240,6 +240,14 @@ def test_a_file_of_fieldtrip_arrives_with_the_channels_that_a_fif_file_describes
 # -------------------------------------------------------------------------------------- what is wrong
 
 
+def test_complex_epochs_are_refused(tmp_path, values):
+    epochs = make_epochs(values, EVENTS)
+    complex_ = mne.EpochsArray(values * (1 + 1j), epochs.info, epochs.events, TIMES_S[0], epochs.event_id)
+    write_fif(tmp_path / "sub-01-epo.fif", complex_)
+    with pytest.raises(UserError, match=r"epo\.fif holds complex numbers"):
+        settings(tmp_path).load("01")
+
+
 def test_data_of_an_unknown_kind_in_a_damaged_file_are_told(tmp_path, values):
     path = tmp_path / "sub-01-epo.fif"
     write_fif(path, make_epochs(values, EVENTS))

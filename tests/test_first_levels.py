@@ -411,6 +411,9 @@ def test_files_of_glmsingle_that_cannot_be_used(data, tmp_path):
     np.save(path, {"betasmd": betas[..., 1:]})
     (problem,) = glmsingle_settings(tmp_path).problems(CATEGORIES)
     assert "has 67 volumes and its table" in problem
+    np.save(path, {"betasmd": betas * (1 + 1j)})
+    (problem,) = glmsingle_settings(tmp_path).problems(CATEGORIES)
+    assert "has betas of complex" in problem, "the imaginary part would be lost"
     np.save(path, {"R2": 1})
     assert "has no betasmd or modelmd; it holds 'R2'" in glmsingle_settings(tmp_path).problems(CATEGORIES)[0]
     path.write_bytes(pickle.dumps("no array")[:-3])

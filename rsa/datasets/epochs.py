@@ -379,6 +379,8 @@ class EpochFiles(Section):
             item = header.rows.index[block].to_numpy()
             with _by_mne(path):
                 trials = epochs.get_data(picks=places, item=item, verbose="error")
+            if np.iscomplexobj(trials):
+                raise UserError(f"{path} holds complex numbers, such as phases; give epochs of the signal itself.")
             trials = self._processed(trials, times_s)  # (n_block, n_channels, n_times of the file)
             values[block] = trials[:, :, kept]
             rest = trials[:, :, noise_times].swapaxes(1, 2)  # (n_block, n_baseline, n_channels)

@@ -234,7 +234,9 @@ class _File:
         """The shape of the betas, trials last."""
         key = self.key
         with self._reading():
-            shape = tuple(int(n) for n in self.content[key].shape)
+            shape, dtype = tuple(int(n) for n in self.content[key].shape), self.content[key].dtype
+        if dtype.kind not in "iuf":
+            raise UserError(f"{self.path} has betas of {dtype}, where real numbers are expected; save them as such.")
         return shape[::-1] if self.is_reversed else shape
 
     def images(self, numbers: Sequence[int], mask: Array) -> Array:
