@@ -285,7 +285,8 @@ class Patterns:
     Raises
     ------
     UserError
-        If lengths disagree, `condition` is missing, a row comes twice, a run has no data or no feature is usable.
+        If lengths disagree, a condition, run or delay is missing, a row comes twice, a run has no data or no feature is
+        usable.
     """
 
     values: Array
@@ -308,8 +309,7 @@ class Patterns:
         if self.residuals is not None and self.residuals.values.shape[1] != values.shape[1]:
             n_residual = self.residuals.values.shape[1]
             raise UserError(f"Patterns have {values.shape[1]} voxels and their residuals {n_residual}.")
-        if self.table["condition"].isna().any():
-            raise UserError(f"Row {int(self.table['condition'].isna().argmax()) + 1} of the patterns has no condition.")
+        _require_labels(self.table, ("condition", "run", "delay_s"), "Row", "the patterns")
         table = self.table.reset_index(drop=True).assign(condition=as_labels(self.table["condition"]))
         if table.duplicated().any():
             twice = table[table.duplicated()].iloc[0].to_dict()
@@ -396,6 +396,16 @@ class Patterns:
         groups = self.table.groupby(keys, sort=False).indices
         means = np.stack([self.values[rows].mean(axis=0, dtype=np.float64) for rows in groups.values()])
         return replace(self, values=means, table=pd.DataFrame(list(groups), columns=keys))
+
+
+def _require_labels(table: pd.DataFrame, columns: Sequence[str], one: str, whose: str) -> None:
+    """Raise a `UserError` if a row lacks a label that others have: it would belong to no run, or to another."""
+    for name in columns:
+        if name in table and (missing := table[name].isna().to_numpy()).any():
+            raise UserError(
+                f"{one} {int(missing.argmax()) + 1} of {whose} has no {name}; give all of them one"
+                f"{'' if name == 'condition' else ', or leave the column out'}."
+            )
 
 
 def features_with_data(values: Array, runs: pd.Series | None = None, delays_s: pd.Series | None = None) -> Array:
@@ -498,8 +508,9 @@ class Epochs:
         expected = (len(self.table), len(self.channels), len(times_s))
         if values.shape != expected:
             raise UserError(f"Epochs of {expected} trials, channels and times do not have the shape {values.shape}.")
-        if "condition" not in self.table or self.table["condition"].isna().any():
+        if "condition" not in self.table:
             raise UserError("Every trial of the epochs needs a condition, in the column 'condition' of their table.")
+        _require_labels(self.table, ("condition", "run"), "Trial", "the epochs")
         missing = [name for name in ("name", "type") if name not in self.channels]
         if missing or self.channels["name"].duplicated().any():
             raise UserError("Channels have the columns 'name', each name once, and 'type'.")

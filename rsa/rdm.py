@@ -223,7 +223,7 @@ def compare_stacks(brain: RDMs, references: RDMs, comparison: str) -> pd.DataFra
     -------
     DataFrame
         One row per pair: the labels of both, `statistic` and `score`. Labels of the brain RDMs whose columns the
-        references have as well are in columns `brain_<name>`.
+        table has anyway are in columns `brain_<name>`.
 
     Raises
     ------
@@ -250,7 +250,7 @@ def measured_stack(brain: RDMs, measure: Measure, places: Iterable[Array] = ()) 
     -------
     DataFrame
         A row for each RDM and row of the measure: the labels of both, `statistic` and `score`. Labels of the RDMs whose
-        columns the measure has as well are in columns `brain_<name>`.
+        columns the table has anyway are in columns `brain_<name>`.
 
     Raises
     ------
@@ -262,7 +262,7 @@ def measured_stack(brain: RDMs, measure: Measure, places: Iterable[Array] = ()) 
     values = aligned(measure, brain)
     scores = measure.score(values, fitted_to(measure, values, places)).T  # (n_brain, n_rows)
     labels, statistic = measure.table.drop(columns="statistic"), measure.table["statistic"]
-    own = {name: f"brain_{name}" for name in brain.table if name in labels}
+    own = {name: f"brain_{name}" for name in brain.table if name in (*labels, "statistic", "score")}
     parts = [
         labels.assign(**row, statistic=statistic, score=row_scores)
         for row, row_scores in zip(brain.table.rename(columns=own).to_dict("records"), scores, strict=True)

@@ -526,18 +526,22 @@ def _averaged(sums: Array, windows: Array) -> Array:
 
 
 def _with_data(epochs: Epochs) -> Array:
-    """Say which channels vary in every run, shape (n_channels,)."""
-    n_trials = len(epochs.table)
+    """Say which channels vary in every run, shape (n_channels,); in a run of a single number, none could."""
+    n_trials, _, n_times = epochs.values.shape
     by_run = epochs.table.groupby("run", sort=False).indices if "run" in epochs.table else {"": np.arange(n_trials)}
-    ranges = [np.ptp(epochs.values[rows], axis=(0, 2)) for rows in by_run.values()]
-    varies = np.asarray(ranges) > 0  # (n_runs, n_channels)
-    with_data: Array = np.asarray(varies.all(axis=0))
-    lost = [str(run) for run, of_run in zip(by_run, varies, strict=True) if not of_run.any()]
-    if lost and varies.any():
+    anywhere: Array = np.ptp(epochs.values, axis=(0, 2)) > 0
+    varies = {
+        str(run): np.ptp(epochs.values[rows], axis=(0, 2)) > 0
+        for run, rows in by_run.items()
+        if len(rows) * n_times > 1
+    }
+    lost = [run for run, of_run in varies.items() if not of_run.any()]
+    if lost and anywhere.any():
         raise UserError(
             f"Run {listed(lost)} has no data: each channel is the same in all of its trials and times; leave it out."
         )
-    if some := list(epochs.channels["name"][varies.any(axis=0) & ~with_data]):
+    with_data: Array = np.logical_and.reduce([anywhere, *varies.values()])
+    if some := list(epochs.channels["name"][anywhere & ~with_data]):
         logger.warning("channels %s have no data in some run (flat there) and take no part", listed(some))
     return with_data
 

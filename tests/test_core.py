@@ -139,7 +139,14 @@ def test_conditions_are_text():
         (np.eye(3), conditions("a", "b"), {}, r"Patterns of shape \(3, 3\) need a table of 3 rows, not 2"),
         (np.ones(3), conditions(*"abc"), {}, r"Patterns of shape \(3,\) need a table"),
         (np.eye(2), pd.DataFrame({"name": ["a", "b"]}), {}, "has no column 'condition', only 'name'"),
-        (np.eye(2), conditions("a", None), {}, "Row 2 of the patterns has no condition"),
+        (np.eye(2), conditions("a", None), {}, "Row 2 of the patterns has no condition; give all of them one."),
+        (
+            np.eye(3),
+            conditions(*"aab").assign(run=["1", None, "2"]),
+            {},
+            "Row 2 of the patterns has no run; give all of them one, or leave the column out.",
+        ),
+        (np.eye(2), conditions(*"ab").assign(delay_s=[2.0, np.nan]), {}, "Row 2 of the patterns has no delay_s; give"),
         (
             np.eye(2),
             conditions("a", "a"),

@@ -179,6 +179,15 @@ def test_labels_of_both_stacks_are_kept(rng):
     assert table["score"][5] == pytest.approx(pearsonr(first.values[1], second.values[2]).statistic)
 
 
+def test_labels_that_are_called_as_what_is_measured_are_kept(rng):
+    """Tables of earlier comparisons have them."""
+    first = stack(rng.random((2, 6)), statistic="spearman", score=[0.25, 0.5])
+    table = compare_stacks(first, stack(rng.random((1, 6)), model=["alexnet"]), "pearson")
+    assert table["brain_score"].tolist() == [0.25, 0.5]
+    assert set(table["brain_statistic"]) == {"spearman"}
+    assert set(table["statistic"]) == {"pearson"}
+
+
 def test_references_over_time_are_compared_at_each_of_their_times(rng):
     brain = stack(rng.random((2, 6)), subject=["01", "02"], region="V1")
     models = stack(rng.random((3, 6)), model=["net", "meeg", "meeg"], layer="", time_s=[np.nan, 0.2, 0.1])

@@ -420,6 +420,23 @@ def test_a_channel_that_is_flat_in_one_run_has_no_data(rng, distance, caplog):
         rdm_movie(replace(epochs, values=values), distance=distance)
 
 
+def test_a_run_of_a_single_number_has_data(rng):
+    """One trial at one time cannot vary, and is no reason to refuse its run, nor to leave channels out."""
+    conditions, runs = [*"abcdabcd", "a"], [*"11112222", "3"]
+    epochs = trials(rng, conditions, runs=runs)
+    one = replace(epochs, values=epochs.values[:, :, :1], times_s=epochs.times_s[:1])
+    rows = at(one, 0) - at(one, 0).mean(axis=0)
+    expected = oracles.between_runs(rows, conditions, runs, "crossnobis")
+    np.testing.assert_allclose(rdm_movie(one, distance="crossnobis").values[0], expected, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("missing", [None, np.nan])
+def test_a_trial_without_a_run_is_refused(rng, missing):
+    """It would count as one of the last run, in the place of those."""
+    with pytest.raises(UserError, match=r"^Trial 3 of the epochs has no run; give all of them one, or leave the"):
+        trials(rng, list("ababab"), runs=["1", "1", missing, "2", "3", "3"])
+
+
 def test_a_condition_in_one_run_has_no_distance_between_runs(rng):
     with pytest.raises(UserError, match=r"different folds \(runs\), and these conditions are in one only: 'b'"):
         rdm_movie(trials(rng, list("abab"), runs="1121"), distance="crossnobis")
