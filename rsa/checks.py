@@ -27,7 +27,7 @@ from rsa.references import FileReference
 from rsa.regions import problems_of_regions, region_files, region_labels, warnings_of_labels
 from rsa.simulation import files_of_epochs, files_of_images, files_of_stimuli, not_simulated
 from rsa.simulation_meeg import PlantedLatency
-from rsa.sources import NoContentError, problems_of_content
+from rsa.sources import NoContentError, problems_of_content, quoted
 from rsa.spaces import problems_of_template, template_files
 from rsa.timecourse import MOVIE_DISTANCES
 
@@ -624,6 +624,8 @@ def _regions(study: Study) -> Iterator[str]:
     if regions is None:
         return
     try:
+        for name in (*regions.masks, *regions.spheres):
+            quoted(name)  # which names no table of results could hold
         region_labels(regions)
         region_files(regions, study.subjects[0])
     except UserError as error:

@@ -171,7 +171,7 @@ def _from_xml(path: Path) -> pd.DataFrame:
     if not pairs or any(not WHOLE_NUMBER.fullmatch(number.strip()) or not name.strip() for number, name in pairs):
         raise UserError(f'{path} should hold lines like <label index="0">Frontal Pole</label>, as in an atlas of FSL.')
     return pd.DataFrame(
-        {"index": [int(number) + first for number, _ in pairs], "region": [name.strip() for _, name in pairs]}
+        {"index": [int(number) + first for number, _ in pairs], "region": [" ".join(name.split()) for _, name in pairs]}
     )
 
 

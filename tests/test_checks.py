@@ -157,6 +157,11 @@ def test_names_of_rdms_that_no_table_can_hold_are_refused_before_they_are_comput
     )
 
 
+def test_names_of_regions_that_no_table_can_hold_are_refused_before_they_are_computed(lab: Path) -> None:
+    (line,) = checks.problems_of(study(regions={"spheres": {"V1\tleft": [6, 6, 6]}}))
+    assert line == "'V1\\tleft' has a tab or a line break, which no cell of a tab-separated table can hold; rename it."
+
+
 def test_the_file_beside_a_header_belongs_to_it(lab: Path) -> None:
     Path("sub-01.set").write_bytes(b"0" * 100_000)
     Path("sub-01.fdt").symlink_to(ANNEXED)

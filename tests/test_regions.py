@@ -131,11 +131,20 @@ FORMS = {
         '<label index="0">*.*</label><label index="1">early</label><label index="2">middle</label>'
         '<label index="3">late</label></data></atlas>'
     ),
+    "folded.xml": (
+        '<atlas><header><type>Label</type></header><data><label index="1">early\n</label>'
+        '<label index="2">middle</label>\n<label index="3">\n  late\n</label></data></atlas>'
+    ),
     "spm.xml": (
         "<atlas><header><name>AAL</name></header><data><label><index>1</index><name>early</name></label>"
         "<label><index>2</index><name>middle</name></label><label><index>3</index><name>late</name></label></data></atlas>"
     ),
 }
+
+
+def test_a_label_of_two_lines_is_one_name(folder: Path, volume: Volume) -> None:
+    Path("two.xml").write_text('<atlas><data><label index="1">Frontal\n    Pole</label></data></atlas>')
+    assert sizes(Regions(atlas="atlas.nii.gz", labels="two.xml"), volume) == {"Frontal Pole": 36}
 
 
 @pytest.mark.parametrize("name", FORMS)
