@@ -144,13 +144,18 @@ def some_spheres(around: Neighbourhood, chosen: Array) -> Neighbourhood:
     Raises
     ------
     UserError
-        If these are regions, or none is chosen, or it is chosen by something else.
+        If these are regions, or none is chosen, or one twice, or it is chosen by something else.
     """
     if around.centres is None:
         raise UserError("Spheres are chosen by their centres; these are regions.")
     wanted = positions(chosen, len(around), "spheres")
     if not wanted.size:
         raise UserError(f"None of {len(around)} spheres is chosen; choose one at least.")
+    if (n_spheres := len(np.unique(wanted))) < wanted.size:
+        raise UserError(
+            f"Each sphere is chosen once, and {wanted.size} positions name {n_spheres} spheres; a mask is of "
+            "booleans, not of 0 and 1."
+        )
     if np.array_equal(wanted, np.arange(len(around))):
         return around
     n_members = around.n_members[wanted]

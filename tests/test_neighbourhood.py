@@ -230,6 +230,14 @@ def test_one_sphere_at_least_is_chosen():
             some_spheres(around, nothing)
 
 
+def test_a_mask_of_numbers_is_not_taken_for_positions():
+    """As positions, 0 and 1 would be the first two spheres, over and over."""
+    around = spheres(Volume(np.ones((4, 4, 4)), np.eye(4)), 1)
+    chosen = (np.arange(64) > 60).astype(int)
+    with pytest.raises(UserError, match="Each sphere is chosen once, and 64 positions name 2 spheres; a mask is of"):
+        some_spheres(around, chosen)
+
+
 # -------------------------------------------------------------------------------------------- regions
 
 
