@@ -42,6 +42,9 @@ TOO_SMALL = 2
 """Regions of so few voxels are warned of."""
 WHOLE = 1e-3
 """The number of a region may be so far from a whole one: images are stored with a scale, in single precision."""
+SAME_VOXEL = 0.01
+"""A point this close to the centre of a voxel, in sizes of a voxel, is that centre: coordinates are written with few
+decimals, and quaternions in single precision move an oblique grid by as much."""
 
 
 # ---------------------------------------------------------------------------------------- files, labels
@@ -348,7 +351,7 @@ def _spheres(settings: Regions, volume: Volume) -> Iterator[tuple[str, Array]]:
     for name, points_mm in settings.spheres.items():
         inside = np.zeros(volume.n_voxels, dtype=bool)
         for point_mm in points_mm:
-            distances_mm = np.linalg.norm(centres_mm - np.array(point_mm), axis=1)
+            distances_mm = np.linalg.norm(centres_mm - _centre(volume, np.array(point_mm)), axis=1)
             here = distances_mm <= settings.radius_mm + SAME_MM
             if not here.any():
                 raise UserError(
@@ -358,6 +361,13 @@ def _spheres(settings: Regions, volume: Volume) -> Iterator[tuple[str, Array]]:
                 )
             inside |= here
         yield name, inside
+
+
+def _centre(volume: Volume, point_mm: Array) -> Array:
+    """Return the centre of the voxel that a point means, if it is (nearly) at one; otherwise the point."""
+    voxel = volume.mm_to_voxel(point_mm)
+    is_centre = np.abs(voxel - voxel.round()).max() <= SAME_VOXEL
+    return volume.voxel_to_mm(voxel.round()) if is_centre else point_mm
 
 
 def _mask(path: Path, volume: Volume, settings: Regions) -> Array:

@@ -253,6 +253,18 @@ def test_the_radius_of_a_sphere_is_inclusive_on_a_grid_in_single_precision() -> 
     assert spheres_mask(volume, middle, 8.0).sum() == 515
 
 
+def test_a_sphere_around_a_voxel_is_whole_where_its_point_is_written_with_two_decimals(rng) -> None:
+    """On oblique grids no voxel has round coordinates; those on the surface of the sphere are in it all the same."""
+    affine = np.eye(4)
+    affine[:3, :3] = 1.6 * np.linalg.qr(rng.standard_normal((3, 3)))[0]
+    affine[:3, 3] = -93.3, -121.7, -55.1
+    volume = Volume(np.ones((11, 11, 11)), affine.astype(np.float32))
+    middle = volume.voxel_to_mm([5, 5, 5])
+    assert sizes(Regions(spheres={"a": middle.round(2).tolist()}, radius_mm=8.0), volume) == {"a": 515}
+    beside = middle + affine[:3, 0] * 0.02  # a fiftieth of a voxel
+    assert sizes(Regions(spheres={"a": beside.tolist()}, radius_mm=8.0), volume)["a"] < 515
+
+
 def test_a_sphere_beside_the_mask_is_an_error(volume: Volume) -> None:
     settings = Regions(spheres={"FFA": [9, 9, 9], "PPA": [[9, 9, 9], [9, 9, 35]]}, radius_mm=4.0)
     with pytest.raises(UserError, match=r"sphere of 4 mm at \[9.0, 9.0, 35.0\] \('PPA'\): the nearest is 20.0 mm away"):
