@@ -230,7 +230,10 @@ def _write_shared_files(folder: Path, pictures: pd.DataFrame) -> None:
 
 def _lay_out_subject(folder: Path, subject: str, bold: Path, labels: Path) -> None:
     """Write events, runs and masks of a subject beside where they belong, and then move them there."""
-    image = opened(bold)
+    try:
+        image = opened(bold)
+    except UserError as error:
+        raise UserError(f"{error} To download it anew, delete its folder and run again.") from error
     rows = _volume_labels(labels, count_volumes(image), bold)
     stored = _stored_values(image, bold)  # (n_x, n_y, n_z, n_volumes)
     mask = _brain_mask(image, stored)

@@ -362,7 +362,7 @@ def test_a_damaged_series_is_named(tmp_path):
     simulate(tmp_path)
     bold = tmp_path / "sourcedata/haxby2001/subj1/bold.nii.gz"
     bold.write_bytes(bold.read_bytes()[:-2000])
-    with pytest.raises(UserError, match=r"bold.nii.gz is damaged .*delete its folder and run again"):
+    with pytest.raises(UserError, match=r"bold.nii.gz is damaged, .*delete its folder and run again"):
         fetch_haxby(tmp_path, ["1"])
 
 

@@ -500,7 +500,7 @@ def test_two_conditions_are_too_few():
     volume = Volume(np.ones((3, 1, 1)), np.eye(4))
     patterns = Patterns([[1, 2, 3], [3, 1, 2]], pd.DataFrame({"condition": ["a", "b"]}), volume)
     references = RDMs([[1.0]], ["a", "b"], pd.DataFrame({"layer": ["x"]}))
-    with pytest.raises(UserError, match="from 3 conditions on; the patterns have 2"):
+    with pytest.raises(UserError, match="needs 3 conditions or more, and the patterns have 2"):
         searchlight.compare(patterns, spheres(volume, 2), references)
 
 
