@@ -20,7 +20,7 @@ from rsa import records
 from rsa.core import Array
 from rsa.datasets.images import count_volumes, opened
 from rsa.errors import UserError, listed
-from rsa.io import made_of, save_json, save_nifti, save_table, save_text
+from rsa.io import made_of, require_whole, save_json, save_nifti, save_table, save_text
 from rsa.registry import pick
 
 __all__ = ["FETCHED_SUBJECTS", "FETCHERS", "fetch", "fetch_haxby", "fetched_files", "not_fetched"]
@@ -156,9 +156,18 @@ def fetch_haxby(folder: Path, subjects: Sequence[str]) -> None:
         _write_shared_files(folder, _table_of_pictures(source["stimuli"], folder))
         for subject, bold, labels in zip(subjects, source["func"], source["session_target"], strict=True):
             logger.info("subject %r: laying out %s", subject, bold)
+            _require_whole(Path(bold))
             with made_of([bold, labels]) as made:
                 _lay_out_subject(folder, subject, Path(bold), Path(labels))
             save_json(_stamp(folder, subject), made)
+
+
+def _require_whole(path: Path) -> None:
+    """Raise a `UserError` that says how to download a damaged file again."""
+    try:
+        require_whole(path)
+    except UserError as error:
+        raise UserError(f"{error} To download it anew, delete its folder and run again.") from error
 
 
 def _replaced(folder: Path, subjects: Sequence[str]) -> list[Path]:
@@ -230,10 +239,7 @@ def _write_shared_files(folder: Path, pictures: pd.DataFrame) -> None:
 
 def _lay_out_subject(folder: Path, subject: str, bold: Path, labels: Path) -> None:
     """Write events, runs and masks of a subject beside where they belong, and then move them there."""
-    try:
-        image = opened(bold)
-    except UserError as error:
-        raise UserError(f"{error} To download it anew, delete its folder and run again.") from error
+    image = opened(bold)
     rows = _volume_labels(labels, count_volumes(image), bold)
     stored = _stored_values(image, bold)  # (n_x, n_y, n_z, n_volumes)
     mask = _brain_mask(image, stored)
