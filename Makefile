@@ -10,7 +10,7 @@ VENV := .venv
 IN_VENV := PATH="$(CURDIR)/$(VENV)/bin:$$PATH"
 
 # Each kind of processor sums products in an order of its own; these are the orders of others than this one.
-KERNELS := $(if $(filter x86_64 amd64,$(shell uname -m)),Haswell Nehalem)
+KERNELS := $(if $(filter x86_64 amd64,$(shell uname -m)),$(if $(shell grep -m 1 -o avx512f /proc/cpuinfo),Haswell,Nehalem))
 NUMERICAL := tests/test_arithmetic.py tests/test_distances.py
 
 .PHONY: run test test-kernels lint install clean

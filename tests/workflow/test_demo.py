@@ -120,7 +120,7 @@ def test_every_map_of_a_subject_is_written_with_a_sidecar(results: Path) -> None
     names += [f"{stem}_model-meeg_stat-{name}" for name in ("peaktime", "onsettime")]
     names += [f"{stem}_stat-nvoxels", f"{stem}_stat-reason"]
     expected = {f"{name}_statmap{ending}" for name in names for ending in (".nii.gz", ".json")}
-    expected |= {f"{stem}_peaks.tsv", f"{stem}_peaks.json", ".snakemake_timestamp"}
+    expected |= {f"{stem}_peaks.tsv", f"{stem}_peaks.json", ".snakemake_timestamp", ".checksums"}
     assert {path.name for path in folder.iterdir()} == expected
     sidecar = pd.read_json(folder / f"{names[1]}_statmap.json", typ="series")
     assert sidecar["Layer"] == "features.4"

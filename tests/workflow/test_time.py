@@ -159,9 +159,9 @@ def test_the_page_of_a_study_without_fmri_speaks_of_m_eeg_only(ready: Sandbox) -
 
 
 def test_a_study_without_fmri_writes_nothing_of_fmri(ready: Sandbox) -> None:
-    folders = {path.name for path in results(ready, "ready").iterdir() if path.is_dir()}
+    folders = {path.name for path in results(ready, "ready").glob("[!.]*") if path.is_dir()}
     assert folders == {"figures", "logs", "meeg", "references", "time"}
-    assert {path.name for path in (results(ready, "ready") / "meeg").iterdir()} == {
+    assert {path.name for path in (results(ready, "ready") / "meeg").glob("[!.]*")} == {
         f"sub-{subject}_movie.h5" for subject in SUBJECTS
     }
     assert "Nothing to be done" in ready.succeed("--dry-run", "--configfile", "ready.yaml")
