@@ -36,7 +36,7 @@ from scipy.io.matlab import MatReadError
 from rsa import __version__, records
 from rsa.core import Array, Neighbourhood, Patterns, RDMs, Residuals, RunNoise, ScoreMap, Volume
 from rsa.errors import UserError, listed, one_line
-from rsa.sources import load_cells, quoted, require_content
+from rsa.sources import is_number, load_cells, quoted, require_content
 
 __all__ = [
     "DAMAGES",
@@ -757,7 +757,7 @@ def _require_labels(path: str | Path, name: str, header: Sequence[str], rows: Se
         if any(mark in cell for mark in "\t\n\r"):
             raise UserError(f"{path} has a tab or a line break in column {name!r} on line {line}: {cell!r}. Rename it.")
     nans = [line for line, cell in cells.items() if cell in ("nan", "NaN")]
-    if nans and any(cell not in MISSING["na_values"] and not _is_number(cell) for cell in cells.values()):
+    if nans and any(cell not in MISSING["na_values"] and not is_number(cell) for cell in cells.values()):
         logger.warning(
             "%s: 'nan' in column %r (%d lines, first line %d) counts as no value, as n/a does; if it is a label, "
             "rename it",
@@ -766,14 +766,6 @@ def _require_labels(path: str | Path, name: str, header: Sequence[str], rows: Se
             len(nans),
             nans[0],
         )
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
 
 
 def save_table(path: str | Path, table: pd.DataFrame, dictionary: Mapping[str, str] | None = None) -> None:

@@ -280,6 +280,8 @@ def folds_of_runs(patterns: Patterns) -> list[tuple[Patterns, Patterns]]:
 def with_known_noise(patterns: Patterns, *, between: bool, shrinkage: str | None) -> Patterns:
     """Return the same patterns, of which those voxels are usable whose noise is known and not 0.
 
+    Where runs are not compared with each other, what differs between them has become residuals (see `by_runs`).
+
     Parameters
     ----------
     patterns : Patterns
@@ -301,11 +303,12 @@ def with_known_noise(patterns: Patterns, *, between: bool, shrinkage: str | None
         raise UserError(
             f"These patterns say that they are whitened by {own} (run_noise), not {shrinkage}; leave shrinkage out."
         )
-    tell = [others for others, _ in folds_of_runs(patterns)] if between else [patterns]
+    if not between:
+        return by_runs(patterns)
     usable = patterns.usable
-    for part in tell:
-        how = _run_noise(part)
-        usable = usable & (_deviation(between_runs(how.samples or part, mean_removed=how.mean_removed)) > 0)
+    for others, _ in folds_of_runs(patterns):
+        how = _run_noise(others)
+        usable = usable & (_deviation(between_runs(how.samples or others, mean_removed=how.mean_removed)) > 0)
     _require_noise(usable)
     return replace(patterns, usable=usable)
 

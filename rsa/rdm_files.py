@@ -14,7 +14,7 @@ from rsa.distances import CROSS_VALIDATED
 from rsa.errors import UserError, did_you_mean, listed
 from rsa.io import load_rdms, load_table, reading
 from rsa.rdm_labels import LABELS_KEY, Column, columns_of, dataset_names, labels_of_rows
-from rsa.sources import load_cells, load_text, require_content
+from rsa.sources import is_number, load_cells, load_text, require_content
 
 __all__ = [
     "chosen_array",
@@ -197,7 +197,7 @@ def _from_text(path: Path, key: str | None) -> Found:
         lines[0].insert(0, "")  # R leaves the corner out
     cells = pd.DataFrame([row + [""] * (n_most - len(row)) for row in lines], dtype=str)
     n_lines, n_columns = cells.shape
-    is_bare = n_lines == n_columns and _is_number(cells.iloc[0, 0])
+    is_bare = n_lines == n_columns and is_number(cells.iloc[0, 0])
     n_first_lines = int(n_columns - n_lines != 1 and not is_bare)
     n_first_columns = int(n_lines - n_columns != 1 and not is_bare)
     columns = as_labels(cells.iloc[0, n_first_columns:].str.strip()) if n_first_lines else []
@@ -232,14 +232,6 @@ def _are_places(labels: Sequence[str], others: Sequence[str]) -> bool:
     """Say whether labels are the numbers that pandas and R give to rows without names, and the others are names."""
     numbers = [[f"{mark}{k + first}" for k in range(len(labels))] for mark, first in (("", 0), ("", 1), ("V", 1))]
     return len(labels) == len(others) and list(labels) in numbers and set(labels) != set(others)
-
-
-def _is_number(cell: str) -> bool:
-    try:
-        float(cell)
-    except ValueError:
-        return False
-    return True
 
 
 READERS: dict[str, Callable[[Path, str | None], Found]] = {

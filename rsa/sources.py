@@ -17,6 +17,7 @@ __all__ = [
     "NoContentError",
     "as_on_disk",
     "decoded",
+    "is_number",
     "load_cells",
     "load_text",
     "problems_of_content",
@@ -327,3 +328,12 @@ def _comma_separated(path: str | Path, text: str) -> Iterator[tuple[int, list[st
             )
         yield start, cells
         start = reader.line_num + 1
+
+
+def is_number(cell: str) -> bool:
+    """Say whether a cell of a table is a number, NaN and infinity included."""
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return True

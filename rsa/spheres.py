@@ -22,7 +22,6 @@ from rsa.errors import UserError, listed
 from rsa.noise import (
     Repeats,
     between_runs,
-    by_runs,
     deviations,
     folds_of_runs,
     normalise,
@@ -333,7 +332,7 @@ def prepare_spheres(
     if volume is None or not np.array_equal(volume.mask, neighbourhood.volume.mask):
         raise UserError("Patterns and neighbourhood are over different masks; make the spheres from patterns.volume.")
     volume.require_grid(neighbourhood.volume.shape, neighbourhood.volume.affine, "The neighbourhood", "the patterns")
-    patterns = with_known_noise(patterns, between=between, shrinkage=shrinkage)
+    how, patterns = patterns.run_noise, with_known_noise(patterns, between=between, shrinkage=shrinkage)
     usable, indptr, indices = patterns.usable, neighbourhood.indptr, neighbourhood.indices
     if not usable.all():
         kept = usable[indices]
@@ -342,13 +341,12 @@ def prepare_spheres(
         indptr = np.concatenate([[0], np.cumsum(np.add.reduceat(kept, indptr[:-1], dtype=np.int64))])
         indices = indices[kept]
     where = np.require(indptr, np.int64, ["C", "W"]), np.require(indices, np.int32, ["C", "W"])
-    if patterns.run_noise is not None and between:
+    if patterns.run_noise is not None:
         folds = _folds(patterns, patterns.run_noise)
         held = np.stack([fold.held for fold in folds])
         return FoldedSpheres(folds[0].responses, held, *where, measure, min_voxels, usable, folds=folds)
-    if patterns.run_noise is not None:
-        shrinkage, patterns = patterns.run_noise.shrinkage, by_runs(patterns)
-    return Spheres(*_responses(patterns, distance), *where, measure, min_voxels, usable, _noise(patterns, shrinkage))
+    noise = _noise(patterns, shrinkage if how is None else how.shrinkage)
+    return Spheres(*_responses(patterns, distance), *where, measure, min_voxels, usable, noise)
 
 
 def _noise(patterns: Patterns, shrinkage: str | None) -> Noise | None:

@@ -214,7 +214,8 @@ def test_a_folder_that_is_a_link_to_somewhere_else_is_refused(lab: Path) -> None
 def test_the_folder_of_results_may_be_a_link_itself(lab: Path) -> None:
     Path("large disk").mkdir()
     Path("results").symlink_to(lab / "large disk")
-    read_plan(written_yaml(), check=True)
+    plan = read_plan(written_yaml(), check=True)
+    assert Path(plan.folder).resolve() == lab.resolve() / "large disk" / plan.study.study
 
 
 # ----------------------------------------------------------------------------------------- checksums
