@@ -22,10 +22,9 @@ import pandas as pd
 import torch
 from PIL import Image
 
-from rsa import features
 from rsa.distances import DISTANCES, cross_products
-from rsa.models import Torchvision
-from rsa.stimuli import read_image
+from rsa.inputs.stimuli import read_image
+from rsa.models import Torchvision, features
 
 BATCH_SIZE = 8
 BLOCK_SIZE = 16_384

@@ -22,8 +22,8 @@ import numpy as np
 import pandas as pd
 from ours import peak_bytes
 
-from rsa import io
-from rsa.datasets.bids import Bids
+from rsa.datasets.bids.dataset import Bids
+from rsa.files import io
 
 SHAPE_2_MM = (97, 115, 97)
 """The grid of MNI152NLin2009cAsym at 2 mm."""

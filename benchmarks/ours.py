@@ -26,8 +26,8 @@ from threadpoolctl import threadpool_limits
 
 def ours(spec: dict) -> dict:
     """Measure the searchlight on one study: seconds, memory, errors; leave the scores beside the study."""
-    from rsa import io
     from rsa.core import Volume
+    from rsa.files import io
     from rsa.neighbourhood import spheres
 
     study = Study(Path(spec["study"]))
@@ -58,8 +58,9 @@ def ours(spec: dict) -> dict:
 
 def engine(study: Study, volume: Any, n_threads: int) -> Callable[[Any], np.ndarray]:
     """Return a function from a neighbourhood to scores, (n_references, n_voxels)."""
-    from rsa import permutation, searchlight
+    from rsa import searchlight
     from rsa.core import Patterns, RDMs
+    from rsa.inference import permutation
 
     workload = study.workload
     names = [f"c{n:04}" for n in range(workload.n_conditions)]

@@ -19,8 +19,8 @@ from studies import Study, Workload
 from threadpoolctl import threadpool_limits
 
 from rsa import searchlight
-from rsa.ceiling import noise_ceilings
 from rsa.core import Neighbourhood, Patterns, RDMs, Residuals, Volume
+from rsa.inference.ceiling import noise_ceilings
 from rsa.neighbourhood import spheres
 
 WORKLOAD = Workload(92, 3, 9, n_runs=8)

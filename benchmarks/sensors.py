@@ -13,8 +13,8 @@ from timecourse import made
 from rsa.comparisons import COMPARISONS
 from rsa.core import Array, Epochs, RDMs
 from rsa.datasets.sensors import neighbours_of
-from rsa.sensors import sensor_searchlight
-from rsa.timecourse import rdm_movie
+from rsa.meeg.sensors import sensor_searchlight
+from rsa.meeg.timecourse import rdm_movie
 
 OURS: dict[str, dict] = {
     "correlation": {},

@@ -17,7 +17,7 @@ from ours import peak_bytes
 from threadpoolctl import threadpool_limits
 
 from rsa.core import Epochs, Residuals
-from rsa.timecourse import rdm_movie
+from rsa.meeg.timecourse import rdm_movie
 
 OURS: dict[str, tuple[dict, int]] = {
     "correlation": ({}, 1),

@@ -2,6 +2,6 @@
 
 import sys
 
-from rsa.cli import main
+from rsa.pipeline.cli import main
 
 sys.exit(main())

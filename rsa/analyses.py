@@ -15,13 +15,12 @@ from pydantic import Field, model_validator
 
 from rsa.comparisons import COMPARISONS
 from rsa.core import RDMs, concatenate
-from rsa.datasets.common import Names
 from rsa.errors import UserError, did_you_mean, listed
 from rsa.measures import Measure, one_after_the_other
 from rsa.names import require_distinct_labels
 from rsa.partition import CORRELATIONS, MOST_PREDICTORS, commonality_measure, partial_measure, partition_measure
 from rsa.rdm import MEEG
-from rsa.settings import Label, Section
+from rsa.settings import Label, Names, Section
 from rsa.weighted import weighted_measure
 
 __all__ = ["ANALYSES", "Analysis", "Commonality", "Partial", "Partition", "Weighted", "chosen"]

@@ -29,3 +29,15 @@ def require_once(labels: pd.DataFrame, what: str) -> None:
     twice = labels[labels.duplicated()]
     if len(twice):
         raise UserError(f"The row {twice.iloc[0].to_dict()} comes twice in the table of {what}; keep one of them.")
+
+
+def require_share(name: str, value: float) -> None:
+    """Raise a `UserError` unless a number is between 0 and 1."""
+    if not 0 < value < 1:
+        raise UserError(f"{name} is between 0 and 1 (both excluded), not {value:g}.")
+
+
+def require_count(name: str, value: int) -> None:
+    """Raise a `UserError` unless a number is at least 1."""
+    if value < 1:
+        raise UserError(f"{name} is 1 or more, not {value}.")

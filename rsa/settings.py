@@ -1,13 +1,40 @@
 """What every section of the configuration has in common: strict, frozen, paths relative to `data_root`."""
 
 import string
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationInfo, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    WithJsonSchema,
+    model_validator,
+)
 
-__all__ = ["DataPath", "Label", "Section", "alternatives", "below_data_root", "fill", "placeholders"]
+from rsa.core import as_label
+from rsa.errors import UserError, listed
+from rsa.registry import pick
+
+__all__ = [
+    "Conditions",
+    "DataPath",
+    "Label",
+    "Names",
+    "Section",
+    "Subjects",
+    "alternatives",
+    "below_data_root",
+    "by_subject",
+    "choice_of",
+    "fill",
+    "path_unless",
+    "placeholders",
+]
 
 
 class Section(BaseModel):
@@ -117,3 +144,72 @@ def fill(template: str, **values: Any) -> Path:
     for name, value in values.items():
         template = template.replace("{" + name + "}", str(value))
     return Path(template)
+
+
+def path_unless(is_word: Callable[[str], bool]) -> AfterValidator:
+    """Take a setting as a path below the data root, unless it is a word with a meaning of its own."""
+
+    def joined(text: str, info: ValidationInfo) -> str:
+        return text if is_word(text) else below_data_root(text, info)
+
+    return AfterValidator(joined)
+
+
+def choice_of(table: Mapping[str, Any], kind: str) -> tuple[AfterValidator, WithJsonSchema]:
+    """Accept the keys of an extension table: annotations of a setting that is a word."""
+
+    def known(name: str) -> str:
+        try:
+            pick(table, name, kind)
+        except UserError as error:
+            raise ValueError(str(error)) from error
+        return name
+
+    return AfterValidator(known), WithJsonSchema({"type": "string", "enum": list(table)})
+
+
+# ---------------------------------------------------------------------------------------------- names
+
+
+def _each_once(names: tuple[str, ...]) -> tuple[str, ...]:
+    twice = [name for name in dict.fromkeys(names) if names.count(name) > 1]
+    if twice:
+        raise ValueError(f"{listed(twice)} given more than once; give each name once")
+    return names
+
+
+Names = Annotated[tuple[str, ...], AfterValidator(_each_once)]
+"""Names, each once."""
+
+Conditions = Annotated[tuple[Annotated[str, AfterValidator(as_label)], ...], AfterValidator(_each_once)]
+"""Labels of conditions, each once."""
+
+Subjects = Annotated[tuple[Label, ...], AfterValidator(_each_once), Field(min_length=1)]
+"""BIDS labels of the subjects, at least one."""
+
+
+def by_subject(problems: Sequence[tuple[str, str]]) -> list[str]:
+    """Say each problem once, with the subjects that have it.
+
+    Parameters
+    ----------
+    problems : sequence of (subject, text)
+        A text may contain ``{subject}``: the label is put there if only one subject has the problem.
+
+    Examples
+    --------
+    >>> by_subject([("01", "no file sub-{subject}.nii"), ("02", "no file sub-{subject}.nii")])
+    ["subjects '01', '02': no file sub-{subject}.nii"]
+    >>> by_subject([("01", "no file sub-{subject}.nii")])
+    ["subject '01': no file sub-01.nii"]
+    """
+    subjects: dict[str, list[str]] = {}
+    for subject, text in problems:
+        if subject not in subjects.setdefault(text, []):
+            subjects[text].append(subject)
+    return [
+        f"subjects {listed(having)}: {text}"
+        if len(having) > 1
+        else f"subject {having[0]!r}: {text.replace('{subject}', having[0])}"
+        for text, having in subjects.items()
+    ]

@@ -9,15 +9,15 @@ import pytest
 from pydantic import TypeAdapter
 from scipy.stats import rankdata
 
-from rsa import stages
 from rsa.analyses import ANALYSES, Analysis
-from rsa.cli import _collect, build_parser, options_of
-from rsa.config import load_study
 from rsa.core import RDMs
 from rsa.errors import UserError
 from rsa.names import label_of
 from rsa.partition import commonality, partial, partition, semipartial
-from rsa.plan import Plan
+from rsa.pipeline import stages
+from rsa.pipeline.cli import _collect, build_parser, options_of
+from rsa.pipeline.config import load_study
+from rsa.pipeline.plan import Plan
 from rsa.rdm import measured_regions, own_references, region_fits
 from rsa.weighted import weighted_fit
 

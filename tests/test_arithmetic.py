@@ -16,11 +16,11 @@ from rsa import gpu, kernels, searchlight
 from rsa.comparisons import COMPARISONS
 from rsa.core import CONSTANT_PATTERN, CONSTANT_RDM, DEFINED, Patterns, RDMs, Volume, align
 from rsa.distances import CROSS_VALIDATED, DISTANCES, UNIT, cross_products, rdm_vectors
+from rsa.meeg.sensors import sensor_searchlight
+from rsa.meeg.timecourse import rdm_movie
 from rsa.neighbourhood import from_masks, spheres
 from rsa.noise import SHRINKAGES, prepared
-from rsa.sensors import sensor_searchlight
 from rsa.spheres import prepare_spheres
-from rsa.timecourse import rdm_movie
 
 EXACT = np.longdouble
 

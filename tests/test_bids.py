@@ -13,12 +13,13 @@ import pytest
 from bids_tree import CONDITIONS, N_SCANS, TR_S, build_bids, god_as_bids, haxby_as_bids
 from pydantic import ValidationError
 
-from rsa.datasets import bids, bids_files
-from rsa.datasets.bids import Bids
-from rsa.datasets.bids_files import inherited
-from rsa.datasets.confounds import Confounds, read_confounds
+from rsa.datasets.bids import dataset as bids
+from rsa.datasets.bids import files as bids_files
+from rsa.datasets.bids.confounds import Confounds, read_confounds
+from rsa.datasets.bids.dataset import Bids
+from rsa.datasets.bids.files import inherited
 from rsa.errors import UserError
-from rsa.sources import problems_of_content
+from rsa.files.sources import problems_of_content
 
 EXACT = {"noise_model": "ols", "drift": "polynomial"}
 """A model that the simulated signals follow."""
@@ -208,7 +209,7 @@ def test_a_voxel_without_signal_in_one_run_is_not_usable(copied):
 
 
 def test_one_line_for_each_run_is_logged(study, caplog):
-    with caplog.at_level(logging.INFO, logger="rsa.datasets.bids"):
+    with caplog.at_level(logging.INFO, logger="rsa.datasets.bids.dataset"):
         settings_of(study).load("01")
     assert [record.getMessage() for record in caplog.records] == [
         f"sub-01_task-objects_run-{run}_space-MNI152NLin2009cAsym_desc-preproc_bold.nii.gz: 80 of 80 volumes, "

@@ -7,10 +7,10 @@ import pandas as pd
 import pytest
 
 from rsa import searchlight
-from rsa.ceiling import noise_ceilings
 from rsa.comparisons import COMPARISONS
 from rsa.core import Patterns, RDMs, Residuals, Volume
 from rsa.errors import UserError
+from rsa.inference.ceiling import noise_ceilings
 from rsa.neighbourhood import some_spheres, spheres
 from rsa.rdm import noise_ceiling
 

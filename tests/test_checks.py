@@ -13,12 +13,13 @@ import pytest
 from PIL import Image
 from scipy.spatial.distance import squareform
 
-from rsa import checks, cli, io
 from rsa.analyses import Partition
-from rsa.config import load_study
 from rsa.core import RDMs
-from rsa.plan import Plan
-from rsa.records import copies
+from rsa.files import io
+from rsa.files.records import copies
+from rsa.pipeline import checks, cli
+from rsa.pipeline.config import load_study
+from rsa.pipeline.plan import Plan
 
 CONDITIONS = ["img1", "img2", "img10", "img11"]
 AFFINE = np.diag([3.0, 3.0, 3.0, 1.0])

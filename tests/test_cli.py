@@ -9,13 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from rsa import cli, io, stages
-from rsa.config import Movie, PlantedRegion, Regions, Sensors, Simulation
 from rsa.datasets import EpochFiles, Movies
 from rsa.datasets.maps import Maps
 from rsa.errors import Problems, UserError
+from rsa.files import io
+from rsa.inputs.references import PixelReference, TableReference
+from rsa.inputs.regions import Regions
 from rsa.models import MODELS
-from rsa.references import PixelReference, TableReference
+from rsa.pipeline import cli, stages
+from rsa.pipeline.config import Movie, Sensors
+from rsa.simulation.settings import PlantedRegion, Simulation
 
 
 def parsed(stage: str, options: str) -> dict[str, object]:
@@ -275,5 +278,5 @@ def test_warnings_are_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.C
 
 def test_no_error_is_made_past_the_one_that_flattens() -> None:
     """Every class of users' errors hands its message to UserError, or joins lines that are flattened."""
-    own = [path for path in Path(cli.__file__).parent.rglob("*.py") if path.name != "errors.py"]
+    own = [path for path in Path(cli.__file__).parents[1].rglob("*.py") if path.name != "errors.py"]
     assert not [path for path in own if "Exception.__init__" in path.read_text(encoding="utf-8")]

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from rsa.config import load_study, read_yaml
 from rsa.errors import UserError
-from rsa.plan import Plan
+from rsa.pipeline.config import load_study, read_yaml
+from rsa.pipeline.plan import Plan
 
 BASE: dict[str, Any] = {
     "study": "test",

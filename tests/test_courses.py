@@ -14,7 +14,8 @@ from test_report import flipped, mni, signed_images, texts
 
 from rsa.core import RDMs, ScoreMap, concatenate
 from rsa.errors import UserError
-from rsa.layer_time import group_courses, hierarchy, latencies, layer_time
+from rsa.meeg.latencies import group_courses, hierarchy, latencies
+from rsa.meeg.scores import layer_time
 from rsa.report import film
 from rsa.report.courses import (
     course_figures,

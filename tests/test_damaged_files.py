@@ -16,17 +16,16 @@ from safetensors.torch import save_file
 from scipy.io import savemat
 from scipy.spatial.distance import squareform
 
-from rsa.config import Regions
 from rsa.datasets import Movies
 from rsa.datasets.epochs import EpochFiles
 from rsa.datasets.glmsingle import GlmSingle
 from rsa.datasets.spm import Spm
 from rsa.errors import UserError
+from rsa.files.rdm_files import read_rdms
+from rsa.inputs.regions import Regions, region_labels
+from rsa.inputs.stimuli import read_image
+from rsa.inputs.templates import read_transform
 from rsa.models.weights import read_state
-from rsa.rdm_files import read_rdms
-from rsa.regions import region_labels
-from rsa.spaces import read_transform
-from rsa.stimuli import read_image
 
 LABELS = list("abcdef")
 N_FLIPS = 25

@@ -20,9 +20,9 @@ from pydantic import TypeAdapter, ValidationError
 
 from rsa.core import RDMs
 from rsa.datasets import DATASETS, Dataset, Maps, Rdms
-from rsa.datasets.images import opened, read_patterns, read_voxels, varying_voxels, whole_grid
 from rsa.errors import UserError
-from rsa.io import content_hash, load_table, save
+from rsa.files.images import opened, read_patterns, read_voxels, varying_voxels, whole_grid
+from rsa.files.io import content_hash, load_table, save
 from rsa.neighbourhood import from_masks
 from rsa.spheres import prepare_spheres
 

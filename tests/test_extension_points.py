@@ -9,7 +9,7 @@ import pytest
 from rsa.comparisons import COMPARISONS, compare_vectors
 from rsa.core import RDMs
 from rsa.distances import DISTANCES, rdm_vectors
-from rsa.group import GROUP_TESTS
+from rsa.inference.group import GROUP_TESTS
 from rsa.maps import MAPS
 
 NAN_ROW = 2

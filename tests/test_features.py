@@ -17,13 +17,13 @@ from PIL import Image
 from scipy.spatial.distance import pdist
 from scipy.stats import spearmanr
 
-from rsa import features, stages
 from rsa.errors import UserError
-from rsa.features import extract, layer_rdms, recording
-from rsa.io import content_hash, load_rdms, read_provenance
-from rsa.models import Torchvision
+from rsa.files.io import content_hash, load_rdms, read_provenance
+from rsa.inputs.stimuli import Stimuli, read_image
+from rsa.models import Torchvision, features
+from rsa.models.features import extract, layer_rdms, recording
 from rsa.models.weights import weights_sha256
-from rsa.stimuli import Stimuli, read_image
+from rsa.pipeline import stages
 
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
 OVERWRITTEN = ["features.0", "features.3", "features.6", "features.8", "features.10", "classifier.1", "classifier.4"]
@@ -415,7 +415,7 @@ def test_a_constant_pattern_has_no_correlation_and_that_is_logged(tmp_path, rng,
     dead = rng.normal(size=(4, 20))
     dead[1], dead[3] = 0.1, 0
     path = write_activations(tmp_path / "a.h5", {"alive": rng.normal(size=(4, 20)), "dead": dead}, [*"wxyz"])
-    with caplog.at_level(logging.WARNING, logger="rsa.features"):
+    with caplog.at_level(logging.WARNING, logger="rsa.models.features"):
         rdms = layer_rdms(path, "correlation", block_size=6)
     assert np.isnan(rdms.values).tolist() == [[False] * 6, [True, False, True, True, True, True]]
     (record,) = caplog.records
@@ -481,7 +481,7 @@ def test_layer_rdms_made_by_the_stages_tell_device_weights_and_preprocessing(tmp
 
 @pytest.mark.usefixtures("images")
 def test_the_device_is_the_one_that_was_used(tmp_path, monkeypatch):
-    monkeypatch.setattr("rsa.features.choose_device", lambda device: {"auto": "cpu:0"}[device])
+    monkeypatch.setattr("rsa.models.features.choose_device", lambda device: {"auto": "cpu:0"}[device])
     model = Torchvision(architecture="squeezenet1_1", weights="untrained", layers=("features.0", "classifier.3"))
     assert made_by_the_stages(model, tmp_path)["source"]["device"] == "cpu:0"
 

@@ -13,13 +13,13 @@ import pytest
 import requests
 from PIL import Image
 
-from rsa import fetch
-from rsa.checks import problems_of
-from rsa.config import load_study
-from rsa.datasets.bids import Bids
+from rsa.datasets import fetch
+from rsa.datasets.bids.dataset import Bids
+from rsa.datasets.fetch import FETCHERS, HAXBY_CATEGORIES, fetch_haxby, fetched_files
 from rsa.errors import UserError
-from rsa.fetch import FETCHERS, HAXBY_CATEGORIES, fetch_haxby, fetched_files
-from rsa.stimuli import Stimuli
+from rsa.inputs.stimuli import Stimuli
+from rsa.pipeline.checks import problems_of
+from rsa.pipeline.config import load_study
 
 AFFINE = np.array([[-3.5, 0, 0, 70.0], [0, 3.75, 0, -40.0], [0, 0, 3.75, -20.0], [0, 0, 0, 1]])
 SHORT = ["rest", "cat", "cat", "rest", "shoe", "shoe", "rest"]

@@ -15,10 +15,10 @@ import yaml
 from pydantic import ValidationError
 from scipy.io import loadmat, savemat
 
-from rsa.checks import validated
-from rsa.config import read_yaml
 from rsa.datasets import Feat, GlmSingle, Maps, Spm
 from rsa.errors import UserError
+from rsa.pipeline.checks import validated
+from rsa.pipeline.config import read_yaml
 
 CONFIGS = Path(__file__).parent.parent / "config"
 CATEGORIES = ["bottle", "cat", "chair", "face", "house", "scissors", "scrambledpix", "shoe"]

@@ -11,10 +11,10 @@ from nilearn.glm import ARModel
 from nilearn.glm.first_level import FirstLevelModel, compute_regressor, make_first_level_design_matrix
 from pydantic import ValidationError
 
-from rsa import glm
 from rsa.core import Patterns, Residuals
+from rsa.datasets.bids import glm
+from rsa.datasets.bids.glm import Glm, fit_run, problems_of_run, warnings_of_durations
 from rsa.errors import UserError
-from rsa.glm import Glm, fit_run, problems_of_run, warnings_of_durations
 
 TR_S, N_SCANS = 2.0, 130
 NAMES = ["dog", "cat", "car", "img10", "img2"]
@@ -468,7 +468,7 @@ def test_conditions_that_scrubbing_takes_away_are_left_out_and_named(caplog):
     kept = (times < start) | (times > start + 35)
     for settings in ALL:
         caplog.clear()
-        with caplog.at_level(logging.WARNING, logger="rsa.glm"):
+        with caplog.at_level(logging.WARNING, logger="rsa.datasets.bids.glm"):
             found = fit_run(signal, events, tr_s=TR_S, settings=settings, kept=kept)
         assert set(found.table["condition"]) == set(events["condition"]) - {events["condition"][1]}
         assert "responses are left out, because too little of them is in the volumes that are kept" in caplog.text

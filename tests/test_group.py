@@ -7,7 +7,7 @@ from scipy.stats import ttest_1samp
 
 from rsa.core import ScoreMap, Volume
 from rsa.errors import UserError
-from rsa.group import CEILINGS, GROUP_TESTS, combine, share_of_ceiling, with_ceiling
+from rsa.inference.group import CEILINGS, GROUP_TESTS, combine, share_of_ceiling, with_ceiling
 
 SHAPE = (3, 2, 2)
 
@@ -92,7 +92,7 @@ def test_how_many_rows_are_combined_at_once_changes_nothing(test, rng, monkeypat
     subjects[1].values[1, 4] = np.nan
     together = combine(subjects, test)
     assert together.n_members.tolist() == [3] * 4 + [2] + [3] * 7
-    monkeypatch.setattr("rsa.group.AT_ONCE", 1)
+    monkeypatch.setattr("rsa.inference.group.AT_ONCE", 1)
     one_by_one = combine(subjects, test)
     np.testing.assert_array_equal(one_by_one.values, together.values)
     np.testing.assert_array_equal(one_by_one.n_members, together.n_members)

@@ -22,14 +22,17 @@ from pydantic import BaseModel, TypeAdapter
 from scipy.spatial.distance import pdist
 from scipy.stats import spearmanr
 
-from rsa import datasets, features, models, references, schema, stages
-from rsa.cli import build_parser
+from rsa import datasets, models
 from rsa.comparisons import COMPARISONS, compare_vectors
-from rsa.config import Study, load_study, read_yaml
 from rsa.distances import DISTANCES, rdm_vectors
-from rsa.group import GROUP_TESTS
+from rsa.inference.group import GROUP_TESTS
+from rsa.inputs import references
 from rsa.maps import MAPS
-from rsa.timecourse import MOVIE_DISTANCES
+from rsa.meeg.timecourse import MOVIE_DISTANCES
+from rsa.models import features
+from rsa.pipeline import schema, stages
+from rsa.pipeline.cli import build_parser
+from rsa.pipeline.config import Study, load_study, read_yaml
 
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -94,7 +97,9 @@ def test_schema_and_page_are_in_step_with_the_models(tmp_path):
     schema.write(tmp_path)
     for name in ("workflow/config.schema.json", "docs/configuration.md"):
         written = (tmp_path / name).read_text(encoding="utf-8")
-        assert written == (ROOT / name).read_text(encoding="utf-8"), f"{name} is old; run `python -m rsa.schema`"
+        assert written == (ROOT / name).read_text(encoding="utf-8"), (
+            f"{name} is old; run `python -m rsa.pipeline.schema`"
+        )
 
 
 def test_every_key_is_described_and_on_the_page():

@@ -94,7 +94,7 @@ def test_imports_point_one_way(module):
 
 def test_what_imports_means():
     tree = ast.parse(
-        "import rsa.io\nfrom rsa import core, __version__\ndef f():\n    from rsa.maps import MAPS\nimport numpy"
+        "import rsa.files.io\nfrom rsa import core, __version__\ndef f():\n    from rsa.maps import MAPS\nimport numpy"
     )
     assert imported(tree) == {"io", "core", "maps"}
 

@@ -23,10 +23,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rsa import io, neighbourhood
+from rsa import neighbourhood
 from rsa.core import Patterns, RDMs, Residuals, ScoreMap, Volume
 from rsa.errors import UserError
-from rsa.io import (
+from rsa.files import io
+from rsa.files.io import (
     content_hash,
     load_image,
     load_patterns,
@@ -43,7 +44,7 @@ from rsa.io import (
     save_text,
     writing,
 )
-from rsa.sources import NoContentError, problems_of_content, require_content
+from rsa.files.sources import NoContentError, problems_of_content, require_content
 
 LABEL = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=12)
 OBLIQUE = nib.affines.from_matvec(nib.eulerangles.euler2mat(0.3, -0.2, 0.7) @ np.diag([-2.0, 2.5, 3.0]), [-40, 12, 7])
@@ -358,7 +359,7 @@ def test_a_killed_job_leaves_nothing_and_runs_again(tmp_path, scores):
     path = tmp_path / "s.h5"
     code = """
         import sys, time, h5py
-        from rsa.io import writing
+        from rsa.files.io import writing
         with writing(sys.argv[1]) as temporary, h5py.File(temporary, "w") as file:
             file["values"] = [1.0] * 1000
             file.flush()
@@ -381,7 +382,7 @@ FULL_DISK = """
     import nibabel as nib, numpy as np, pandas as pd
     from rsa.core import RDMs, Volume
     from rsa.errors import UserError
-    from rsa.io import save, save_json, save_nifti, save_table
+    from rsa.files.io import save, save_json, save_nifti, save_table
 
     rng = np.random.default_rng(0)
     path, n = sys.argv[1], 5_000

@@ -8,32 +8,22 @@ import oracles
 import pandas as pd
 import pytest
 from pydantic import TypeAdapter
+from rsa.meeg.layer_time import _pseudo_t
 from scipy.ndimage import gaussian_filter1d
 from scipy.spatial.distance import squareform
 from scipy.stats import spearmanr, ttest_1samp
 
-from rsa import io, stages
 from rsa.analyses import Analysis
 from rsa.comparisons import COMPARISONS
 from rsa.core import RDMs
 from rsa.errors import UserError
-from rsa.layer_time import (
-    COURSE_COLUMNS,
-    HIERARCHY_COLUMNS,
-    LATENCY_COLUMNS,
-    LAYER_TIME_COLUMNS,
-    _pseudo_t,
-    generalisation_table,
-    generalise,
-    group_courses,
-    hierarchy,
-    latencies,
-    layer_time,
-    relabelled,
-    smallest_p,
-)
+from rsa.files import io
+from rsa.inference.flips import smallest_p
 from rsa.measures import comparison_measure
+from rsa.meeg.latencies import COURSE_COLUMNS, HIERARCHY_COLUMNS, LATENCY_COLUMNS, group_courses, hierarchy, latencies
+from rsa.meeg.scores import LAYER_TIME_COLUMNS, generalisation_table, generalise, layer_time, relabelled
 from rsa.onsets import onset_times
+from rsa.pipeline import stages
 from rsa.rdm import noise_ceiling
 
 NAMES = [f"img{i}" for i in range(1, 13)]
@@ -229,7 +219,7 @@ def test_random_flips_come_close_to_all_flips(rng, monkeypatch):
     assert (few != exact).any()
     assert few.min() >= 1 / 1501
     assert few.max() <= 1
-    monkeypatch.setattr("rsa.layer_time.AT_ONCE", 1000)
+    monkeypatch.setattr("rsa.inference.flips.FLIPPED_NUMBERS", 1000)
     pd.testing.assert_series_equal(group_courses(table, n_permutations=1500, seed=1)["p"], few)
 
 
@@ -422,7 +412,7 @@ def test_chunks_change_nothing_and_seeds_do(rng, monkeypatch):
     how = {"n_bootstrap": 100, "n_permutations": 300}
     one, other = latencies(table, **how), latencies(table, seed=1, **how)
     order = hierarchy(table, n_bootstrap=100)
-    monkeypatch.setattr("rsa.layer_time.AT_ONCE", 700)
+    monkeypatch.setattr("rsa.inference.flips.FLIPPED_NUMBERS", 700)
     pd.testing.assert_frame_equal(latencies(table, **how), one)
     pd.testing.assert_frame_equal(hierarchy(table, n_bootstrap=100), order)
     assert (other["peak_se_s"] != one["peak_se_s"]).any()

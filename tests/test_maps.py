@@ -8,7 +8,7 @@ import pytest
 
 from rsa.core import ScoreMap, Volume, select
 from rsa.errors import UserError
-from rsa.group import CEILINGS
+from rsa.inference.group import CEILINGS
 from rsa.maps import (
     DATA_QUALITY,
     MAPS,

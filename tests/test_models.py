@@ -17,13 +17,13 @@ from pydantic import ValidationError
 from safetensors.torch import save_file
 
 from rsa.errors import UserError
-from rsa.io import load_table
+from rsa.files.io import load_table
+from rsa.inputs.stimuli import read_image
 from rsa.models import MODELS, Torchvision
 from rsa.models.default_layers import DEFAULT_LAYERS
 from rsa.models.torchvision import single_tensor
 from rsa.models.weights import weights_sha256
-from rsa.schema import json_schema
-from rsa.stimuli import read_image
+from rsa.pipeline.schema import json_schema
 
 ARCHITECTURES = torchvision.models.list_models(module=torchvision.models)
 

@@ -11,7 +11,7 @@ from scipy.spatial.distance import squareform
 from rsa.core import RDMs
 from rsa.datasets.movies import Movies
 from rsa.errors import UserError
-from rsa.io import save
+from rsa.files.io import save
 
 LABELS = [f"c{i}" for i in range(6)]
 N_SUBJECTS, N_TIMES, N, N_PAIRS = 3, 8, 6, 15

@@ -13,8 +13,8 @@ from strategies import affines, quick, rotation, volumes
 
 from rsa import neighbourhood
 from rsa.core import Volume
-from rsa.datasets.images import opened, whole_grid
 from rsa.errors import UserError
+from rsa.files.images import opened, whole_grid
 from rsa.neighbourhood import from_masks, regions, some_spheres, sphere_offsets, spheres
 
 ISOTROPIC = np.eye(4)

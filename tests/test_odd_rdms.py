@@ -10,16 +10,16 @@ import yaml
 from PIL import Image
 from scipy.spatial.distance import pdist, squareform
 
-from rsa.checks import problems_of, warnings_of
-from rsa.cli import main
-from rsa.config import load_study, read_yaml
 from rsa.core import RDMs, require_enough
 from rsa.datasets import Movies, Rdms
 from rsa.datasets.movies import oddities_of_times
 from rsa.errors import UserError
+from rsa.files.rdm_files import oddities_of
+from rsa.inputs.references import FileReference, PixelReference, TableReference
+from rsa.pipeline.checks import problems_of, warnings_of
+from rsa.pipeline.cli import main
+from rsa.pipeline.config import load_study, read_yaml
 from rsa.rdm import compare_stacks, noise_ceiling
-from rsa.rdm_files import oddities_of
-from rsa.references import FileReference, PixelReference, TableReference
 
 REFERENCES = {
     "pixels": {"kind": "pixels", "name": "p"},

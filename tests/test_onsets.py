@@ -11,10 +11,11 @@ from scipy.spatial.distance import pdist
 
 from rsa.comparisons import COMPARISONS, compare_vectors
 from rsa.core import Epochs, RDMs
-from rsa.layer_time import latencies, layer_time, relabelled
+from rsa.meeg.latencies import latencies
+from rsa.meeg.scores import layer_time, relabelled
+from rsa.meeg.timecourse import rdm_movie
 from rsa.onsets import has_baseline, n_worth, onset_times, products_over_time, time_of_onset, upper_bounds
 from rsa.rdm import average_over_subjects
-from rsa.timecourse import rdm_movie
 
 TIMES_S = np.arange(-20, 40) / 100
 

@@ -9,8 +9,8 @@ import pytest
 
 from rsa.core import ScoreMap, Volume
 from rsa.errors import UserError
+from rsa.files.maps import PEAK_COLUMNS, write_maps
 from rsa.maps import MAPS, derive
-from rsa.outputs import PEAK_COLUMNS, write_maps
 
 MADE = {"settings": {"radius_mm": 8}, "versions": {"brain-model-rsa": "1"}}
 EVEN, UNEVEN = [-1.5, 0.0, 1.5], [0.0, 2.0, 6.0]

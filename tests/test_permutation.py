@@ -8,8 +8,8 @@ from scipy.spatial.distance import squareform
 from rsa.comparisons import COMPARISONS
 from rsa.core import Patterns, RDMs, Volume
 from rsa.errors import UserError
+from rsa.inference.permutation import PermutationTest, permutation_test
 from rsa.neighbourhood import from_masks, spheres
-from rsa.permutation import PermutationTest, permutation_test
 from rsa.searchlight import compare
 
 N = 9
@@ -57,8 +57,8 @@ def test_blocks_and_threads_change_nothing(monkeypatch):
     patterns, references = study()
     around = spheres(patterns.volume, 2)
     one = permutation_test(patterns, around, references, n_permutations=37, seed=1)
-    monkeypatch.setattr("rsa.permutation.PERMUTED", 8)
-    monkeypatch.setattr("rsa.permutation.CENTRES", 64)
+    monkeypatch.setattr("rsa.inference.permutation.PERMUTED", 8)
+    monkeypatch.setattr("rsa.inference.permutation.CENTRES", 64)
     done = []
     other = permutation_test(patterns, around, references, n_permutations=37, seed=1, n_threads=2, progress=done.append)
     assert done == [64, 56]

@@ -14,6 +14,7 @@ from rsa.comparisons import COMPARISONS, compare_vectors
 from rsa.core import Patterns, RDMs, Volume
 from rsa.distances import CROSS_VALIDATED, DISTANCES, rdm_vectors
 from rsa.errors import UserError
+from rsa.meeg.timecourse import MOVIE_DISTANCES
 from rsa.neighbourhood import from_masks
 from rsa.rdm import (
     MEEG,
@@ -26,8 +27,7 @@ from rsa.rdm import (
     require_chance_of_0,
 )
 from rsa.searchlight import compare
-from rsa.simulate import patterns_like
-from rsa.timecourse import MOVIE_DISTANCES
+from rsa.simulation.draw import patterns_like
 
 NAMES = ["img1", "img2", "img10", "img20"]
 

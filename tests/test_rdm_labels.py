@@ -13,10 +13,10 @@ from scipy.spatial.distance import squareform
 from rsa.core import RDMs
 from rsa.datasets import Movies, Rdms
 from rsa.errors import UserError
-from rsa.io import save
-from rsa.rdm_files import read_rdms
-from rsa.rdm_labels import columns_of, labels_of_rows
-from rsa.references import FileReference
+from rsa.files.io import save
+from rsa.files.rdm_files import read_rdms
+from rsa.files.rdm_labels import columns_of, labels_of_rows
+from rsa.inputs.references import FileReference
 
 NAMES = [f"img{i}" for i in range(1, 13)]
 SORTED = sorted(NAMES)

@@ -10,17 +10,16 @@ import pandas as pd
 import pytest
 from scipy.io import savemat
 
-from rsa.config import Regions
-from rsa.datasets.bids_files import Run
-from rsa.datasets.confounds import Confounds, read_confounds
+from rsa.datasets.bids.confounds import Confounds, read_confounds
+from rsa.datasets.bids.files import Run
 from rsa.datasets.epochs import EpochFiles
 from rsa.datasets.feat import Feat
 from rsa.datasets.glmsingle import GlmSingle
-from rsa.datasets.images import opened
 from rsa.datasets.maps import Maps
 from rsa.datasets.spm import Spm
 from rsa.errors import UserError
-from rsa.regions import region_labels
+from rsa.files.images import opened
+from rsa.inputs.regions import Regions, region_labels
 
 VOXELS = "glmsingle_haxby_masked_hdf5/TYPED_FITHRF_GLMDENOISE_RR.hdf5"
 

@@ -17,10 +17,10 @@ from scipy.spatial.distance import pdist, squareform
 from rsa.core import RDMs
 from rsa.distances import DISTANCES
 from rsa.errors import UserError
-from rsa.io import load_table, save
-from rsa.rdm_files import READERS, read_conditions, read_rdms
-from rsa.references import REFERENCES, RULES, FileReference, PixelReference, Reference, TableReference
-from rsa.stimuli import Stimuli
+from rsa.files.io import load_table, save
+from rsa.files.rdm_files import READERS, read_conditions, read_rdms
+from rsa.inputs.references import REFERENCES, RULES, FileReference, PixelReference, Reference, TableReference
+from rsa.inputs.stimuli import Stimuli
 
 LABELS = ["img1", "img10", "img2", "img3", "img4"]
 

@@ -13,11 +13,10 @@ import pytest
 import requests
 from pydantic import ValidationError
 
-from rsa.config import Regions
 from rsa.core import Volume
 from rsa.errors import UserError
-from rsa.regions import NILEARN_ATLASES, read_regions, region_files, region_labels
-from rsa.simulate import spheres_mask
+from rsa.inputs.regions import NILEARN_ATLASES, Regions, read_regions, region_files, region_labels
+from rsa.simulation.draw import spheres_mask
 
 AFFINE = np.diag([3.0, 3.0, 3.0, 1.0])
 

@@ -15,12 +15,12 @@ from PIL import Image
 from scipy.spatial.transform import Rotation
 from scipy.stats import spearmanr
 
-from rsa import io
-from rsa.config import load_study
 from rsa.core import Patterns, RDMs, ScoreMap, Volume, select
 from rsa.errors import UserError
-from rsa.group import CEILINGS, share_of_ceiling
+from rsa.files import io
+from rsa.inference.group import CEILINGS, share_of_ceiling
 from rsa.maps import MAPS, derive, derive_all, peaks, stack
+from rsa.pipeline.config import load_study
 from rsa.report.assemble import _pictures, page_of, summary_of
 from rsa.report.figures import (
     percentiles,

@@ -12,15 +12,16 @@ import pytest
 import yaml
 from PIL import Image
 
-from rsa import cli, io, records, stages
-from rsa.config import Simulation
 from rsa.core import RDMs
 from rsa.datasets.maps import Maps
 from rsa.errors import UserError
-from rsa.plan import Plan, read_plan
-from rsa.results import problems_of_folder, verified
-from rsa.simulation import write_brain, write_stimuli
-from rsa.stimuli import Stimuli
+from rsa.files import io, records
+from rsa.inputs.stimuli import Stimuli
+from rsa.pipeline import cli, stages
+from rsa.pipeline.plan import Plan, read_plan
+from rsa.pipeline.results import problems_of_folder, verified
+from rsa.simulation.settings import Simulation
+from rsa.simulation.write import write_brain, write_stimuli
 
 CONDITIONS = ["a", "b", "c", "d"]
 AFFINE = np.diag([3.0, 3.0, 3.0, 1.0])

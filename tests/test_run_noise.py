@@ -14,16 +14,18 @@ import yaml
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
-from rsa import io, noise, searchlight, stages
-from rsa.ceiling import noise_ceilings
-from rsa.checks import problems_of
+from rsa import noise, searchlight
 from rsa.comparisons import COMPARISONS
-from rsa.config import load_study
 from rsa.core import Patterns, RDMs, Volume
 from rsa.distances import CROSS_VALIDATED, DISTANCES
 from rsa.errors import UserError
+from rsa.files import io
+from rsa.inference.ceiling import noise_ceilings
 from rsa.neighbourhood import from_masks, spheres
 from rsa.noise import SHRINKAGES
+from rsa.pipeline import stages
+from rsa.pipeline.checks import problems_of
+from rsa.pipeline.config import load_study
 from rsa.rdm import ceiling_bounds
 
 README = Path(__file__).parents[1] / "README.md"

@@ -11,17 +11,19 @@ from meeg_files import make_epochs, write_fif
 from scipy.stats import spearmanr, ttest_1samp
 from test_timecourse import at, coloured, epochs_of, trials
 
-from rsa import checks, cli, io, sensors
-from rsa.config import load_study
 from rsa.core import CONSTANT_PATTERN, CONSTANT_RDM, DEFINED, NO_DATA, TOO_SMALL, RDMs, ScoreMap, select
 from rsa.datasets.sensors import neighbours_of
 from rsa.errors import UserError
-from rsa.evokeds import evoked_path, read_info, write_evokeds
-from rsa.layer_time import layer_time
+from rsa.files import io
+from rsa.files.evokeds import evoked_path, read_info, write_evokeds
+from rsa.meeg import sensors
+from rsa.meeg.scores import layer_time
+from rsa.meeg.sensors import SENSOR_PEAK_COLUMNS, combine_sensors, sensor_peaks, sensor_searchlight
+from rsa.meeg.timecourse import rdm_movie
+from rsa.pipeline import checks, cli
+from rsa.pipeline.config import load_study
 from rsa.report.style import caption_of
 from rsa.report.topographies import _sites, sensor_figures, topographies
-from rsa.sensors import SENSOR_PEAK_COLUMNS, combine_sensors, sensor_peaks, sensor_searchlight
-from rsa.timecourse import rdm_movie
 
 SHOWN = [name for name in "abcdefg" for _ in range(4)]
 RUNS = list("1122") * 7

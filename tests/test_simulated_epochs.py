@@ -14,9 +14,9 @@ from scipy.spatial.distance import pdist
 
 from rsa.core import Epochs, RDMs
 from rsa.errors import UserError
-from rsa.simulate import NOISE_V, SPREAD_M, WHITE_SHARE, draw_epochs, draw_trials, gaussian_course, sensor_noise
-from rsa.simulation import simulated_epochs, write_epochs
-from rsa.simulation_meeg import PlantedLatency, SimulatedEpochs
+from rsa.simulation.draw import NOISE_V, SPREAD_M, WHITE_SHARE, draw_epochs, draw_trials, gaussian_course, sensor_noise
+from rsa.simulation.settings import PlantedLatency, SimulatedEpochs
+from rsa.simulation.write import simulated_epochs, write_epochs
 
 CONDITIONS = [f"picture {n}/{'face' if n % 2 else 'house'}" for n in range(24, 0, -1)]
 EARLY = PlantedLatency(name="early", model="net", layer="conv1", peak_s=0.1)

@@ -7,13 +7,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from rsa.config import PlantedRegion, Simulation
 from rsa.core import RDMs, Volume
 from rsa.datasets.maps import Maps
 from rsa.errors import UserError
-from rsa.simulate import CATEGORIES, patterns_like, real_noise, smooth_noise, stimulus_set
-from rsa.simulation import planted_voxels, simulated_volume, write_brain, write_stimuli
-from rsa.stimuli import Stimuli
+from rsa.inputs.stimuli import Stimuli
+from rsa.simulation.draw import CATEGORIES, patterns_like, real_noise, smooth_noise, stimulus_set
+from rsa.simulation.settings import PlantedRegion, Simulation
+from rsa.simulation.write import planted_voxels, simulated_volume, write_brain, write_stimuli
 
 CONDITIONS = [f"c{i}" for i in range(8)]
 
@@ -124,7 +124,7 @@ def test_real_noise_keeps_the_covariance_of_the_residuals(rng: np.random.Generat
 
 
 def test_the_events_are_taken_out_of_real_noise(data: Path) -> None:
-    from rsa.simulation import _residuals
+    from rsa.simulation.write import _residuals
 
     folder = data / "god_sub01_run01"
     plan = Simulation(

@@ -14,12 +14,13 @@ from nibabel.affines import from_matvec
 from nilearn.image import resample_img
 from scipy.spatial.transform import Rotation
 
-from rsa import group
-from rsa.config import Regions, Template
 from rsa.core import CONSTANT_RDM, DEFINED, NO_DATA, ScoreMap, Volume
 from rsa.errors import UserError
-from rsa.spaces import (
+from rsa.inference import group
+from rsa.inputs.regions import Regions
+from rsa.inputs.templates import (
     Displacement,
+    Template,
     problems_of_template,
     read_transform,
     resample_scores,

@@ -10,7 +10,7 @@ from PIL import Image, ImageCms
 from pydantic import ValidationError
 
 from rsa.errors import UserError
-from rsa.stimuli import Stimuli, condition_table, read_image
+from rsa.inputs.stimuli import Stimuli, condition_table, read_image
 
 
 def picture(path: Path, colour=(200, 100, 50), size=(4, 3), **options) -> Path:
@@ -149,7 +149,7 @@ def test_real_stimuli(data):
 
 
 def test_importing_costs_no_torch():
-    code = "import sys, rsa.stimuli, rsa.models, rsa.features; print('torch' in sys.modules)"
+    code = "import sys, rsa.inputs.stimuli, rsa.models, rsa.models.features; print('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "False"
 
 

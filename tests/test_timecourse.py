@@ -10,11 +10,11 @@ import pandas as pd
 import pytest
 from scipy.spatial.distance import squareform
 
-from rsa import timecourse
 from rsa.core import Epochs, Residuals
 from rsa.distances import DISTANCES
 from rsa.errors import UserError
-from rsa.timecourse import MOVIE_DISTANCES, rdm_movie
+from rsa.meeg import timecourse
+from rsa.meeg.timecourse import MOVIE_DISTANCES, rdm_movie
 
 SPLIT = [name for name, measure in MOVIE_DISTANCES.items() if measure.least_folds > 1]
 

@@ -15,10 +15,10 @@ from scipy.spatial.distance import squareform
 from rsa.core import Epochs, Patterns, RDMs, align, as_label, concatenate, difference_of_conditions
 from rsa.datasets import Bids, EpochFiles, Maps, Movies, Rdms
 from rsa.errors import UserError
-from rsa.rdm_files import read_conditions
-from rsa.references import FileReference, TableReference
-from rsa.sources import as_on_disk
-from rsa.stimuli import Stimuli
+from rsa.files.rdm_files import read_conditions
+from rsa.files.sources import as_on_disk
+from rsa.inputs.references import FileReference, TableReference
+from rsa.inputs.stimuli import Stimuli
 
 NAMES = ["café", "Käse", "niño", "house"]
 FORMS = ("NFC", "NFD")

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from rsa.datasets.bids import Bids
+from rsa.datasets.bids.dataset import Bids
 from rsa.datasets.brain_images import BrainImages
 from rsa.datasets.epochs import EpochFiles
 from rsa.datasets.feat import Feat

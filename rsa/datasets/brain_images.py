@@ -12,16 +12,14 @@ import pandas as pd
 
 from rsa.core import Array, Patterns, Residuals, Volume, as_label, as_labels, features_with_data
 from rsa.datasets.common import (
-    Conditions,
-    Subjects,
-    by_subject,
     problems_of_conditions,
     problems_of_exclude,
     require_no_problems,
     warn_of_uneven_runs,
     warn_of_unusable_voxels,
 )
-from rsa.datasets.images import (
+from rsa.errors import UserError, listed
+from rsa.files.images import (
     count_volumes,
     opened,
     problems_of_grids,
@@ -31,8 +29,7 @@ from rsa.datasets.images import (
     varying_voxels,
     whole_grid,
 )
-from rsa.errors import UserError, listed
-from rsa.settings import DataPath, Label, Section, fill
+from rsa.settings import Conditions, DataPath, Label, Section, Subjects, by_subject, fill
 
 __all__ = ["BrainImages", "Source"]
 

@@ -2,22 +2,16 @@
 
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Annotated
 
 import numpy as np
 import pandas as pd
-from pydantic import AfterValidator, Field
 
-from rsa.core import SAME_S, Array, Patterns, as_label, as_labels, difference_of_conditions
+from rsa.core import SAME_S, Array, Patterns, as_labels, difference_of_conditions
 from rsa.errors import UserError, listed
 from rsa.rdm import span_of
-from rsa.settings import Label
+from rsa.settings import by_subject
 
 __all__ = [
-    "Conditions",
-    "Names",
-    "Subjects",
-    "by_subject",
     "joined",
     "problems_of_conditions",
     "problems_of_exclude",
@@ -30,54 +24,7 @@ __all__ = [
 logger = logging.getLogger(__name__)
 
 
-# ---------------------------------------------------------------------------------------------- names
-
-
-def _each_once(names: tuple[str, ...]) -> tuple[str, ...]:
-    twice = [name for name in dict.fromkeys(names) if names.count(name) > 1]
-    if twice:
-        raise ValueError(f"{listed(twice)} given more than once; give each name once")
-    return names
-
-
-Names = Annotated[tuple[str, ...], AfterValidator(_each_once)]
-"""Names, each once."""
-
-Conditions = Annotated[tuple[Annotated[str, AfterValidator(as_label)], ...], AfterValidator(_each_once)]
-"""Labels of conditions, each once."""
-
-Subjects = Annotated[tuple[Label, ...], AfterValidator(_each_once), Field(min_length=1)]
-"""BIDS labels of the subjects, at least one."""
-
-
 # ------------------------------------------------------------------------------------------- messages
-
-
-def by_subject(problems: Sequence[tuple[str, str]]) -> list[str]:
-    """Say each problem once, with the subjects that have it.
-
-    Parameters
-    ----------
-    problems : sequence of (subject, text)
-        A text may contain ``{subject}``: the label is put there if only one subject has the problem.
-
-    Examples
-    --------
-    >>> by_subject([("01", "no file sub-{subject}.nii"), ("02", "no file sub-{subject}.nii")])
-    ["subjects '01', '02': no file sub-{subject}.nii"]
-    >>> by_subject([("01", "no file sub-{subject}.nii")])
-    ["subject '01': no file sub-01.nii"]
-    """
-    subjects: dict[str, list[str]] = {}
-    for subject, text in problems:
-        if subject not in subjects.setdefault(text, []):
-            subjects[text].append(subject)
-    return [
-        f"subjects {listed(having)}: {text}"
-        if len(having) > 1
-        else f"subject {having[0]!r}: {text.replace('{subject}', having[0])}"
-        for text, having in subjects.items()
-    ]
 
 
 def require_no_problems(subject: str, problems: Sequence[str]) -> None:

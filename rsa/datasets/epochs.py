@@ -14,20 +14,11 @@ import pandas as pd
 from pydantic import Field, model_validator
 
 from rsa.core import SAME_S, Array, Epochs, Residuals, as_labels, difference_of_conditions
-from rsa.datasets.common import (
-    Conditions,
-    Names,
-    Subjects,
-    by_subject,
-    joined,
-    problems_of_exclude,
-    problems_of_times,
-    require_no_problems,
-)
+from rsa.datasets.common import joined, problems_of_exclude, problems_of_times, require_no_problems
 from rsa.errors import UserError, listed
-from rsa.io import reading, require_whole
-from rsa.settings import DataPath, Section, fill, placeholders
-from rsa.stimuli import LabelPattern, condition_in
+from rsa.files.io import reading, require_whole
+from rsa.inputs.stimuli import LabelPattern, condition_in
+from rsa.settings import Conditions, DataPath, Names, Section, Subjects, by_subject, fill, placeholders
 
 if TYPE_CHECKING:
     import mne

@@ -10,10 +10,9 @@ from pydantic import Field, model_validator
 
 from rsa.core import Patterns
 from rsa.datasets.brain_images import BrainImages, Source
-from rsa.datasets.common import Names
 from rsa.errors import UserError, listed
-from rsa.settings import DataPath, fill, placeholders
-from rsa.sources import load_text
+from rsa.files.sources import load_text
+from rsa.settings import DataPath, Names, fill, placeholders
 
 __all__ = ["Feat"]
 

@@ -14,12 +14,12 @@ from pydantic import model_validator
 
 from rsa.core import Array
 from rsa.datasets.brain_images import BrainImages, Source
-from rsa.datasets.images import read_mask
 from rsa.datasets.tables import read_rows
 from rsa.errors import UserError, listed
-from rsa.io import reading
+from rsa.files.images import read_mask
+from rsa.files.io import reading
+from rsa.inputs.stimuli import LabelPattern
 from rsa.settings import DataPath, fill, placeholders
-from rsa.stimuli import LabelPattern
 
 __all__ = ["GlmSingle"]
 

@@ -11,12 +11,11 @@ from pydantic import Field, model_validator
 
 from rsa.core import as_label
 from rsa.datasets.brain_images import KEYS, BrainImages, Source
-from rsa.datasets.common import Names
 from rsa.datasets.tables import read_rows, rows_of_run
 from rsa.errors import UserError, listed
-from rsa.settings import DataPath, fill, placeholders
-from rsa.sources import as_on_disk
-from rsa.stimuli import LabelPattern
+from rsa.files.sources import as_on_disk
+from rsa.inputs.stimuli import LabelPattern
+from rsa.settings import DataPath, Names, fill, placeholders
 
 __all__ = ["Maps"]
 

@@ -14,11 +14,11 @@ import scipy.io
 from pydantic import Field, model_validator
 
 from rsa.core import Array, RDMs, align, select
-from rsa.datasets.common import Subjects, by_subject, problems_of_times
+from rsa.datasets.common import problems_of_times
 from rsa.datasets.epochs import chosen_times
 from rsa.errors import UserError, listed
-from rsa.io import load_rdms, reading
-from rsa.rdm_files import (
+from rsa.files.io import load_rdms, reading
+from rsa.files.rdm_files import (
     chosen_array,
     is_rdms_file,
     oddities_of,
@@ -29,8 +29,8 @@ from rsa.rdm_files import (
     require_rdms,
     varies,
 )
-from rsa.rdm_labels import columns_of, dataset_names, labels_of_rows
-from rsa.settings import DataPath, Section, fill, placeholders
+from rsa.files.rdm_labels import columns_of, dataset_names, labels_of_rows
+from rsa.settings import DataPath, Section, Subjects, by_subject, fill, placeholders
 
 __all__ = ["MovieTimes", "Movies", "oddities_of_times"]
 

@@ -1,4 +1,4 @@
-"""Brain RDMs that are ready: per subject and region, in any of the formats that `rsa.rdm_files` reads."""
+"""Brain RDMs that are ready: per subject and region, in any of the formats that `rsa.files.rdm_files` reads."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,11 +8,10 @@ import pandas as pd
 from pydantic import Field, model_validator
 
 from rsa.core import Array, RDMs, align, concatenate, select
-from rsa.datasets.common import Names, Subjects, by_subject
 from rsa.errors import UserError
-from rsa.io import load_rdms
-from rsa.rdm_files import is_rdms_file, oddities_of, read_conditions, read_rdms, require_differences
-from rsa.settings import DataPath, Section, fill, placeholders
+from rsa.files.io import load_rdms
+from rsa.files.rdm_files import is_rdms_file, oddities_of, read_conditions, read_rdms, require_differences
+from rsa.settings import DataPath, Names, Section, Subjects, by_subject, fill, placeholders
 
 __all__ = ["Rdms"]
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from rsa.core import Array
-from rsa.datasets.common import by_subject
 from rsa.errors import UserError, listed
+from rsa.settings import by_subject
 
 if TYPE_CHECKING:
     import mne

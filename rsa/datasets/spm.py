@@ -13,9 +13,9 @@ from pydantic import model_validator
 
 from rsa.core import Residuals, Volume
 from rsa.datasets.brain_images import BrainImages, Source
-from rsa.datasets.images import read_patterns
 from rsa.errors import UserError, listed
-from rsa.io import reading
+from rsa.files.images import read_patterns
+from rsa.files.io import reading
 from rsa.settings import DataPath, fill, placeholders
 
 __all__ = ["Spm"]

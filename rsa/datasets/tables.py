@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 
 from rsa.errors import UserError, listed
-from rsa.io import load_table
-from rsa.stimuli import condition_in
+from rsa.files.io import load_table
+from rsa.inputs.stimuli import condition_in
 
 __all__ = ["read_rows", "rows_of_run"]
 

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rsa.errors import UserError, listed
-from rsa.io import DAMAGES
-from rsa.sources import require_content
+from rsa.files.io import DAMAGES
+from rsa.files.sources import require_content
 
 if TYPE_CHECKING:
     import torch

@@ -8,15 +8,15 @@ import numpy as np
 import pandas as pd
 from pydantic import TypeAdapter
 
-from rsa import io
 from rsa.analyses import Analysis
 from rsa.core import DEFINED, NOT_A_CENTRE, RDMs, ScoreMap, concatenate
 from rsa.errors import listed
+from rsa.files import io
+from rsa.inputs.stimuli import Stimuli, condition_table
+from rsa.meeg.sensors import GROUP
 from rsa.rdm import of_one_subject
 from rsa.report import study as pages
 from rsa.report.methods import Summary
-from rsa.sensors import GROUP
-from rsa.stimuli import Stimuli, condition_table
 
 __all__ = ["categories_of", "page_of", "summary_of"]
 

@@ -84,12 +84,12 @@ def layer_time_figure(courses: pd.DataFrame, latencies: pd.DataFrame | None = No
     Parameters
     ----------
     courses : DataFrame
-        From `rsa.layer_time.group_courses`: `model`, `layer` (in order), `time_s`, `mean`; where they are known
+        From `rsa.meeg.latencies.group_courses`: `model`, `layer` (in order), `time_s`, `mean`; where they are known
         `statistic`, `lower` and `upper` (a band), `ceiling_lower` and `ceiling_upper` (the noise ceiling), and `p`.
         What is NaN is not drawn.
     latencies : DataFrame, optional
-        From `rsa.layer_time.latencies`: `model`, `layer`, `onset_s`, `peak_s`; where they are known `onset_lower_s`,
-        `onset_upper_s`, `peak_lower_s` and `peak_upper_s` (intervals).
+        From `rsa.meeg.latencies.latencies`: `model`, `layer`, `onset_s`, `peak_s`; where they are known
+        `onset_lower_s`, `onset_upper_s`, `peak_lower_s` and `peak_upper_s` (intervals).
     alpha : float
         Times with this p or a lower one are marked.
 
@@ -233,10 +233,10 @@ def latency_figure(latencies: pd.DataFrame, hierarchy: pd.DataFrame | None = Non
     Parameters
     ----------
     latencies : DataFrame
-        From `rsa.layer_time.latencies`: `model`, `layer` (in order), `peak_s`, and where they are known `peak_lower_s`
-        and `peak_upper_s`; the same of `onset` if that is drawn. Models of one layer are left out.
+        From `rsa.meeg.latencies.latencies`: `model`, `layer` (in order), `peak_s`, and where they are known
+        `peak_lower_s` and `peak_upper_s`; the same of `onset` if that is drawn. Models of one layer are left out.
     hierarchy : DataFrame, optional
-        From `rsa.layer_time.hierarchy`, of peaks: `model`, `rho`, and where they are known `lower` and `upper`.
+        From `rsa.meeg.latencies.hierarchy`, of peaks: `model`, `rho`, and where they are known `lower` and `upper`.
     what : str
         "peak" or "onset".
 
@@ -324,7 +324,7 @@ def generalisation_figure(
     Parameters
     ----------
     matrix : array, shape (n_times, n_times)
-        From `rsa.layer_time.generalise`; the rows are drawn upwards, the columns to the right.
+        From `rsa.meeg.scores.generalise`; the rows are drawn upwards, the columns to the right.
     times_s : sequence of float
         Ascending, in s after onset.
     score : str

@@ -21,7 +21,7 @@ from scipy.spatial import cKDTree
 
 from rsa.core import Array, RDMs, ScoreMap
 from rsa.errors import UserError
-from rsa.io import writing
+from rsa.files.io import writing
 from rsa.maps import times_of
 from rsa.report.figures import axis_labels, by_category, percentiles, reference_names
 from rsa.report.glass import glass_grid

@@ -115,9 +115,10 @@ class Summary:
     regions : sequence of str
         Regions of interest.
     glm : mapping, optional
-        Settings of the general linear model (`rsa.glm.Glm`), where responses were estimated from time series.
+        Settings of the general linear model (`rsa.datasets.bids.glm.Glm`), where responses were estimated from time
+        series.
     confounds : mapping, optional
-        Settings of the regressors of no interest (`rsa.datasets.confounds.Confounds`) of that model.
+        Settings of the regressors of no interest (`rsa.datasets.bids.confounds.Confounds`) of that model.
     smoothing_fwhm_mm : float
         Of the images before that.
     delays_s : sequence of float
@@ -493,7 +494,7 @@ def mixed_versions(made: Iterable[Mapping[str, Any]]) -> list[str]:
     Parameters
     ----------
     made : iterable of mapping
-        The provenance of each output (`rsa.io.read_provenance`); those without `versions` are passed over.
+        The provenance of each output (`rsa.files.io.read_provenance`); those without `versions` are passed over.
     """
     found = [dict(one["versions"]) for one in made if one.get("versions")]
     packages = dict.fromkeys((one.get("brain-model-rsa", "?"), one.get("commit", "")) for one in found)

@@ -462,7 +462,7 @@ class Study:
     time : sequence of path
         Figures of layers over time in M/EEG.
     latencies : DataFrame, optional
-        From `rsa.layer_time.latencies`.
+        From `rsa.meeg.latencies.latencies`.
     fusion : sequence of path
         Pictures and films of fMRI maps of M/EEG RDMs.
     analyses : mapping
@@ -470,7 +470,7 @@ class Study:
     sensors : sequence of path
         Figures of scores over M/EEG sensors.
     sensor_peaks : DataFrame, optional
-        From `rsa.sensors.sensor_peaks`, of the group or of the only subject.
+        From `rsa.meeg.sensors.sensor_peaks`, of the group or of the only subject.
     """
 
     summary: Summary

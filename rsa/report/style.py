@@ -13,7 +13,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from rsa.core import Array
-from rsa.io import writing
+from rsa.files.io import writing
 
 __all__ = [
     "FAINT",

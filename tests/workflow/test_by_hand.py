@@ -14,7 +14,7 @@ from sandbox import Sandbox
 from scipy.spatial.distance import cdist, pdist, squareform
 from scipy.stats import zscore
 
-from rsa import io
+from rsa.files import io
 from rsa.weighted import weighted_fit
 
 CONDITIONS = [f"img{number}" for number in (10, 2, 1, 7, 33, 4, 5, 6)]

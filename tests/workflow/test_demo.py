@@ -16,10 +16,10 @@ import pytest
 from PIL import Image
 from sandbox import ROOT, SMALL, Sandbox
 
-from rsa import io
-from rsa.config import Study, load_study, read_yaml
 from rsa.core import Volume, select
-from rsa.simulation import planted_voxels, simulated_volume
+from rsa.files import io
+from rsa.pipeline.config import Study, load_study, read_yaml
+from rsa.simulation.write import planted_voxels, simulated_volume
 
 SPACE = "MNI152NLin2009cAsym"
 

@@ -20,10 +20,11 @@ from scipy.spatial.transform import Rotation
 from scipy.stats import rankdata, ttest_1samp
 from test_fetch import put_subject
 
-from rsa import io, stages
-from rsa.config import load_study, read_yaml
 from rsa.core import Patterns, RDMs, ScoreMap, select
+from rsa.files import io
 from rsa.names import map_path
+from rsa.pipeline import stages
+from rsa.pipeline.config import load_study, read_yaml
 
 Trees = Callable[[str], Path]
 

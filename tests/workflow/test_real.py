@@ -10,9 +10,10 @@ import pytest
 from sandbox import ROOT, Sandbox
 from scipy.stats import rankdata, spearmanr
 
-from rsa import cli, io
-from rsa.config import load_study, read_yaml
-from rsa.simulation import planted_voxels, simulated_volume
+from rsa.files import io
+from rsa.pipeline import cli
+from rsa.pipeline.config import load_study, read_yaml
+from rsa.simulation.write import planted_voxels, simulated_volume
 
 
 def run(make_sandbox: Callable[[str], Sandbox], name: str, data: Path) -> Path:

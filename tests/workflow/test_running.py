@@ -18,8 +18,9 @@ import pytest
 from PIL import Image
 from sandbox import SMALL, Sandbox, environment
 
-from rsa import cli, io
 from rsa.core import Patterns, RDMs, Volume
+from rsa.files import io
+from rsa.pipeline import cli
 
 
 @pytest.fixture(scope="module")

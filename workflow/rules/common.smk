@@ -4,8 +4,8 @@ import os
 import shlex
 import sys
 
-from rsa.cli import options_of, pieces
-from rsa.plan import study_of
+from rsa.pipeline.cli import options_of, pieces
+from rsa.pipeline.plan import study_of
 
 
 wildcard_constraints:

@@ -1,0 +1,1 @@
+"""Brain data of a BIDS data set: runs, confounds, and responses estimated from their time series."""

@@ -1,0 +1,179 @@
+"""Sign flips and bootstrap samples of subjects: the family-wise corrected test of a group, and intervals."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from rsa.core import Array
+
+__all__ = [
+    "SignFlips",
+    "fisher_z",
+    "in_chunks",
+    "interval",
+    "means_of",
+    "pseudo_t",
+    "resampled",
+    "sign_flips",
+    "signs",
+    "smallest_p",
+    "standard_error",
+]
+
+EQUAL = 1e-9
+"""Statistics of flipped scores that are lower by less than this, which is rounding, count as reaching."""
+
+
+FLIPPED_NUMBERS = 2**22
+"""Numbers of flipped or resampled scores in one matrix product; bounds the memory, changes nothing else."""
+
+
+def smallest_p(n_subjects: int, n_permutations: int = 10_000) -> float:
+    """Return the smallest p that the sign-flip test of a group can give.
+
+    There are 2^n_subjects ways to flip signs. If they are no more than the permutations that are asked for (and the
+    scores as they are), each is taken once. With 4 subjects p is never below 1/16, so nothing is below .05; with 5 it
+    can be 1/32, if every subject is positive wherever the flipped scores are highest.
+
+    Examples
+    --------
+    >>> smallest_p(4), smallest_p(5), smallest_p(20, n_permutations=999)
+    (0.0625, 0.03125, 0.001)
+    """
+    return 1.0 / min(1 << n_subjects, n_permutations + 1)
+
+
+def signs(n_subjects: int, n_permutations: int, seed: int) -> Array:
+    """Return signs of subjects, shape (n_flips, n_subjects); the first row is 1: the scores as they are."""
+    if 2**n_subjects <= n_permutations + 1:
+        bits = np.arange(2**n_subjects)[:, None] >> np.arange(n_subjects) & 1
+        return np.asarray(1.0 - 2 * bits)
+    flips = np.random.default_rng((seed, 0)).choice([1.0, -1.0], size=(n_permutations, n_subjects))
+    return np.vstack([np.ones(n_subjects), flips])
+
+
+def pseudo_t(values: Array, weights: Array, floor: Array) -> Array:
+    """Return sum(w z) / sqrt(sum(w) (sum(w z^2) + floor)) over subjects, z being Fisher's z of scores.
+
+    With a floor of 0 it is u in t = u sqrt((n - 1) / (1 - u^2)), the same function of t at all times. Like t, it looks
+    for a mean that is large beside its own noise; the floor keeps times of accidentally little noise from having the
+    highest statistic of all.
+
+    Parameters
+    ----------
+    values : array, shape (n_subjects, n_rows, n_times)
+        Scores.
+    weights : array, shape (n_samples, n_subjects)
+        How often each subject is in each sample, or signs.
+    floor : array, shape (n_rows,)
+        What is added to the sum of squares.
+
+    Returns
+    -------
+    array, shape (n_samples, n_rows, n_times)
+        NaN where a subject has no score.
+    """
+    z = fisher_z(values)
+    n_each = np.abs(weights).sum(axis=1)[:, None, None]
+    squares = np.tensordot(np.abs(weights), z**2, 1) + floor[:, None]
+    with np.errstate(invalid="ignore"):  # 0 / 0, where all scores are 0
+        return np.asarray(np.tensordot(weights, z, 1) / np.sqrt(n_each * squares))
+
+
+def fisher_z(values: Array) -> Array:
+    """Return artanh of scores, finite for perfect ones."""
+    return np.asarray(np.arctanh(np.clip(values, -1 + 1e-9, 1 - 1e-9)))
+
+
+@dataclass(frozen=True, eq=False)
+class SignFlips:
+    """The statistic of a group, `pseudo_t`, beside its highest values when signs of subjects are flipped.
+
+    Parameters
+    ----------
+    statistic : array, shape (n_rows, n_times)
+        Of the scores as they are.
+    floor : array, shape (n_rows,)
+        What the statistic adds to its sum of squares: the median sum of squares of the family of the row.
+    maxima : list of n_rows arrays, shape (n_flips,)
+        Highest statistic of each flip in the family of the row, ascending.
+    """
+
+    statistic: Array
+    floor: Array
+    maxima: list[Array]
+
+    def p_values(self) -> Array:
+        """Return corrected p values, (n_rows, n_times): the share of flips that reach the statistic somewhere."""
+        rows = zip(self.maxima, self.statistic, strict=True)
+        n_reaching = [len(maxima) - np.searchsorted(maxima, row - EQUAL) for maxima, row in rows]
+        n_flips = [[len(maxima)] for maxima in self.maxima]
+        return np.where(np.isnan(self.statistic), np.nan, np.array(n_reaching) / n_flips)
+
+    def thresholds(self, alpha: float) -> Array:
+        """Return, per row, what a statistic less `EQUAL` exceeds if and only if its p is `alpha` or less."""
+        n_allowed = [int(alpha * len(maxima) + EQUAL) for maxima in self.maxima]
+        return np.array([maxima[-n - 1] if n else np.inf for n, maxima in zip(n_allowed, self.maxima, strict=True)])
+
+
+def sign_flips(values: Array, families: Sequence[Array], n_permutations: int, seed: int) -> SignFlips:
+    """Flip the signs of subjects, the same for all rows and times, and keep the highest statistic of each family."""
+    n_subjects, n_rows = values.shape[:2]
+    flips = signs(n_subjects, n_permutations, seed)
+    floor, maxima = np.zeros(n_rows), [np.empty(0)] * n_rows
+    for rows in families:
+        floor[rows] = _usual_squares(values[:, rows])
+        highest = _highest_of_flips(values[:, rows], flips, floor[rows])
+        for row in rows:
+            maxima[row] = highest
+    return SignFlips(pseudo_t(values, np.ones((1, n_subjects)), floor)[0], floor, maxima)
+
+
+def _usual_squares(values: Array) -> float:
+    """Return the median over rows and times of the sum of squares of Fisher's z; 0 where no score is defined."""
+    squares = (fisher_z(values) ** 2).sum(axis=0)
+    known = squares[np.isfinite(squares)]
+    return float(np.median(known)) if known.size else 0.0
+
+
+def _highest_of_flips(values: Array, flips: Array, floor: Array) -> Array:
+    """Return the highest statistic of each flip, ascending: (n_subjects, n_rows, n_times) -> (n_flips,)."""
+    z = fisher_z(values)
+    lengths = np.sqrt(len(z) * ((z**2).sum(axis=0) + floor[:, None]))  # (n_rows, n_times)
+    defined = lengths > 0  # NaN, where a subject has no score, is not
+    scaled = z[:, defined] / lengths[defined]  # (n_subjects, n_tests)
+    chunks = in_chunks(flips, scaled.shape[1])
+    return np.sort(np.concatenate([(some @ scaled).max(axis=1, initial=-1.0) for some in chunks]))
+
+
+def in_chunks(rows: Array, n_columns: int) -> Iterator[Array]:
+    """Give some rows at a time: their product with `n_columns` columns stays below `FLIPPED_NUMBERS` numbers."""
+    n_at_once = max(1, FLIPPED_NUMBERS // max(1, n_columns))
+    return (rows[start : start + n_at_once] for start in range(0, len(rows), n_at_once))
+
+
+def resampled(n_subjects: int, n_bootstrap: int, seed: int) -> Array:
+    """Return how often each subject is drawn into samples with replacement, shape (n_bootstrap, n_subjects)."""
+    rng = np.random.default_rng((seed, 1))
+    return rng.multinomial(n_subjects, np.full(n_subjects, 1 / n_subjects), size=n_bootstrap).astype(np.float64)
+
+
+def means_of(values: Array, weights: Array) -> Array:
+    """Return weighted means over subjects: (n_subjects, ...), (n_samples, n_subjects) -> (n_samples, ...)."""
+    return np.asarray(np.tensordot(weights / weights.sum(axis=1, keepdims=True), values, 1))
+
+
+def interval(samples: Array, level: float) -> tuple[Array, Array]:
+    """Return percentiles over samples: (n_samples, ...) -> two of (...); NaN counts as higher than any number."""
+    ordered, n_beyond = np.sort(samples, axis=0), int((1 - level) / 2 * len(samples) + EQUAL)
+    return ordered[n_beyond], ordered[-1 - n_beyond]
+
+
+def standard_error(samples: Array) -> Array:
+    """Return the standard deviation over the samples that are numbers: (n_samples, ...) -> (...); NaN below 2."""
+    known = np.isfinite(samples)
+    n_known = known.sum(axis=0)
+    centre = np.where(known, samples, 0).sum(axis=0) / np.maximum(n_known, 1)
+    squares = np.where(known, (samples - centre) ** 2, 0).sum(axis=0)
+    return np.asarray(np.sqrt(squares / np.where(n_known > 1, n_known - 1, np.nan)))

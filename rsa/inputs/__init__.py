@@ -1,0 +1,1 @@
+"""What a study is given besides brain data: stimuli, references, regions, templates."""

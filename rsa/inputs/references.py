@@ -1,0 +1,342 @@
+"""What brain maps are compared with, besides the layers of networks: RDMs from files, stimulus tables and pixels."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, ClassVar, Literal, Self
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+from pydantic import Field, model_validator
+from scipy.spatial.distance import pdist, squareform
+
+from rsa.core import Array, RDMs, align, as_label, concatenate, require_enough
+from rsa.distances import DISTANCES, rdm_vectors
+from rsa.errors import UserError, did_you_mean, listed
+from rsa.files.io import load_rdms
+from rsa.files.rdm_files import is_rdms_file, oddities_of, read_conditions, read_rdms, require_differences
+from rsa.inputs.stimuli import condition_table, read_image
+from rsa.settings import DataPath, Label, Names, Section, fill, placeholders
+
+__all__ = ["REFERENCES", "RULES", "FileReference", "PixelReference", "Reference", "TableReference"]
+
+
+class FileReference(Section):
+    """RDMs that others have made: of behaviour, of M/EEG, of another model or species.
+
+    Raises
+    ------
+    ValidationError
+        If {subject} and the subjects do not belong together.
+    """
+
+    kind: Literal["file"] = "file"
+    """RDMs from a .npz, .npy, .mat, .h5, .csv or .tsv file."""
+    name: Label
+    """What the reference is called in tables and file names."""
+    file: DataPath
+    """The file; several RDMs in it become several references, numbered from 1. With {subject} in its name there is one
+    for each of `subjects`, who are then compared with their own: reaction times, order of presentation."""
+    subjects: Names = ()
+    """Labels of the subjects, quoted, if file has {subject}."""
+    key: str | None = None
+    """Name of the array in the file; not needed if it has only one."""
+    condition_order: Literal["stimuli"] | DataPath = "stimuli"
+    """Order of the rows of a file without labels: that of the stimulus table, or of another file (a table, or .txt with
+    a label on each line). Labels that the file itself has must not contradict it."""
+    condition_column: str = "condition"
+    """Column of that table."""
+    distance: str = "unknown"
+    """How the dissimilarities were measured, for the record."""
+    needs_pictures: ClassVar[bool] = False
+    """Whether `build` opens the pictures of the stimulus table."""
+
+    @model_validator(mode="after")
+    def _subjects_are_known(self) -> Self:
+        if bool(self.subjects) != ("subject" in placeholders(self.file)):
+            raise ValueError("subjects and {subject} in file belong together; give both, or neither")
+        return self
+
+    def files(self) -> list[Path]:
+        """Return every file that `build` reads."""
+        order = [] if self.condition_order == "stimuli" else [Path(self.condition_order)]
+        return [*(fill(self.file, subject=subject) for subject in self.subjects or ("",)), *order]
+
+    def problems(self, stimuli: pd.DataFrame | None = None) -> list[str]:
+        """Return what is wrong, as lines; empty if the reference can be built."""
+        return _problems(self, stimuli)
+
+    def build(self, stimuli: pd.DataFrame | None = None) -> RDMs:
+        """Read the RDMs.
+
+        Parameters
+        ----------
+        stimuli : DataFrame, optional
+            The stimulus table, with `condition`; needed for the order, if the file has no labels.
+
+        Returns
+        -------
+        RDMs
+            The table has `model`, the name of this reference, and `layer`: empty for one RDM, otherwise a number
+            from 1 or the layers that a file of this pipeline names; and `subject`, if there are several. In the order
+            of `stimuli`, if given.
+
+        Raises
+        ------
+        UserError
+            If a file cannot be read, holds no RDMs, or has other conditions than the table; or if files of subjects
+            differ in their number of RDMs.
+        """
+        if not self.subjects:
+            return self._of_file(self.file, stimuli)
+        each = {one: self._of_file(str(fill(self.file, subject=one)), stimuli) for one in self.subjects}
+        numbers = {subject: len(rdms) for subject, rdms in each.items()}
+        if len(set(numbers.values())) > 1:
+            raise UserError(f"Reference {self.name!r}: subjects have different numbers of RDMs, {numbers}.")
+        return concatenate([replace(rdms, table=rdms.table.assign(subject=subject)) for subject, rdms in each.items()])
+
+    def oddities(self, stimuli: pd.DataFrame | None = None) -> list[str]:
+        """Return what is odd about the RDMs of a reference without problems, and may be meant, as lines."""
+        return [f"Reference {self.name!r} ({self.file}): {text}" for text in oddities_of(self.build(stimuli))]
+
+    def _of_file(self, file: str, stimuli: pd.DataFrame | None) -> RDMs:
+        wanted = None if stimuli is None else list(dict.fromkeys(stimuli["condition"].astype(str)))
+        in_order = self.condition_order != "stimuli"
+        order = read_conditions(self.condition_order, self.condition_column) if in_order else wanted
+        values, labels = read_rdms(file, self.key, order, in_order=in_order)
+        table = pd.DataFrame({"model": self.name, "layer": self._layers(file, len(values))})
+        require_differences(values, labels, f"the RDMs of the reference {self.name!r} ({file})")
+        rdms = RDMs(values, labels, table, load_rdms(file).distance if is_rdms_file(file) else self.distance)
+        return rdms if wanted is None else align(wanted, rdms, "the stimulus table", f"the reference {self.name!r}")
+
+    def _layers(self, file: str, n_rdms: int) -> list[str]:
+        if is_rdms_file(file):
+            table = load_rdms(file).table
+            if "layer" in table and table["layer"].is_unique:
+                return list(table["layer"].astype(str))
+        return [str(i + 1) for i in range(n_rdms)] if n_rdms > 1 else [""]
+
+
+# ---------------------------------------------------------------------------------------- categories
+
+
+def different(column: pd.Series) -> Array:
+    """Return 0 for two conditions of one category and 1 for others, shape (n_pairs,).
+
+    Examples
+    --------
+    >>> different(pd.Series(["face", "face", "house"]))
+    array([0., 1., 1.])
+    """
+    codes, _ = pd.factorize(column.map(lambda value: as_label(value) if isinstance(value, str) else value))
+    values: Array = pdist(codes[:, None], "hamming")
+    return values
+
+
+def difference(column: pd.Series) -> Array:
+    """Return the absolute difference of a number between conditions, shape (n_pairs,).
+
+    Examples
+    --------
+    >>> difference(pd.Series([1.0, 3.0, 10.0]))
+    array([2., 9., 7.])
+    """
+    numbers = pd.to_numeric(column, errors="coerce").to_numpy(dtype=np.float64)
+    if not np.isfinite(numbers).all():
+        first = column[~np.isfinite(numbers)].iloc[0]
+        raise UserError(f"{first!r} is not a number, and the rule 'difference' needs numbers; use 'different'.")
+    values: Array = pdist(numbers[:, None], "cityblock")
+    return values
+
+
+RULES: dict[str, Callable[[pd.Series], Array]] = {"different": different, "difference": difference}
+"""How a column of the stimulus table becomes an RDM."""
+
+
+class TableReference(Section):
+    """An RDM that a column of the stimulus table implies: a category, or a number such as a rating."""
+
+    kind: Literal["table"] = "table"
+    """A column of the stimulus table."""
+    name: Label
+    """What the reference is called in tables and file names."""
+    column: str
+    """Column of the stimulus table."""
+    rule: Literal["different", "difference"] = "different"
+    """different: 0 within a category, 1 between; difference: absolute difference of two numbers."""
+    needs_pictures: ClassVar[bool] = False
+    """Whether `build` opens the pictures of the stimulus table."""
+
+    def files(self) -> list[Path]:
+        """Return every file that `build` reads: none, since the stimulus table is given."""
+        return []
+
+    def problems(self, stimuli: pd.DataFrame | None = None) -> list[str]:
+        """Return what is wrong, as lines; empty if the reference can be built."""
+        return _problems(self, stimuli)
+
+    def build(self, stimuli: pd.DataFrame | None = None) -> RDMs:
+        """Make the RDM.
+
+        Parameters
+        ----------
+        stimuli : DataFrame
+            The stimulus table: `condition` and `column`, of which the first row of each condition counts.
+
+        Returns
+        -------
+        RDMs
+            One RDM; the table has `model`, the name of this reference, and an empty `layer`.
+
+        Raises
+        ------
+        UserError
+            If the column is missing or has gaps, is not numeric where numbers are needed, or implies the same
+            dissimilarity for all pairs.
+        """
+        column = self._values(stimuli)
+        require_enough(column.index, "the stimuli")
+        try:
+            values = RULES[self.rule](column)
+        except UserError as error:
+            raise UserError(f"Reference {self.name!r}, column {self.column!r}: {error}") from error
+        if np.ptp(values) == 0:
+            raise UserError(
+                f"Reference {self.name!r}: column {self.column!r} has {column.nunique()} values in {len(column)} "
+                "conditions, so all pairs differ alike and no score is defined; choose another column or rule."
+            )
+        table = pd.DataFrame({"model": [self.name], "layer": [""]})
+        return RDMs(values, list(column.index), table, self.rule)
+
+    def _values(self, stimuli: pd.DataFrame | None) -> pd.Series:
+        """Return the column, complete, with the conditions as its index."""
+        if stimuli is None:
+            raise UserError(f"Reference {self.name!r} needs a stimulus table with the column {self.column!r}.")
+        table = condition_table(stimuli)
+        if self.column not in table:
+            names = [str(name) for name in table]
+            raise UserError(
+                f"Reference {self.name!r}: the stimulus table has no column {self.column!r}."
+                f"{did_you_mean(self.column, names)} Its columns are {listed(names, 20)}."
+            )
+        column = table.set_index(table["condition"].astype(str))[self.column]
+        gaps = list(column.index[column.isna()])
+        if gaps:
+            raise UserError(
+                f"Reference {self.name!r}: column {self.column!r} has no value for {listed(gaps)}; fill it in."
+            )
+        return column
+
+
+# ------------------------------------------------------------------------------------------- pictures
+
+
+class PixelReference(Section):
+    """The RDM of the pictures themselves, small and grey: what low-level similarity alone explains."""
+
+    kind: Literal["pixels"] = "pixels"
+    """The pixels of the pictures."""
+    name: Label
+    """What the reference is called in tables and file names."""
+    size: int = Field(32, ge=2)
+    """Each picture is reduced to so many pixels in width and height, whatever its own are: means over areas."""
+    colour: bool = False
+    """Compare red, green and blue values; by default the luma of the picture, one grey value per pixel."""
+    distance: Literal["correlation", "cosine", "euclidean", "sqeuclidean"] = "correlation"
+    """How dissimilar two pictures are. `correlation` knows nothing of mean luminance and contrast, `euclidean` does."""
+    needs_pictures: ClassVar[bool] = True
+    """Whether `build` opens the pictures of the stimulus table."""
+
+    def files(self) -> list[Path]:
+        """Return every file that `build` reads besides the pictures: none."""
+        return []
+
+    def problems(self, stimuli: pd.DataFrame | None = None) -> list[str]:
+        """Return what is wrong, as lines, without opening a picture."""
+        try:
+            self._pictures(stimuli)
+        except UserError as error:
+            return [str(error)]
+        return []
+
+    def build(self, stimuli: pd.DataFrame | None = None) -> RDMs:
+        """Make the RDM.
+
+        Parameters
+        ----------
+        stimuli : DataFrame
+            The stimulus table: `condition` and `file`, one row per picture. Pictures of a condition are averaged, pixel
+            by pixel.
+
+        Returns
+        -------
+        RDMs
+            One RDM; the table has `model`, the name of this reference, and an empty `layer`.
+
+        Raises
+        ------
+        UserError
+            If there are no pictures, one cannot be read, or the distance between them is not defined or always the
+            same.
+        """
+        pictures = self._pictures(stimuli)
+        require_enough(list(pictures), "the stimuli")
+        patterns = np.stack([np.mean([self._pixels(file) for file in files], axis=0) for files in pictures.values()])
+        values = rdm_vectors(patterns, DISTANCES[self.distance])
+        self._require_differences(values, list(pictures))
+        table = pd.DataFrame({"model": [self.name], "layer": [""]})
+        return RDMs(values, list(pictures), table, self.distance)
+
+    def _require_differences(self, values: Array, conditions: list[str]) -> None:
+        """Raise a `UserError` unless all dissimilarities, shape (n_pairs,), are defined, and not all the same."""
+        n_undefined = np.isnan(squareform(values)).sum(axis=0)
+        blank = [name for name, n in zip(conditions, n_undefined, strict=True) if n >= len(conditions) - 1]
+        if blank:
+            raise UserError(
+                f"Reference {self.name!r}: pictures of {listed(blank)} have one value in all pixels, for which "
+                f"{self.distance} is not defined; set `distance: euclidean`."
+            )
+        if np.ptp(values) == 0:
+            raise UserError(
+                f"Reference {self.name!r}: all pairs of {len(conditions)} conditions differ alike at {self.size} x "
+                f"{self.size} pixels, so no score is defined; choose other pictures, a larger size or `colour: true`."
+            )
+
+    def _pictures(self, stimuli: pd.DataFrame | None) -> dict[str, list[str]]:
+        """Return the files of each condition, in order of first appearance."""
+        if stimuli is None or "file" not in stimuli:
+            raise UserError(
+                f"Reference {self.name!r} needs pictures: set `stimuli` to a folder, or to a table with a column that "
+                "names their files (`file_column`)."
+            )
+        rows = stimuli.groupby(stimuli["condition"].astype(str), sort=False)
+        return {str(label): list(files) for label, files in rows["file"]}
+
+    def _pixels(self, file: str) -> Array:
+        """Return the pixels of a picture, colour by colour and row by row, from 0 to 1."""
+        picture, size = read_image(file), (self.size, self.size)
+        channels = picture.split() if self.colour else (picture,)
+        small = [channel.convert("F").resize(size, Image.Resampling.BOX) for channel in channels]
+        return np.concatenate([np.asarray(one, dtype=np.float64).ravel() for one in small]) / 255
+
+
+# ------------------------------------------------------------------------------------------- the table
+
+REFERENCES: dict[str, type[FileReference] | type[TableReference] | type[PixelReference]] = {
+    "file": FileReference,
+    "table": TableReference,
+    "pixels": PixelReference,
+}
+"""The kinds of references, by the word in `kind`."""
+
+Reference = Annotated[FileReference | TableReference | PixelReference, Field(discriminator="kind")]
+"""The settings of any reference, told apart by `kind`."""
+
+
+def _problems(reference: FileReference | TableReference, stimuli: pd.DataFrame | None) -> list[str]:
+    try:
+        reference.build(stimuli)
+    except UserError as error:
+        return [str(error)]
+    return []

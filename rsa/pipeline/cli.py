@@ -1,0 +1,304 @@
+"""The command line, derived from the signatures of the stages.
+
+``python -m rsa <stage> --help`` shows the options of a stage. A setting of a section of the configuration is an option
+that begins with the name of the section: ``brain.images`` is ``--dataset-images`` of the stages that take a dataset.
+"""
+
+import argparse
+import inspect
+import json
+import logging
+import re
+import shlex
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal, Never, get_args, get_origin, get_type_hints
+
+from pydantic import BaseModel, TypeAdapter, ValidationError
+
+from rsa.errors import UserError, did_you_mean, flattened, is_mistake, told
+from rsa.files import io, records
+from rsa.pipeline import stages
+from rsa.settings import alternatives
+
+__all__ = ["build_parser", "main", "options_of", "pieces"]
+
+logger = logging.getLogger("rsa")
+
+PIECE = 30_000
+"""Longer settings reach a stage in pieces of so many letters, each of up to 4 bytes."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one stage; return 0, or 2 after a mistake of the user's, said in one line. A bug keeps its traceback."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    names = {name.replace("_", "-"): name for name in stages.__all__}
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(_overview(names))
+        return 0 if arguments else 2
+    if arguments[0] not in names:
+        print(f"error: There is no stage {arguments[0]!r}.{did_you_mean(arguments[0], names)}", file=sys.stderr)
+        return 2
+    stage = getattr(stages, names[arguments[0]])
+    given = vars(build_parser(arguments[0], stage).parse_args(arguments[1:]))
+    return _run(stage, given)
+
+
+def _run(stage: Callable[..., None], given: dict[str, Any]) -> int:
+    log = given.pop("log", None)
+    try:
+        handlers = _handlers(log)
+    except OSError as error:
+        print(f"error: Cannot write the log {log}: {error.strerror}; set --log to another file.", file=sys.stderr)
+        return 2
+    with _logging(handlers):
+        try:
+            logger.debug("%s with %s", stage.__name__, json.dumps(io.versions()))
+            positional, options = _collect(stage, given)
+            with records.recording():
+                stage(*positional, **options)
+        except KeyboardInterrupt:
+            logger.error("stopped")
+            return 130
+        except BrokenPipeError:
+            return 0
+        except Exception as error:
+            if is_mistake(error):
+                logger.error("error: %s", told(error))
+                return 2
+            logger.debug("%s failed", stage.__name__, exc_info=True)
+            raise
+    return 0
+
+
+class _OneLine(logging.Formatter):
+    """Warnings and notes are one line each, also those of libraries; errors are as they were made."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        text = super().format(record)
+        return text if record.levelno >= logging.ERROR else flattened(text)
+
+
+def _handlers(path: Path | None) -> list[logging.Handler]:
+    """Make what sends messages to the terminal and, if wanted, with versions and tracebacks to a file."""
+    handlers: list[logging.Handler] = [logging.StreamHandler()]
+    handlers[0].setFormatter(_OneLine("%(message)s"))
+    handlers[0].setLevel(logging.INFO)
+    if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handlers.append(logging.FileHandler(path, mode="w", encoding="utf-8"))
+        handlers[1].setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    return handlers
+
+
+@contextmanager
+def _logging(handlers: list[logging.Handler]) -> Iterator[None]:
+    """Send messages where the handlers do, for the time of a block."""
+    root, level = logging.getLogger(), logger.level
+    for handler in handlers:
+        root.addHandler(handler)
+    logger.setLevel(logging.DEBUG)
+    logging.captureWarnings(True)
+    try:
+        yield
+    finally:
+        logging.captureWarnings(False)
+        logger.setLevel(level)
+        for handler in handlers:
+            root.removeHandler(handler)
+            handler.close()
+
+
+def _overview(names: dict[str, str]) -> str:
+    lines = ["usage: python -m rsa <stage> [options]", "", __doc__.strip(), "", "stages:"]
+    for shown, name in names.items():
+        lines.append(f"  {shown:18s}{_summary(getattr(stages, name))}")
+    return "\n".join(lines)
+
+
+# ------------------------------------------------------------------------------- signature -> options
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser that says what is wrong in one line, without the list of all options."""
+
+    def error(self, message: str) -> Never:
+        print(f"error: {flattened(message)}; see {self.prog} --help.", file=sys.stderr)
+        raise SystemExit(2)
+
+
+def build_parser(name: str, stage: Callable[..., None]) -> argparse.ArgumentParser:
+    """Make the parser of a stage: an option for each parameter, and for each setting of a section."""
+    parser = _Parser(prog=f"python -m rsa {name}", description=_summary(stage))
+    helps = _parameter_helps(stage)
+    hints = get_type_hints(stage, include_extras=True)
+    for parameter in inspect.signature(stage).parameters.values():
+        hint = hints[parameter.name]
+        if sections := _sections(hint):
+            _add_section(parser, parameter.name, sections)
+        else:
+            _add_option(parser, parameter, hint, helps.get(parameter.name, ""))
+    parser.add_argument("--log", type=Path, help="also write messages, with versions, to this file")
+    return parser
+
+
+def _add_option(parser: argparse.ArgumentParser, parameter: inspect.Parameter, hint: Any, text: str) -> None:
+    required = parameter.default is inspect.Parameter.empty
+    plain = next(kind for kind in alternatives(hint) if kind is not type(None))
+    many = get_origin(plain) in (list, tuple)
+    kind = get_args(plain)[0] if many else plain
+    default = "" if required or parameter.default in (None, ()) else f" (default: {parameter.default})"
+    positional = parameter.kind is inspect.Parameter.POSITIONAL_ONLY
+    flags = [parameter.name] if positional else [_flag(parameter.name)]
+    extra: dict[str, Any] = {} if positional else {"required": required, "default": argparse.SUPPRESS}
+    if many:
+        extra |= {"nargs": "+", "action": "extend"}  # may be given in several pieces
+    extra |= {"action": "store_true"} if kind is bool else {"type": kind}
+    parser.add_argument(*flags, help=(text + default).replace("%", "%%"), **extra)
+
+
+def _add_section(parser: argparse.ArgumentParser, prefix: str, sections: list[type[BaseModel]]) -> None:
+    group = parser.add_argument_group(prefix.replace("_", " "))
+    seen: set[str] = set()
+    for section in sections:
+        for name, field in section.model_fields.items():
+            if name in seen:
+                continue
+            seen.add(name)
+            default = "" if field.is_required() or field.default in (None, ()) else f" (default: {field.default})"
+            text = " ".join(f"{field.description or ''}{default}".split())
+            extra: dict[str, Any] = {"nargs": "*"} if _is_plain_sequence(field.annotation) else {}
+            if _is_structure(field.annotation):
+                extra = {"action": "append"}  # in several pieces, if it is long
+            group.add_argument(
+                _flag(f"{prefix}_{name}"),
+                default=argparse.SUPPRESS,
+                help=text.replace("%", "%%"),
+                metavar="VALUE",
+                **extra,
+            )
+
+
+def _collect(stage: Callable[..., None], given: dict[str, Any]) -> tuple[list[Any], dict[str, Any]]:
+    """Turn what the parser found into the positional and named arguments of the stage."""
+    hints = get_type_hints(stage, include_extras=True)
+    arguments: dict[str, Any] = {}
+    for parameter in inspect.signature(stage).parameters.values():
+        sections = _sections(hints[parameter.name])
+        if not sections:
+            if parameter.name in given:
+                arguments[parameter.name] = given[parameter.name]
+            continue
+        prefix = parameter.name + "_"
+        names = {name for section in sections for name in section.model_fields if prefix + name in given}
+        values = {name: _parsed(given[prefix + name], name, sections) for name in names}
+        if values or parameter.default is inspect.Parameter.empty:
+            arguments[parameter.name] = _validated(hints[parameter.name], values, parameter.name)
+    positional = [p.name for p in inspect.signature(stage).parameters.values() if p.kind is p.POSITIONAL_ONLY]
+    return [arguments.pop(name) for name in positional], arguments
+
+
+def _validated(hint: Any, values: dict[str, Any], prefix: str) -> Any:
+    try:
+        return TypeAdapter(hint).validate_python(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        names = [str(part) for part in first["loc"] if not isinstance(part, int)]
+        option = _flag("_".join([prefix, *names[-1:]]))
+        raise UserError(f"{option}: {first['msg'].removeprefix('Value error, ')}.") from error
+
+
+def _parsed(value: Any, name: str, sections: list[type[BaseModel]]) -> Any:
+    """Read JSON where a setting is more than a word, a number or a list of them."""
+    annotation = next(section.model_fields[name].annotation for section in sections if name in section.model_fields)
+    if not _is_structure(annotation):
+        return None if value == "null" else value
+    try:
+        return json.loads("".join(value))
+    except ValueError as error:
+        raise UserError(f"{_flag(name)}: {flattened(''.join(value))[:60]} is not valid JSON: {error}.") from error
+
+
+# ------------------------------------------------------------------------------- settings -> options
+
+
+def options_of(prefix: str, section: BaseModel | None) -> str:
+    """Write a section of the configuration as options for the shell; settings at their default are left out.
+
+    So a rule re-runs when a setting that it uses changes, and not because a later version has one more.
+    """
+    words = []
+    for name, field in type(section).model_fields.items() if section is not None else ():
+        value = getattr(section, name)
+        tag = get_origin(field.annotation) is Literal
+        if not tag and not field.is_required() and value == field.get_default(call_default_factory=True):
+            continue
+        if _is_structure(field.annotation):
+            words += pieces(_flag(f"{prefix}_{name}"), json.dumps(_plain(value)))
+        elif isinstance(value, tuple):
+            words.extend([_flag(f"{prefix}_{name}"), *map(str, value)])
+        else:
+            words.append(f"{_flag(f'{prefix}_{name}')}={'null' if value is None else value}")
+    return shlex.join(words)
+
+
+def pieces(flag: str, text: str) -> list[str]:
+    """Write an option as one word, or as several if it is longer than systems let a word be (128 KiB on Linux).
+
+    Examples
+    --------
+    >>> pieces("--regions-masks", "{}")
+    ['--regions-masks={}']
+    """
+    return [f"{flag}={text[start : start + PIECE]}" for start in range(0, max(len(text), 1), PIECE)]
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, BaseModel):
+        return value.model_dump(mode="json", exclude_defaults=True)
+    if isinstance(value, tuple | list):
+        return [_plain(item) for item in value]
+    return value
+
+
+# --------------------------------------------------------------------------------- reading signatures
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+def _sections(hint: Any) -> list[type[BaseModel]]:
+    return [kind for kind in alternatives(hint) if isinstance(kind, type) and issubclass(kind, BaseModel)]
+
+
+def _is_plain_sequence(hint: Any) -> bool:
+    return any(get_origin(kind) is tuple for kind in alternatives(hint)) and not _is_structure(hint)
+
+
+def _is_structure(hint: Any) -> bool:
+    """Say whether a setting has to be written as JSON: a mapping, a section, or a sequence of such."""
+    for kind in alternatives(hint):
+        inner = get_args(kind)[0] if get_origin(kind) is tuple else kind
+        if get_origin(kind) is dict or get_origin(inner) is tuple or _sections(inner):
+            return True
+    return False
+
+
+def _summary(stage: Callable[..., None]) -> str:
+    return (inspect.getdoc(stage) or "").split("\n")[0]
+
+
+def _parameter_helps(stage: Callable[..., None]) -> dict[str, str]:
+    """Read the help of the parameters from a numpy-style docstring."""
+    text = inspect.getdoc(stage) or ""
+    section = re.search(r"Parameters\n-+\n(.*?)(?:\n\n\w+\n-+\n|\Z)", text, flags=re.S)
+    helps = {}
+    for names, body in re.findall(
+        r"^(\w[\w, ]*) : [^\n]*\n((?:    [^\n]*\n?)+)", section[1] if section else "", flags=re.M
+    ):
+        for name in names.split(","):
+            helps[name.strip()] = " ".join(body.split())
+    return helps

@@ -1,0 +1,1 @@
+"""Data with a known answer, in the files that a real study would read."""
