@@ -232,9 +232,9 @@ def test_the_mask_is_the_intersection_of_the_runs_or_a_file_of_the_subject(copie
     expected[1:] = True
     expected[2, 1] = False
     np.testing.assert_array_equal(volume.mask, expected)
-    shape, affine = at(copied).grid("01")
-    assert shape == bids_tree.SHAPE
-    np.testing.assert_allclose(affine, bids_tree.AFFINE)
+    grid = at(copied).grid("01")
+    assert grid.shape == bids_tree.SHAPE
+    np.testing.assert_allclose(grid.affine, bids_tree.AFFINE)
     own = np.zeros(bids_tree.SHAPE, dtype=np.uint8)
     own[0, 0] = 1
     bids_tree.write_image(copied / "sub-01_mask.nii.gz", own, bids_tree.AFFINE)

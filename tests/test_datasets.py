@@ -3,6 +3,7 @@
 import bz2
 import gzip
 import logging
+import re
 import tracemalloc
 import zlib
 from pathlib import Path
@@ -19,7 +20,7 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
 from rsa.core import RDMs
-from rsa.datasets import DATASETS, Dataset, Maps, Rdms
+from rsa.datasets import DATASETS, MEEG_DATASETS, AnyDataset, BrainImages, Dataset, Maps, Rdms
 from rsa.errors import UserError
 from rsa.files.images import opened, read_patterns, read_voxels, varying_voxels, whole_grid
 from rsa.files.io import content_hash, load_table, save
@@ -78,14 +79,23 @@ def study(tmp_path, rng):
 # ------------------------------------------------------------------------------------------ the table
 
 
-def test_table_and_union_hold_the_same_kinds():
-    union = get_args(get_args(Dataset)[0])
-    assert set(DATASETS.values()) == set(union)
-    for name, kind in DATASETS.items():
-        assert kind.model_fields["kind"].default == name
-        assert get_args(kind.model_fields["kind"].annotation) == (name,)
-        assert kind.provides in {"patterns", "rdms"}
-        assert all(field.description for field in kind.model_fields.values()), "the docstring is the help"
+def test_kinds_answer_for_themselves():
+    for table, provided in ((DATASETS, {"patterns", "rdms"}), (MEEG_DATASETS, {"epochs", "movie"})):
+        for name, kind in table.items():
+            assert get_args(kind.model_fields["kind"].annotation) == (name,)
+            assert kind.provides in provided
+            assert kind.located_by in kind.model_fields
+            assert all(field.description for field in kind.model_fields.values()), "the docstring is the help"
+    assert set(DATASETS.values()) == set(get_args(get_args(Dataset)[0]))
+
+
+def test_nothing_but_a_kind_tests_of_which_kind_data_are():
+    names = "|".join(kind.__name__ for kind in {AnyDataset, BrainImages, *DATASETS.values(), *MEEG_DATASETS.values()})
+    modules = (Path(__file__).parents[1] / "rsa").rglob("*.py")
+    search = re.compile(rf"(isinstance|issubclass)\(.*\b({names})\b")
+    assert search.search("if isinstance(study.brain, Rdms):")
+    found = [path for path in modules if search.search(path.read_text(encoding="utf-8"))]
+    assert not found
 
 
 def test_kind_decides_which_settings_are_read():
@@ -471,10 +481,10 @@ def test_any_affine_is_kept_and_rounding_is_no_mismatch(study, tmp_path, affine)
         (tmp_path / "x.nii").rename(tmp_path / "sub-01" / f"run-{run}.nii")
     maps = Maps(**{**section, "subjects": ["01"]})
     assert maps.problems(CONDITIONS) == []
-    shape, found = maps.grid("01")
-    assert shape == SHAPE
-    np.testing.assert_allclose(found, affine, atol=1e-5)
-    np.testing.assert_array_equal(maps.load("01").volume.affine, found)
+    grid = maps.grid("01")
+    assert grid.shape == SHAPE
+    np.testing.assert_allclose(grid.affine, affine, atol=1e-5)
+    np.testing.assert_array_equal(maps.load("01").volume.affine, grid.affine)
 
 
 @settings(max_examples=25, deadline=None)

@@ -143,7 +143,7 @@ def test_spm_betas_are_named_by_the_design(data, spm):
     section = spm_settings(spm)
     assert section.conditions("01") == CATEGORIES
     assert section.problems(CATEGORIES[::-1]) == []
-    assert section.grid("01")[0] == (40, 20, 1)
+    assert section.grid("01").shape == (40, 20, 1)
     home = spm / "first_level" / "sub-01"
     files = section.files("01")
     assert files[0] == home / "SPM.mat"

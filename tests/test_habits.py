@@ -118,7 +118,7 @@ def test_every_choice_is_on_the_page():
     for table in (DISTANCES, COMPARISONS, MAPS, GROUP_TESTS, MOVIE_DISTANCES):
         for name in table:
             assert f"* `{name}`: " in page
-    for table in (datasets.DATASETS, datasets.MEEG, references.REFERENCES):
+    for table in (datasets.DATASETS, datasets.MEEG_DATASETS, references.REFERENCES):
         for kind in table:
             assert f"`kind: {kind}`" in page
 
@@ -126,7 +126,9 @@ def test_every_choice_is_on_the_page():
 @pytest.mark.parametrize("path", by_name(SHIPPED))
 def test_every_shipped_configuration_is_valid(path):
     raw = read_yaml(path)
-    assert load_study(raw).study == raw["study"]
+    study = load_study(raw)
+    assert study.study == raw["study"]
+    assert Study.model_validate_json(study.model_dump_json()) == study, "as the settings reach stages"
     jsonschema.Draft202012Validator(json.loads((ROOT / "workflow/config.schema.json").read_text())).validate(raw)
 
 

@@ -5,13 +5,14 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Literal
 
 import numpy as np
 import pandas as pd
 
 from rsa.core import Array, Patterns, Residuals, Volume, as_label, as_labels, features_with_data
 from rsa.datasets.common import (
+    AnyDataset,
     problems_of_conditions,
     problems_of_exclude,
     require_no_problems,
@@ -29,7 +30,7 @@ from rsa.files.images import (
     varying_voxels,
     whole_grid,
 )
-from rsa.settings import Conditions, DataPath, Label, Section, Subjects, by_subject, fill
+from rsa.settings import Conditions, DataPath, Label, by_subject, fill
 
 __all__ = ["BrainImages", "Source"]
 
@@ -60,19 +61,15 @@ class Source:
     """The mask, for a file that may hold only its voxels."""
 
 
-class BrainImages(Section):
+class BrainImages(AnyDataset):
     """Settings of any data set of images, and how images become patterns.
 
     A kind of data says in `_sources` which files there are; where they are no NIfTI images, or have no mask or
     residuals of their own, it says that as well.
     """
 
-    provides: ClassVar[str] = "patterns"
+    provides = "patterns"
 
-    kind: str
-    """What kind of data it is."""
-    subjects: Subjects
-    """Labels of the subjects, quoted: ["01", "02"]."""
     exclude: Conditions = ()
     """Conditions to leave out, such as ["rest"]."""
     only_stimuli: bool = False
@@ -154,10 +151,9 @@ class BrainImages(Section):
         rows = pd.concat([self._kept_rows(source, None) for source in self._sources(subject)])
         return sorted({float(delay) for delay in rows["delay_s"].dropna()}) if "delay_s" in rows else []
 
-    def grid(self, subject: str) -> tuple[tuple[int, int, int], Array]:
-        """Return shape (n_x, n_y, n_z) and affine (4, 4) in mm of a subject's first image, from its header."""
-        volume = self._grid(self._sources(subject)[0])
-        return volume.shape, volume.affine
+    def grid(self, subject: str) -> Volume:
+        """Return the grid of a subject's first image, with every voxel inside, from its header."""
+        return self._grid(self._sources(subject)[0])
 
     def problems(self, conditions: Sequence[str] | None = None, *, residuals: bool = False) -> list[str]:
         """Check files, tables, grids and conditions of all subjects without reading a voxel.

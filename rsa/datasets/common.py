@@ -1,17 +1,20 @@
-"""What the kinds of data sets share: how names are given, and how what is wrong with the data is said."""
+"""What the kinds of data sets share: what each is asked, and how what is wrong with the data is said."""
 
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import ClassVar, Literal
 
 import numpy as np
 import pandas as pd
 
-from rsa.core import SAME_S, Array, Patterns, as_labels, difference_of_conditions
+from rsa.core import SAME_S, Array, Patterns, Volume, as_labels, difference_of_conditions
 from rsa.errors import UserError, listed
 from rsa.rdm import span_of
-from rsa.settings import by_subject
+from rsa.settings import Section, Subjects, by_subject
 
 __all__ = [
+    "AnyDataset",
     "joined",
     "problems_of_conditions",
     "problems_of_exclude",
@@ -22,6 +25,78 @@ __all__ = [
 ]
 
 logger = logging.getLogger(__name__)
+
+
+class AnyDataset(Section):
+    """What is asked of any data set, of fMRI or M/EEG, besides `files`, `conditions`, `problems` and `load`.
+
+    The answers here are those of most kinds; a kind overrides those that differ. Nothing else tests of which class
+    a data set is.
+    """
+
+    provides: ClassVar[Literal["patterns", "rdms", "epochs", "movie"]]
+    """What `load` returns: patterns over voxels, RDMs of regions, epochs, or RDMs over time."""
+    located_by: ClassVar[str]
+    """The setting that says where the data are: a folder, or a template of files."""
+
+    kind: str
+    """What kind of data it is."""
+    subjects: Subjects
+    """Labels of the subjects, quoted: ["01", "02"]."""
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether the data are RDMs, whose conditions may be known by their order only."""
+        return self.provides in ("rdms", "movie")
+
+    @property
+    def location(self) -> str:
+        """Where the data are."""
+        return str(getattr(self, self.located_by))
+
+    @property
+    def rdm_distance(self) -> str | None:
+        """How ready RDMs were measured; None where RDMs are made of the data."""
+        return None
+
+    @property
+    def bids_root(self) -> str | None:
+        """The folder of a BIDS data set, into which data can be fetched; None if it is none."""
+        return None
+
+    @property
+    def delays_setting(self) -> str:
+        """The setting by which responses are measured at several delays; empty if there is none."""
+        return ""
+
+    @property
+    def has_baseline(self) -> bool:
+        """Whether noise can be measured before onset."""
+        return False
+
+    def simulated_files(self, subject: str) -> list[Path]:
+        """Return the files that a simulation writes for a subject; none if it cannot."""
+        return []
+
+    def grid(self, subject: str) -> Volume | None:
+        """Return the grid of a subject's images, with every voxel inside, from a header; None without images."""
+        return None
+
+    def run_labels(self, subject: str) -> list[str]:
+        """Return the runs of a subject as they will stand in the table of its data; none where none are known."""
+        return []
+
+    def delays_s(self, subject: str) -> list[float]:
+        """Return the delays after onset of a subject's responses in s, ascending; none where none are known."""
+        return []
+
+    def oddities(self, conditions: Sequence[str] | None = None) -> list[str]:
+        """Return what is odd about data without problems, and may be meant, as lines."""
+        return []
+
+    def problems_of_sensors(self, min_sensors: int) -> list[str]:
+        """Say what keeps the sensors of data without problems from neighbourhoods of `min_sensors`, as lines."""
+        return []
 
 
 # ------------------------------------------------------------------------------------------- messages

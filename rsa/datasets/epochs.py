@@ -7,18 +7,19 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 import pandas as pd
 from pydantic import Field, model_validator
 
 from rsa.core import SAME_S, Array, Epochs, Residuals, as_labels, difference_of_conditions
-from rsa.datasets.common import joined, problems_of_exclude, problems_of_times, require_no_problems
+from rsa.datasets.common import AnyDataset, joined, problems_of_exclude, problems_of_times, require_no_problems
+from rsa.datasets.sensors import problems_of_sensors
 from rsa.errors import UserError, listed
 from rsa.files.io import reading, require_whole
 from rsa.inputs.stimuli import LabelPattern, condition_in
-from rsa.settings import Conditions, DataPath, Names, Section, Subjects, by_subject, fill, placeholders
+from rsa.settings import Conditions, DataPath, Names, by_subject, fill, placeholders
 
 if TYPE_CHECKING:
     import mne
@@ -66,7 +67,7 @@ class _Header:
     """All channels of the file, as MNE describes them."""
 
 
-class EpochFiles(Section):
+class EpochFiles(AnyDataset):
     """Epochs of MEG or EEG, in files of MNE-Python, EEGLAB or FieldTrip.
 
     Values are what the files hold, after their own projectors. Then, in this order: the baseline is subtracted, the
@@ -79,12 +80,11 @@ class EpochFiles(Section):
         If templates, sessions and runs do not belong together, or an interval has no length.
     """
 
-    provides: ClassVar[str] = "epochs"
+    provides = "epochs"
+    located_by = "file"
 
     kind: Literal["epochs"] = "epochs"
     """Trials of MEG or EEG, cut and cleaned: .fif of MNE-Python, .set of EEGLAB or .mat of FieldTrip."""
-    subjects: Subjects
-    """Labels of the subjects, quoted: ["01", "02"]."""
     file: DataPath
     """Template of the files with {subject} and, where the names differ by them, {session} and {run}; of a file that
     was split, the first part."""
@@ -154,6 +154,19 @@ class EpochFiles(Section):
         return self
 
     # ---------------------------------------------------------------------------------- what there is
+
+    @property
+    def has_baseline(self) -> bool:
+        """Whether noise can be measured before onset."""
+        return self.baseline_s is not None
+
+    def simulated_files(self, subject: str) -> list[Path]:
+        """Return the file that a simulation writes for a subject: of MNE, or none."""
+        return [fill(self.file, subject=subject)] if self.file.endswith(".fif") else []
+
+    def problems_of_sensors(self, min_sensors: int) -> list[str]:
+        """Say what keeps sensors from having neighbourhoods of `min_sensors`, or subjects from being a group."""
+        return problems_of_sensors({subject: self.sensor_info(subject) for subject in self.subjects}, min_sensors)
 
     def files(self, subject: str, conditions: Sequence[str] | None = None) -> list[Path]:
         """Return every file that `load` reads for a subject; `conditions` make no difference."""

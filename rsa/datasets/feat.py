@@ -35,6 +35,8 @@ class Feat(BrainImages):
         If the template, subjects and runs do not belong together.
     """
 
+    located_by = "folder"
+
     kind: Literal["feat"] = "feat"
     """A folder .feat per subject and run, as FEAT leaves it."""
     runs: Names = Field(min_length=1)

@@ -58,6 +58,8 @@ class GlmSingle(BrainImages):
        fMRI response estimates using GLMsingle. eLife 11:e77599.
     """
 
+    located_by = "betas"
+
     kind: Literal["glmsingle"] = "glmsingle"
     """A file TYPED_FITHRF_GLMDENOISE_RR.npy, .hdf5 or .mat per subject, and a table of its trials."""
     betas: DataPath

@@ -29,6 +29,8 @@ class Maps(BrainImages):
         If the templates, runs and table do not belong together; the message says what to change.
     """
 
+    located_by = "images"
+
     kind: Literal["maps"] = "maps"
     """One image per condition, or a 4-D image whose volumes a table describes."""
     runs: Names = ()
@@ -104,6 +106,17 @@ class Maps(BrainImages):
         if self.residuals is not None and lacking:
             raise ValueError(f"residuals has no placeholder {listed(sorted(lacking))}, which images has; put it there")
         return self
+
+    def simulated_files(self, subject: str) -> list[Path]:
+        """Return the files that a simulation writes for a subject: images and tables of all runs, and the mask."""
+        if self.table is None or "subject" not in placeholders(self.mask or ""):
+            return []
+        runs = [
+            fill(template, subject=subject, run=run)
+            for run in self.runs or ("",)
+            for template in (self.images, self.table)
+        ]
+        return [*runs, fill(str(self.mask), subject=subject)]
 
     # --------------------------------------------------------------------------------------- the parts
 

@@ -5,7 +5,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import permutations
 from pathlib import Path
-from typing import ClassVar, Literal, Self
+from typing import Literal, Self
 
 import h5py
 import numpy as np
@@ -14,7 +14,7 @@ import scipy.io
 from pydantic import Field, model_validator
 
 from rsa.core import Array, RDMs, align, select
-from rsa.datasets.common import problems_of_times
+from rsa.datasets.common import AnyDataset, problems_of_times
 from rsa.datasets.epochs import chosen_times
 from rsa.errors import UserError, listed
 from rsa.files.io import load_rdms, reading
@@ -122,7 +122,7 @@ class _Movie:
     times: Array | None
 
 
-class Movies(Section):
+class Movies(AnyDataset):
     """RDM movies that are ready, as others have published or made them.
 
     A matrix of which only one triangle is filled, the other with NaN or 0, is mirrored. Sessions are averaged.
@@ -133,7 +133,8 @@ class Movies(Section):
         If a placeholder or an axis is unknown, or axes do not make RDMs over time.
     """
 
-    provides: ClassVar[str] = "movie"
+    provides = "movie"
+    located_by = "file"
 
     kind: Literal["movie"] = "movie"
     """RDMs over time in .npz, .npy, .mat, .h5 or .hdf5 files."""
@@ -186,6 +187,11 @@ class Movies(Section):
         return self
 
     # ---------------------------------------------------------------------------------- what there is
+
+    @property
+    def rdm_distance(self) -> str:
+        """How the dissimilarities were measured."""
+        return self.distance
 
     def files(self, subject: str, conditions: Sequence[str] | None = None) -> list[Path]:
         """Return every file that `load` reads for a subject; `conditions` make no difference."""

@@ -8,15 +8,16 @@ import pandas as pd
 from pydantic import Field, model_validator
 
 from rsa.core import Array, RDMs, align, concatenate, select
+from rsa.datasets.common import AnyDataset
 from rsa.errors import UserError
 from rsa.files.io import load_rdms
 from rsa.files.rdm_files import is_rdms_file, oddities_of, read_conditions, read_rdms, require_differences
-from rsa.settings import DataPath, Names, Section, Subjects, by_subject, fill, placeholders
+from rsa.settings import DataPath, Names, Subjects, by_subject, fill, placeholders
 
 __all__ = ["Rdms"]
 
 
-class Rdms(Section):
+class Rdms(AnyDataset):
     """Brain RDMs that are ready, per subject and region.
 
     Raises
@@ -25,7 +26,10 @@ class Rdms(Section):
         If neither `file` nor `key` tells the regions apart, or a placeholder is unknown.
     """
 
-    provides: ClassVar[str] = "rdms"
+    provides = "rdms"
+    located_by = "file"
+    space: ClassVar[str] = ""
+    """Regions have no grid, so there is no label of one."""
 
     kind: Literal["rdms"] = "rdms"
     """Brain RDMs in .npz, .npy, .mat, .h5, .csv or .tsv files."""
@@ -53,6 +57,11 @@ class Rdms(Section):
         if len(self.regions) > 1 and "region" not in placeholders(self.file + (self.key or "{region}")):
             raise ValueError("neither file nor key has {region}, so all regions would be the same RDM; put it there")
         return self
+
+    @property
+    def rdm_distance(self) -> str:
+        """How the dissimilarities were measured."""
+        return self.distance
 
     def files(self, subject: str, conditions: Sequence[str] | None = None, *, residuals: bool = False) -> list[Path]:
         """Return every file that `load` reads for a subject; neither `conditions` nor `residuals` make a difference."""

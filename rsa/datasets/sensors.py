@@ -1,7 +1,7 @@
 """Which sensors of M/EEG are neighbours, by MNE, and what is wrong with where they are."""
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,8 +12,6 @@ from rsa.settings import by_subject
 
 if TYPE_CHECKING:
     import mne
-
-    from rsa.datasets.epochs import EpochFiles
 
 __all__ = ["neighbours_of", "problems_of_sensors"]
 
@@ -97,13 +95,13 @@ def _short(name: str) -> str:
     return name.split("-")[0].replace(" ", "")
 
 
-def problems_of_sensors(dataset: "EpochFiles", min_sensors: int) -> list[str]:
+def problems_of_sensors(infos: "Mapping[str, mne.Info]", min_sensors: int) -> list[str]:
     """Say what keeps sensors from having neighbourhoods of `min_sensors`, or subjects from being a group.
 
     Parameters
     ----------
-    dataset : EpochFiles
-        Without problems of its own.
+    infos : mapping of subject to mne.Info
+        Channels of each subject, with their places.
     min_sensors : int
         The smallest neighbourhood that is wanted.
 
@@ -112,10 +110,8 @@ def problems_of_sensors(dataset: "EpochFiles", min_sensors: int) -> list[str]:
     list of str
         Every problem as one line, with the subjects that have it; empty if all is well.
     """
-    found, names = [], []
-    for subject in dataset.subjects:
-        info = dataset.sensor_info(subject)
-        names.append(list(info["ch_names"]))
+    found = []
+    for subject, info in infos.items():
         try:
             largest = max(map(len, neighbours_of(info)))
         except UserError as error:
@@ -124,7 +120,7 @@ def problems_of_sensors(dataset: "EpochFiles", min_sensors: int) -> list[str]:
         if largest < min_sensors:
             text = f"sensors.min_sensors is {min_sensors}, and no sensor has more than {largest - 1} neighbours."
             found.append((subject, text))
-    return by_subject(found) or _problems_of_sharing(names)
+    return by_subject(found) or _problems_of_sharing([list(info["ch_names"]) for info in infos.values()])
 
 
 def _problems_of_sharing(names: Sequence[list[str]]) -> list[str]:

@@ -70,6 +70,8 @@ class Spm(BrainImages):
         If a placeholder is unknown, or subjects would share a folder.
     """
 
+    located_by = "folder"
+
     kind: Literal["spm"] = "spm"
     """A folder per subject with SPM.mat, the images and mask.nii, as SPM leaves it."""
     folder: DataPath

@@ -10,10 +10,8 @@ import numpy as np
 import pandas as pd
 
 from rsa.analyses import Weighted
-from rsa.core import FEWEST_CONDITIONS, Array, Volume, require_enough
-from rsa.datasets import Bids, BrainImages, Dataset, EpochFiles, Maps, Movies, Rdms
+from rsa.core import FEWEST_CONDITIONS, Volume, require_enough
 from rsa.datasets.fetch import FETCHED_SUBJECTS, fetched_files, not_fetched
-from rsa.datasets.sensors import problems_of_sensors
 from rsa.distances import CROSS_VALIDATED
 from rsa.errors import Problems, UserError, listed
 from rsa.files.records import copies
@@ -29,7 +27,7 @@ from rsa.pipeline.config import Movie, Searchlight, Study, load_study, read_yaml
 from rsa.rdm import MEEG, chance_is_0
 from rsa.settings import by_subject
 from rsa.simulation.settings import PlantedLatency, PlantedRegion
-from rsa.simulation.write import files_of_epochs, files_of_images, files_of_stimuli, not_simulated
+from rsa.simulation.write import files_of_stimuli, not_simulated
 
 NO_DATA = re.compile(r"mask|design|SPM\.mat|\.(json|tsv|csv|txt)$", re.IGNORECASE)
 """Names of files that are often the same in all subjects and runs."""
@@ -42,7 +40,9 @@ __all__ = [
     "problems_of",
     "reference_labels",
     "require_no_problems",
+    "simulated_brain",
     "simulated_files",
+    "simulated_meeg",
     "simulates_stimuli",
     "study_conditions",
     "summary",
@@ -89,11 +89,11 @@ def problems_of(study: Study) -> list[str]:
     problems += _planted(study) if not models else ()
     problems += _analyses(study) if not (stimuli or models) else ()
     expected = None if stimuli else study_conditions(study)
-    if study.meeg is not None and not (few and isinstance(study.meeg, Movies)):
+    if study.meeg is not None and not (few and study.meeg.is_ready):
         meeg = [] if awaits_epochs(study) else study.meeg.problems(expected)
         problems += meeg or [*_sensors(study), *_film_times(study, expected)]
-    is_there = study.simulate is None and not awaits_fetch(study) and not (few and isinstance(study.brain, Rdms))
-    if study.brain is not None and is_there:
+    is_there = study.simulate is None and not awaits_fetch(study)
+    if study.brain is not None and is_there and not (few and study.brain.is_ready):
         brain = study.brain.problems(expected, residuals=study.needs_residuals)
         problems += brain or [*_grids(study), *_runs(study), *_delays(study)]
     return list(dict.fromkeys(problems))
@@ -116,7 +116,7 @@ def _odd_references(study: Study) -> Iterator[str]:
 def _odd_rdms(study: Study) -> Iterator[str]:
     """Look for the same among ready RDMs of the brain and of M/EEG, and for times in another unit."""
     for data in (study.brain, study.meeg):
-        if isinstance(data, Rdms | Movies):
+        if data is not None and data.is_ready:
             yield from data.oddities(study_conditions(study))
 
 
@@ -154,9 +154,9 @@ def simulates_stimuli(study: Study) -> bool:
 
 def fetched(study: Study) -> list[Path]:
     """Return the files that are written last when the data set of a study is fetched; none where none is."""
-    if study.fetch is None or not isinstance(study.brain, Bids):
+    if study.fetch is None or study.brain is None or study.brain.bids_root is None:
         return []
-    return fetched_files(study.brain.root, study.brain.subjects)
+    return fetched_files(study.brain.bids_root, study.brain.subjects)
 
 
 def awaits_fetch(study: Study) -> bool:
@@ -258,10 +258,9 @@ def _chance(study: Study) -> Iterator[str]:
     """
     distances = {}
     if study.brain is not None:
-        ready = isinstance(study.brain, Rdms)
-        distances["brain.distance" if ready else "brain_distance"] = _brain_distance(study)
+        distances["brain.distance" if study.brain.is_ready else "brain_distance"] = _brain_distance(study)
     if study.meeg is not None:
-        distances["meeg.distance" if isinstance(study.meeg, Movies) else "movie.distance"] = _meeg_distance(study)
+        distances["meeg.distance" if study.meeg.is_ready else "movie.distance"] = _meeg_distance(study)
     for setting, distance in distances.items():
         if not chance_is_0(study.comparison, distance):
             yield (
@@ -272,7 +271,8 @@ def _chance(study: Study) -> Iterator[str]:
 
 def _brain_distance(study: Study) -> str:
     """Return how the RDMs of the brain are measured, or how ready ones were."""
-    return study.brain.distance if isinstance(study.brain, Rdms) else study.brain_distance
+    ready = None if study.brain is None else study.brain.rdm_distance
+    return study.brain_distance if ready is None else ready
 
 
 def _fused(study: Study) -> Iterator[str]:
@@ -284,8 +284,8 @@ def _fused(study: Study) -> Iterator[str]:
     if study.brain is None or study.meeg is None:
         yield "fusion needs fMRI data (`brain`) and M/EEG data (`meeg`)."
         return
-    if isinstance(study.brain, Bids) and study.brain.glm.method in ("fir", "volumes"):
-        yield f"fusion needs one response per condition, and glm.method {study.brain.glm.method} has several delays."
+    if study.brain.delays_setting:
+        yield f"fusion needs one response per condition, and {study.brain.delays_setting} has several delays."
     alone = [subject for subject in study.subjects if subject not in study.meeg.subjects]
     if study.fusion == "paired" and alone:
         yield f"paired fusion needs M/EEG data of each fMRI subject, and meeg.subjects lacks {listed(alone)}."
@@ -297,11 +297,12 @@ def _over_time(study: Study) -> Iterator[str]:
         yield "`generalisation` compares times of M/EEG data: set `meeg`."
     if study.generalisation == "between" and study.meeg is not None and len(study.meeg.subjects) < 2:
         yield "generalisation between subjects needs 2 or more in meeg.subjects."
-    if isinstance(study.meeg, EpochFiles) and study.movie.whiten is not None and study.meeg.baseline_s is None:
+    has_epochs = study.meeg is not None and study.meeg.provides == "epochs"
+    if study.meeg is not None and has_epochs and study.movie.whiten is not None and not study.meeg.has_baseline:
         yield "movie.whiten needs the noise before onset: set meeg.baseline_s, such as [-0.1, 0]."
-    if not isinstance(study.meeg, EpochFiles) and study.movie != Movie():
+    if not has_epochs and study.movie != Movie():
         yield "`movie` says how RDMs are made of epochs, and there are none: set meeg.kind to epochs, or leave it out."
-    if study.sensors is not None and not isinstance(study.meeg, EpochFiles):
+    if study.sensors is not None and not has_epochs:
         kind = "no M/EEG data" if study.meeg is None else "ready RDMs, which have no sensors"
         yield f"`sensors` is a searchlight over those of epochs, and there are {kind}: set meeg.kind to epochs."
     if study.movie.folds is not None and MOVIE_DISTANCES[study.movie.distance].least_folds == 1:
@@ -338,7 +339,7 @@ def _mapped(study: Study) -> Iterator[str]:
         yield "maps with a searchlight.stride above 1 have gaps, so they can't be resampled: set it to 1."
     if study.template is not None:
         yield from problems_of_template(study.template, study.subjects)
-        if isinstance(study.brain, Bids | BrainImages) and study.brain.space.lower() == study.template.space.lower():
+        if study.brain is not None and study.brain.space.lower() == study.template.space.lower():
             yield (
                 f"template.space is {study.template.space}, as that of the images, so their maps would have the names "
                 f"of those on the template; set another label, such as {study.template.space}2mm."
@@ -362,7 +363,7 @@ def _named(study: Study) -> Iterator[str]:
 
 def _too_long(study: Study) -> Iterator[str]:
     """Check that the names of maps, the longest of all files, are no longer than file systems take."""
-    space = "" if study.brain is None or isinstance(study.brain, Rdms) else study.brain.space
+    space = "" if study.brain is None else study.brain.space
     template = "" if study.template is None else study.template.space
     layers = [label_of(layer) for model in study.models if not model.problems() for layer in model.layer_names()]
     labels = {
@@ -392,12 +393,13 @@ def _too_long(study: Study) -> Iterator[str]:
 
 def _meeg_distance(study: Study) -> str:
     """Return how the M/EEG RDMs are measured, or how ready ones were."""
-    return study.meeg.distance if isinstance(study.meeg, Movies) else study.movie.distance
+    ready = None if study.meeg is None else study.meeg.rdm_distance
+    return study.movie.distance if ready is None else ready
 
 
 def _problems_of_fetch(study: Study) -> Iterator[str]:
     """Check that the data are read from where they are put."""
-    if not isinstance(study.brain, Bids):
+    if study.brain is None or study.brain.bids_root is None:
         kind = "none" if study.brain is None else study.brain.kind
         yield f"`fetch` lays data out as BIDS: set brain.kind to bids, not {kind}."
         return
@@ -407,21 +409,21 @@ def _problems_of_fetch(study: Study) -> Iterator[str]:
     if unknown:
         there = listed(list(FETCHED_SUBJECTS[str(study.fetch)]))
         yield f"brain.subjects: {study.fetch} has no subject {listed(unknown)}; there are {there}."
-    if foreign := not_fetched(study.brain.root, study.brain.subjects):
+    if foreign := not_fetched(study.brain.bids_root, study.brain.subjects):
         yield (
             f"`fetch` would write over {listed(foreign, 3)}, which it did not write, or which changed since: remove "
             "`fetch` to use data of your own, or set brain.root to a folder for what is fetched."
         )
-    table = Path(study.brain.root) / "stimuli.tsv"
+    table = Path(study.brain.bids_root) / "stimuli.tsv"
     if study.stimuli is not None and study.stimuli.table != str(table):
         yield f"stimuli.table: the stimuli are going to be fetched to {table}; set it to that."
 
 
 def _sensors(study: Study) -> list[str]:
     """Check that the sensors of epochs without problems have neighbours, if there is a searchlight over them."""
-    if study.sensors is None or not isinstance(study.meeg, EpochFiles) or awaits_epochs(study):
+    if study.sensors is None or study.meeg is None or awaits_epochs(study):
         return []
-    return problems_of_sensors(study.meeg, study.sensors.min_sensors)
+    return study.meeg.problems_of_sensors(study.sensors.min_sensors)
 
 
 def _stimuli(study: Study) -> Iterator[str]:
@@ -539,30 +541,24 @@ def _missing_references(study: Study) -> Iterator[str]:
 
 def _grids(study: Study) -> Iterator[str]:
     """Check sphere sizes, and that subjects and regions share the grids that they have to share."""
-    brain = study.brain
-    if brain is None or isinstance(brain, Rdms):
+    every = {} if study.brain is None else {subject: study.brain.grid(subject) for subject in study.subjects}
+    grids = {subject: grid for subject, grid in every.items() if grid is not None}
+    if not grids:
         return
-    grids = {subject: brain.grid(subject) for subject in brain.subjects}
-    first, (shape, affine) = next(iter(grids.items()))
-    volume = _whole(shape, affine)
+    first, volume = next(iter(grids.items()))
     if study.searchlight is not None:
         yield from _sphere_sizes(study.searchlight, volume)
     if study.regions is not None and not list(_regions(study)):
         for subject, grid in grids.items():
-            told = problems_of_regions(study.regions, subject, _whole(*grid))
+            told = problems_of_regions(study.regions, subject, grid)
             yield from by_subject([(subject, text) for text in told])
     across_subjects = any(analysis.across_subjects for analysis in study.analyses)
     if (study.group or study.noise_ceiling or across_subjects) and study.template is None:
-        for subject, (other_shape, other_affine) in grids.items():
+        for subject, other in grids.items():
             try:
-                volume.require_grid(other_shape, other_affine, f"Subject {subject}", f"subject {first}")
+                volume.require_grid(other.shape, other.affine, f"Subject {subject}", f"subject {first}")
             except UserError as error:
                 yield f"group maps need all subjects on one grid; `template` brings them to one. {error}"
-
-
-def _whole(shape: Sequence[int], affine: Array) -> Volume:
-    """Return a grid with every voxel inside, which takes no memory."""
-    return Volume(np.broadcast_to(True, shape[:3]), affine)
 
 
 def _sphere_sizes(searchlight: Searchlight, grid: Volume) -> Iterator[str]:
@@ -586,7 +582,7 @@ def _sphere_sizes(searchlight: Searchlight, grid: Volume) -> Iterator[str]:
 
 def _runs(study: Study) -> Iterator[str]:
     """Check that there are as many runs as distances, noise and reliability between runs need."""
-    if study.brain is None or isinstance(study.brain, Rdms):
+    if study.brain is None or not study.has_images:
         return
     between = study.brain_distance in CROSS_VALIDATED
     reliability = study.searchlight is not None and study.searchlight.reliability
@@ -613,7 +609,7 @@ def _runs(study: Study) -> Iterator[str]:
 
 def _delays(study: Study) -> Iterator[str]:
     """Check that what is compared with M/EEG over time has no delays of its own."""
-    if study.fusion and isinstance(study.brain, BrainImages):
+    if study.fusion and study.brain is not None:
         n_delays = {subject: len(study.brain.delays_s(subject)) for subject in study.subjects}
         text = "fusion needs one response per condition, and there are {} delays."
         yield from by_subject([(subject, text.format(n)) for subject, n in n_delays.items() if n])
@@ -643,9 +639,9 @@ def _simulation(study: Study) -> Iterator[str]:
     simulation, brain = study.simulate, study.brain
     if simulation is None:
         return
-    if brain is not None and not _can_be_simulated(brain):
+    if brain is not None and not brain.simulated_files(study.subjects[0]):
         yield "a simulation writes 4-D images: set brain.images, brain.table and brain.mask, all with {subject}."
-    if simulation.epochs is not None and not (isinstance(study.meeg, EpochFiles) and study.meeg.file.endswith(".fif")):
+    if simulation.epochs is not None and not simulated_meeg(study, study.meeg_subjects):
         yield "simulate.epochs writes files of MNE: set meeg.kind to epochs, and meeg.file to a name with _epo.fif."
     if simulates_stimuli(study) and (study.stimuli is None or study.stimuli.table is None):
         yield "a simulation writes its pictures beside a table: set stimuli.table."
@@ -661,10 +657,21 @@ def simulated_files(study: Study) -> list[Path]:
     if simulation is None:
         return []
     found = files_of_stimuli(simulation, stimuli) if stimuli is not None and simulates_stimuli(study) else []
-    found += [path for subject in study.subjects for path in files_of_images(study.brain, subject)]
-    if awaits_epochs(study):
-        found += [path for subject in study.meeg_subjects for path in files_of_epochs(study.meeg, subject)]
-    return found
+    return [*found, *simulated_brain(study, study.subjects), *simulated_meeg(study, study.meeg_subjects)]
+
+
+def simulated_brain(study: Study, subjects: Sequence[str]) -> list[Path]:
+    """Return the images, tables and masks that the simulation of a study writes for some subjects."""
+    if study.simulate is None or study.brain is None:
+        return []
+    return [path for subject in subjects for path in study.brain.simulated_files(subject)]
+
+
+def simulated_meeg(study: Study, subjects: Sequence[str]) -> list[Path]:
+    """Return the files of epochs that the simulation of a study writes for some subjects, if it does."""
+    if study.meeg is None or not awaits_epochs(study):
+        return []
+    return [path for subject in subjects for path in study.meeg.simulated_files(subject)]
 
 
 def _problems_of_writing(files: list[Path], folder: Path) -> Iterator[str]:
@@ -685,11 +692,6 @@ def _problems_of_writing(files: list[Path], folder: Path) -> Iterator[str]:
     twice = [str(path) for path in files if names[str(path).casefold()] > 1]
     if twice:
         yield f"`simulate` would write {listed(twice, 2)} twice; let names differ, not in upper and lower case alone."
-
-
-def _can_be_simulated(brain: Dataset) -> bool:
-    """Say whether brain data are read from files that a simulation writes."""
-    return isinstance(brain, Maps) and brain.table is not None and brain.mask is not None and "{subject}" in brain.mask
 
 
 def _planted(study: Study) -> Iterator[str]:

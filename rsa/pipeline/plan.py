@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from rsa.analyses import Analysis
-from rsa.datasets import Rdms
 from rsa.errors import Problems, UserError, is_mistake, listed, told
 from rsa.files.evokeds import evoked_path
 from rsa.inference.group import GROUP_TESTS
@@ -20,7 +19,6 @@ from rsa.models import Model
 from rsa.pipeline import checks
 from rsa.pipeline.config import Study, load_study, read_yaml
 from rsa.pipeline.results import problems_of_folder
-from rsa.simulation.write import files_of_epochs, files_of_images
 
 __all__ = ["Plan", "read_plan", "study_of"]
 
@@ -83,7 +81,7 @@ class Plan:
         self.study = study
         self.folder = study.folder
         self.simulates_stimuli = checks.simulates_stimuli(study)
-        self.space = "" if study.brain is None or isinstance(study.brain, Rdms) else study.brain.space
+        self.space = "" if study.brain is None else study.brain.space
         self.group_space = self.space if study.template is None else study.template.space
         self._models = {model.label: model for model in study.models}
         self._references = {reference.name: reference for reference in study.references}
@@ -201,7 +199,7 @@ class Plan:
 
     def brain(self, subject: str) -> Path:
         """Return the file of the patterns, or of the ready RDMs, of a subject."""
-        provides = "rdms" if isinstance(self.study.brain, Rdms) else "patterns"
+        provides = "patterns" if self.study.brain is None else self.study.brain.provides
         return self.folder / "brain" / f"sub-{subject}_{provides}.h5"
 
     def all_brain(self) -> list[Path]:
@@ -223,15 +221,15 @@ class Plan:
     @property
     def has_regions(self) -> bool:
         """Say whether the study has RDMs of regions."""
-        return self.study.regions is not None or isinstance(self.study.brain, Rdms)
+        return self.study.regions is not None or (self.study.brain is not None and self.study.brain.is_ready)
 
     def simulated_brain(self, subject: str) -> list[Path]:
         """Return the files that the simulation of a subject writes."""
-        return files_of_images(self.study.brain, subject)
+        return checks.simulated_brain(self.study, [subject])
 
     def simulated_epochs(self, subject: str) -> list[Path]:
         """Return the file of epochs that the simulation of a subject writes, if it does."""
-        return files_of_epochs(self.study.meeg, subject) if checks.awaits_epochs(self.study) else []
+        return checks.simulated_meeg(self.study, [subject])
 
     def simulation_files(self) -> list[Path]:
         """Return the files that a simulation reads."""

@@ -323,10 +323,9 @@ def movie(
     from rsa.rdm import MEEG
 
     conditions, how = None if stimuli is None else stimuli.conditions(), movie or Movie()
-    has_baseline = isinstance(dataset, EpochFiles) and dataset.baseline_s is not None
     files = dataset.files(subject, conditions)
     with _made_of(files, dataset=dataset.model_dump(), **how.model_dump()) as made:
-        data = dataset.load(subject, conditions, noise=has_baseline)
+        data = dataset.load(subject, conditions, noise=dataset.has_baseline)
     if isinstance(data, Epochs):
         with progress(len(data.times_s), "times") as advance:
             data = rdm_movie(data, **how.model_dump(), n_threads=threads, progress=advance)
@@ -452,7 +451,7 @@ def sensor_searchlight(
     how = {**(movie or Movie()).model_dump(), **(sensors or Sensors()).model_dump(), "comparison": comparison}
     inputs = [*dataset.files(subject, conditions), *references]
     with _made_of(inputs, dataset=dataset.model_dump(), **how) as made:
-        epochs = dataset.load(subject, conditions, noise=dataset.baseline_s is not None)
+        epochs = dataset.load(subject, conditions, noise=dataset.has_baseline)
         info, stack = dataset.sensor_info(subject), own_references(_stacked(references), subject)
     with progress(len(epochs.times_s), "times") as advance:
         scores = engine.sensor_searchlight(
@@ -798,15 +797,12 @@ def describe(settings: list[str], folder: Path) -> None:
     folder : path
         Folder of the study's results.
     """
-    import json
-
     from rsa.files.maps import write_description
+    from rsa.pipeline.config import Study
 
-    study = json.loads("".join(settings))
-    named = ("root", "folder", "betas", "file", "images")  # the first of them that a kind has says where its data are
-    data = [study[name] for name in ("brain", "meeg") if study.get(name)]
-    sources = [next(str(one[name]) for name in named if one.get(name)) for one in data]
-    write_description(folder, study, sources)
+    study = Study.model_validate_json("".join(settings))
+    sources = [data.location for data in (study.brain, study.meeg) if data is not None]
+    write_description(folder, study.model_dump(mode="json"), sources)
 
 
 def draw_references(

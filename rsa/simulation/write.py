@@ -13,7 +13,6 @@ import numpy as np
 import pandas as pd
 
 from rsa.core import Array, Epochs, RDMs, Volume, select
-from rsa.datasets import Dataset, EpochFiles, MeegDataset
 from rsa.datasets.maps import Maps
 from rsa.errors import UserError, listed
 from rsa.files import io, records
@@ -38,8 +37,6 @@ if TYPE_CHECKING:
     import mne
 
 __all__ = [
-    "files_of_epochs",
-    "files_of_images",
     "files_of_stimuli",
     "not_simulated",
     "planted_voxels",
@@ -70,26 +67,6 @@ def files_of_stimuli(simulation: Simulation, stimuli: Stimuli) -> list[Path]:
         return []
     folder = Path(stimuli.table).parent
     return [*(folder / f"{name}.png" for _, name in picture_names(simulation.images_per_category)), Path(stimuli.table)]
-
-
-def files_of_images(dataset: Dataset | None, subject: str) -> list[Path]:
-    """Return the files that `write_brain` writes for a subject: images and tables of all runs, and the mask.
-
-    There are none if the data are not of a kind that it can write.
-    """
-    if not isinstance(dataset, Maps) or dataset.table is None or dataset.mask is None:
-        return []
-    runs = [
-        fill(template, subject=subject, run=run)
-        for run in dataset.runs or ("",)
-        for template in (dataset.images, dataset.table)
-    ]
-    return [*runs, fill(dataset.mask, subject=subject)]
-
-
-def files_of_epochs(dataset: MeegDataset | None, subject: str) -> list[Path]:
-    """Return the file that `write_epochs` writes for a subject; none if the data are no epochs."""
-    return [fill(dataset.file, subject=subject)] if isinstance(dataset, EpochFiles) else []
 
 
 def not_simulated(paths: Iterable[Path]) -> list[str]:
@@ -139,11 +116,12 @@ def write_brain(simulation: Simulation, dataset: Maps, subject: str, rdms: RDMs)
         If the data set names no table or mask, a file is there that no simulation wrote, or a planted region has no
         voxel.
     """
-    if dataset.table is None or dataset.mask is None:
+    files = dataset.simulated_files(subject)
+    if not files or dataset.table is None or dataset.mask is None:
         raise UserError(
             "A simulation writes 4-D images, tables and masks: set brain.images, brain.table and brain.mask."
         )
-    with _writing_over_own(files_of_images(dataset, subject)):
+    with _writing_over_own(files):
         _write_images(simulation, dataset, subject, rdms)
 
 

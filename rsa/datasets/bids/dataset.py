@@ -12,7 +12,7 @@ import string
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, Literal, Self
 
 import nibabel as nib
 import numpy as np
@@ -36,6 +36,7 @@ from rsa.datasets.bids.files import (
 )
 from rsa.datasets.bids.glm import Glm, RunEstimates, fit_run, problems_of_run, usable_events, warnings_of_durations
 from rsa.datasets.common import (
+    AnyDataset,
     joined,
     problems_of_exclude,
     require_no_problems,
@@ -53,7 +54,7 @@ from rsa.files.images import (
 )
 from rsa.files.io import DAMAGES, load_table
 from rsa.files.sources import problems_of_content
-from rsa.settings import Conditions, DataPath, Label, Names, Section, Subjects, by_subject, fill, placeholders
+from rsa.settings import Conditions, DataPath, Label, Names, by_subject, fill, placeholders
 
 __all__ = ["Bids"]
 
@@ -77,7 +78,7 @@ class _Input:
     kept: Array = field(default_factory=lambda: np.zeros(0, dtype=bool))
 
 
-class Bids(Section):
+class Bids(AnyDataset):
     """Runs that fMRIPrep preprocessed, in a BIDS data set; a model of each run gives the patterns.
 
     The files are found by their names. Of the events, those of which the condition (or a column of `where`) has no
@@ -89,12 +90,11 @@ class Bids(Section):
         If drift would be modelled twice, or a placeholder or entity is not one of those that may be given.
     """
 
-    provides: ClassVar[str] = "patterns"
+    provides = "patterns"
+    located_by = "root"
 
     kind: Literal["bids"] = "bids"
     """Runs preprocessed by fMRIPrep in a BIDS data set, with a table of events for each."""
-    subjects: Subjects
-    """Labels of the subjects, quoted: ["01", "02"]."""
     root: DataPath
     """Folder of the BIDS data set, with the events."""
     derivatives: DataPath | None = None
@@ -151,6 +151,16 @@ class Bids(Section):
 
     # ---------------------------------------------------------------------------------- what there is
 
+    @property
+    def bids_root(self) -> str:
+        """The folder of the data set."""
+        return self.root
+
+    @property
+    def delays_setting(self) -> str:
+        """The method of the model, if it has responses at several delays."""
+        return f"glm.method {self.glm.method}" if self.glm.delays_s else ""
+
     def files(self, subject: str, conditions: Sequence[str] | None = None, *, residuals: bool = False) -> list[Path]:
         """Return every file that `load` reads; neither `conditions` nor `residuals` make a difference.
 
@@ -183,10 +193,9 @@ class Bids(Section):
         """Return the labels of a subject's runs, in order."""
         return [run.label for run in self._runs(subject)]
 
-    def grid(self, subject: str) -> tuple[tuple[int, int, int], Array]:
-        """Return shape (n_x, n_y, n_z) and affine (4, 4) in mm of a subject's first run, from its header."""
-        volume = whole_grid(opened(self._runs(subject)[0].bold))
-        return volume.shape, volume.affine
+    def grid(self, subject: str) -> Volume:
+        """Return the grid of a subject's first run, with every voxel inside, from its header."""
+        return whole_grid(opened(self._runs(subject)[0].bold))
 
     def problems(self, conditions: Sequence[str] | None = None, *, residuals: bool = False) -> list[str]:
         """Check files, events, confounds, times, grids and conditions of all subjects without reading a voxel.
