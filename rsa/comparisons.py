@@ -16,13 +16,13 @@ __all__ = ["COMPARISONS", "Comparison", "compare_vectors", "score_rows"]
 TIE = 2.0**-40
 """Dissimilarities that differ by less than this share of the largest one in their RDM are ties (see `ranks`)."""
 
-AT_ONCE = 8
+SCORED_ROWS = 8
 """Rows that are scored in one product where only those in the same place are wanted."""
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """How alike two RDMs are.
+    """How similar two RDMs are.
 
     Parameters
     ----------
@@ -41,6 +41,14 @@ class Comparison:
     at_most : callable, optional
         ``(n_rdms, n_pairs) -> float``, the mean score with prepared RDMs that none exceeds; without it, that of their
         average on the scale of `standardise`.
+    at_most_words : str
+        What the upper bound of the noise ceiling is a mean score with, for the methods text.
+    words : str
+        What the methods text calls it; by default the summary.
+    paper : str
+        The paper to cite, a key of `rsa.papers.PAPERS`; empty if the comparison needs none.
+    on_gpu : pair of str, optional
+        The functions of `rsa.gpu` that prepare and score the same in torch; without them, the CPU does the work.
     """
 
     prepare: Callable[[Array], Array]
@@ -49,6 +57,10 @@ class Comparison:
     summary: str
     unrelated_score_0: bool = False
     at_most: Callable[[Array], float] | None = None
+    at_most_words: str = "the average of all"
+    words: str = ""
+    paper: str = ""
+    on_gpu: tuple[str, str] | None = None
 
 
 def compare_vectors(a: Array, b: Array, comparison: Comparison) -> Array:
@@ -59,7 +71,7 @@ def compare_vectors(a: Array, b: Array, comparison: Comparison) -> Array:
 
 def score_rows(a: Array, b: Array, comparison: Comparison) -> Array:
     """Score each of some prepared RDMs with the one in its place: (n, n_pairs), (n, n_pairs) -> (n,)."""
-    blocks = (slice(start, start + AT_ONCE) for start in range(0, len(a), AT_ONCE))
+    blocks = (slice(start, start + SCORED_ROWS) for start in range(0, len(a), SCORED_ROWS))
     return np.concatenate([np.diag(comparison.score(a[block], b[block])) for block in blocks])
 
 
@@ -176,9 +188,17 @@ COMPARISONS: dict[str, Comparison] = {
         ranks,
         "Spearman's rho: Pearson r of ranks, ties by their average rank",
         unrelated_score_0=True,
+        words="Spearman's rank correlation",
+        on_gpu=("centred_ranks", "normalised_product"),
     ),
     "pearson": Comparison(
-        centred, normalised_product, z_scored, "Pearson r of dissimilarities", unrelated_score_0=True
+        centred,
+        normalised_product,
+        z_scored,
+        "Pearson r of dissimilarities",
+        unrelated_score_0=True,
+        words="Pearson's correlation",
+        on_gpu=("centred", "normalised_product"),
     ),
     "kendall_tau_a": Comparison(
         ranks,
@@ -187,15 +207,25 @@ COMPARISONS: dict[str, Comparison] = {
         "Kendall's tau-a: (concordant - discordant) / all; for models with ties",
         unrelated_score_0=True,
         at_most=majority_tau_a,
+        at_most_words="the order which most subjects have of each two pairs of conditions",
+        words="Kendall's tau-a",
     ),
     "rho_a": Comparison(
         centred_ranks,
         rank_product,
         ranks,
-        "rho-a: expected Spearman's rho with ties broken at random (Schuett 2023)",
+        "rho-a: expected Spearman's rho with ties broken at random (Schütt et al., 2023)",
         unrelated_score_0=True,
+        words="Spearman's rho-a",
+        paper="Schütt et al., 2023",
+        on_gpu=("centred_ranks", "rank_product"),
     ),
     "cosine": Comparison(
-        unchanged, normalised_product, unit_length, "cosine of the angle between RDMs, of crossnobis distances"
+        unchanged,
+        normalised_product,
+        unit_length,
+        "cosine of the angle between RDMs, of crossnobis distances",
+        words="cosine similarity",
+        on_gpu=("unchanged", "normalised_product"),
     ),
 }

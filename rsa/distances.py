@@ -125,14 +125,26 @@ class Distance:
         from each pattern, a number from each feature, or nothing.
     summary : str
         One line for the documentation.
+    words : str
+        What the methods text calls it; by default the summary.
+    words_unwhitened : str
+        What the methods text calls it where patterns are not whitened, if that has another name.
+    paper : str
+        The paper to cite, a key of `rsa.papers.PAPERS`; empty if the distance needs none.
     zero_of_noise : bool
         Whether the distances of noise are 0 on average, and so as often negative as positive.
+    on_gpu : str
+        The function of `rsa.gpu` that computes the same in torch; without one, the CPU does the work.
     """
 
     from_products: Callable[[CrossProducts], Array]
     origin: Literal["pattern", "feature", "zero"]
     summary: str
+    words: str = ""
+    words_unwhitened: str = ""
+    paper: str = ""
     zero_of_noise: bool = False
+    on_gpu: str = ""
 
 
 def correlation(products: CrossProducts) -> Array:
@@ -222,22 +234,44 @@ def _one_axis(stack: CrossProducts) -> CrossProducts:
 
 
 DISTANCES: dict[str, Distance] = {
-    "correlation": Distance(correlation, "pattern", "1 - Pearson r, each pattern centred over its features"),
-    "cosine": Distance(cosine, "zero", "1 - cosine of the angle between two patterns"),
-    "euclidean": Distance(euclidean, "feature", "length of the difference of two patterns"),
-    "sqeuclidean": Distance(sqeuclidean, "feature", "squared length of the difference of two patterns"),
+    "correlation": Distance(
+        correlation,
+        "pattern",
+        "1 - Pearson r, each pattern centred over its features",
+        "1 minus Pearson's correlation",
+        on_gpu="correlation",
+    ),
+    "cosine": Distance(
+        cosine, "zero", "1 - cosine of the angle between two patterns", "the cosine distance", on_gpu="cosine"
+    ),
+    "euclidean": Distance(
+        euclidean, "feature", "length of the difference of two patterns", "the Euclidean distance", on_gpu="euclidean"
+    ),
+    "sqeuclidean": Distance(
+        sqeuclidean,
+        "feature",
+        "squared length of the difference of two patterns",
+        "the squared Euclidean distance",
+        on_gpu="sqeuclidean",
+    ),
 }
 CROSS_VALIDATED: dict[str, Distance] = {
     "crossnobis": Distance(
         crossnobis,
         "feature",
         "squared distance per feature between runs, free of the bias of noise",
+        "the cross-validated Mahalanobis (crossnobis) distance",
+        words_unwhitened="the cross-validated squared Euclidean distance",
+        paper="Walther et al., 2016",
         zero_of_noise=True,
+        on_gpu="crossnobis",
     ),
     "cv_correlation": Distance(
         cv_correlation,
         "pattern",
         "1 - correlation of covariances and variances between runs, free of the bias of noise",
+        "1 minus the cross-validated Pearson correlation",
+        paper="Guggenmos et al., 2018",
     ),
 }
 """Distances of patterns that have several runs; their cross-products are between different runs."""

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from rsa import comparisons, distances
 from rsa.comparisons import TIE
 from rsa.core import CONSTANT_PATTERN, CONSTANT_RDM, DEFINED, Array
 from rsa.distances import CENTRED, UNIT
@@ -122,11 +123,11 @@ def _normalised(products: Any, squares: Any, mean: Any, off_by: Any, rows: Any, 
     return torch.where(ratio >= 1 - share[:, rows] - share[:, columns], 0, 1 - ratio.clamp(min=-1))
 
 
-def _correlation(products: Any, squares: Any, sums: Any, sizes: Any, *of: Any) -> torch.Tensor:
+def correlation(products: Any, squares: Any, sums: Any, sizes: Any, *of: Any) -> torch.Tensor:
     return _normalised(products, squares, sums / sizes.clamp(min=1).sqrt()[:, None], *of)
 
 
-def _cosine(products: Any, squares: Any, sums: Any, sizes: Any, *of: Any) -> torch.Tensor:
+def cosine(products: Any, squares: Any, sums: Any, sizes: Any, *of: Any) -> torch.Tensor:
     return _normalised(products, squares, torch.zeros_like(sums), *of)
 
 
@@ -136,27 +137,18 @@ def _differences(products: Any, squares: Any, off_by: Any, rows: Any, columns: A
     return difference, 2 * (off_by[:, rows] + off_by[:, columns])
 
 
-def _sqeuclidean(products: Any, squares: Any, sums: Any, sizes: Any, *of: Any) -> torch.Tensor:
+def sqeuclidean(products: Any, squares: Any, sums: Any, sizes: Any, *of: Any) -> torch.Tensor:
     difference, error = _differences(products, squares, *of)
     return torch.where(difference <= error, 0, difference)
 
 
-def _euclidean(*of: Any) -> torch.Tensor:
-    return torch.sqrt(_sqeuclidean(*of))
+def euclidean(*of: Any) -> torch.Tensor:
+    return torch.sqrt(sqeuclidean(*of))
 
 
-def _crossnobis(products: Any, squares: Any, sums: Any, sizes: Any, *of: Any) -> torch.Tensor:
+def crossnobis(products: Any, squares: Any, sums: Any, sizes: Any, *of: Any) -> torch.Tensor:
     difference, error = _differences(products, squares, *of)
     return torch.div(torch.where(difference.abs() <= error, 0, difference), sizes[:, None])
-
-
-DISTANCES: dict[str, Callable[..., torch.Tensor]] = {
-    "correlation": _correlation,
-    "cosine": _cosine,
-    "euclidean": _euclidean,
-    "sqeuclidean": _sqeuclidean,
-    "crossnobis": _crossnobis,
-}
 
 
 # ----------------------------------------------------------------------------------------- comparisons
@@ -166,7 +158,7 @@ def _noise(rdms: torch.Tensor) -> torch.Tensor:
     return rdms.abs().amax(dim=1, keepdim=True) * TIE
 
 
-def _centred_ranks(rdms: torch.Tensor) -> torch.Tensor:
+def centred_ranks(rdms: torch.Tensor) -> torch.Tensor:
     """Rank each row about a mean of 0, ties by their average rank; a row with NaN becomes NaN."""
     n_pairs = rdms.shape[1]
     ascending, order = rdms.sort(dim=1)
@@ -180,31 +172,35 @@ def _centred_ranks(rdms: torch.Tensor) -> torch.Tensor:
     return ranks
 
 
-def _centred(rdms: torch.Tensor) -> torch.Tensor:
+def centred(rdms: torch.Tensor) -> torch.Tensor:
     same = rdms.amax(dim=1, keepdim=True) - rdms.amin(dim=1, keepdim=True) <= _noise(rdms)
     shifted = torch.where(same, 0, rdms - rdms[:, :1])
     return shifted - shifted.mean(dim=1, keepdim=True)
 
 
-def _unchanged(rdms: torch.Tensor) -> torch.Tensor:
+def unchanged(rdms: torch.Tensor) -> torch.Tensor:
     return rdms
 
 
-def _normalised_product(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+def normalised_product(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     lengths = torch.outer((a * a).sum(dim=1), (b * b).sum(dim=1)).sqrt()
     return (a @ b.T / lengths).clamp(-1, 1)
 
 
-def _rank_product(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+def rank_product(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     n_pairs = a.shape[1]
     varies = torch.outer((a * a).sum(dim=1), (b * b).sum(dim=1)) > 0
     return torch.where(varies, 12 * (a @ b.T) / (n_pairs**3 - n_pairs), torch.nan)
 
 
-COMPARISONS: dict[str, tuple[Callable[..., torch.Tensor], Callable[..., torch.Tensor]]] = {
-    "spearman": (_centred_ranks, _normalised_product),
-    "pearson": (_centred, _normalised_product),
-    "rho_a": (_centred_ranks, _rank_product),
-    "cosine": (_unchanged, _normalised_product),
+DISTANCES: dict[str, Callable[..., torch.Tensor]] = {
+    name: globals()[distance.on_gpu]
+    for name, distance in {**distances.DISTANCES, **distances.CROSS_VALIDATED}.items()
+    if distance.on_gpu
 }
-"""How each comparison prepares RDMs and scores them; Kendall's tau-a, which is counting, stays on the CPU."""
+COMPARISONS: dict[str, tuple[Callable[..., torch.Tensor], Callable[..., torch.Tensor]]] = {
+    name: (globals()[comparison.on_gpu[0]], globals()[comparison.on_gpu[1]])
+    for name, comparison in comparisons.COMPARISONS.items()
+    if comparison.on_gpu
+}
+"""The functions that the entries name: of each distance, and what prepares and what scores RDMs."""

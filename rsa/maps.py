@@ -56,12 +56,22 @@ class DerivedMap:
     against_0 : bool
         Whether it takes 0 for the score of unrelated RDMs, as a rank among references or times does: where chance is
         above 0, it differs between them.
+    figure : {"signed", "layers", "times", "onsets"}
+        How the report draws it: numbers about 0 in two colours; or numbers of layers, times of the scores, or times of
+        which many voxels have none, each in a colour of its own. Figures come in the order of `MAPS`.
+    title : str
+        What the figure shows; {model} is replaced by the name of the model. By default the unit and the model.
+    note : str
+        What a reader of the figure has to know.
     """
 
     from_scores: Callable[..., Array]
     unit: str
     over: Literal["layers", "times", "times and baseline", "layers and times"] = "layers"
     against_0: bool = True
+    figure: Literal["signed", "layers", "times", "onsets"] = "signed"
+    title: str = ""
+    note: str = ""
 
 
 def best_layer(scores: Array) -> Array:
@@ -87,13 +97,36 @@ def time_of_highest(scores: Array, times_s: Array) -> Array:
     return np.where(complete.max(axis=0) > 0, np.asarray(times_s)[complete.argmax(axis=0)], np.nan)
 
 
+FAINT_LAYERS = (
+    "The fainter a colour, the lower that highest score; where no layer scores above 0 there is none. "
+    "The best of many layers is above 0 by chance alone, so faint colours mean nothing."
+)
+FAINT_TIMES = (
+    "The fainter a colour, the lower that highest score; where no score is above 0 there is none. "
+    "The best of many times is above 0 by chance alone, so faint colours mean nothing."
+)
+
 MAPS: dict[str, DerivedMap] = {
     "best_layer": DerivedMap(
-        best_layer, "number of the layer with the highest score, from 1; none if it is not above 0"
+        best_layer,
+        "number of the layer with the highest score, from 1; none if it is not above 0",
+        figure="layers",
+        title="Layer of {model} with the highest score",
+        note=FAINT_LAYERS,
     ),
-    "layer_gradient": DerivedMap(layer_gradient, "change of the score from the first to the last layer (slope)"),
+    "layer_gradient": DerivedMap(
+        layer_gradient,
+        "change of the score from the first to the last layer (slope)",
+        title="Early (blue) and late (red) layers of {model}",
+        note="Slope of the score from the first layer to the last.",
+    ),
     "peak_time": DerivedMap(
-        time_of_highest, "time in s at which the score is highest; none if it is not above 0", "times"
+        time_of_highest,
+        "time in s at which the score is highest; none if it is not above 0",
+        "times",
+        figure="times",
+        title="Time at which {model} scores highest",
+        note=FAINT_TIMES,
     ),
     "onset_time": DerivedMap(
         time_of_onset,
@@ -101,11 +134,21 @@ MAPS: dict[str, DerivedMap] = {
         "times of a voxel, not for the voxels; none if they never are",
         "times and baseline",
         against_0=False,
+        figure="onsets",
+        title="Time from which on {model} scores above its baseline",
+        note="Blank where the score does not stay above a prediction bound from the baseline for 20 ms or more. "
+        "Onsets are corrected for the times of a voxel, not for the number of voxels: of noise alone some voxels have "
+        "an onset, so small clusters mean nothing. An onset is the time at which there is evidence, so it is later "
+        "where scores are lower. The fainter a colour, the lower the highest score. The 2.5 % of onsets beyond each "
+        "end of the colours have the colour of that end.",
     ),
     "time_of_best_layer": DerivedMap(
         time_of_highest,
         "time in s at which the highest score of all layers and times occurs; none if it is not above 0",
         "layers and times",
+        figure="times",
+        title="Time at which {model} scores highest, over all its layers",
+        note=FAINT_TIMES,
     ),
 }
 

@@ -46,7 +46,7 @@ class Shrinkage:
         Whether features are scaled to variance 1 first: the target is then the diagonal of the covariance, otherwise a
         multiple of the identity.
     summary : str
-        One line for the documentation.
+        What covariances are shrunken to, with the paper (see `rsa.papers`): for the documentation and the methods text.
     """
 
     intensity: Callable[[Array, float, float], float]
@@ -88,8 +88,8 @@ def schaefer_strimmer(samples: Array, squared_norm: float, degrees_of_freedom: f
 
 
 SHRINKAGES: dict[str, Shrinkage] = {
-    "ledoit_wolf": Shrinkage(ledoit_wolf, False, "towards a multiple of the identity (Ledoit & Wolf 2004)"),
-    "schaefer_strimmer": Shrinkage(schaefer_strimmer, True, "towards the diagonal (Schäfer & Strimmer 2005)"),
+    "ledoit_wolf": Shrinkage(ledoit_wolf, False, "towards a multiple of the identity (Ledoit & Wolf, 2004)"),
+    "schaefer_strimmer": Shrinkage(schaefer_strimmer, True, "towards the diagonal (Schäfer & Strimmer, 2005)"),
 }
 
 NORMALISATIONS: dict[str, str] = {

@@ -8,7 +8,7 @@ from rsa.core import SAME_S, Array
 __all__ = [
     "has_baseline",
     "is_baseline",
-    "n_worth",
+    "effective_sample_size",
     "onset_times",
     "products_over_time",
     "time_of_onset",
@@ -24,7 +24,7 @@ MIN_DURATION_S = 0.02
 LEAST_WORTH = 2
 """Independent samples that a baseline has to be worth."""
 
-AT_ONCE = 2**21
+SCORES_IN_BLOCK = 2**21
 """Scores of a map that are looked at in one block; bounds the memory, changes nothing but rounding."""
 
 
@@ -53,7 +53,7 @@ def products_over_time(series: Array) -> Array:
     return np.asarray(known.T @ known)
 
 
-def n_worth(products: Array) -> float:
+def effective_sample_size(products: Array) -> float:
     """Return how many independent samples tell as much about the size of a series, from `products_over_time`.
 
     It is n^2 / sum(r_tu^2) over all pairs of times t and u, each with itself included (Satterthwaite), r_tu being how
@@ -140,11 +140,11 @@ def time_of_onset(scores: Array, times_s: Array) -> Array:
     if not has_baseline(times_s):
         return onsets_s
     before = is_baseline(times_s)
-    size = max(1, AT_ONCE // len(times_s))
+    size = max(1, SCORES_IN_BLOCK // len(times_s))
     blocks = [slice(start, start + size) for start in range(0, len(onsets_s), size)]
     parts = (products_over_time(_series(scores[before, block])) for block in blocks)
     products = sum(parts, np.zeros((before.sum(), before.sum())))
-    n_samples, alpha = n_worth(products), ALPHA / (~before).sum()
+    n_samples, alpha = effective_sample_size(products), ALPHA / (~before).sum()
     for block in blocks:
         bounds = upper_bounds(_series(scores[before, block]), n_samples, alpha)
         above = _series(scores[~before, block]) > bounds[:, None]

@@ -46,7 +46,7 @@ def test_cosines_have_a_t_only_where_unrelated_rdms_score_0(rng):
 
 def test_t_is_defined_for_perfect_scores_and_not_for_equal_ones():
     scores = np.array([[1.0, 0.5, 0.0], [0.9, 0.5, 0.0], [1.0, 0.5, 0.0]])
-    result = GROUP_TESTS["t"](scores)
+    result = GROUP_TESTS["t"].compute(scores)
     assert np.isfinite(result[0])
     assert np.isnan(result[1:]).all()
 
@@ -92,7 +92,7 @@ def test_how_many_rows_are_combined_at_once_changes_nothing(test, rng, monkeypat
     subjects[1].values[1, 4] = np.nan
     together = combine(subjects, test)
     assert together.n_members.tolist() == [3] * 4 + [2] + [3] * 7
-    monkeypatch.setattr("rsa.inference.group.AT_ONCE", 1)
+    monkeypatch.setattr("rsa.inference.group.COMBINED_SCORES", 1)
     one_by_one = combine(subjects, test)
     np.testing.assert_array_equal(one_by_one.values, together.values)
     np.testing.assert_array_equal(one_by_one.n_members, together.n_members)

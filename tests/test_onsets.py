@@ -14,7 +14,7 @@ from rsa.core import Epochs, RDMs
 from rsa.meeg.latencies import latencies
 from rsa.meeg.scores import layer_time, relabelled
 from rsa.meeg.timecourse import rdm_movie
-from rsa.onsets import has_baseline, n_worth, onset_times, products_over_time, time_of_onset, upper_bounds
+from rsa.onsets import effective_sample_size, has_baseline, onset_times, products_over_time, time_of_onset, upper_bounds
 from rsa.rdm import average_over_subjects
 
 TIMES_S = np.arange(-20, 40) / 100
@@ -41,7 +41,7 @@ def test_onsets_are_those_of_one_voxel_and_one_time_after_the_other(rng, monkeyp
     expected = oracles.onsets(scores, TIMES_S, 0.05, 0.02)
     assert 3 < np.isfinite(expected).sum() < 9
     np.testing.assert_array_equal(time_of_onset(scores, TIMES_S), expected)
-    monkeypatch.setattr("rsa.onsets.AT_ONCE", 150)  # two voxels at a time
+    monkeypatch.setattr("rsa.onsets.SCORES_IN_BLOCK", 150)  # two voxels at a time
     np.testing.assert_array_equal(time_of_onset(scores, TIMES_S), expected)
 
 
@@ -62,12 +62,18 @@ def test_times_without_a_baseline(times_s, rng):
 
 def test_independent_samples_are_worth_their_number_and_others_less(rng):
     white, smooth = (smooth_noise(rng, 30, 2000, width).T for width in (0, 2))
-    assert n_worth(products_over_time(white)) == pytest.approx(30, rel=0.03)
-    assert 5 < n_worth(products_over_time(smooth)) < 12  # 30 / (1 + 2 sum(r_k^2)) is 8.5
+    assert effective_sample_size(products_over_time(white)) == pytest.approx(30, rel=0.03)
+    assert 5 < effective_sample_size(products_over_time(smooth)) < 12  # 30 / (1 + 2 sum(r_k^2)) is 8.5
     halves = products_over_time(smooth[:200]) + products_over_time(smooth[200:])
     np.testing.assert_allclose(products_over_time(smooth), halves)
-    assert n_worth(products_over_time(np.ones((3, 5)))) == n_worth(products_over_time(np.empty((3, 0)))) == 0
-    assert n_worth(products_over_time(np.repeat(white[:1], 9, axis=0))) == pytest.approx(1)  # one series tells nothing
+    assert (
+        effective_sample_size(products_over_time(np.ones((3, 5))))
+        == effective_sample_size(products_over_time(np.empty((3, 0))))
+        == 0
+    )
+    assert effective_sample_size(products_over_time(np.repeat(white[:1], 9, axis=0))) == pytest.approx(
+        1
+    )  # one series tells nothing
     assert np.isnan(upper_bounds(white, 1.9, 0.05)).all()
 
 

@@ -1,19 +1,21 @@
 """Maps of subjects -> maps of the group."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
 from rsa.core import MAP_COLUMNS, Array, ScoreMap, Volume, shared_volume
 from rsa.errors import UserError
+from rsa.maps import DATA_QUALITY
 from rsa.rdm import require_chance_of_0
 from rsa.registry import pick
 
 __all__ = [
-    "AGAINST_0",
     "CEILINGS",
     "GROUP_TESTS",
+    "GroupTest",
     "combine",
     "require_against_0",
     "require_same_maps",
@@ -25,7 +27,7 @@ CEILINGS = ("ceilinglower", "ceilingupper")
 """What stands in the column `model` of the two bounds of a noise ceiling."""
 
 
-AT_ONCE = 2**22
+COMBINED_SCORES = 2**22
 """Scores of all subjects that are combined at once; bounds the memory, changes nothing else."""
 
 
@@ -46,9 +48,41 @@ def t(scores: Array) -> Array:
     return statistic
 
 
-GROUP_TESTS: dict[str, Callable[[Array], Array]] = {"mean": mean, "t": t}
-AGAINST_0 = {"t"}
-"""Those that compare scores with 0, and say something only where that is what unrelated RDMs score."""
+@dataclass(frozen=True)
+class GroupTest:
+    """A number made of the scores of all subjects.
+
+    Parameters
+    ----------
+    compute : callable
+        ``(n_subjects, ...) -> (...)``; NaN where a subject has no score.
+    summary : str
+        One line for the documentation, and for the sidecar: what a number is.
+    unit : str
+        The unit of a number: "score" if it is on the scale of the scores.
+    against_0 : bool
+        Whether it compares scores with 0, and says something only where that is what unrelated RDMs score.
+    lost_df : int, optional
+        What the number of subjects exceeds the degrees of freedom by, if there are some.
+    """
+
+    compute: Callable[[Array], Array]
+    summary: str
+    unit: str = "score"
+    against_0: bool = False
+    lost_df: int | None = None
+
+
+GROUP_TESTS: dict[str, GroupTest] = {
+    "mean": GroupTest(mean, "mean over subjects"),
+    "t": GroupTest(
+        t,
+        "one-sample t over subjects, against 0, of Fisher's z; not corrected for many voxels",
+        unit="t",
+        against_0=True,
+        lost_df=1,
+    ),
+}
 
 
 def combine(subjects: Sequence[ScoreMap], test: str, *, distance: str = "unknown") -> ScoreMap:
@@ -83,10 +117,10 @@ def combine(subjects: Sequence[ScoreMap], test: str, *, distance: str = "unknown
     common = shared_volume(volumes)
     require_same_maps(subjects)
     require_against_0([test], subjects[0], distance)
-    compute, inside = pick(GROUP_TESTS, test, "group test"), [common.mask[volume.mask] for volume in volumes]
+    compute, inside = pick(GROUP_TESTS, test, "group test").compute, [common.mask[volume.mask] for volume in volumes]
     result = np.empty((len(subjects[0]), common.n_voxels), dtype=np.float32)
     has_all = np.ones((len(subjects), common.n_voxels), dtype=bool)
-    n_rows = max(1, AT_ONCE // has_all.size)
+    n_rows = max(1, COMBINED_SCORES // has_all.size)
     for rows in (slice(start, start + n_rows) for start in range(0, len(result), n_rows)):
         values = np.stack([one.values[rows, own] for one, own in zip(subjects, inside, strict=True)])
         result[rows] = compute(values.astype(np.float64))  # (n_subjects, n_rows, n_voxels) -> (n_rows, n_voxels)
@@ -97,7 +131,7 @@ def combine(subjects: Sequence[ScoreMap], test: str, *, distance: str = "unknown
 
 def require_against_0(tests: Sequence[str], scores: ScoreMap, distance: str) -> None:
     """Raise a `UserError` if a test is one against 0 and unrelated RDMs do not have such scores."""
-    for test in AGAINST_0.intersection(tests):
+    for test in [test for test in tests if pick(GROUP_TESTS, test, "group test").against_0]:
         require_chance_of_0(scores.table["statistic"].unique(), distance, f"The group test {test}")
 
 
@@ -174,7 +208,7 @@ def share_of_ceiling(group: ScoreMap, ceilings: ScoreMap) -> ScoreMap:
     shared = group.volume.mask & ceilings.volume.mask
     if not shared.any():
         raise UserError("The group map and the noise ceiling share no voxel; make both of the same subjects.")
-    rows = (group.table["statistic"] == "mean") & ~group.table["model"].isin(["reliability", *CEILINGS])
+    rows = (group.table["statistic"] == "mean") & ~group.table["model"].isin(DATA_QUALITY)
     if not rows.any():
         raise UserError(
             "Shares of the noise ceiling are made of mean scores of models; the group has none. Add `mean`."

@@ -1,7 +1,7 @@
-"""What brain maps are compared with, besides the layers of networks: RDMs from files, stimulus tables and pixels."""
+"""What the brain is compared with, besides the layers of networks: RDMs from files, stimulus tables and pixels."""
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal, Self
 
@@ -17,9 +17,9 @@ from rsa.errors import UserError, did_you_mean, listed
 from rsa.files.io import load_rdms
 from rsa.files.rdm_files import is_rdms_file, oddities_of, read_conditions, read_rdms, require_differences
 from rsa.inputs.stimuli import condition_table, read_image
-from rsa.settings import DataPath, Label, Names, Section, fill, placeholders
+from rsa.settings import DataPath, Label, Names, Section, choice_of, fill, placeholders
 
-__all__ = ["REFERENCES", "RULES", "FileReference", "PixelReference", "Reference", "TableReference"]
+__all__ = ["REFERENCES", "RULES", "FileReference", "PixelReference", "Reference", "Rule", "TableReference"]
 
 
 class FileReference(Section):
@@ -57,6 +57,10 @@ class FileReference(Section):
         if bool(self.subjects) != ("subject" in placeholders(self.file)):
             raise ValueError("subjects and {subject} in file belong together; give both, or neither")
         return self
+
+    def about(self) -> str:
+        """Say where the RDM comes from, for the methods text."""
+        return "RDMs from a file" + " of each subject" * bool(self.subjects)
 
     def files(self) -> list[Path]:
         """Return every file that `build` reads."""
@@ -150,8 +154,30 @@ def difference(column: pd.Series) -> Array:
     return values
 
 
-RULES: dict[str, Callable[[pd.Series], Array]] = {"different": different, "difference": difference}
+@dataclass(frozen=True)
+class Rule:
+    """How a column of the stimulus table becomes an RDM.
+
+    Parameters
+    ----------
+    compute : callable
+        ``column, a value for each condition -> (n_pairs,)``; a `UserError` if its values do not suit the rule.
+    summary : str
+        What a dissimilarity is, for the methods text.
+    """
+
+    compute: Callable[[pd.Series], Array]
+    summary: str
+
+
+RULES: dict[str, Rule] = {
+    "different": Rule(different, "0 within a category, 1 between"),
+    "difference": Rule(difference, "absolute difference of two numbers"),
+}
 """How a column of the stimulus table becomes an RDM."""
+
+RuleName = Annotated[str, *choice_of(RULES, "rule")]
+DistanceName = Annotated[str, *choice_of(DISTANCES, "distance")]
 
 
 class TableReference(Section):
@@ -163,10 +189,14 @@ class TableReference(Section):
     """What the reference is called in tables and file names."""
     column: str
     """Column of the stimulus table."""
-    rule: Literal["different", "difference"] = "different"
+    rule: RuleName = "different"
     """different: 0 within a category, 1 between; difference: absolute difference of two numbers."""
     needs_pictures: ClassVar[bool] = False
     """Whether `build` opens the pictures of the stimulus table."""
+
+    def about(self) -> str:
+        """Say what the RDM holds, for the methods text."""
+        return f"{self.column}: {RULES[self.rule].summary}"
 
     def files(self) -> list[Path]:
         """Return every file that `build` reads: none, since the stimulus table is given."""
@@ -198,7 +228,7 @@ class TableReference(Section):
         column = self._values(stimuli)
         require_enough(column.index, "the stimuli")
         try:
-            values = RULES[self.rule](column)
+            values = RULES[self.rule].compute(column)
         except UserError as error:
             raise UserError(f"Reference {self.name!r}, column {self.column!r}: {error}") from error
         if np.ptp(values) == 0:
@@ -243,10 +273,16 @@ class PixelReference(Section):
     """Each picture is reduced to so many pixels in width and height, whatever its own are: means over areas."""
     colour: bool = False
     """Compare red, green and blue values; by default the luma of the picture, one grey value per pixel."""
-    distance: Literal["correlation", "cosine", "euclidean", "sqeuclidean"] = "correlation"
+    distance: DistanceName = "correlation"
     """How dissimilar two pictures are. `correlation` knows nothing of mean luminance and contrast, `euclidean` does."""
     needs_pictures: ClassVar[bool] = True
     """Whether `build` opens the pictures of the stimulus table."""
+
+    def about(self) -> str:
+        """Say what the RDM holds, for the methods text."""
+        colours = "RGB" if self.colour else "grey"
+        distance = DISTANCES[self.distance]
+        return f"{distance.words or distance.summary} of {colours} pictures of {self.size} x {self.size} pixels"
 
     def files(self) -> list[Path]:
         """Return every file that `build` reads besides the pictures: none."""

@@ -199,7 +199,7 @@ def combine_sensors(
     sensors = subjects[0].regions
     assert sensors is not None, "the names come from there"
     return ScoreMap(
-        np.concatenate([pick(GROUP_TESTS, test, "group test")(values) for test in tests]),
+        np.concatenate([pick(GROUP_TESTS, test, "group test").compute(values) for test in tests]),
         pd.concat([table.assign(statistic=test) for test in tests], ignore_index=True),
         regions=sensors.iloc[places[0]].reset_index(drop=True),
         n_members=n_defined,

@@ -151,12 +151,15 @@ class MovieDistance:
         Whether each trial is a part by itself where there are no runs and no number of folds is given.
     summary : str
         One line for the documentation.
+    words : str
+        What the methods text calls it; by default the summary, or the words of the `Distance` of the same name.
     """
 
     rdms: Callable[[Array, Split], Array]
     least_folds: int
     takes_single_trials: bool
     summary: str
+    words: str = ""
 
 
 def of_means(sums: Array, split: Split, distance: Distance) -> Array:
@@ -333,12 +336,14 @@ MOVIE_DISTANCES: dict[str, MovieDistance] = {
         3,
         False,
         "accuracy (chance .5) of pairwise linear discriminants, with one shrunken covariance of all conditions",
+        "accuracy of pairwise decoding by linear discriminants",
     ),
     "decoding_svm": MovieDistance(
         partial(decoded, tell=tell_by_svm),
         2,
         False,
         "accuracy (chance .5) of pairwise linear support vector machines; slow",
+        "accuracy of pairwise decoding by linear support vector machines",
     ),
 }
 

@@ -4,7 +4,6 @@
 """
 
 import inspect
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import UnionType
@@ -210,17 +209,12 @@ def _choices() -> list[str]:
         _list_of("`movie.distance`", {name: entry.summary for name, entry in MOVIE_DISTANCES.items()}),
         _list_of("`comparison`", {name: entry.summary for name, entry in COMPARISONS.items()}),
         _list_of("`maps`", {name: entry.unit for name, entry in MAPS.items()}),
-        _list_of("`group`", {name: _without_shapes(entry.__doc__ or "") for name, entry in GROUP_TESTS.items()}),
+        _list_of("`group`", {name: entry.summary for name, entry in GROUP_TESTS.items()}),
     ]
 
 
 def _list_of(title: str, summaries: Mapping[str, str]) -> str:
     return f"### {title}\n\n" + "\n".join(f"* `{name}`: {text}" for name, text in summaries.items()) + "\n"
-
-
-def _without_shapes(docstring: str) -> str:
-    first = _first_paragraph(docstring).removeprefix("Return ")
-    return re.sub(r"[:,]? \([^)]*\) -> \([^)]*\)", "", first).rstrip(".")
 
 
 def _first_paragraph(docstring: str) -> str:
