@@ -2,6 +2,8 @@
 #
 #   make run     set up .venv and run the default study; look at results/demo/report.html
 #   make test    the same set-up, then the tests
+#
+# and for work on the code: make test-fast (all but what is marked slow), make test-speed (is it as fast as it was).
 
 PYTHON ?= python3
 CORES ?= $(shell $(PYTHON) -c "import os; print(os.cpu_count())")
@@ -13,14 +15,24 @@ IN_VENV := PATH="$(CURDIR)/$(VENV)/bin:$$PATH"
 KERNELS := $(if $(filter x86_64 amd64,$(shell uname -m)),$(if $(shell grep -m 1 -o avx512f /proc/cpuinfo),Haswell,Nehalem))
 NUMERICAL := tests/test_arithmetic.py tests/test_distances.py
 
-.PHONY: run test test-kernels lint install clean
+# A file of tests stays on one worker, which shares its studies; the files come in the order of tests/conftest.py.
+PARALLEL := --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+
+.PHONY: run test test-fast test-kernels test-speed lint install clean
 
 run: $(VENV)/.installed
 	$(IN_VENV) snakemake --cores $(CORES) --configfile $(CONFIG)
 
 test: $(VENV)/.installed-test lint
-	$(IN_VENV) pytest --numprocesses auto --maxprocesses 4 --dist loadfile
+	$(IN_VENV) pytest $(PARALLEL)
 	$(MAKE) test-kernels
+
+test-fast: $(VENV)/.installed-test
+	$(IN_VENV) pytest $(PARALLEL) -m "not slow"
+
+# Alone, after the rest: other tests beside it would take the same caches.
+test-speed: $(VENV)/.installed-test
+	$(IN_VENV) pytest tests/speed.py
 
 test-kernels: $(VENV)/.installed-test
 	for kernel in $(KERNELS); do \

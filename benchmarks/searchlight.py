@@ -44,7 +44,7 @@ def arguments() -> argparse.ArgumentParser:
     add("--offset", type=float, default=0, help="added to all patterns, in s.d. of the noise (%(default)s)")
     add("--output", type=Path, help="JSON file for the results; what it holds and is not measured now, stays")
     add("--page", type=Path, help="write tables between the marks of this page, and its figure, from --output")
-    add("--record", action="store_true", help="only print the ratios that tests/test_performance.py expects")
+    add("--record", action="store_true", help="only print the ratios that tests/speed.py expects")
     return parser
 
 

@@ -13,6 +13,11 @@ ROOT = Path(__file__).parent.parent
 DATA = Path(os.environ.get("RSA_DATA", ROOT.parent / "shared" / "data"))
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the studies, so that at the end no worker is left alone with one of them."""
+    items.sort(key=lambda item: "workflow" not in item.path.parts)
+
+
 @pytest.fixture(scope="session")
 def data() -> Path:
     """Return the folder of real stimuli, brain data and weights; skip where it is not."""

@@ -411,7 +411,7 @@ def test_a_full_disk_is_told_and_leaves_what_was_there(tmp_path, name, had_one):
     if had_one:
         (tmp_path / name).write_text("old")
     with run_python(FULL_DISK, tmp_path / name) as job:
-        said, traceback = job.communicate(timeout=60)
+        said, traceback = job.communicate()
     assert (job.returncode, traceback) == (2, "")
     assert said == f"Cannot write {tmp_path / name}: the disk is full. Make room and run again; nothing is lost.\n"
     assert [path.name for path in tmp_path.iterdir()] == ([name] if had_one else []), "no half file, no sidecar"

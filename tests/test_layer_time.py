@@ -8,7 +8,6 @@ import oracles
 import pandas as pd
 import pytest
 from pydantic import TypeAdapter
-from rsa.meeg.layer_time import _pseudo_t
 from scipy.ndimage import gaussian_filter1d
 from scipy.spatial.distance import squareform
 from scipy.stats import spearmanr, ttest_1samp
@@ -18,6 +17,7 @@ from rsa.comparisons import COMPARISONS
 from rsa.core import RDMs
 from rsa.errors import UserError
 from rsa.files import io
+from rsa.inference.flips import pseudo_t as statistic_of
 from rsa.inference.flips import smallest_p
 from rsa.measures import comparison_measure
 from rsa.meeg.latencies import COURSE_COLUMNS, HIERARCHY_COLUMNS, LATENCY_COLUMNS, group_courses, hierarchy, latencies
@@ -199,7 +199,7 @@ def test_p_of_all_flips_is_that_of_the_highest_pseudo_t(rng):
 
 def test_without_a_floor_the_statistic_orders_tests_as_t_of_fisher_z(rng):
     z = rng.normal(0.5, 1, (7, 1, 50))
-    statistic = _pseudo_t(np.tanh(z), np.ones((1, 7)), np.zeros(1)).ravel()
+    statistic = statistic_of(np.tanh(z), np.ones((1, 7)), np.zeros(1)).ravel()
     t_values = ttest_1samp(z, 0).statistic.ravel()
     np.testing.assert_allclose(statistic * np.sqrt(6 / (1 - statistic**2)), t_values)
 

@@ -17,6 +17,8 @@ from scipy.stats import zscore
 from rsa.files import io
 from rsa.weighted import weighted_fit
 
+pytestmark = pytest.mark.slow
+
 CONDITIONS = [f"img{number}" for number in (10, 2, 1, 7, 33, 4, 5, 6)]
 SUBJECTS = ("s1", "s2", "s3")
 RADIUS_MM = 7.0

@@ -28,6 +28,8 @@ from rsa.pipeline.config import load_study, read_yaml
 
 Trees = Callable[[str], Path]
 
+pytestmark = pytest.mark.slow
+
 
 # ------------------------------------------------------------------------------- the files that they expect
 
@@ -672,7 +674,7 @@ def test_noise_without_residuals_is_one_line_before_any_job(sandbox: Sandbox, da
 
 def assert_refused(sandbox: Sandbox, settings: dict, message: str) -> None:
     (sandbox.folder / "mistaken.yaml").write_text(yaml.safe_dump(settings))
-    result = sandbox.run("--configfile", "mistaken.yaml")
+    result = sandbox.dry_run("--configfile", "mistaken.yaml")
     assert result.returncode == 2, result.stdout
     (line,) = (line for line in result.stdout.splitlines() if line and not line.startswith("Using"))
     assert line.startswith("error: The configuration has a problem: ")

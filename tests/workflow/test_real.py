@@ -15,6 +15,8 @@ from rsa.pipeline import cli
 from rsa.pipeline.config import load_study, read_yaml
 from rsa.simulation.write import planted_voxels, simulated_volume
 
+pytestmark = pytest.mark.slow
+
 
 def run(make_sandbox: Callable[[str], Sandbox], name: str, data: Path) -> Path:
     """Run one of the examples; return the folder of its results."""

@@ -17,6 +17,8 @@ from sandbox import Sandbox
 from scipy.spatial.distance import squareform
 from scipy.stats import rankdata, spearmanr
 
+pytestmark = pytest.mark.slow
+
 SUBJECTS = ["s1", "s2", "s3"]
 CONDITIONS = [f"img{number}" for number in np.random.default_rng(1).permutation(92)]
 TIMES_S = np.array([-0.05, 0.0, 0.05, 0.1, 0.15, 0.2, 0.25])
@@ -164,7 +166,7 @@ def test_a_study_without_fmri_writes_nothing_of_fmri(ready: Sandbox) -> None:
     assert {path.name for path in (results(ready, "ready") / "meeg").glob("[!.]*")} == {
         f"sub-{subject}_movie.h5" for subject in SUBJECTS
     }
-    assert "Nothing to be done" in ready.succeed("--dry-run", "--configfile", "ready.yaml")
+    assert "Nothing to be done" in ready.planned("--configfile", "ready.yaml")
 
 
 # ------------------------------------------------------------------------------- fusion with ready RDMs
@@ -390,7 +392,7 @@ def test_a_searchlight_over_sensors_is_planned_down_to_the_page(sandbox: Sandbox
     meeg = {"subjects": ["01", "02"]}
     fmri = dict.fromkeys(["brain", "searchlight", "group", "fusion", "film_times_s", "noise_ceiling", "layer_distance"])
     default = sandbox.configured("config.yaml", study="sensors", meeg=meeg, sensors={}, **fmri)
-    said = sandbox.succeed("--dry-run", "--printshellcmds", "--configfile", default)
+    said = sandbox.planned("--printshellcmds", "--configfile", default)
     assert {line.split()[-1].rstrip(":") for line in said.splitlines() if "rule " in line} >= rules
     assert said.count("python -m rsa sensor-searchlight --dataset-kind=epochs") == 2
     assert "--movie-distance=crossnobis --movie-whiten=ledoit_wolf" in said.split("sensor-searchlight")[1]
@@ -418,7 +420,7 @@ def test_a_mistake_is_one_line_and_nothing_is_written(
     epochs: Sandbox, files: Path, changes: dict[str, Any], message: str
 ) -> None:
     settings = {key: value for key, value in {**READY, "study": "wrong", **changes}.items() if value is not None}
-    result = epochs.run("--configfile", configured(epochs, settings))
+    result = epochs.dry_run("--configfile", configured(epochs, settings))
     assert result.returncode == 2, result.stdout
     (line,) = [line for line in result.stdout.splitlines() if line and "workflow specific profile" not in line]
     assert line.startswith("error: The configuration has a problem: ")

@@ -1,4 +1,4 @@
-"""The searchlight is about as fast as it was, in units of scipy on the same machine; and the benchmarks run."""
+"""The benchmarks run, and measure what they say."""
 
 import importlib
 import json
@@ -12,12 +12,6 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 
-RECORDED = {"8 references": 138.0, "1000 references": 28.0}
-"""How many times faster than scipy with 8 references a centre was: what `benchmarks/searchlight.py --record` prints."""
-
-TOO_SLOW = 0.6
-"""Part of a recorded ratio below which the test fails: between one half, which is twice as slow, and what is noise."""
-
 
 @pytest.fixture
 def benchmarks(monkeypatch):
@@ -26,18 +20,7 @@ def benchmarks(monkeypatch):
     return importlib.import_module
 
 
-def test_a_centre_takes_less_than_twice_as_long_as_it_did(benchmarks, tmp_path):
-    """Both are measured in turn on one thread, so a busy machine slows both; it gets three chances all the same."""
-    ours = benchmarks("ours")
-    best = dict.fromkeys(RECORDED, 0.0)
-    for attempt in range(3):
-        for name, ratio in ours.speed_ratios(tmp_path / str(attempt)).items():
-            best[name] = max(best[name], ratio)
-        if all(best[name] >= TOO_SLOW * RECORDED[name] for name in RECORDED):
-            return
-    pytest.fail(f"times faster than scipy: {best}; recorded: {RECORDED}. If that is meant, see benchmarks/README.md.")
-
-
+@pytest.mark.slow
 def test_the_benchmarks_run_and_scores_agree(tmp_path):
     """The script on a corner of workload A, with its tables and figure, in the files that it is told to write."""
     page, output = tmp_path / "performance.md", tmp_path / "results.json"
