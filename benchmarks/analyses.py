@@ -21,7 +21,7 @@ from rsa.core import Neighbourhood, Patterns, RDMs, Volume, n_conditions_of
 from rsa.measures import Measure, comparison_measure
 from rsa.neighbourhood import some_spheres, spheres
 from rsa.partition import commonality_measure, partial_measure, partition_measure
-from rsa.searchlight import measured, region_rdms
+from rsa.searchlight import region_rdms, scan
 from rsa.weighted import weighted_measure
 
 
@@ -104,8 +104,8 @@ def ours(measure: Measure, subjects: list[Patterns], around: Neighbourhood) -> f
     """Return milliseconds per sphere; what is compiled is compiled before."""
     others = [(subject, around) for subject in subjects[1:]]
     few = some(around, 64)
-    measured(subjects[0], few, measure, others=[(subject, few) for subject in subjects[1:]])
-    return 1e3 * timed(lambda: measured(subjects[0], around, measure, others=others)) / len(around)
+    scan(subjects[0], few, measure, others=[(subject, few) for subject in subjects[1:]])
+    return 1e3 * timed(lambda: scan(subjects[0], around, measure, others=others)) / len(around)
 
 
 def peers(rdms: np.ndarray, layers: np.ndarray, nuisance: np.ndarray, movie: np.ndarray) -> dict[str, float]:

@@ -61,6 +61,7 @@ def engine(study: Study, volume: Any, n_threads: int) -> Callable[[Any], np.ndar
     from rsa import searchlight
     from rsa.core import Patterns, RDMs
     from rsa.inference import permutation
+    from rsa.searchlight import RdmSettings, RunSettings
 
     workload = study.workload
     names = [f"c{n:04}" for n in range(workload.n_conditions)]
@@ -69,7 +70,7 @@ def engine(study: Study, volume: Any, n_threads: int) -> Callable[[Any], np.ndar
         table["run"] = np.repeat(np.arange(workload.n_runs), workload.n_conditions)
     patterns = Patterns(study["values"], table, volume)
     references = RDMs(study["references"], names, pd.DataFrame({"layer": range(workload.n_references)}))
-    how: dict[str, Any] = {"distance": workload.distance, "n_threads": n_threads}
+    how: dict[str, Any] = {"rdm": RdmSettings(workload.distance), "run": RunSettings(n_threads=n_threads)}
 
     def run(neighbourhood: Any) -> np.ndarray:
         if workload.n_permutations:

@@ -22,6 +22,7 @@ from rsa import searchlight
 from rsa.core import Neighbourhood, Patterns, RDMs, Residuals, Volume
 from rsa.inference.ceiling import noise_ceilings
 from rsa.neighbourhood import spheres
+from rsa.searchlight import RdmSettings
 
 WORKLOAD = Workload(92, 3, 9, n_runs=8)
 SHRINKAGES = {"ledoit_wolf": "shrinkage_eye", "schaefer_strimmer": "shrinkage_diag"}
@@ -103,7 +104,7 @@ def ours(patterns: Patterns, references: RDMs, options: argparse.Namespace) -> d
 
 def compare(patterns: Patterns, around: Neighbourhood, n_centres: int, references: RDMs, how: dict) -> None:
     """Run the searchlight over the first of some centres."""
-    searchlight.compare(patterns, some_centres(around, 0, n_centres), references, min_voxels=20, **how)
+    searchlight.compare(patterns, some_centres(around, 0, n_centres), references, rdm=RdmSettings(min_voxels=20, **how))
 
 
 def ceiling(patterns: Patterns, options: argparse.Namespace) -> dict[str, float]:
@@ -114,9 +115,9 @@ def ceiling(patterns: Patterns, options: argparse.Namespace) -> dict[str, float]
         Patterns(means.values + studies.noise(rng, means.volume.mask, len(means.values)), means.table, means.volume)
         for _ in range(options.subjects)
     ]
-    noise_ceilings(subjects, WORKLOAD.radius_mm, stride=8, min_voxels=20)
+    noise_ceilings(subjects, WORKLOAD.radius_mm, stride=8, rdm=RdmSettings(min_voxels=20))
     started = perf_counter()
-    bounds = noise_ceilings(subjects, WORKLOAD.radius_mm, stride=2, min_voxels=20)
+    bounds = noise_ceilings(subjects, WORKLOAD.radius_mm, stride=2, rdm=RdmSettings(min_voxels=20))
     n_spheres = np.count_nonzero(np.isfinite(bounds.values[0]))
     return {"ours: noise ceiling, each subject": (perf_counter() - started) / n_spheres / options.subjects * 1e3}
 

@@ -13,8 +13,9 @@ from timecourse import made
 from rsa.comparisons import COMPARISONS
 from rsa.core import Array, Epochs, RDMs
 from rsa.datasets.sensors import neighbours_of
+from rsa.measures import comparison_measure
 from rsa.meeg.sensors import sensor_searchlight
-from rsa.meeg.timecourse import rdm_movie
+from rsa.meeg.timecourse import MovieSettings, rdm_movie
 
 OURS: dict[str, dict] = {
     "correlation": {},
@@ -49,7 +50,7 @@ def main() -> None:
     table = pd.DataFrame({"model": "net", "layer": [f"layer{n}" for n in range(options.references)]})
     n_pairs = options.conditions * (options.conditions - 1) // 2
     references = RDMs(rng.random((options.references, n_pairs)), epochs.conditions, table)
-    sensor_searchlight(few_trials(epochs), around, references)  # compiles
+    sensor_searchlight(few_trials(epochs), around, comparison_measure(references, "spearman"))  # compiles
     found = {}
     for what, how in OURS.items():
         without_runs = Epochs(epochs.values, epochs.table[["condition"]], epochs.times_s, epochs.channels, epochs.noise)
@@ -81,7 +82,7 @@ def by_hand(epochs: Epochs, around: list[Array], references: RDMs, **how: object
     """Make a movie of each neighbourhood by itself, and score it."""
     likeness = COMPARISONS["spearman"]
     expected = likeness.prepare(references.values)
-    movies = (rdm_movie(epochs.of_channels(members), **how) for members in around)
+    movies = (rdm_movie(epochs.of_channels(members), MovieSettings(**how)) for members in around)
     return [likeness.score(expected, likeness.prepare(movie.values)) for movie in movies]
 
 

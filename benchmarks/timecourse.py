@@ -17,7 +17,8 @@ from ours import peak_bytes
 from threadpoolctl import threadpool_limits
 
 from rsa.core import Epochs, Residuals
-from rsa.meeg.timecourse import rdm_movie
+from rsa.meeg.timecourse import MovieSettings, rdm_movie
+from rsa.searchlight import RunSettings
 
 OURS: dict[str, tuple[dict, int]] = {
     "correlation": ({}, 1),
@@ -94,7 +95,7 @@ def ours(epochs: Epochs, n_threads: int) -> dict[str, float]:
     for what, (how, share) in OURS.items():
         measured = few if "decoding" in what else without_runs if "all pairs" in what else epochs
         started = perf_counter()
-        rdm_movie(measured, n_threads=n_threads, **how)
+        rdm_movie(measured, MovieSettings(**how), RunSettings(n_threads=n_threads))
         taken = (perf_counter() - started) / share
         found[f"ours: {what}"] = taken / len(measured.times_s) * 1e3
     return found | {"ours: GB beyond the trials, at most": (peak_bytes() - before) / 1e9}
@@ -116,7 +117,7 @@ def peers(epochs: Epochs, n_times: int) -> dict[str, float]:
     for what, (work, same) in measured.items():
         found[what], rdms = timed(work, some_times(epochs, 0, 1), few)
         if same is not None:
-            np.testing.assert_allclose(rdms, rdm_movie(few, distance=same).values, atol=1e-5)
+            np.testing.assert_allclose(rdms, rdm_movie(few, MovieSettings(distance=same)).values, atol=1e-5)
     return found
 
 

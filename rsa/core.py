@@ -166,6 +166,11 @@ class Volume:
                 f"{np.round(self.affine, 4).tolist()}. Resample one of them to the other."
             )
 
+    def name_of(self, voxel: int) -> str:
+        """Say in a message which voxel of the mask it is: its indices, and its place in mm."""
+        index = self.indices[voxel]
+        return f"voxel {tuple(index.tolist())}, {tuple(self.voxel_to_mm(index).round(2).tolist())} mm"
+
     def unmask(self, values: npt.ArrayLike) -> Array:
         """Put values of the mask's voxels, shape (..., n_voxels), on the grid, (..., n_x, n_y, n_z), NaN outside."""
         values = np.asarray(values)

@@ -5,39 +5,39 @@ rounding only: below 1e-6, and rank correlations by nothing where no two dissimi
 if conditions share a pattern that is 10,000 times as large as what they differ by (see docs/conventions.md).
 """
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
 
-from rsa import comparisons, distances
-from rsa.comparisons import TIE
+from rsa.comparisons import TIE, Comparison
 from rsa.core import CONSTANT_PATTERN, CONSTANT_RDM, DEFINED, Array
 from rsa.distances import CENTRED, UNIT
 from rsa.spheres import Spheres
 
-__all__ = ["COMPARISONS", "DISTANCES", "Searchlight"]
+__all__ = ["TorchComparison"]
 
 
-class Searchlight:
-    """Scores chunks of centres on one device.
+class TorchComparison:
+    """Comparison of chunks of centres with references on one device.
 
     Parameters
     ----------
     spheres : Spheres
-        Responses and members.
+        Responses and members; the distance says which function of this module computes it.
     references : array, shape (n_rdms, n_pairs)
         Prepared references.
-    distance, comparison : str
-        Keys of `DISTANCES` and `COMPARISONS` of this module.
+    comparison : Comparison
+        Says which functions of this module prepare and score RDMs.
     device : str
         Where torch computes.
     """
 
-    def __init__(self, spheres: Spheres, references: Array, distance: str, comparison: str, device: str) -> None:
+    def __init__(self, spheres: Spheres, references: Array, comparison: Comparison, device: str) -> None:
         self.device, self.min_voxels, self.origin = torch.device(device), spheres.min_voxels, spheres.origin
-        self.measure, (self.prepare, self.score) = DISTANCES[distance], COMPARISONS[comparison]
+        assert comparison.on_gpu is not None, "the caller looks"
+        named = (spheres.distance.on_gpu, *comparison.on_gpu)
+        self.measure, self.prepare, self.score = (globals()[name] for name in named)
         self.responses, self.indptr, self.indices, self.references = (
             torch.from_numpy(values).to(self.device)
             for values in (spheres.responses, spheres.indptr, spheres.indices, np.ascontiguousarray(references))
@@ -88,7 +88,9 @@ class Searchlight:
         squares, sums = gram.diagonal(dim1=1, dim2=2), patterns.sum(dim=(1, 2))
         off_by = _rounding_errors(patterns, sizes) / self.n_products.min()
         pairs = self.rows, self.columns
-        rdms = self.measure(gram[:, self.rows, self.columns], squares, sums, sizes.double(), off_by, *pairs)
+        rdms: torch.Tensor = self.measure(
+            gram[:, self.rows, self.columns], squares, sums, sizes.double(), off_by, *pairs
+        )
         rdms[sizes < self.min_voxels] = torch.nan
         return rdms
 
@@ -191,16 +193,3 @@ def rank_product(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     n_pairs = a.shape[1]
     varies = torch.outer((a * a).sum(dim=1), (b * b).sum(dim=1)) > 0
     return torch.where(varies, 12 * (a @ b.T) / (n_pairs**3 - n_pairs), torch.nan)
-
-
-DISTANCES: dict[str, Callable[..., torch.Tensor]] = {
-    name: globals()[distance.on_gpu]
-    for name, distance in {**distances.DISTANCES, **distances.CROSS_VALIDATED}.items()
-    if distance.on_gpu
-}
-COMPARISONS: dict[str, tuple[Callable[..., torch.Tensor], Callable[..., torch.Tensor]]] = {
-    name: (globals()[comparison.on_gpu[0]], globals()[comparison.on_gpu[1]])
-    for name, comparison in comparisons.COMPARISONS.items()
-    if comparison.on_gpu
-}
-"""The functions that the entries name: of each distance, and what prepares and what scores RDMs."""

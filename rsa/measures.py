@@ -5,25 +5,33 @@ and M/EEG over time take any of them.
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
-from rsa.comparisons import COMPARISONS, z_scored
+from rsa.comparisons import COMPARISONS, Comparison, score_rows, z_scored
 from rsa.core import Array, RDMs, align, require_enough
 from rsa.errors import UserError
 from rsa.registry import pick
 
 __all__ = [
+    "ComparisonMeasure",
     "Measure",
     "aligned",
     "comparison_measure",
     "fitted_to",
     "mean_of_others",
     "one_after_the_other",
+    "reliability_measure",
     "require_defined",
 ]
+
+
+RELIABILITY = {"model": "reliability", "layer": ""}
+"""The labels of the score of odd with even runs."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,11 +45,11 @@ class Measure:
     table : DataFrame
         A row for each number that is measured: `model`, `layer`, `statistic` and, if it has a time, `time_s`.
     score : callable
-        ``(n_brain, n_pairs), (n_brain, n_pairs) -> (n_rows, n_brain)``: RDMs that are measured, and RDMs to which
-        weights are fitted, in the places of the others. The second are those of other subjects (`mean_of_others`) if
-        the measure is `across_subjects`, otherwise the same as the first. NaN where an RDM is constant or NaN.
-    across_subjects : bool
-        Whether weights are fitted to other subjects.
+        ``(n_brain, n_pairs), (n_brain, n_pairs) -> (n_rows, n_brain)``: RDMs that are measured, and beside each what
+        `second` says. NaN where an RDM is constant or NaN. In a searchlight it may return `rsa.searchlight.Scored`.
+    second : {"same", "other_subjects", "other_half"}
+        What the second argument of `score` is: the same RDMs; those to which weights are fitted, the mean of the other
+        subjects (`mean_of_others`); or those of the even runs beside those of the odd.
 
     Raises
     ------
@@ -51,19 +59,52 @@ class Measure:
 
     conditions: Sequence[str]
     table: pd.DataFrame
-    score: Callable[[Array, Array], Array]
-    across_subjects: bool = False
+    score: Callable[[Array, Array], Any]
+    second: Literal["same", "other_subjects", "other_half"] = "same"
 
     def __post_init__(self) -> None:
         require_enough(self.conditions, "the references")
 
 
-def comparison_measure(references: RDMs, comparison: str) -> Measure:
-    """Measure how alike brain RDMs and references are, by a key of `COMPARISONS`."""
-    likeness = pick(COMPARISONS, comparison, "comparison")
-    prepared = likeness.prepare(references.values)
+@dataclass(frozen=True, eq=False)
+class ComparisonMeasure(Measure):
+    """A comparison with references, which a GPU may know as well.
+
+    Parameters
+    ----------
+    references : array, shape (n_rows, n_pairs)
+        As the comparison prepares them.
+    comparison : Comparison
+        An entry of `COMPARISONS`.
+    """
+
+    references: Array = field(kw_only=True)
+    comparison: Comparison = field(kw_only=True)
+
+
+def comparison_measure(references: RDMs, comparison: str, dtype: npt.DTypeLike = np.float64) -> ComparisonMeasure:
+    """Measure how similar brain RDMs and references are, by a key of `COMPARISONS`; products are of type `dtype`."""
+    compared = pick(COMPARISONS, comparison, "comparison")
+    prepared = compared.prepare(references.values)
+    in_products = prepared.astype(dtype, copy=False)
+
+    def score(brain: Array, _: Array) -> Array:
+        return compared.score(in_products, compared.prepare(brain).astype(dtype, copy=False))
+
     table = references.table.assign(statistic=comparison)
-    return Measure(references.conditions, table, lambda brain, _: likeness.score(prepared, likeness.prepare(brain)))
+    return ComparisonMeasure(references.conditions, table, score, references=prepared, comparison=compared)
+
+
+def reliability_measure(measure: Measure, comparison: str) -> Measure:
+    """Measure how similar the RDM of the odd runs is to that of the even runs, with the labels of another measure."""
+    compared, labels = pick(COMPARISONS, comparison, "comparison"), measure.table
+    blank = {name: "" for name in labels if labels[name].dtype.kind not in "fiub"}
+    table = pd.DataFrame([blank | RELIABILITY | {"statistic": comparison}])
+
+    def score(odd: Array, even: Array) -> Array:
+        return score_rows(compared.prepare(odd), compared.prepare(even), compared)[None]
+
+    return Measure(measure.conditions, table, score, second="other_half")
 
 
 def one_after_the_other(measures: Sequence[Measure]) -> Measure:
@@ -93,7 +134,7 @@ def fitted_to(measure: Measure, values: Array, places: Iterable[Array]) -> Array
     places : iterable of arrays of int
         For each region or time: its rows, one for each subject.
     """
-    if not measure.across_subjects:
+    if measure.second != "other_subjects":
         return values
     others = np.full(values.shape, np.nan)
     for rows in places:

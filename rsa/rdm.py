@@ -322,7 +322,7 @@ def measured_regions(brain: RDMs, references: RDMs, measure_of: Callable[[RDMs],
     """
     places, rows_of = _places_of(brain), brain.table.groupby("subject", sort=False).indices
     measures = measures_of(references, list(rows_of), measure_of)
-    if "subject" not in references.table or any(measure.across_subjects for measure in measures.values()):
+    if "subject" not in references.table or any(measure.second == "other_subjects" for measure in measures.values()):
         fits = measured_stack(brain, next(iter(measures.values())), places.values())
     else:
         parts = [measured_stack(brain.subset(rows), measures[subject]) for subject, rows in rows_of.items()]

@@ -1,21 +1,19 @@
-"""Neighbourhoods -> RDMs -> scores, streaming: what is held at any time is one chunk of centres.
+"""One walk over centres: neighbourhood -> RDM -> measure -> map. What is held at any time is one chunk of centres.
 
-The four steps of a chunk: sum the products of the patterns of each sphere; turn the sums into dissimilarities; prepare
-(rank) them; score them against all references at once.
+`scan` maps any measure: a comparison with references (`compare`), a partial correlation, a reliability. Noise ceilings,
+permutation tests and the searchlight over sensors give the same walk, `scan_sources`, a measure of their own.
 """
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
-from functools import partial
-from typing import TypeVar
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 from threadpoolctl import threadpool_limits
 
-from rsa.comparisons import COMPARISONS, Comparison, score_rows, unchanged, z_scored
+from rsa.comparisons import z_scored
 from rsa.core import (
     CONSTANT_PATTERN,
     CONSTANT_RDM,
@@ -28,25 +26,68 @@ from rsa.core import (
     Patterns,
     RDMs,
     ScoreMap,
+    align,
     concatenate,
     difference_of_conditions,
+    require_enough,
 )
 from rsa.devices import choose_device
 from rsa.errors import UserError, listed
-from rsa.measures import Measure
-from rsa.registry import pick
-from rsa.spheres import FoldedSpheres, Spheres, cut, halves, prepare, prepare_searchlight, prepare_spheres
+from rsa.maps import stack
+from rsa.measures import ComparisonMeasure, Measure, comparison_measure, reliability_measure
+from rsa.spheres import RdmSettings, Spheres, halves, prepare_spheres
+
+__all__ = [
+    "MapBuilder",
+    "RdmSettings",
+    "RunSettings",
+    "Scored",
+    "compare",
+    "in_threads",
+    "over_time",
+    "region_rdms",
+    "scan",
+    "scan_sources",
+]
 
 Result = TypeVar("Result")
-
-__all__ = ["Canvas", "compare", "in_threads", "measured", "over_time", "prepared_rdms", "reasons", "region_rdms"]
 
 MANY_REFERENCES, MANY_CENTRES = 250, 512
 """From so many references on, their products are most of the work: they are in single precision, which takes half the
 time and is right to 5e-7, and of so many centres at once."""
 
-RELIABILITY = {"model": "reliability", "layer": ""}
-"""The labels of the score of odd with even runs."""
+
+@dataclass(frozen=True)
+class RunSettings:
+    """How a walk over centres runs, never what it computes.
+
+    Parameters
+    ----------
+    n_threads : int
+        Number of threads on the CPU.
+    chunk_size : int, optional
+        Number of centres at a time. On the CPU it is rounded up to whole runs of at most 64 centres, within which sums
+        slide from one to the next; by default it is one run, or several for many references. On a GPU, which takes no
+        notice of threads, it is what half of the free memory holds.
+    device : {"cpu", "auto", "cuda", "cuda:N"}
+        "auto" takes CUDA where there is one and it knows the distance and the comparison. Scores of both differ by
+        less than 1e-6, unless all conditions are nearly the same pattern.
+    progress : callable, optional
+        Called with the number of centres of each chunk that is done.
+    """
+
+    n_threads: int = 1
+    chunk_size: int | None = None
+    device: str = "cpu"
+    progress: Callable[[int], None] | None = None
+
+
+class Scored(NamedTuple):
+    """The scores of a chunk, and what a last step over all centres needs of it."""
+
+    scores: Array
+    """Shape (n_rows, n_centres)."""
+    found: Any
 
 
 def compare(
@@ -54,15 +95,10 @@ def compare(
     neighbourhood: Neighbourhood,
     references: RDMs,
     *,
-    distance: str = "correlation",
     comparison: str = "spearman",
-    min_voxels: int = 2,
-    shrinkage: str | None = None,
     reliability: bool = False,
-    device: str = "cpu",
-    n_threads: int = 1,
-    chunk_size: int | None = None,
-    progress: Callable[[int], None] | None = None,
+    rdm: RdmSettings = RdmSettings(),
+    run: RunSettings = RunSettings(),
 ) -> ScoreMap:
     """Compare the RDM of every neighbourhood with every reference RDM.
 
@@ -75,25 +111,15 @@ def compare(
         Spheres or regions over the same volume.
     references : RDMs
         Over the same conditions, in any order.
-    distance : str
-        A key of `DISTANCES` or `CROSS_VALIDATED`: how dissimilar two patterns are.
     comparison : str
-        A key of `COMPARISONS`: how alike two RDMs are.
-    min_voxels : int
-        Spheres with fewer usable voxels are undefined. At least 2.
-    shrinkage : str, optional
-        A key of `SHRINKAGES`: whiten the patterns of each neighbourhood by the covariance of its residuals.
+        A key of `COMPARISONS`: how similar two RDMs are.
     reliability : bool
-        Also compare the RDM of odd runs with that of even runs, in one more row of the result (model "reliability").
-    device : {"cpu", "auto", "cuda", "cuda:N"}
-        "auto" takes CUDA where there is one and it knows the distance and the comparison. Scores of both differ by
-        less than 1e-6, unless all conditions are nearly the same pattern.
-    n_threads, chunk_size : int
-        How it runs, never what it computes. On the CPU a chunk is rounded up to whole runs of at most 64 centres,
-        within which sums slide from one to the next; by default it is one run, or several for many references. On a
-        GPU, which takes no notice of threads, it is what half of the free memory holds.
-    progress : callable, optional
-        Called with the number of centres of each chunk that is done.
+        Also compare the RDM of odd runs with that of even runs, on the CPU, in one more row of the result (model
+        "reliability").
+    rdm : RdmSettings
+        How RDMs are made.
+    run : RunSettings
+        How it runs.
 
     Returns
     -------
@@ -109,106 +135,45 @@ def compare(
         between runs or the reliability lacks a condition, whitening lacks residuals, or the device is missing or can't
         do what is asked.
     """
-    measure = partial(
-        _compare,
-        neighbourhood=neighbourhood,
-        references=references,
-        distance=distance,
-        comparison=comparison,
-        min_voxels=min_voxels,
-        shrinkage=shrinkage,
-        reliability=reliability,
-        device=device,
-        n_threads=n_threads,
-        chunk_size=chunk_size,
-        progress=progress,
-    )
-    if not patterns.delays_s:
-        return measure(patterns)
-    _require_no_times(references.table)
-    return over_time([measure(patterns.at_delay(delay_s)) for delay_s in patterns.delays_s], patterns.delays_s)
+    require_enough(patterns.conditions, "the patterns")
+    dtype = np.float64 if len(references) < MANY_REFERENCES else np.float32
+    measure = comparison_measure(align(patterns.conditions, references), comparison, dtype)
+    scores = scan(patterns, neighbourhood, measure, rdm=rdm, run=run)
+    if not reliability:
+        return scores
+    of_halves = reliability_measure(measure, comparison)
+    on_cpu = replace(run, device="cpu", chunk_size=run.chunk_size if run.device == "cpu" else None)
+    return stack([scores, scan(patterns, neighbourhood, of_halves, rdm=rdm, run=on_cpu)])
 
 
-def _require_no_times(references: pd.DataFrame) -> None:
-    """Raise a `UserError` if references have times, as the patterns have delays."""
-    if "time_s" in references:
-        raise UserError("References over time need patterns of one response per condition, not of several delays.")
-
-
-def _compare(
-    patterns: Patterns,
-    neighbourhood: Neighbourhood,
-    references: RDMs,
-    *,
-    distance: str,
-    comparison: str,
-    min_voxels: int,
-    shrinkage: str | None,
-    reliability: bool,
-    device: str,
-    n_threads: int,
-    chunk_size: int | None,
-    progress: Callable[[int], None] | None,
-) -> ScoreMap:
-    """Compare at one delay; see `compare`."""
-    likeness = pick(COMPARISONS, comparison, "comparison")
-    spheres, reference_rows = prepare(patterns, neighbourhood, references, distance, likeness, min_voxels, shrinkage)
-    split = [
-        prepare_spheres(half, neighbourhood, distance, min_voxels, shrinkage)
-        for half in (halves(patterns) if reliability else ())
-    ]
-    table = references.table.assign(statistic=comparison)
-    if split:
-        blank = {name: "" for name in table if table[name].dtype.kind not in "fiub"}
-        own = pd.DataFrame([blank | RELIABILITY | {"statistic": comparison}])
-        table = pd.concat([table, own], ignore_index=True)
-    work: Callable[[range], tuple[Array, Array]]
-    on_cpu = spheres.noise is not None or isinstance(spheres, FoldedSpheres) or reliability
-    if (place := _choose_place(device, distance, comparison, on_cpu)) == "cpu":
-        dtype = np.float64 if len(references) < MANY_REFERENCES else np.float32
-        work = partial(_scores, spheres, split, likeness, reference_rows.astype(dtype))
-        size = chunk_size or (1 if dtype == np.float64 else MANY_CENTRES)
-    else:
-        from rsa import gpu
-
-        work = on_device = gpu.Searchlight(spheres, reference_rows, distance, comparison, place)
-        size, n_threads = chunk_size or on_device.chunk_size(), 1
-    canvas = Canvas(patterns, neighbourhood, spheres, len(table))
-    for centres, (scores, reason) in in_threads(work, spheres.chunks(size), n_threads):
-        canvas.draw(centres, scores, reason)
-        if progress is not None:
-            progress(len(centres))
-    return canvas.score_map(table)
-
-
-def measured(
+def scan(
     patterns: Patterns,
     neighbourhood: Neighbourhood,
     measure: Measure,
     *,
+    rdm: RdmSettings = RdmSettings(),
+    run: RunSettings = RunSettings(),
     others: Sequence[tuple[Patterns, Neighbourhood]] = (),
-    distance: str = "correlation",
-    min_voxels: int = 2,
-    shrinkage: str | None = None,
     out: Array | None = None,
-    n_threads: int = 1,
-    chunk_size: int | None = None,
-    progress: Callable[[int], None] | None = None,
+    last_step: Callable[[slice | Array, Any], None] | None = None,
 ) -> ScoreMap:
     """Map a measure of the RDM of every neighbourhood, such as a partial correlation or a weighted sum of layers.
 
     Parameters
     ----------
-    patterns, neighbourhood, distance, min_voxels, shrinkage, n_threads, chunk_size, progress
-        As in `compare`. It runs on the CPU.
+    patterns, neighbourhood, rdm, run
+        As in `compare`. Only comparisons run on a GPU.
     measure : Measure
-        From `rsa.partition` or `rsa.weighted`, over the same conditions in any order.
+        From `rsa.measures`, `rsa.partition` or `rsa.weighted`, over the same conditions in any order.
     others : sequence of (Patterns, Neighbourhood)
         The other subjects, for a measure that fits weights to them: neighbourhoods around the same places in the same
         order (`rsa.neighbourhood.shared_spheres`).
     out : array of float32, shape (n_maps, n_voxels or n_regions), optional
         Filled with the scores and kept as the values of the result, without a copy: `numpy.memmap` for what exceeds
         memory.
+    last_step : callable, optional
+        Called by one thread with the columns and `Scored.found` of each chunk, in order: what is wanted over all
+        centres, such as a maximum, is gathered there.
 
     Returns
     -------
@@ -222,178 +187,148 @@ def measured(
         As `compare`; if the measure needs other subjects and there are none, or theirs are other neighbourhoods or
         delays; and if `out` does not fit.
     """
-    if measure.across_subjects and not others:
+    if measure.second == "other_subjects" and not others:
         raise UserError("Weights are fitted to other subjects, and there is no other; give 2 subjects or more.")
-    if any(len(around) != len(neighbourhood) for _, around in others):
+    if any(len(of_other) != len(neighbourhood) for _, of_other in others):
         raise UserError("Weights are fitted to other subjects at the same places; give all subjects the same centres.")
-    subjects = [(patterns, neighbourhood), *(others if measure.across_subjects else ())]
-    how = partial(
-        _measured,
-        measure=measure,
-        distance=distance,
-        min_voxels=min_voxels,
-        shrinkage=shrinkage,
-        out=out,
-        n_threads=n_threads,
-        chunk_size=chunk_size,
-        progress=progress,
-    )
-    if not (delays_s := patterns.delays_s):
-        return how(subjects)
-    _require_no_times(measure.table)
-    if out is not None:
-        raise UserError("Maps of several delays cannot be written to `out`; leave it out.")
+    subjects = [(patterns, neighbourhood), *(others if measure.second == "other_subjects" else ())]
+    delays_s = patterns.delays_s
+    if not delays_s:
+        return _scan(subjects, measure, rdm, run, out, last_step)
+    if "time_s" in measure.table:
+        raise UserError("References over time need patterns of one response per condition, not of several delays.")
+    if out is not None or last_step is not None:
+        raise UserError("Maps of several delays cannot be written to `out`, nor have a last step; leave it out.")
     if any(one.delays_s != delays_s for one, _ in subjects):
         raise UserError("Weights are fitted to other subjects at the same delays; give all subjects the same.")
-    maps = [how([(one.at_delay(delay_s), around) for one, around in subjects]) for delay_s in delays_s]
-    return over_time(maps, delays_s)
+    at_delays = [[(one.at_delay(delay_s), around) for one, around in subjects] for delay_s in delays_s]
+    return over_time([_scan(at_delay, measure, rdm, run) for at_delay in at_delays], delays_s)
 
 
-def _measured(
+def _scan(
     subjects: Sequence[tuple[Patterns, Neighbourhood]],
-    *,
     measure: Measure,
-    distance: str,
-    min_voxels: int,
-    shrinkage: str | None,
-    out: Array | None,
-    n_threads: int,
-    chunk_size: int | None,
-    progress: Callable[[int], None] | None,
+    rdm: RdmSettings,
+    run: RunSettings,
+    out: Array | None = None,
+    last_step: Callable[[slice | Array, Any], None] | None = None,
 ) -> ScoreMap:
-    """Map a measure of the first subject at one delay; see `measured`."""
-    each = []
-    for patterns, around in subjects:
-        if problem := difference_of_conditions(patterns.conditions, measure.conditions, "patterns", "reference RDMs"):
-            raise UserError(problem)
-        each.append(prepare_searchlight(patterns.in_order(measure.conditions), around, distance, min_voxels, shrinkage))
-    spheres, n_maps = each[0], len(measure.table)
-    canvas = Canvas(*subjects[0], spheres, 0 if out is not None else n_maps)
-    if out is not None:
-        canvas.scores = _blank(out, (n_maps, len(canvas.reason)))
+    """Map a measure of the first subject at one delay; see `scan`."""
+    place = _choose_place(run.device, measure, rdm, subjects[0][0])
+    each = [(_in_order(patterns, measure.conditions), around) for patterns, around in subjects]
+    sources = [_large_enough(prepare_spheres(*one, rdm)) for one in each]
+    builder = MapBuilder.over(subjects[0][1], len(measure.table), out)
+    size = MANY_CENTRES if len(measure.table) >= MANY_REFERENCES else 1
+    if place != "cpu":
+        from rsa import gpu
 
-    def work(centres: range) -> None:
-        """Draw on columns of its own, so that no result waits for another."""
-        own, *rest = (prepared_rdms(one, unchanged, centres) for one in each)
-        seen = np.mean([z_scored(rdms) for rdms in rest], axis=0) if rest else own
-        scores = measure.score(own, seen)
-        canvas.draw(centres, scores, reasons(scores, own))
-
-    size = chunk_size or (MANY_CENTRES if n_maps >= MANY_REFERENCES else 1)
-    for centres, _ in in_threads(work, spheres.chunks(size), n_threads):
-        if progress is not None:
-            progress(len(centres))
-    return canvas.score_map(measure.table)
+        assert isinstance(measure, ComparisonMeasure), "no other has a place but the CPU"
+        on_device = gpu.TorchComparison(sources[0], measure.references, measure.comparison, place)
+        _on_device(on_device, builder, sources[0], run)
+    elif measure.second == "other_half":
+        patterns, around = subjects[0]
+        in_order = [_in_order(half, measure.conditions) for half in halves(patterns)]
+        of_halves = [prepare_spheres(half, around, rdm) for half in in_order]
+        scan_sources(of_halves, measure.score, builder, run, size, last_step)
+    else:
+        scan_sources(sources, _with_second(measure), builder, run, size, last_step)
+    return _score_map(builder, measure.table, sources[0], *subjects[0])
 
 
-def _blank(out: Array, shape: tuple[int, int]) -> Array:
-    """Fill with NaN what the caller gave to write to."""
-    if not isinstance(out, np.ndarray) or out.shape != shape or out.dtype != np.float32:
-        found = f"{getattr(out, 'dtype', type(out).__name__)} of shape {getattr(out, 'shape', ())}"
-        raise UserError(f"`out` is a float32 array of shape {shape}, not {found}; make it so, or leave it out.")
-    out[...] = np.nan
-    return out
+def _in_order(patterns: Patterns, conditions: Sequence[str]) -> Patterns:
+    """Put patterns into the order of conditions that a measure takes; those that are in it stay as they are."""
+    if problem := difference_of_conditions(patterns.conditions, conditions, "patterns", "reference RDMs"):
+        raise UserError(problem)
+    return patterns if list(patterns.conditions) == list(conditions) else patterns.in_order(conditions)
 
 
-def over_time(maps: list[ScoreMap], delays_s: list[float]) -> ScoreMap:
-    """Put the maps of several delays into one: row by row, each at all delays.
+def _with_second(measure: Measure) -> Callable[..., Any]:
+    """Score the RDMs of a subject, and of the others if there are any, at some centres."""
 
-    A column has a reason to be undefined if it has one at every delay, and the fewest members that it has at one.
-    """
-    n_rows = len(maps[0])
-    values = np.stack([scores.values for scores in maps], axis=1).reshape(n_rows * len(maps), -1)
-    table = maps[0].table.loc[np.repeat(np.arange(n_rows), len(maps))].assign(time_s=np.tile(delays_s, n_rows))
-    reasons_of, members_of = ([getattr(one, name) for one in maps] for name in ("reason", "n_members"))
-    reason = None if reasons_of[0] is None else np.min(reasons_of, axis=0)
-    return replace(maps[0], values=values, table=table, reason=reason, n_members=np.min(members_of, axis=0))
+    def score(own: Array, *others: Array) -> Any:
+        return measure.score(own, np.mean([z_scored(rdms) for rdms in others], axis=0) if others else own)
+
+    return score
 
 
-def region_rdms(
-    patterns: Patterns,
-    neighbourhood: Neighbourhood,
-    *,
-    distance: str = "correlation",
-    min_voxels: int = 2,
-    shrinkage: str | None = None,
-) -> RDMs:
-    """Build the RDM of every neighbourhood and keep them all; meant for regions, of which there are few.
+class RdmSource(Protocol):
+    """What has RDMs at places that are walked over: spheres at centres, or sensors at times."""
+
+    def chunks(self, size: int) -> list[range]:
+        """Cut the places into chunks of about this size."""
+
+    def rdms(self, centres: range) -> Array:
+        """Return the RDMs at some places, shape (n_rdms, n_pairs), NaN where undefined."""
+
+
+class Builder(Protocol):
+    """What puts the scores of chunks where they belong."""
+
+    def add(self, centres: range, scores: Array, reason: Array) -> None:
+        """Put the scores at some places, (n_rows, n_rdms), and why there is none, (n_rdms,), where they belong."""
+
+    def columns_of(self, centres: range) -> slice | Array:
+        """Return where those scores are."""
+
+    def name_of(self, centre: int) -> str:
+        """Say in an error which place it is."""
+
+
+def scan_sources(
+    sources: Sequence[RdmSource],
+    score: Callable[..., Array | Scored],
+    builder: Builder,
+    run: RunSettings,
+    size: int = 1,
+    last_step: Callable[[slice | Array, Any], None] | None = None,
+) -> None:
+    """Walk over the centres that all sources share, and measure their RDMs: the loop of every searchlight.
 
     Parameters
     ----------
-    patterns, neighbourhood, distance, min_voxels, shrinkage
-        As in `compare`.
-
-    Returns
-    -------
-    RDMs
-        ``values`` of shape (n_neighbourhoods, n_pairs), rows of NaN where there are too few usable voxels; the table
-        holds the labels of the regions and `n_voxels`, the number that is usable. With delays, all regions at the
-        first, at the second, ..., `time_s` in the table.
+    sources : sequence of RdmSource
+        Of one subject or several, of halves of the runs, or of sensors.
+    score : callable
+        Takes the RDMs of a chunk, (n_centres, n_pairs) of each source, and returns scores, (n_rows, n_centres).
+    builder : Builder
+        Where the scores go.
+    run : RunSettings
+        Threads, chunks and progress.
+    size : int
+        Number of centres at a time, if `run` does not say.
+    last_step : callable, optional
+        See `scan`.
     """
-    if delays_s := patterns.delays_s:
-        measure = partial(region_rdms, distance=distance, min_voxels=min_voxels, shrinkage=shrinkage)
-        each = [measure(patterns.at_delay(delay_s), neighbourhood) for delay_s in delays_s]
-        tables = [rdms.table.assign(time_s=delay_s) for rdms, delay_s in zip(each, delays_s, strict=True)]
-        return concatenate([replace(rdms, table=table) for rdms, table in zip(each, tables, strict=True)])
-    spheres = prepare_spheres(patterns, neighbourhood, distance, min_voxels, shrinkage)
-    table = (
-        neighbourhood.regions if neighbourhood.regions is not None else pd.DataFrame({"centre": neighbourhood.centres})
-    )
-    table = table.assign(n_voxels=spheres.sizes)
-    return RDMs(spheres.rdms(range(len(neighbourhood))), patterns.conditions, table, distance)
+
+    def work(centres: range) -> Any:
+        rdms = [source.rdms(centres) for source in sources]
+        measured = score(*rdms)
+        scores, found = measured if isinstance(measured, Scored) else (measured, None)
+        builder.add(centres, scores, reasons(scores, rdms[0]))  # columns of its own: no result waits for another
+        return found
+
+    def named(centres: range) -> Any:
+        try:
+            return work(centres)
+        except Exception as error:
+            error.add_note(f"This happened at {builder.name_of(_first_failing(work, centres))}.")
+            raise
+
+    for centres, found in in_threads(named, sources[0].chunks(run.chunk_size or size), run.n_threads):
+        if last_step is not None:
+            last_step(builder.columns_of(centres), found)
+        if run.progress is not None:
+            run.progress(len(centres))
 
 
-# ----------------------------------------------------------------------------------------- the steps
-
-
-def _choose_place(device: str, distance: str, comparison: str, on_cpu: bool) -> str:
-    """Return the device, which is the CPU for "auto" if a GPU can't do what is asked."""
-    if on_cpu:
-        if device not in ("auto", "cpu"):
-            raise UserError(f"Whitening and reliability can't be computed on {device!r}; set device to cpu.")
-        return "cpu"
-    place = choose_device(device)
-    if place == "cpu":
-        return place
-    if place == "mps":
-        raise UserError("A searchlight needs double precision, which 'mps' has not; set device to cpu.")
-    from rsa import gpu
-
-    lacks = [name for name, table in ((distance, gpu.DISTANCES), (comparison, gpu.COMPARISONS)) if name not in table]
-    if lacks and device != "auto":
-        raise UserError(f"{listed(lacks)} can't be computed on {device!r}; set device to cpu.")
-    return "cpu" if lacks else place
-
-
-def prepared_rdms(
-    spheres: Spheres, prepare: Callable[[Array], Array], centres: range, dtype: npt.DTypeLike = np.float64
-) -> Array:
-    """Return the prepared RDMs of some neighbourhoods, shape (n_centres, n_pairs), with NaN where one is undefined."""
-    prepared = np.empty((len(centres), spheres.n_pairs), dtype)
-    for run in cut(centres, spheres.run):
-        prepared[run.start - centres.start : run.stop - centres.start] = prepare(spheres.rdms(run))
-    return prepared
-
-
-def _scores(
-    spheres: Spheres, split: list[Spheres], likeness: Comparison, references: Array, centres: range
-) -> tuple[Array, Array]:
-    """Return the scores of some neighbourhoods, shape (n_rdms, n_centres), and reasons; reliability is the last row."""
-    prepared = prepared_rdms(spheres, likeness.prepare, centres, references.dtype)
-    scores = likeness.score(references, prepared)
-    reason = reasons(scores, prepared)
-    if split:
-        odd, even = (prepared_rdms(half, likeness.prepare, centres) for half in split)
-        scores = np.vstack([scores, score_rows(odd, even, likeness)])
-    return scores, reason
-
-
-def reasons(scores: Array, prepared: Array) -> Array:
-    """Say for each centre whether it has a score, and why not if it hasn't."""
-    reason = np.full(len(prepared), DEFINED, dtype=np.int8)
-    (without,) = np.nonzero(np.isnan(scores).all(axis=0))
-    reason[without] = np.where(np.isnan(prepared[without]).any(axis=1), CONSTANT_PATTERN, CONSTANT_RDM)
-    return reason
+def _first_failing(work: Callable[[range], Any], centres: range) -> int:
+    """Return the first of some centres at which work fails; the first of all if each alone does not."""
+    for centre in centres:
+        try:
+            work(range(centre, centre + 1))
+        except Exception:
+            return centre
+    return centres.start
 
 
 def in_threads(work: Callable[[range], Result], chunks: list[range], n_threads: int) -> Iterator[tuple[range, Result]]:
@@ -411,37 +346,165 @@ def in_threads(work: Callable[[range], Result], chunks: list[range], n_threads: 
             raise
 
 
-class Canvas:
-    """Scores of chunks of centres, put on the voxels of the mask or on regions."""
+def reasons(scores: Array, rdms: Array) -> Array:
+    """Say for each centre whether it has a score, and why not if it hasn't."""
+    reason = np.full(len(rdms), DEFINED, dtype=np.int8)
+    (without,) = np.nonzero(np.isnan(scores).all(axis=0))
+    reason[without] = np.where(np.isnan(rdms[without]).any(axis=1), CONSTANT_PATTERN, CONSTANT_RDM)
+    return reason
 
-    def __init__(self, patterns: Patterns, neighbourhood: Neighbourhood, spheres: Spheres, n_rdms: int) -> None:
-        self.patterns, self.neighbourhood, self.spheres = patterns, neighbourhood, spheres
-        centres = neighbourhood.centres
-        n_columns = len(neighbourhood) if centres is None else neighbourhood.volume.n_voxels
-        self.columns: Array = np.arange(n_columns) if centres is None else centres
-        self.all_in_order = len(self.columns) == n_columns and bool((self.columns == np.arange(n_columns)).all())
-        self.scores = np.full((n_rdms, n_columns), np.nan, dtype=np.float32)
+
+def over_time(maps: list[ScoreMap], delays_s: list[float]) -> ScoreMap:
+    """Put the maps of several delays into one: row by row, each at all delays.
+
+    A column has a reason to be undefined if it has one at every delay, and the fewest members that it has at one.
+    """
+    n_rows = len(maps[0])
+    values = np.stack([scores.values for scores in maps], axis=1).reshape(n_rows * len(maps), -1)
+    table = maps[0].table.loc[np.repeat(np.arange(n_rows), len(maps))].assign(time_s=np.tile(delays_s, n_rows))
+    reasons_of, members_of = ([getattr(one, name) for one in maps] for name in ("reason", "n_members"))
+    reason = None if reasons_of[0] is None else np.min(reasons_of, axis=0)
+    return replace(maps[0], values=values, table=table, reason=reason, n_members=np.min(members_of, axis=0))
+
+
+def region_rdms(patterns: Patterns, neighbourhood: Neighbourhood, rdm: RdmSettings = RdmSettings()) -> RDMs:
+    """Build the RDM of every neighbourhood and keep them all; meant for regions, of which there are few.
+
+    Parameters
+    ----------
+    patterns, neighbourhood, rdm
+        As in `compare`.
+
+    Returns
+    -------
+    RDMs
+        ``values`` of shape (n_neighbourhoods, n_pairs), rows of NaN where there are too few usable voxels; the table
+        holds the labels of the regions and `n_voxels`, the number that is usable. With delays, all regions at the
+        first, at the second, ..., `time_s` in the table.
+    """
+    if delays_s := patterns.delays_s:
+        each = [region_rdms(patterns.at_delay(delay_s), neighbourhood, rdm) for delay_s in delays_s]
+        tables = [rdms.table.assign(time_s=delay_s) for rdms, delay_s in zip(each, delays_s, strict=True)]
+        return concatenate([replace(rdms, table=table) for rdms, table in zip(each, tables, strict=True)])
+    spheres = prepare_spheres(patterns, neighbourhood, rdm)
+    table = (
+        neighbourhood.regions if neighbourhood.regions is not None else pd.DataFrame({"centre": neighbourhood.centres})
+    )
+    table = table.assign(n_voxels=spheres.sizes)
+    return RDMs(spheres.rdms(range(len(neighbourhood))), patterns.conditions, table, rdm.distance)
+
+
+# ------------------------------------------------------------------------------------------- the map
+
+
+class MapBuilder:
+    """Scores of chunks of centres, put on the voxels of a mask or on regions.
+
+    Parameters
+    ----------
+    columns : array of int, shape (n_centres,)
+        The column of each centre.
+    n_columns, n_rows : int
+        Shape of the scores.
+    names : callable
+        Says which place a column is.
+    """
+
+    def __init__(self, columns: Array, n_columns: int, n_rows: int, names: Callable[[int], str]) -> None:
+        self.columns, self.names = columns, names
+        self.all_in_order = len(columns) == n_columns and bool((columns == np.arange(n_columns)).all())
+        self.scores = np.full((n_rows, n_columns), np.nan, dtype=np.float32)
         self.reason = np.full(n_columns, NOT_A_CENTRE, dtype=np.int8)
 
-    def where(self, centres: range) -> slice | Array:
+    @classmethod
+    def over(cls, neighbourhood: Neighbourhood, n_rows: int, out: Array | None = None) -> "MapBuilder":
+        """Make one for the voxels or regions of a neighbourhood, which writes to `out` if it is given."""
+        regions, centres = neighbourhood.regions, neighbourhood.centres
+        n_columns = len(neighbourhood) if centres is None else neighbourhood.volume.n_voxels
+        columns = np.arange(n_columns) if centres is None else centres
+        names = (
+            neighbourhood.volume.name_of if regions is None else lambda row: f"the region {tuple(regions.iloc[row])}"
+        )
+        builder = cls(columns, n_columns, 0 if out is not None else n_rows, names)
+        if out is not None:
+            builder.scores = _blank(out, (n_rows, n_columns))
+        return builder
+
+    def columns_of(self, centres: range) -> slice | Array:
         """Return the columns of some centres."""
         if self.all_in_order:
             return slice(centres.start, centres.stop)
         return self.columns[centres.start : centres.stop]
 
-    def draw(self, centres: range, scores: Array, reason: Array) -> None:
-        """Put the scores of some centres, shape (n_rdms, n_centres), and their reasons in their places."""
-        where = self.where(centres)
-        self.scores[:, where], self.reason[where] = scores, reason
+    def add(self, centres: range, scores: Array, reason: Array) -> None:
+        """Put the scores of some centres, shape (n_rows, n_centres), and their reasons where they belong."""
+        columns = self.columns_of(centres)
+        self.scores[:, columns], self.reason[columns] = scores, reason
 
-    def score_map(self, table: pd.DataFrame) -> ScoreMap:
-        """Return all scores, whose rows are described by the table."""
-        sizes = self.spheres.sizes
-        self.reason[self.columns[sizes < self.spheres.min_voxels]] = TOO_SMALL
-        n_members = np.zeros(len(self.reason), dtype=np.int32)
-        n_members[self.columns] = sizes
-        if self.neighbourhood.regions is not None:
-            regions = self.neighbourhood.regions
-            return ScoreMap(self.scores, table, regions=regions, n_members=n_members, reason=self.reason)
-        self.reason[~self.spheres.usable] = NO_DATA
-        return ScoreMap(self.scores, table, volume=self.patterns.volume, n_members=n_members, reason=self.reason)
+    def name_of(self, centre: int) -> str:
+        """Say which place a centre is."""
+        return self.names(int(self.columns[centre]))
+
+
+def _score_map(
+    builder: MapBuilder, table: pd.DataFrame, spheres: Spheres, patterns: Patterns, neighbourhood: Neighbourhood
+) -> ScoreMap:
+    """Return all scores, whose rows are described by the table."""
+    reason, sizes = builder.reason, spheres.sizes
+    reason[builder.columns[sizes < spheres.min_voxels]] = TOO_SMALL
+    n_members = np.zeros(len(reason), dtype=np.int32)
+    n_members[builder.columns] = sizes
+    if neighbourhood.regions is not None:
+        return ScoreMap(builder.scores, table, regions=neighbourhood.regions, n_members=n_members, reason=reason)
+    reason[~spheres.usable] = NO_DATA
+    return ScoreMap(builder.scores, table, volume=patterns.volume, n_members=n_members, reason=reason)
+
+
+def _blank(out: Array, shape: tuple[int, int]) -> Array:
+    """Fill with NaN what the caller gave to write to."""
+    if not isinstance(out, np.ndarray) or out.shape != shape or out.dtype != np.float32:
+        found = f"{getattr(out, 'dtype', type(out).__name__)} of shape {getattr(out, 'shape', ())}"
+        raise UserError(f"`out` is a float32 array of shape {shape}, not {found}; make it so, or leave it out.")
+    out[...] = np.nan
+    return out
+
+
+def _large_enough(spheres: Spheres) -> Spheres:
+    """Raise a `UserError` unless one neighbourhood is large enough."""
+    if spheres.sizes.max() < spheres.min_voxels:
+        raise UserError(
+            f"No searchlight has the {spheres.min_voxels} voxels that min_voxels asks for; the largest has "
+            f"{spheres.sizes.max()}. Choose a larger radius_mm or a smaller min_voxels."
+        )
+    return spheres
+
+
+# ---------------------------------------------------------------------------------------- a GPU
+
+
+def _choose_place(device: str, measure: Measure, rdm: RdmSettings, patterns: Patterns) -> str:
+    """Return the device, which is the CPU for "auto" if a GPU can't do what is asked."""
+    whitens = rdm.shrinkage is not None or patterns.run_noise is not None
+    lacks = "Whitening" if whitens else ""
+    if not isinstance(measure, ComparisonMeasure):
+        lacks = "What is no comparison with references"
+    elif device != "cpu" and not lacks:
+        if (place := choose_device(device)) == "cpu":
+            return place
+        if place == "mps":
+            raise UserError("A searchlight needs double precision, which 'mps' has not; set device to cpu.")
+        can = {rdm.distance: rdm.entry.on_gpu, measure.table["statistic"].iloc[0]: measure.comparison.on_gpu}
+        lacks = listed([name for name, functions in can.items() if not functions])
+        if not lacks:
+            return place
+    if device not in ("auto", "cpu"):
+        raise UserError(f"{lacks} can't be computed on {device!r}; set device to cpu.")
+    return "cpu"
+
+
+def _on_device(on_device: Any, builder: MapBuilder, spheres: Spheres, run: RunSettings) -> None:
+    """Walk over the centres with all steps on a GPU."""
+    for centres in spheres.chunks(run.chunk_size or on_device.chunk_size()):
+        builder.add(centres, *on_device(centres))
+        if run.progress is not None:
+            run.progress(len(centres))

@@ -6,8 +6,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from rsa.comparisons import Comparison
-from rsa.core import Array, Neighbourhood, Patterns, RDMs, RunNoise, align, require_enough
+from rsa.core import Array, Neighbourhood, Patterns, RunNoise
 from rsa.distances import (
     CROSS_VALIDATED,
     DISTANCES,
@@ -20,6 +19,7 @@ from rsa.distances import (
 )
 from rsa.errors import UserError, listed
 from rsa.noise import (
+    SHRINKAGES,
     Repeats,
     between_runs,
     deviations,
@@ -34,12 +34,11 @@ from rsa.registry import pick
 __all__ = [
     "Fold",
     "FoldedSpheres",
-    "Noise",
+    "NoiseSamples",
+    "RdmSettings",
     "Spheres",
     "cut",
     "halves",
-    "prepare",
-    "prepare_searchlight",
     "prepare_spheres",
 ]
 
@@ -48,7 +47,48 @@ RUN_BYTES = 4_000_000
 the processor's cache."""
 
 
-class Noise(NamedTuple):
+@dataclass(frozen=True)
+class RdmSettings:
+    """How the RDM of a neighbourhood is made of its patterns.
+
+    Parameters
+    ----------
+    distance : str
+        A key of `DISTANCES` or `CROSS_VALIDATED`: how dissimilar two patterns are.
+    shrinkage : str, optional
+        A key of `SHRINKAGES`: whiten the patterns of each neighbourhood by the covariance of its residuals.
+    min_voxels : int
+        Neighbourhoods with fewer usable voxels have no RDM. At least 2.
+
+    Raises
+    ------
+    UserError
+        If a name is unknown, or `min_voxels` too small.
+    """
+
+    distance: str = "correlation"
+    shrinkage: str | None = None
+    min_voxels: int = 2
+
+    def __post_init__(self) -> None:
+        pick(DISTANCES | CROSS_VALIDATED, self.distance, "distance")
+        if self.shrinkage is not None:
+            pick(SHRINKAGES, self.shrinkage, "shrinkage")
+        if self.min_voxels < 2:
+            raise UserError(f"min_voxels is at least 2 (a pattern of one voxel has no shape), not {self.min_voxels}.")
+
+    @property
+    def entry(self) -> Distance:
+        """The distance."""
+        return (DISTANCES | CROSS_VALIDATED)[self.distance]
+
+    @property
+    def between_runs(self) -> bool:
+        """Whether distances are of patterns of different runs."""
+        return self.distance in CROSS_VALIDATED
+
+
+class NoiseSamples(NamedTuple):
     """By what the patterns of each neighbourhood are whitened."""
 
     samples: Array
@@ -72,7 +112,7 @@ class Fold(NamedTuple):
     """Shape (n_voxels, 2, n_conditions), float32: the mean of the other runs, and the run."""
     held: Array
     """Shape (n_conditions,): which conditions are in both; responses of others are 0."""
-    noise: Noise | None
+    noise: NoiseSamples | None
     """By what responses are whitened, if they are not yet."""
 
 
@@ -95,7 +135,7 @@ class Spheres:
         Neighbourhoods with fewer members have no RDM.
     usable : array of bool, shape (n_voxels,)
         Voxels that have data and, where it is needed, noise.
-    noise : Noise, optional
+    noise : NoiseSamples, optional
         By what patterns are whitened first.
     """
 
@@ -106,7 +146,7 @@ class Spheres:
     distance: Distance
     min_voxels: int
     usable: Array
-    noise: Noise | None = None
+    noise: NoiseSamples | None = None
 
     def __len__(self) -> int:
         return len(self.indptr) - 1
@@ -274,7 +314,7 @@ def _mean_over_folds(values: Array, held: Array) -> Array:
     return mean
 
 
-def _white(responses: Array, noise: Noise | None, samples: Array | None, symmetric: bool) -> Array:
+def _white(responses: Array, noise: NoiseSamples | None, samples: Array | None, symmetric: bool) -> Array:
     """Whiten responses, (n_members, n_patterns), by their noise, of samples (n_members, n_samples); in float64."""
     if noise is None or samples is None:
         return responses.astype(np.float64)
@@ -289,50 +329,15 @@ def _n_between(counts: Array) -> Array:
     return n_pairs
 
 
-def prepare(
-    patterns: Patterns,
-    neighbourhood: Neighbourhood,
-    references: RDMs,
-    distance: str,
-    likeness: Comparison,
-    min_voxels: int,
-    shrinkage: str | None = None,
-) -> tuple[Spheres, Array]:
-    """Check that all fits; return what the compiled functions take, and prepared references, (n_rdms, n_pairs)."""
-    require_enough(patterns.conditions, "the patterns")
-    spheres = prepare_searchlight(patterns, neighbourhood, distance, min_voxels, shrinkage)
-    return spheres, likeness.prepare(align(patterns.conditions, references).values)
-
-
-def prepare_searchlight(
-    patterns: Patterns, neighbourhood: Neighbourhood, distance: str, min_voxels: int, shrinkage: str | None = None
-) -> Spheres:
-    """Return what `prepare_spheres` does; require 3 conditions, and a sphere that is large enough."""
-    if len(patterns.conditions) < 3:
-        raise UserError(f"RDMs can be compared from 3 conditions on; the patterns have {len(patterns.conditions)}.")
-    spheres = prepare_spheres(patterns, neighbourhood, distance, min_voxels, shrinkage)
-    if spheres.sizes.max() < min_voxels:
-        raise UserError(
-            f"No searchlight has the {min_voxels} voxels that min_voxels asks for; the largest has "
-            f"{spheres.sizes.max()}. Choose a larger radius_mm or a smaller min_voxels."
-        )
-    return spheres
-
-
-def prepare_spheres(
-    patterns: Patterns, neighbourhood: Neighbourhood, distance: str, min_voxels: int, shrinkage: str | None = None
-) -> Spheres:
+def prepare_spheres(patterns: Patterns, neighbourhood: Neighbourhood, settings: RdmSettings) -> Spheres:
     """Put voxels first, runs averaged or side by side, and drop unusable voxels from all neighbourhoods."""
-    measure = pick(DISTANCES | CROSS_VALIDATED, distance, "distance")
-    if min_voxels < 2:
-        raise UserError(f"min_voxels is at least 2 (a pattern of one voxel has no shape), not {min_voxels}.")
     if patterns.delays_s:
         raise UserError("RDMs are built of the responses at one delay; choose one by patterns.at_delay(delay_s).")
-    between, volume = distance in CROSS_VALIDATED, patterns.volume
+    volume, run_noise = patterns.volume, patterns.run_noise
     if volume is None or not np.array_equal(volume.mask, neighbourhood.volume.mask):
         raise UserError("Patterns and neighbourhood are over different masks; make the spheres from patterns.volume.")
     volume.require_grid(neighbourhood.volume.shape, neighbourhood.volume.affine, "The neighbourhood", "the patterns")
-    how, patterns = patterns.run_noise, with_known_noise(patterns, between=between, shrinkage=shrinkage)
+    patterns = with_known_noise(patterns, between=settings.between_runs, shrinkage=settings.shrinkage)
     usable, indptr, indices = patterns.usable, neighbourhood.indptr, neighbourhood.indices
     if not usable.all():
         kept = usable[indices]
@@ -340,23 +345,24 @@ def prepare_spheres(
             kept &= np.repeat(usable[neighbourhood.centres], neighbourhood.n_members)
         indptr = np.concatenate([[0], np.cumsum(np.add.reduceat(kept, indptr[:-1], dtype=np.int64))])
         indices = indices[kept]
-    where = np.require(indptr, np.int64, ["C", "W"]), np.require(indices, np.int32, ["C", "W"])
+    members = np.require(indptr, np.int64, ["C", "W"]), np.require(indices, np.int32, ["C", "W"])
+    distance = settings.entry
     if patterns.run_noise is not None:
         folds = _folds(patterns, patterns.run_noise)
         held = np.stack([fold.held for fold in folds])
-        return FoldedSpheres(folds[0].responses, held, *where, measure, min_voxels, usable, folds=folds)
-    noise = _noise(patterns, shrinkage if how is None else how.shrinkage)
-    return Spheres(*_responses(patterns, distance), *where, measure, min_voxels, usable, noise)
+        return FoldedSpheres(folds[0].responses, held, *members, distance, settings.min_voxels, usable, folds=folds)
+    noise = _noise(patterns, settings.shrinkage if run_noise is None else run_noise.shrinkage)
+    return Spheres(*_responses(patterns, settings), *members, distance, settings.min_voxels, usable, noise)
 
 
-def _noise(patterns: Patterns, shrinkage: str | None) -> Noise | None:
+def _noise(patterns: Patterns, shrinkage: str | None) -> NoiseSamples | None:
     if shrinkage is None or patterns.residuals is None:
         return None
     values = np.ascontiguousarray(patterns.residuals.values.T)
-    return Noise(values, patterns.residuals.degrees_of_freedom, shrinkage)
+    return NoiseSamples(values, patterns.residuals.degrees_of_freedom, shrinkage)
 
 
-def _folds(patterns: Patterns, how: RunNoise) -> tuple[Fold, ...]:
+def _folds(patterns: Patterns, run_noise: RunNoise) -> tuple[Fold, ...]:
     """Leave each run out once; normalise it, and the mean of the other runs, by the noise between the others.
 
     Raises
@@ -364,12 +370,12 @@ def _folds(patterns: Patterns, how: RunNoise) -> tuple[Fold, ...]:
     UserError
         If there are fewer than 3 runs, or two conditions share no run that can be left out.
     """
-    samples = how.samples or patterns
+    samples = run_noise.samples or patterns
     values = np.ascontiguousarray(samples.values.T)  # which the folds share
     folds = []
     for others, left_out in folds_of_runs(patterns):
         rows = np.flatnonzero(samples.table["run"].isin(others.runs).to_numpy())
-        folds.append(_fold(patterns, others, left_out, how, values, rows))
+        folds.append(_fold(patterns, others, left_out, run_noise, values, rows))
     held = np.stack([fold.held for fold in folds]).astype(int)
     if (apart := held.T @ held == 0).any():
         first, second = (patterns.conditions[place] for place in np.argwhere(apart)[0])
@@ -381,7 +387,9 @@ def _folds(patterns: Patterns, how: RunNoise) -> tuple[Fold, ...]:
     return tuple(fold for fold in folds if np.count_nonzero(fold.held) > 1)
 
 
-def _fold(patterns: Patterns, others: Patterns, left_out: Patterns, how: RunNoise, samples: Array, rows: Array) -> Fold:
+def _fold(
+    patterns: Patterns, others: Patterns, left_out: Patterns, run_noise: RunNoise, samples: Array, rows: Array
+) -> Fold:
     """Make a fold, of which `rows` of the samples, (n_voxels, n_samples), are those of the other runs."""
     both = [one for one in patterns.conditions if one in set(others.conditions) & set(left_out.conditions)]
     held = np.isin(patterns.conditions, both)
@@ -389,25 +397,27 @@ def _fold(patterns: Patterns, others: Patterns, left_out: Patterns, how: RunNois
     if not both:
         return Fold(responses, held, None)
     means = [part.in_order(both).mean_over_runs().values for part in (others, left_out)]
-    seen, noise = others if how.samples is None else how.samples.of_runs(others.runs), None
-    if how.normalisation == "multivariate" and how.scope == "sphere":
-        found = repeats(seen, mean_removed=how.mean_removed)
-        noise = Noise(samples, found.degrees_of_freedom, how.shrinkage, found._replace(rows=rows[found.rows]))
+    seen, noise = others if run_noise.samples is None else run_noise.samples.of_runs(others.runs), None
+    if run_noise.normalisation == "multivariate" and run_noise.scope == "sphere":
+        found = repeats(seen, mean_removed=run_noise.mean_removed)
+        noise = NoiseSamples(
+            samples, found.degrees_of_freedom, run_noise.shrinkage, found._replace(rows=rows[found.rows])
+        )
     else:
         table = pd.DataFrame({"condition": both * 2, "run": np.repeat(["others", "left out"], len(both))})
-        residuals = between_runs(seen, mean_removed=how.mean_removed)
+        residuals = between_runs(seen, mean_removed=run_noise.mean_removed)
         pair = Patterns(np.vstack(means), table, patterns.volume, patterns.usable, residuals)
-        normalised = normalise(pair, how.normalisation, scope=how.scope, shrinkage=how.shrinkage)
+        normalised = normalise(pair, run_noise.normalisation, scope=run_noise.scope, shrinkage=run_noise.shrinkage)
         means = np.split(normalised.values, 2)
     for place, mean in enumerate(means):
         responses[:, place, held] = mean.T
     return Fold(responses, held, noise)
 
 
-def _responses(patterns: Patterns, distance: str) -> tuple[Array, Array]:
-    """Return responses, shape (n_voxels, n_runs, n_conditions), and how many patterns are in each, for a distance."""
-    if distance in CROSS_VALIDATED:
-        runs, counts = _runs(patterns, CROSS_VALIDATED[distance])
+def _responses(patterns: Patterns, settings: RdmSettings) -> tuple[Array, Array]:
+    """Return responses, shape (n_voxels, n_runs, n_conditions), and how many patterns are in each."""
+    if settings.between_runs:
+        runs, counts = _runs(patterns, settings.entry)
     else:
         means = patterns.mean_over_runs().values
         runs, counts = means[None], np.ones((1, len(means)))

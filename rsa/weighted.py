@@ -236,4 +236,4 @@ def weighted_measure(
         return np.vstack([part for one in fits for part in (one.scores[None], one.alone.T)])
 
     table = pd.concat(tables, ignore_index=True).assign(statistic=comparison)
-    return Measure(conditions, table, score, across_subjects)
+    return Measure(conditions, table, score, "other_subjects" if across_subjects else "same")

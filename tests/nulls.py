@@ -87,8 +87,8 @@ class Null:
         if (how := WHITENINGS[self.whitening]) is not None or self.mean_removed:
             patterns = noise.prepared(patterns, remove_mean=self.mean_removed, source=self.source, **(how or {}))
             shrinkage = (how or {}).get("shrinkage") if self.source == "residuals" else None
-        options = {"distance": self.distance, "shrinkage": shrinkage}
-        rdms, found = searchlight.region_rdms(patterns, around, **options), {}
+        made = searchlight.RdmSettings(self.distance, shrinkage)
+        rdms, found = searchlight.region_rdms(patterns, around, made), {}
         if self.distance == "crossnobis":
             found["mean distance"] = rdms.values.mean(axis=1)
         rare = [self._is_rare(a) + self._is_rare(b) for a, b in combinations(patterns.conditions, 2)]
@@ -96,7 +96,7 @@ class Null:
             found["fit of rare conditions"] = spearmanr(np.vstack([rare, rdms.values]), axis=1).statistic[0, 1:]
         if self.n_runs >= 2 * (self.n_least + self.uneven):
             any_rdm = RDMs([np.arange(len(rare))], patterns.conditions, pd.DataFrame({"model": ["any"]}))
-            scores = searchlight.compare(patterns, around, any_rdm, reliability=True, **options)
+            scores = searchlight.compare(patterns, around, any_rdm, reliability=True, rdm=made)
             found["reliability"] = scores.values[-1].astype(float)
         return found
 

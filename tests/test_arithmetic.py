@@ -16,10 +16,12 @@ from rsa import gpu, kernels, searchlight
 from rsa.comparisons import COMPARISONS
 from rsa.core import CONSTANT_PATTERN, CONSTANT_RDM, DEFINED, Patterns, RDMs, Volume, align
 from rsa.distances import CROSS_VALIDATED, DISTANCES, UNIT, cross_products, rdm_vectors
+from rsa.measures import comparison_measure
 from rsa.meeg.sensors import sensor_searchlight
-from rsa.meeg.timecourse import rdm_movie
+from rsa.meeg.timecourse import MovieSettings, rdm_movie
 from rsa.neighbourhood import from_masks, spheres
 from rsa.noise import SHRINKAGES, prepared
+from rsa.searchlight import RdmSettings
 from rsa.spheres import prepare_spheres
 
 EXACT = np.longdouble
@@ -122,7 +124,7 @@ def test_equal_patterns_have_distance_zero_in_every_sphere(rng, distance):
     signal = twin_patterns(rng, 30, 64)
     noise = np.tile(rng.standard_normal((n_runs, 15, 64)) * 50, (1, 2, 1))
     patterns = in_volume((signal + noise).reshape(-1, 64).astype(np.float32), n_runs, (4, 4, 4))
-    found = searchlight.region_rdms(patterns, spheres(patterns.volume, 2.5), distance=distance).values
+    found = searchlight.region_rdms(patterns, spheres(patterns.volume, 2.5), rdm=RdmSettings(distance=distance)).values
     if distance == "cv_correlation":  # of patterns whose variance between runs is no less than its floor
         assert (found[:, twins_of(30)] == 0).mean() > 0.5
     else:
@@ -136,7 +138,7 @@ def test_equal_patterns_whitened_by_other_runs_have_distance_zero(rng, distance,
     values = twin_patterns(rng, 20, 64) + np.tile(rng.standard_normal((4, 10, 64)) * 50, (1, 2, 1))
     patterns = in_volume(values.reshape(-1, 64).astype(np.float32), 4, (4, 4, 4))
     ready = prepared(patterns, normalisation="multivariate", source="runs", shrinkage=shrinkage)
-    found = searchlight.region_rdms(ready, spheres(ready.volume, 2.5), distance=distance).values
+    found = searchlight.region_rdms(ready, spheres(ready.volume, 2.5), rdm=RdmSettings(distance=distance)).values
     np.testing.assert_array_equal(found == 0, np.tile(twins_of(20), (64, 1)))
 
 
@@ -147,7 +149,7 @@ def test_equal_trials_have_distance_zero_and_cannot_be_decoded(rng, distance, n_
     values = rng.standard_normal((10 * 12, n_channels, 2))
     values[60:] = values[:60].reshape(20, 3, n_channels, 2)[:, [2, 0, 1]].reshape(60, n_channels, 2)
     epochs = epochs_of(values, np.repeat(list("abcdefghij"), 12), runs=np.tile(np.repeat(range(4), 3), 10))
-    found = rdm_movie(epochs, distance=distance).values
+    found = rdm_movie(epochs, settings=MovieSettings(distance=distance)).values
     chance = 0.5 if distance.startswith("decoding") else 0
     np.testing.assert_array_equal(found[:, twins_of(10)], chance)
     assert (found[:, ~twins_of(10)] != chance).mean() > 0.5
@@ -176,7 +178,7 @@ def test_small_distances_are_those_of_differences(rng, distance, n_features):
 def test_small_distances_in_spheres_are_those_of_differences(rng, distance):
     patterns = in_volume(nearly_equal(rng, 216, 3e-6).astype(np.float32), shape=(6, 6, 6))
     around = spheres(patterns.volume, 3)
-    found = searchlight.region_rdms(patterns, around, distance=distance).values
+    found = searchlight.region_rdms(patterns, around, rdm=RdmSettings(distance=distance)).values
     for centre in (0, 43, 63, 100, 215):
         expected = oracles.rdm_of_differences(patterns.values[:, around.members(centre)], distance)
         np.testing.assert_allclose(found[centre], expected, rtol=0.01)
@@ -185,7 +187,9 @@ def test_small_distances_in_spheres_are_those_of_differences(rng, distance):
 @pytest.mark.parametrize("distance", DISTANCES)
 def test_small_distances_over_time_are_those_of_differences(rng, distance):
     patterns = nearly_equal(rng, 60, 3e-6)
-    found = rdm_movie(epochs_of(patterns[:, :, None], list("abcdefghijkl")), distance=distance).values[0]
+    found = rdm_movie(
+        epochs_of(patterns[:, :, None], list("abcdefghijkl")), settings=MovieSettings(distance=distance)
+    ).values[0]
     np.testing.assert_allclose(found, oracles.rdm_of_differences(patterns, distance), rtol=0.01)
 
 
@@ -195,14 +199,16 @@ def test_small_distances_between_runs_are_left_alone():
     values = nearly_equal(rng, 125, 1e-5, offset=3).astype(np.float32)
     patterns = in_volume(np.tile(values, (4, 1)), 4, (5, 5, 5))
     around = spheres(patterns.volume, 2)
-    found = searchlight.region_rdms(patterns, around, distance="crossnobis").values
+    found = searchlight.region_rdms(patterns, around, rdm=RdmSettings(distance="crossnobis")).values
     for centre in (0, 31, 62, 124):
         members = around.members(centre)
         expected = oracles.rdm_of_differences(values[:, members], "sqeuclidean") / len(members)
         np.testing.assert_allclose(found[centre], expected, rtol=0.01)
     epochs = epochs_of(np.tile(values, (4, 1))[:, :, None], list("abcdefghijkl") * 4, runs=np.repeat(range(4), 12))
     expected = oracles.rdm_of_differences(values, "sqeuclidean") / 125
-    np.testing.assert_allclose(rdm_movie(epochs, distance="crossnobis").values[0], expected, rtol=0.01)
+    np.testing.assert_allclose(
+        rdm_movie(epochs, settings=MovieSettings(distance="crossnobis")).values[0], expected, rtol=0.01
+    )
 
 
 # ---------------------------------------------------------------------- nothing between runs is no distance
@@ -221,10 +227,10 @@ def test_without_products_between_runs_there_is_no_score(distance, n_runs):
     areas = from_masks(
         patterns.volume, {"one": voxels < 80, "two": (voxels >= 40) & (voxels < 160), "x": voxels >= 160}
     )
-    scores = searchlight.compare(patterns, areas, references, distance=distance)
+    scores = searchlight.compare(patterns, areas, references, rdm=RdmSettings(distance=distance))
     assert scores.reason.tolist() == [CONSTANT_RDM, CONSTANT_RDM, DEFINED]
     assert np.isnan(scores.values[:, :2]).all()
-    rdms = searchlight.region_rdms(patterns, areas, distance=distance).values
+    rdms = searchlight.region_rdms(patterns, areas, rdm=RdmSettings(distance=distance)).values
     np.testing.assert_allclose(rdms[:2], 0 if distance == "crossnobis" else 1, atol=1e-12)
 
 
@@ -236,7 +242,9 @@ def test_without_products_between_folds_there_is_no_score(rng, distance, n_runs)
     values[runs > 0, :6] = [0, 0, 1]  # the same for all conditions, but not flat
     epochs = epochs_of(values, conditions, runs=runs)
     references = RDMs(rng.random((2, 21)), list("abcdefg"), pd.DataFrame({"model": "net", "layer": ["a", "b"]}))
-    scores = sensor_searchlight(epochs, LINE, references, distance=distance, min_sensors=2)
+    scores = sensor_searchlight(
+        epochs, LINE, comparison_measure(references, "spearman"), min_sensors=2, movie=MovieSettings(distance=distance)
+    )
     assert scores.reason.tolist() == [CONSTANT_RDM] * 5 + [DEFINED] * 7
     assert np.isnan(scores.values[:, :5]).all()
 
@@ -247,17 +255,19 @@ def test_a_pattern_that_is_constant_in_each_run_has_no_correlation_between_runs(
     values[:, 2] = np.array([0.1, 0.7, 1000.3])[:, None]
     patterns = in_volume(values.reshape(-1, 125), 3, (5, 5, 5))
     around = spheres(patterns.volume, 2)
-    scores = searchlight.compare(patterns, around, references_of(rng, patterns), distance="cv_correlation")
+    scores = searchlight.compare(
+        patterns, around, references_of(rng, patterns), rdm=RdmSettings(distance="cv_correlation")
+    )
     assert (scores.reason == CONSTANT_PATTERN).all()
     undefined = (np.array(np.triu_indices(7, 1)) == 2).any(axis=0)
-    rdms = searchlight.region_rdms(patterns, around, distance="cv_correlation").values
+    rdms = searchlight.region_rdms(patterns, around, rdm=RdmSettings(distance="cv_correlation")).values
     np.testing.assert_array_equal(np.isnan(rdms), np.tile(undefined, (125, 1)))
 
 
 # ------------------------------------------------------------------------------------------------ in torch
 
 
-@pytest.mark.parametrize("distance", gpu.DISTANCES)
+@pytest.mark.parametrize("distance", [name for name, entry in (DISTANCES | CROSS_VALIDATED).items() if entry.on_gpu])
 def test_what_is_zero_is_zero_in_torch(rng, distance):
     n_runs = 4 if distance == "crossnobis" else 1
     values = np.tile(twin_patterns(rng, 30, 64), (n_runs, 1)).reshape(n_runs, 30, 64)
@@ -266,9 +276,9 @@ def test_what_is_zero_is_zero_in_torch(rng, distance):
     values[:, 4, ::2] = values[:, 3, ::2]
     values[:, 19], values[:, 20] = values[:, 4], nearby
     patterns = in_volume(values.reshape(-1, 64), n_runs, (4, 4, 4))
-    ready = prepare_spheres(patterns, spheres(patterns.volume, 2.5), distance, 2)
+    ready = prepare_spheres(patterns, spheres(patterns.volume, 2.5), RdmSettings(distance))
     references = align(patterns.conditions, references_of(rng, patterns)).values
-    on_torch = gpu.Searchlight(ready, COMPARISONS["spearman"].prepare(references), distance, "spearman", "cpu")
+    on_torch = gpu.TorchComparison(ready, COMPARISONS["spearman"].prepare(references), COMPARISONS["spearman"], "cpu")
     with torch.inference_mode():
         found = on_torch.rdms(range(64)).numpy()
     expected = ready.rdms(range(64))

@@ -13,6 +13,7 @@ from rsa.errors import UserError
 from rsa.inference.ceiling import noise_ceilings
 from rsa.neighbourhood import some_spheres, spheres
 from rsa.rdm import noise_ceiling
+from rsa.searchlight import RdmSettings, RunSettings
 
 NAMES = [f"img{n}" for n in range(6)]
 
@@ -41,7 +42,9 @@ def expected_at(subjects, voxel, radius_mm, comparison, **how):
         volume = patterns.volume
         around = spheres(volume, radius_mm)
         here = (volume.indices == voxel).all(axis=1)
-        rdms.append(searchlight.region_rdms(patterns, some_spheres(around, here), **how).reordered(NAMES).values[0])
+        rdms.append(
+            searchlight.region_rdms(patterns, some_spheres(around, here), RdmSettings(**how)).reordered(NAMES).values[0]
+        )
     return noise_ceiling(RDMs(np.array(rdms), NAMES, pd.DataFrame({"subject": range(len(rdms))})), comparison)
 
 
@@ -51,7 +54,9 @@ def test_equals_the_ceiling_of_each_sphere(comparison, distance, shrinkage):
     subjects = subjects_of()
     how = {"distance": distance, "min_voxels": 4, "shrinkage": shrinkage}
     done = []
-    found = noise_ceilings(subjects, 4.0, comparison=comparison, n_threads=2, progress=done.append, **how)
+    found = noise_ceilings(
+        subjects, 4.0, comparison=comparison, rdm=RdmSettings(**how), run=RunSettings(n_threads=2, progress=done.append)
+    )
     shared = np.logical_and.reduce([patterns.volume.mask for patterns in subjects])
     np.testing.assert_array_equal(found.volume.mask, shared)
     assert sum(done) == shared.sum()
@@ -67,7 +72,7 @@ def test_a_subject_without_an_rdm_leaves_no_ceiling():
     values = subjects[1].values.copy()
     values[:, :20] = np.nan
     subjects[1] = replace(subjects[1], values=values, usable=None)
-    found = noise_ceilings(subjects, 4.0, min_voxels=10)
+    found = noise_ceilings(subjects, 4.0, rdm=RdmSettings(min_voxels=10))
     np.testing.assert_array_equal(np.isnan(found.values).any(axis=0), found.n_members < 4)
     assert {3, 4} <= set(found.n_members)
 

@@ -25,7 +25,7 @@ from rsa.errors import UserError
 from rsa.files.images import opened, read_patterns, read_voxels, varying_voxels, whole_grid
 from rsa.files.io import content_hash, load_table, save
 from rsa.neighbourhood import from_masks
-from rsa.spheres import prepare_spheres
+from rsa.spheres import RdmSettings, prepare_spheres
 
 SHAPE = (4, 3, 2)
 CONDITIONS = ["img1", "img10", "img2"]
@@ -424,7 +424,7 @@ def test_crossnobis_is_not_halved_where_half_of_the_runs_have_no_data(study, tmp
         "01"
     )
     around = from_masks(patterns.volume, {"all": np.ones(24, dtype=bool)})
-    spheres = prepare_spheres(patterns, around, "crossnobis", 2)
+    spheres = prepare_spheres(patterns, around, RdmSettings("crossnobis"))
     assert spheres.sizes.tolist() == [16]
     flat = truth[:, 1:].reshape(-1, 3).T
     expected = [((flat[i] - flat[j]) ** 2).mean() for i, j in ((0, 1), (0, 2), (1, 2))]

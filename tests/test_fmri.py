@@ -10,6 +10,7 @@ from rsa import noise, searchlight
 from rsa.core import Patterns, RDMs, Volume
 from rsa.datasets import Bids
 from rsa.neighbourhood import regions, some_spheres, spheres
+from rsa.searchlight import RdmSettings
 
 V1 = (1, 201)
 ON_VOLUMES_S = [1.5, 4.5, 7.5, 10.5, 13.5]
@@ -53,7 +54,7 @@ def test_the_map_of_v1_rises_and_falls_like_a_haemodynamic_response(god, data, t
 
     def mean_over(*numbers: int) -> np.ndarray:
         chosen = np.isin(labels, numbers)
-        scores = searchlight.compare(patterns, some_spheres(around, chosen), reference, min_voxels=20)
+        scores = searchlight.compare(patterns, some_spheres(around, chosen), reference, rdm=RdmSettings(min_voxels=20))
         assert scores.table["time_s"].tolist() == ON_VOLUMES_S
         return np.nanmean(scores.values[:, chosen], axis=1)
 
@@ -79,8 +80,8 @@ def reliability_of(patterns, distance):
     names = patterns.conditions
     reference = RDMs(np.arange(28.0), names, pd.DataFrame({"model": ["any"], "layer": [""]}))
     around = spheres(patterns.volume, 10.0)
-    how = {"distance": distance, "min_voxels": 5, "reliability": True}
-    return searchlight.compare(patterns, around, reference, **how).values[-1]
+    made = searchlight.RdmSettings(distance, min_voxels=5)
+    return searchlight.compare(patterns, around, reference, reliability=True, rdm=made).values[-1]
 
 
 @pytest.mark.parametrize(

@@ -5,10 +5,13 @@ import pandas as pd
 import pytest
 import torch
 
-from rsa import gpu, searchlight
+from rsa import searchlight
+from rsa.comparisons import COMPARISONS
 from rsa.core import Patterns, RDMs, Volume
+from rsa.distances import CROSS_VALIDATED, DISTANCES
 from rsa.errors import UserError
 from rsa.neighbourhood import from_masks, spheres
+from rsa.searchlight import RdmSettings, RunSettings
 
 CUDA = pytest.param(
     "cuda",
@@ -21,10 +24,10 @@ DEVICES = ["cpu", CUDA]
 def on_torch(monkeypatch):
     """Let `compare` take the torch path on a device, also on torch's CPU."""
 
-    def compare(*args, device, **how):
+    def compare(*args, device, chunk_size=None, progress=None, **how):
         with monkeypatch.context() as patch:
             patch.setattr(searchlight, "choose_device", lambda _: torch.device(device).type + ":0")
-            return searchlight.compare(*args, device=device, **how)
+            return searchlight.compare(*args, **how, run=RunSettings(1, chunk_size, device, progress))
 
     return compare
 
@@ -46,12 +49,12 @@ def study(seed=0, n_runs=1, n_conditions=10):
 
 
 @pytest.mark.parametrize("device", DEVICES)
-@pytest.mark.parametrize("comparison", gpu.COMPARISONS)
-@pytest.mark.parametrize("distance", gpu.DISTANCES)
+@pytest.mark.parametrize("comparison", [name for name, entry in COMPARISONS.items() if entry.on_gpu])
+@pytest.mark.parametrize("distance", [name for name, entry in (DISTANCES | CROSS_VALIDATED).items() if entry.on_gpu])
 def test_scores_as_the_cpu_does(on_torch, device, distance, comparison):
     patterns, references = study(n_runs=3 if distance == "crossnobis" else 1)
     around = spheres(patterns.volume, 4)
-    how = {"distance": distance, "comparison": comparison, "min_voxels": 5}
+    how = {"comparison": comparison, "rdm": RdmSettings(distance, min_voxels=5)}
     expected = searchlight.compare(patterns, around, references, **how)
     found = on_torch(patterns, around, references, device=device, **how)
     np.testing.assert_array_equal(found.reason, expected.reason)
@@ -88,12 +91,14 @@ def test_what_only_the_cpu_can(monkeypatch):
     around = spheres(patterns.volume, 4)
     monkeypatch.setattr(searchlight, "choose_device", lambda _: "cuda")
     with pytest.raises(UserError, match="'kendall_tau_a' can't be computed on 'cuda'; set device to cpu"):
-        searchlight.compare(patterns, around, references, comparison="kendall_tau_a", device="cuda")
-    scores = searchlight.compare(patterns, around, references, comparison="kendall_tau_a", device="auto")
+        searchlight.compare(patterns, around, references, comparison="kendall_tau_a", run=RunSettings(device="cuda"))
+    scores = searchlight.compare(
+        patterns, around, references, comparison="kendall_tau_a", run=RunSettings(device="auto")
+    )
     assert np.isfinite(scores.values).any()
     monkeypatch.setattr(searchlight, "choose_device", lambda _: "mps")
     with pytest.raises(UserError, match="needs double precision, which 'mps' has not"):
-        searchlight.compare(patterns, around, references, device="mps")
+        searchlight.compare(patterns, around, references, run=RunSettings(device="mps"))
 
 
 @pytest.mark.gpu
@@ -102,6 +107,6 @@ def test_auto_takes_cuda_and_fits_its_memory():
     patterns, references = study(n_conditions=40)
     around = spheres(patterns.volume, 6)
     torch.cuda.reset_peak_memory_stats()
-    scores = searchlight.compare(patterns, around, references, device="auto")
+    scores = searchlight.compare(patterns, around, references, run=RunSettings(device="auto"))
     assert torch.cuda.max_memory_allocated() > 0
     np.testing.assert_allclose(scores.values, searchlight.compare(patterns, around, references).values, atol=1e-6)

@@ -13,7 +13,7 @@ from rsa.comparisons import COMPARISONS, compare_vectors
 from rsa.core import Epochs, RDMs
 from rsa.meeg.latencies import latencies
 from rsa.meeg.scores import layer_time, relabelled
-from rsa.meeg.timecourse import rdm_movie
+from rsa.meeg.timecourse import MovieSettings, rdm_movie
 from rsa.onsets import effective_sample_size, has_baseline, onset_times, products_over_time, time_of_onset, upper_bounds
 from rsa.rdm import average_over_subjects
 
@@ -114,7 +114,10 @@ def noise_movie(seed, n_before, width, distance):
     noise = gaussian_filter1d(rng.standard_normal((64, 10, len(times_s) + 40)), width, axis=2)[:, :, 20:-20]
     noise -= noise[:, :, times_s <= 0].mean(axis=2, keepdims=True)
     channels = pd.DataFrame({"name": [f"E{i}" for i in range(10)], "type": "eeg"})
-    movie = rdm_movie(Epochs(noise, pd.DataFrame({"condition": names * 4}), times_s, channels), distance=distance)
+    movie = rdm_movie(
+        Epochs(noise, pd.DataFrame({"condition": names * 4}), times_s, channels),
+        settings=MovieSettings(distance=distance),
+    )
     movie = replace(movie, table=movie.table.assign(subject="01"))
     layers = np.cumsum(rng.standard_normal((4, 16, 20)), axis=0)
     table = pd.DataFrame({"model": ["net"] * 4, "layer": list("abcd")})

@@ -24,7 +24,7 @@ from rsa.partition import (
     partition_measure,
     semipartial,
 )
-from rsa.searchlight import compare, measured, region_rdms
+from rsa.searchlight import RdmSettings, RunSettings, compare, region_rdms, scan
 
 N_PAIRS = 28
 RADIUS_MM = 2.0
@@ -330,7 +330,7 @@ def in_order(rdms, names):
 def test_maps_equal_regressions_in_one_sphere_at_a_time(kind, comparison):
     patterns, references, nuisance, movie = study()
     around = spheres(patterns.volume, RADIUS_MM)
-    scores = measured(patterns, around, measure_of(kind, references, nuisance, movie, comparison))
+    scores = scan(patterns, around, measure_of(kind, references, nuisance, movie, comparison))
     rows, control, frames = (in_order(rdms, patterns.conditions) for rdms in (references, nuisance, movie))
     fewer, smaller, left = oracles.reduced_mask(patterns.values, patterns.volume.mask)
     expected = np.full(scores.values.shape, np.nan)
@@ -397,11 +397,11 @@ def test_chunks_threads_and_where_it_is_written_change_nothing(kind, tmp_path, m
     patterns, references, nuisance, movie = study()
     monkeypatch.setattr("rsa.spheres.RUN_BYTES", 8 * 8 * N_PAIRS)  # runs of 8 centres
     around, measure = spheres(patterns.volume, RADIUS_MM), measure_of(kind, references, nuisance, movie)
-    one = measured(patterns, around, measure, chunk_size=10_000)
+    one = scan(patterns, around, measure, run=RunSettings(chunk_size=10_000))
     path, done = tmp_path / "maps", []
     out = np.memmap(path, "float32", "w+", shape=one.values.shape)
     out[:] = 5
-    other = measured(patterns, around, measure, n_threads=2, out=out, progress=done.append)
+    other = scan(patterns, around, measure, out=out, run=RunSettings(n_threads=2, progress=done.append))
     np.testing.assert_allclose(other.values, one.values, atol=1e-7)
     np.testing.assert_array_equal(other.reason, one.reason)
     assert np.shares_memory(other.values, out)
@@ -415,13 +415,13 @@ def test_spheres_that_are_centred_elsewhere_and_regions_come_out_in_their_places
     patterns, references, nuisance, _ = study()
     volume = patterns.volume
     measure = partial_measure(references, nuisance)
-    everywhere = measured(patterns, spheres(volume, RADIUS_MM), measure)
-    some = measured(patterns, spheres(volume, RADIUS_MM, stride=2), measure)
+    everywhere = scan(patterns, spheres(volume, RADIUS_MM), measure)
+    some = scan(patterns, spheres(volume, RADIUS_MM, stride=2), measure)
     drawn = np.isfinite(some.values)
     assert 0 < drawn.sum() < np.isfinite(everywhere.values).sum()
     np.testing.assert_allclose(some.values[drawn], everywhere.values[drawn], atol=1e-6)
     regions = from_masks(volume, {"left": volume.indices[:, 0] < 2, "right": volume.indices[:, 0] >= 2})
-    fits = measured(patterns, regions, measure)
+    fits = scan(patterns, regions, measure)
     rows, control = (in_order(rdms, patterns.conditions) for rdms in (references, nuisance))
     np.testing.assert_allclose(fits.values, partial(region_rdms(patterns, regions).values, rows, control), atol=1e-6)
 
@@ -433,16 +433,16 @@ def test_distances_between_runs_and_whitening_are_those_of_the_searchlight(rng, 
     residuals = Residuals(samples - samples.mean(axis=0), 38)
     patterns = Patterns(patterns.values, patterns.table, patterns.volume, residuals=residuals)
     around = spheres(patterns.volume, RADIUS_MM)
-    how = {"distance": "crossnobis", "shrinkage": shrinkage}
-    rdms = region_rdms(patterns, around, **how).values
-    found = measured(patterns, around, partial_measure(references), **how).values
+    made = RdmSettings("crossnobis", shrinkage)
+    rdms = region_rdms(patterns, around, made).values
+    found = scan(patterns, around, partial_measure(references), rdm=made).values
     np.testing.assert_allclose(found, partial(rdms, in_order(references, patterns.conditions)), atol=1e-6)
 
 
 def test_the_parts_of_two_models_add_up_to_the_squared_scores_of_the_searchlight():
     patterns, references, _, _ = study()
     around, two = spheres(patterns.volume, RADIUS_MM), references.subset([2, 3])
-    parts = measured(patterns, around, measure_of("partition", two)).values  # gist, semantic, both
+    parts = scan(patterns, around, measure_of("partition", two)).values  # gist, semantic, both
     plain = compare(patterns, around, two).values
     np.testing.assert_allclose(parts[0] + parts[2], plain[0] ** 2, atol=1e-6)
     np.testing.assert_allclose(parts[1] + parts[2], plain[1] ** 2, atol=1e-6)
@@ -473,13 +473,13 @@ def test_maps_that_cannot_be_are_refused():
     around, measure = spheres(patterns.volume, RADIUS_MM), partial_measure(references)
     shape = rf"\(4, {patterns.volume.n_voxels}\)"
     with pytest.raises(UserError, match=rf"float32 array of shape {shape}, not float64 of shape \(4, 3\)"):
-        measured(patterns, around, measure, out=np.empty((4, 3)))
+        scan(patterns, around, measure, out=np.empty((4, 3)))
     with pytest.raises(UserError, match=rf"float32 array of shape {shape}, not list of shape \(\)"):
-        measured(patterns, around, measure, out=[])
+        scan(patterns, around, measure, out=[])
     names = [*references.conditions[:-1], "img99"]
     other = partial_measure(RDMs(references.values, names, references.table))
     with pytest.raises(UserError, match=r"share 7 of 9 conditions.*img99"):
-        measured(patterns, around, other)
+        scan(patterns, around, other)
 
 
 def test_several_delays_are_measured_one_by_one():
@@ -488,12 +488,12 @@ def test_several_delays_are_measured_one_by_one():
     delayed = pd.concat([patterns.table.assign(delay_s=delay_s) for delay_s in (0.0, 2.0)])
     later = np.where(np.isnan(patterns.values), np.nan, patterns.values**2)
     both = Patterns(np.vstack([patterns.values, later]), delayed, patterns.volume)
-    found = measured(both, around, measure)
+    found = scan(both, around, measure)
     assert found.table["time_s"].tolist() == [0.0, 2.0] * 4
     for number, values in enumerate((patterns.values, later)):
-        one = measured(Patterns(values, patterns.table, patterns.volume), around, measure)
+        one = scan(Patterns(values, patterns.table, patterns.volume), around, measure)
         np.testing.assert_array_equal(found.values[number::2], one.values)
     with pytest.raises(UserError, match="References over time need patterns of one response"):
-        measured(both, around, commonality_measure(references, movie))
+        scan(both, around, commonality_measure(references, movie))
     with pytest.raises(UserError, match="several delays cannot be written to `out`"):
-        measured(both, around, measure, out=np.empty(found.values.shape, np.float32))
+        scan(both, around, measure, out=np.empty(found.values.shape, np.float32))

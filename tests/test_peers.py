@@ -12,6 +12,7 @@ from rsa.comparisons import COMPARISONS, compare_vectors
 from rsa.core import Patterns, RDMs, Residuals, Volume
 from rsa.distances import DISTANCES, rdm_vectors
 from rsa.neighbourhood import from_masks, spheres
+from rsa.searchlight import RdmSettings
 
 
 def imported(name):
@@ -53,7 +54,7 @@ def test_rsatoolbox_measures_the_same_crossnobis(rsatoolbox, rng, n_runs):
     table = pd.DataFrame({"condition": names * n_runs, "run": np.repeat(range(n_runs), 7)})
     patterns = Patterns(values.reshape(-1, 40), table, Volume(np.ones((10, 4, 1)), np.eye(4)))
     whole = from_masks(patterns.volume, {"all": np.ones(40, bool)})
-    found = searchlight.region_rdms(patterns, whole, distance="crossnobis").values[0]
+    found = searchlight.region_rdms(patterns, whole, rdm=RdmSettings(distance="crossnobis")).values[0]
     dataset = rsatoolbox.data.Dataset(values.reshape(-1, 40).astype(float), obs_descriptors=table.to_dict("list"))
     peer = rsatoolbox.rdm.calc_rdm(dataset, method="crossnobis", descriptor="condition", cv_descriptor="run")
     np.testing.assert_allclose(found, peer.dissimilarities[0], atol=1e-12)
@@ -75,7 +76,7 @@ def test_rsatoolbox_measures_the_same_crossnobis_of_unbalanced_runs(rsatoolbox, 
     volume = Volume(np.ones((10, 4, 1)), np.eye(4))
     patterns = Patterns(values, table, volume, residuals=Residuals(residuals, 77))
     whole = from_masks(volume, {"all": np.ones(40, bool)})
-    found = searchlight.region_rdms(patterns, whole, distance="crossnobis", shrinkage=shrinkage)
+    found = searchlight.region_rdms(patterns, whole, rdm=RdmSettings(distance="crossnobis", shrinkage=shrinkage))
     precision = None
     if shrinkage:
         precision = rsatoolbox.data.noise.prec_from_residuals(residuals.astype(float), dof=77, method="shrinkage_eye")

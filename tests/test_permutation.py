@@ -10,7 +10,7 @@ from rsa.core import Patterns, RDMs, Volume
 from rsa.errors import UserError
 from rsa.inference.permutation import PermutationTest, permutation_test
 from rsa.neighbourhood import from_masks, spheres
-from rsa.searchlight import compare
+from rsa.searchlight import RunSettings, compare
 
 N = 9
 
@@ -60,7 +60,9 @@ def test_blocks_and_threads_change_nothing(monkeypatch):
     monkeypatch.setattr("rsa.inference.permutation.PERMUTED", 8)
     monkeypatch.setattr("rsa.inference.permutation.CENTRES", 64)
     done = []
-    other = permutation_test(patterns, around, references, n_permutations=37, seed=1, n_threads=2, progress=done.append)
+    other = permutation_test(
+        patterns, around, references, n_permutations=37, seed=1, run=RunSettings(n_threads=2, progress=done.append)
+    )
     assert done == [64, 56]
     np.testing.assert_array_equal(other.exceedances, one.exceedances)
     np.testing.assert_allclose(other.maxima, one.maxima, atol=1e-6)

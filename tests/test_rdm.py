@@ -26,7 +26,7 @@ from rsa.rdm import (
     region_fits,
     require_chance_of_0,
 )
-from rsa.searchlight import compare
+from rsa.searchlight import RdmSettings, compare
 from rsa.simulation.draw import patterns_like
 
 NAMES = ["img1", "img2", "img10", "img20"]
@@ -47,7 +47,9 @@ def test_noise_scores_0_where_chance_is_0_and_above_it_elsewhere(distance, compa
     patterns = Patterns(rng.standard_normal((32, n_regions * n_voxels)), table, volume)
     masks = {f"r{i}": np.arange(n_regions)[:, None, None] == np.full((1, n_voxels, 1), i) for i in range(n_regions)}
     reference = stack(np.random.default_rng(12).uniform(0.5, 1, (1, 28)), names, model=["net"], layer=["a"])
-    scores = compare(patterns, from_masks(volume, masks), reference, distance=distance, comparison=comparison).values
+    scores = compare(
+        patterns, from_masks(volume, masks), reference, comparison=comparison, rdm=RdmSettings(distance=distance)
+    ).values
     mean, error = scores.mean(), scores.std() / np.sqrt(n_regions)
     if chance_is_0(comparison, distance):
         assert abs(mean) < 3 * error

@@ -27,6 +27,7 @@ from rsa.pipeline import stages
 from rsa.pipeline.checks import problems_of
 from rsa.pipeline.config import load_study
 from rsa.rdm import ceiling_bounds
+from rsa.searchlight import RdmSettings, RunSettings
 
 README = Path(__file__).parents[1] / "README.md"
 HOW = [
@@ -65,7 +66,7 @@ def whole(patterns):
 def test_each_run_is_multiplied_with_the_mean_of_the_others_whitened_by_these(distance, how, uneven, mean_removed):
     patterns = runs_of(uneven=uneven)
     prepared = noise.prepared(patterns, remove_mean=mean_removed, source="runs", **how)
-    found = searchlight.region_rdms(prepared, whole(patterns), distance=distance)
+    found = searchlight.region_rdms(prepared, whole(patterns), rdm=RdmSettings(distance=distance))
     rows = prepared.values.astype(np.float64)  # of the whole brain, so that all scopes are the same
     settings = {"shrinkage": "ledoit_wolf", **how, "mean_removed": mean_removed}
     table = patterns.table
@@ -79,7 +80,7 @@ def test_spheres_see_their_own_voxels_alone(distance):
     patterns = runs_of()
     prepared = noise.prepared(patterns, normalisation="multivariate", source="runs")
     around = spheres(patterns.volume, 1.5)
-    found = searchlight.region_rdms(prepared, around, distance=distance, min_voxels=12)
+    found = searchlight.region_rdms(prepared, around, rdm=RdmSettings(distance=distance, min_voxels=12))
     settings = {"normalisation": "multivariate", "shrinkage": "ledoit_wolf", "mean_removed": False}
     conditions, runs = (list(patterns.table[name]) for name in ("condition", "run"))
     for centre in range(27):
@@ -96,7 +97,7 @@ def test_a_distance_within_the_mean_of_runs_takes_the_noise_of_them_all():
     """Deviations from a mean are independent of it."""
     patterns = runs_of()
     prepared = noise.prepared(patterns, normalisation="multivariate", source="runs")
-    found = searchlight.region_rdms(prepared, whole(patterns), distance="correlation").values[0]
+    found = searchlight.region_rdms(prepared, whole(patterns), rdm=RdmSettings(distance="correlation")).values[0]
     residuals = noise.between_runs(patterns)
     white = oracles.whitened(
         patterns.mean_over_runs().values.astype(float), residuals.values.astype(float), 18, "ledoit_wolf"
@@ -110,14 +111,16 @@ def test_each_half_is_whitened_by_its_own_runs(distance, how):
     patterns = runs_of(n_runs=6)
     prepared = noise.prepared(patterns, source="runs", **how)
     reference = RDMs([np.arange(15.0)], patterns.conditions, pd.DataFrame({"model": ["any"]}))
-    scores = searchlight.compare(prepared, whole(patterns), reference, distance=distance, reliability=True)
+    scores = searchlight.compare(
+        prepared, whole(patterns), reference, reliability=True, rdm=RdmSettings(distance=distance)
+    )
     halves = []
     for runs in (["r0", "r2", "r4"], ["r1", "r3", "r5"]):
         rows = patterns.table["run"].isin(runs).to_numpy()
         half = noise.prepared(
             Patterns(patterns.values[rows], patterns.table[rows], patterns.volume), source="runs", **how
         )
-        halves.append(searchlight.region_rdms(half, whole(patterns), distance=distance).values[0])
+        halves.append(searchlight.region_rdms(half, whole(patterns), rdm=RdmSettings(distance=distance)).values[0])
     assert scores.values[1, 0] == pytest.approx(oracles.compare(*halves, "spearman"), abs=1e-6)
 
 
@@ -125,14 +128,14 @@ def test_each_half_is_whitened_by_its_own_runs(distance, how):
 def test_the_noise_of_all_delays_is_taken_together(distance):
     patterns = runs_of(delays_s=(4.0, 6.0))
     prepared = noise.prepared(patterns, normalisation="multivariate", source="runs")
-    found = searchlight.region_rdms(prepared, whole(patterns), distance=distance)
+    found = searchlight.region_rdms(prepared, whole(patterns), rdm=RdmSettings(distance=distance))
     at_once = patterns.table.assign(condition=patterns.table["condition"] + "@" + patterns.table["delay_s"].astype(str))
     together = noise.prepared(
         Patterns(patterns.values, at_once.drop(columns="delay_s"), patterns.volume),
         normalisation="multivariate",
         source="runs",
     )
-    all_pairs = searchlight.region_rdms(together, whole(patterns), distance=distance)
+    all_pairs = searchlight.region_rdms(together, whole(patterns), rdm=RdmSettings(distance=distance))
     for number, delay_s in enumerate((4.0, 6.0)):
         of_delay = [one for one in together.conditions if one.endswith(f"@{delay_s}")]
         expected = all_pairs.reordered(of_delay).values[0]
@@ -143,9 +146,9 @@ def test_threads_and_chunks_change_nothing():
     patterns = noise.prepared(runs_of(), normalisation="multivariate", source="runs")
     around = spheres(patterns.volume, 1.5)
     reference = RDMs([np.arange(15.0)], patterns.conditions, pd.DataFrame({"model": ["any"]}))
-    how = {"distance": "crossnobis", "min_voxels": 8}
-    expected = searchlight.compare(patterns, around, reference, **how)
-    found = searchlight.compare(patterns, around, reference, n_threads=3, chunk_size=64, **how)
+    made = RdmSettings("crossnobis", min_voxels=8)
+    expected = searchlight.compare(patterns, around, reference, rdm=made)
+    found = searchlight.compare(patterns, around, reference, rdm=made, run=RunSettings(n_threads=3, chunk_size=64))
     np.testing.assert_array_equal(found.values, expected.values)
 
 
@@ -155,8 +158,8 @@ def test_a_file_keeps_how_noise_between_runs_is_used(tmp_path):
     read = io.load_patterns(tmp_path / "patterns.h5")
     assert read.run_noise == patterns.run_noise
     np.testing.assert_array_equal(
-        searchlight.region_rdms(read, whole(patterns), distance="crossnobis").values,
-        searchlight.region_rdms(patterns, whole(patterns), distance="crossnobis").values,
+        searchlight.region_rdms(read, whole(patterns), rdm=RdmSettings(distance="crossnobis")).values,
+        searchlight.region_rdms(patterns, whole(patterns), rdm=RdmSettings(distance="crossnobis")).values,
     )
 
 
@@ -170,20 +173,20 @@ def test_voxels_without_noise_in_the_other_runs_are_not_usable():
     prepared = noise.prepared(replace(patterns, values=values), normalisation="multivariate", source="runs")
     reference = RDMs([np.arange(15.0)], patterns.conditions, pd.DataFrame({"model": ["any"]}))
     around = spheres(patterns.volume, 1.5)
-    scores = searchlight.compare(prepared, around, reference, distance="crossnobis")
+    scores = searchlight.compare(prepared, around, reference, rdm=RdmSettings(distance="crossnobis"))
     assert np.isnan(scores.values[0, 5])
     assert scores.reason[5] == 2
     assert np.isfinite(np.delete(scores.values[0], 5)).all()
-    scores = searchlight.compare(prepared, around, reference, distance="correlation")
+    scores = searchlight.compare(prepared, around, reference, rdm=RdmSettings(distance="correlation"))
     assert np.isfinite(scores.values).all()
 
 
 def test_noise_ceilings_take_it_too():
     each = [noise.prepared(runs_of(seed=seed), normalisation="multivariate", source="runs") for seed in range(3)]
     around = spheres(each[0].volume, 1.5)
-    rdms = [searchlight.region_rdms(one, around, distance="crossnobis").values[13] for one in each]
+    rdms = [searchlight.region_rdms(one, around, rdm=RdmSettings(distance="crossnobis")).values[13] for one in each]
     expected = ceiling_bounds(np.stack(rdms), COMPARISONS["spearman"])
-    found = noise_ceilings(each, 1.5, distance="crossnobis").values[:, 13]
+    found = noise_ceilings(each, 1.5, rdm=RdmSettings(distance="crossnobis")).values[:, 13]
     np.testing.assert_allclose(found, expected, rtol=1e-6)
 
 
@@ -195,7 +198,7 @@ def test_two_runs_cannot_tell_the_noise_of_what_they_are_compared_by():
     reference = RDMs([np.arange(15.0)], two.conditions, pd.DataFrame({"model": ["any"]}))
     for distance in CROSS_VALIDATED:
         with pytest.raises(UserError, match=r"from 3 runs on, and there are 2: .*Take the noise from residuals"):
-            searchlight.compare(two, whole(two), reference, distance=distance)
+            searchlight.compare(two, whole(two), reference, rdm=RdmSettings(distance=distance))
     assert np.isfinite(searchlight.compare(two, whole(two), reference).values).all()
 
 
@@ -206,9 +209,11 @@ def test_halves_need_the_runs_that_tell_their_own_noise(distance, n_runs):
     )
     reference = RDMs([np.arange(15.0)], few.conditions, pd.DataFrame({"model": ["any"]}))
     with pytest.raises(UserError, match=r"(from 3 runs on|needs 4 runs or more)"):
-        searchlight.compare(few, whole(few), reference, distance=distance, reliability=True)
+        searchlight.compare(few, whole(few), reference, reliability=True, rdm=RdmSettings(distance=distance))
     assert np.isfinite(
-        searchlight.compare(enough, whole(enough), reference, distance=distance, reliability=True).values
+        searchlight.compare(
+            enough, whole(enough), reference, reliability=True, rdm=RdmSettings(distance=distance)
+        ).values
     ).all()
 
 
@@ -221,14 +226,14 @@ def test_conditions_that_are_never_in_a_run_together_have_no_distance():
     apart = Patterns(patterns.values[kept], patterns.table[kept], patterns.volume)
     prepared = noise.prepared(apart, normalisation="multivariate", source="runs")
     with pytest.raises(UserError, match=r"'c[01]' and 'c[01]' are together in no such run"):
-        searchlight.region_rdms(prepared, whole(apart), distance="crossnobis")
+        searchlight.region_rdms(prepared, whole(apart), rdm=RdmSettings(distance="crossnobis"))
 
 
 def test_mistakes():
     prepared = noise.prepared(runs_of(), normalisation="multivariate", source="runs")
     with pytest.raises(UserError, match=r"whitened by ledoit_wolf .*not schaefer_strimmer; leave shrinkage out"):
-        searchlight.region_rdms(prepared, whole(prepared), shrinkage="schaefer_strimmer")
-    same = searchlight.region_rdms(prepared, whole(prepared), shrinkage="ledoit_wolf").values
+        searchlight.region_rdms(prepared, whole(prepared), rdm=RdmSettings(shrinkage="schaefer_strimmer"))
+    same = searchlight.region_rdms(prepared, whole(prepared), rdm=RdmSettings(shrinkage="ledoit_wolf")).values
     np.testing.assert_array_equal(same, searchlight.region_rdms(prepared, whole(prepared)).values)
     with pytest.raises(UserError, match="Unknown shrinkage 'oas'"):
         noise.prepared(runs_of(), normalisation="multivariate", source="runs", shrinkage="oas")
@@ -256,9 +261,9 @@ def test_the_null_simulation_would_find_noise_of_the_runs_that_are_compared():
         patterns, around = null.brain(seed)
         wrong = replace(patterns, residuals=noise.between_runs(patterns))
         reference = RDMs([np.arange(45.0)], patterns.conditions, pd.DataFrame({"model": ["any"]}))
-        how = {"shrinkage": "ledoit_wolf"}
-        reliable += list(searchlight.compare(wrong, around, reference, reliability=True, **how).values[-1])
-        biased += list(searchlight.region_rdms(wrong, around, distance="crossnobis", **how).values.mean(axis=1))
+        made = RdmSettings(shrinkage="ledoit_wolf")
+        reliable += list(searchlight.compare(wrong, around, reference, reliability=True, rdm=made).values[-1])
+        biased += list(searchlight.region_rdms(wrong, around, replace(made, distance="crossnobis")).values.mean(axis=1))
     for values in (reliable, biased):
         assert np.mean(values) > 5 * np.std(values) / np.sqrt(len(values))
     assert set(DISTANCES).isdisjoint(CROSS_VALIDATED)

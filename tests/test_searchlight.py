@@ -18,6 +18,7 @@ from rsa.distances import CROSS_VALIDATED, DISTANCES
 from rsa.errors import UserError
 from rsa.neighbourhood import from_masks, spheres
 from rsa.noise import SHRINKAGES
+from rsa.searchlight import RdmSettings, RunSettings
 from rsa.spheres import Spheres, cut, prepare_spheres
 
 RADIUS_MM = 3.0
@@ -70,7 +71,8 @@ def by_hand(references, names):
 def test_equals_scipy_on_any_data(distance, comparison, study):
     patterns, references = study
     how = {"distance": distance, "comparison": comparison}
-    scores = searchlight.compare(patterns, spheres(patterns.volume, WIDE_MM), references, min_voxels=2, **how)
+    around, made = spheres(patterns.volume, WIDE_MM), RdmSettings(distance)
+    scores = searchlight.compare(patterns, around, references, comparison=comparison, rdm=made)
     expected = expected_of(patterns, references, radius_mm=WIDE_MM, **how)
     np.testing.assert_allclose(scores.values, expected, atol=1e-6)
     undefined = np.isnan(scores.values).all(axis=0)
@@ -104,7 +106,9 @@ def test_equals_scipy_in_a_whole_brain(whole_brain, rng, distance, comparison):
     rows, columns = np.triu_indices(50, 1)
     values = np.stack([(animal[rows] != animal[columns]).astype(float), rng.random(1225)])
     references = RDMs(values, whole_brain.conditions, pd.DataFrame({"model": "m", "layer": ["animacy", "random"]}))
-    scores = searchlight.compare(whole_brain, chosen, references, distance=distance, comparison=comparison)
+    scores = searchlight.compare(
+        whole_brain, chosen, references, comparison=comparison, rdm=RdmSettings(distance=distance)
+    )
     expected = oracles.searchlight(
         whole_brain.values,
         whole_brain.volume.mask,
@@ -130,7 +134,7 @@ def test_equals_scipy_in_a_slice_with_runs(data, rng, distance):
     table = pd.read_csv(folder / "conditions.tsv", sep="\t", dtype={"run": str})[["run", "condition"]]
     patterns = Patterns(betas, table, volume)
     references = RDMs(rng.random((2, 28)), patterns.conditions, pd.DataFrame({"layer": ["a", "b"]}))
-    scores = searchlight.compare(patterns, spheres(volume, 8.0), references, distance=distance)
+    scores = searchlight.compare(patterns, spheres(volume, 8.0), references, rdm=RdmSettings(distance=distance))
     means = betas.reshape(12, 8, -1).astype(np.float32).mean(axis=0, dtype=np.float64).astype(np.float32)
     expected = oracles.searchlight(
         means, volume.mask, volume.affine, references.values, 8.0, distance, "spearman", range(volume.n_voxels)
@@ -147,7 +151,9 @@ def test_duplicated_patterns_tie_in_every_sphere(distance, seed):
     values = patterns.values * 100
     values[15:] = values[:15]
     doubled = Patterns(values, patterns.table, patterns.volume)
-    scores = searchlight.compare(doubled, spheres(doubled.volume, RADIUS_MM), references, distance=distance)
+    scores = searchlight.compare(
+        doubled, spheres(doubled.volume, RADIUS_MM), references, rdm=RdmSettings(distance=distance)
+    )
     expected = expected_of(doubled, references, radius_mm=RADIUS_MM, distance=distance, comparison="spearman")
     np.testing.assert_allclose(scores.values, expected, atol=1e-6)
 
@@ -158,7 +164,9 @@ def test_offset_of_ten_thousand_in_float32_costs_nothing():
     lifted = Patterns(values, patterns.table, patterns.volume)
     around = spheres(patterns.volume, RADIUS_MM)
     for distance in DISTANCES:
-        scores = searchlight.compare(lifted, around, references, distance=distance, comparison="pearson")
+        scores = searchlight.compare(
+            lifted, around, references, comparison="pearson", rdm=RdmSettings(distance=distance)
+        )
         expected = expected_of(lifted, references, radius_mm=RADIUS_MM, distance=distance, comparison="pearson")
         np.testing.assert_allclose(scores.values, expected, atol=2e-5 if distance == "cosine" else 1e-6)
 
@@ -192,13 +200,13 @@ def test_pattern_that_is_constant_in_a_sphere(distance, reason):
     values = patterns.values + 5
     values[2, around.members(30)] = 0.1  # constant for one condition only, so no voxel is without data
     scores = searchlight.compare(
-        Patterns(values, patterns.table, patterns.volume), around, references, distance=distance
+        Patterns(values, patterns.table, patterns.volume), around, references, rdm=RdmSettings(distance=distance)
     )
     assert scores.reason[30] == reason
     assert np.isnan(scores.values[:, 30]).all() == (reason > 0)
     far = np.array([not np.isin(around.members(c), around.members(30)).any() for c in range(len(around))])
     clean = Patterns(patterns.values + 5, patterns.table, patterns.volume)
-    expected = searchlight.compare(clean, around, references, distance=distance)
+    expected = searchlight.compare(clean, around, references, rdm=RdmSettings(distance=distance))
     np.testing.assert_array_equal(scores.values[:, far], expected.values[:, far])
 
 
@@ -208,7 +216,7 @@ def test_zero_pattern_has_no_cosine():
     values = patterns.values.copy()
     values[2, around.members(30)] = 0
     scores = searchlight.compare(
-        Patterns(values, patterns.table, patterns.volume), around, references, distance="cosine"
+        Patterns(values, patterns.table, patterns.volume), around, references, rdm=RdmSettings(distance="cosine")
     )
     assert scores.reason[30] == 4
 
@@ -219,7 +227,7 @@ def test_brain_rdm_without_differences_is_undefined():
     references = RDMs([[1.0, 2, 3]], list("abc"), pd.DataFrame({"layer": ["x"]}))
     for comparison in ("spearman", "pearson", "kendall_tau_a", "rho_a"):
         scores = searchlight.compare(
-            patterns, spheres(volume, 5), references, distance="euclidean", comparison=comparison
+            patterns, spheres(volume, 5), references, comparison=comparison, rdm=RdmSettings(distance="euclidean")
         )
         assert scores.reason.tolist() == [5, 5, 5]
         assert np.isnan(scores.values).all()
@@ -241,7 +249,7 @@ def test_small_spheres_are_undefined_and_counted():
     patterns, references = study()
     around = spheres(patterns.volume, 2.0)
     smallest = int(np.median(around.n_members))
-    scores = searchlight.compare(patterns, around, references, min_voxels=smallest)
+    scores = searchlight.compare(patterns, around, references, rdm=RdmSettings(min_voxels=smallest))
     np.testing.assert_array_equal(scores.reason, np.where(around.n_members < smallest, 3, 0))
     np.testing.assert_array_equal(np.isnan(scores.values[0]), around.n_members < smallest)
     np.testing.assert_array_equal(scores.n_members, around.n_members)
@@ -276,7 +284,7 @@ def test_equals_scipy_on_raw_bold_with_every_defect(distance):
     rdms = np.vstack([rng.random((3, n_pairs)), rng.integers(0, 2, (1, n_pairs))])
     around = spheres(volume, 9)
     found = searchlight.compare(
-        patterns, around, RDMs(rdms, names, pd.DataFrame({"layer": list("abcd")})), distance=distance
+        patterns, around, RDMs(rdms, names, pd.DataFrame({"layer": list("abcd")})), rdm=RdmSettings(distance=distance)
     )
     for centre in rng.choice(np.flatnonzero(patterns.usable), 150, replace=False):
         members = around.members(centre)
@@ -297,7 +305,11 @@ def test_chunks_and_threads_change_nothing(comparison):
     first = searchlight.compare(patterns, around, references, comparison=comparison)
     for chunk_size, n_threads in [(1, 1), (7, 2), (128, 3), (10**6, 1), (7, 3)]:
         other = searchlight.compare(
-            patterns, around, references, comparison=comparison, chunk_size=chunk_size, n_threads=n_threads
+            patterns,
+            around,
+            references,
+            comparison=comparison,
+            run=RunSettings(n_threads=n_threads, chunk_size=chunk_size),
         )
         np.testing.assert_allclose(other.values, first.values, rtol=0, atol=tolerance)
         np.testing.assert_array_equal(other.reason, first.reason)
@@ -336,7 +348,7 @@ def test_order_of_voxels_changes_nothing(rng):
 def test_progress_counts_every_centre():
     patterns, references = study()
     around, done = spheres(patterns.volume, RADIUS_MM), []
-    searchlight.compare(patterns, around, references, chunk_size=1, progress=done.append)
+    searchlight.compare(patterns, around, references, run=RunSettings(chunk_size=1, progress=done.append))
     assert sum(done) == len(around)
     assert set(done[:-1]) == {64}
 
@@ -357,9 +369,9 @@ def test_relabelling_conditions_changes_no_score(distance, seed):
     order = np.random.default_rng(seed).permutation(11)
     shuffled = Patterns(patterns.values[order], patterns.table.iloc[order], patterns.volume)
     ordered = references.reordered(sorted(references.conditions))
-    expected = searchlight.compare(patterns, around, references, distance=distance)
+    expected = searchlight.compare(patterns, around, references, rdm=RdmSettings(distance=distance))
     np.testing.assert_array_equal(
-        searchlight.compare(shuffled, around, ordered, distance=distance).values, expected.values
+        searchlight.compare(shuffled, around, ordered, rdm=RdmSettings(distance=distance)).values, expected.values
     )
 
 
@@ -408,7 +420,7 @@ def test_very_many_references_are_scored_in_single_precision(comparison):
     some = searchlight.compare(patterns, around, references.subset(range(0, 300, 30)), comparison=comparison)
     np.testing.assert_allclose(together.values[::30], some.values, rtol=0, atol=5e-7)
     np.testing.assert_array_equal(together.reason, some.reason)
-    other = searchlight.compare(patterns, around, references, comparison=comparison, n_threads=3)
+    other = searchlight.compare(patterns, around, references, comparison=comparison, run=RunSettings(n_threads=3))
     np.testing.assert_array_equal(other.values, together.values)
 
 
@@ -436,7 +448,7 @@ def test_region_rdms_are_those_that_compare_scores(distance):
     holed = Patterns(values, patterns.table, patterns.volume)
     voxels = np.arange(holed.n_features)
     areas = from_masks(holed.volume, {"small": voxels == 3, "early": voxels < 30, "late": voxels >= 30})
-    rdms = searchlight.region_rdms(holed, areas, distance=distance)
+    rdms = searchlight.region_rdms(holed, areas, rdm=RdmSettings(distance=distance))
     assert rdms.conditions == tuple(patterns.conditions)
     assert rdms.distance == distance
     assert rdms.table.to_dict("list") == {
@@ -446,7 +458,7 @@ def test_region_rdms_are_those_that_compare_scores(distance):
     assert np.isnan(rdms.values[0]).all()
     early = [voxel for voxel in range(30) if voxel != 3]
     np.testing.assert_allclose(rdms.values[1], oracles.rdm(values[:, early], distance), atol=1e-12)
-    scores = searchlight.compare(holed, areas, references, distance=distance)
+    scores = searchlight.compare(holed, areas, references, rdm=RdmSettings(distance=distance))
     for column in (1, 2):
         expected = [
             oracles.compare(rdms.values[column], row, "spearman") for row in by_hand(references, patterns.conditions)
@@ -474,7 +486,7 @@ def test_the_library_below_the_pipeline_in_a_notebook(rng):
     pat = core.Patterns(values=X, table=df, volume=vol)
     ref = core.RDMs(values=R, conditions=names, table=layers, distance="correlation")
     spheres = neighbourhood.spheres(vol, radius_mm=10)
-    scores = searchlight.compare(pat, spheres, ref, distance="correlation", comparison="spearman")
+    scores = searchlight.compare(pat, spheres, ref, comparison="spearman", rdm=RdmSettings(distance="correlation"))
     scores.values  # (n_rdms, n_voxels)  # noqa: B018
     image = scores.to_nifti(layer="conv2")
 
@@ -491,9 +503,9 @@ def test_min_voxels_is_two_at_least():
     patterns, references = study()
     around = spheres(patterns.volume, RADIUS_MM)
     with pytest.raises(UserError, match=r"min_voxels is at least 2 .*, not 1\."):
-        searchlight.compare(patterns, around, references, min_voxels=1)
+        searchlight.compare(patterns, around, references, rdm=RdmSettings(min_voxels=1))
     with pytest.raises(UserError, match=r"min_voxels is at least 2 .*, not 1\."):
-        searchlight.region_rdms(patterns, around, min_voxels=1)
+        searchlight.region_rdms(patterns, around, rdm=RdmSettings(min_voxels=1))
 
 
 def test_two_conditions_are_too_few():
@@ -507,7 +519,7 @@ def test_two_conditions_are_too_few():
 def test_all_spheres_too_small():
     patterns, references = study()
     with pytest.raises(UserError, match=r"No searchlight has the 9 voxels that min_voxels asks for; the largest has 1"):
-        searchlight.compare(patterns, spheres(patterns.volume, 0.5), references, min_voxels=9)
+        searchlight.compare(patterns, spheres(patterns.volume, 0.5), references, rdm=RdmSettings(min_voxels=9))
 
 
 def test_neighbourhood_of_another_volume():
@@ -532,8 +544,9 @@ def test_neighbourhood_of_another_volume():
 )
 def test_unknown_names(how, message):
     patterns, references = study()
+    distance, around = how.pop("distance", "correlation"), spheres(patterns.volume, 2)
     with pytest.raises(UserError, match=message):
-        searchlight.compare(patterns, spheres(patterns.volume, 2), references, **how)
+        searchlight.compare(patterns, around, references, **how, rdm=RdmSettings(distance))
 
 
 def test_order_of_chunks_is_kept_when_the_first_takes_longest():
@@ -583,7 +596,7 @@ def test_crossnobis_is_the_mean_over_folds(n_runs):
     """Training mean of the other runs times the run that is left out, per voxel, as the definition says."""
     patterns, values, references = runs_of(n_runs)
     around = spheres(patterns.volume, 2)
-    rdms = searchlight.region_rdms(patterns, around, distance="crossnobis")
+    rdms = searchlight.region_rdms(patterns, around, rdm=RdmSettings(distance="crossnobis"))
     names = [f"img{n}" for n in range(7)]
     by_name = rdms.reordered(names).values
     for centre in (0, 31, 63, 64, 99):
@@ -594,7 +607,7 @@ def test_crossnobis_is_the_mean_over_folds(n_runs):
             others = (differences.sum(axis=0) - differences) / (n_runs - 1)
             expected.append((others * differences).sum(axis=1).mean() / x.shape[2])
         np.testing.assert_allclose(by_name[centre], expected, atol=1e-10)
-    scores = searchlight.compare(patterns, around, references, distance="crossnobis")
+    scores = searchlight.compare(patterns, around, references, rdm=RdmSettings(distance="crossnobis"))
     expected = [oracles.compare(by_name[31], row, "spearman") for row in references.values]
     np.testing.assert_allclose(scores.values[:, 31], expected, atol=1e-6)
 
@@ -608,7 +621,7 @@ def test_crossnobis_is_unbiased_and_keeps_negatives():
         table = pd.DataFrame({"condition": list("abcde") * 4, "run": np.repeat(range(4), 5)})
         patterns = Patterns(rng.standard_normal((20, 64)), table, volume)
         whole = from_masks(volume, {"all": np.ones(64, bool)})
-        rdm = searchlight.region_rdms(patterns, whole, distance="crossnobis").values[0]
+        rdm = searchlight.region_rdms(patterns, whole, rdm=RdmSettings(distance="crossnobis")).values[0]
         means.append(rdm.mean())
         assert (rdm < 0).any()
     assert abs(np.mean(means)) < 4 * np.std(means) / np.sqrt(30)
@@ -618,12 +631,12 @@ def test_a_distance_between_runs_needs_them():
     patterns, _ = study()
     around = spheres(patterns.volume, 2)
     with pytest.raises(UserError, match="needs patterns of 2 runs or more, told apart by a column `run`"):
-        searchlight.region_rdms(patterns, around, distance="crossnobis")
+        searchlight.region_rdms(patterns, around, rdm=RdmSettings(distance="crossnobis"))
     runs, _, _ = runs_of()
     once = (runs.table["condition"] == "img2") & (runs.table["run"] != "r1")
     some = Patterns(runs.values[~once], runs.table[~once], runs.volume)
     with pytest.raises(UserError, match="patterns of different runs, and 'img2' is in one run only; leave such"):
-        searchlight.region_rdms(some, spheres(runs.volume, 2), distance="crossnobis")
+        searchlight.region_rdms(some, spheres(runs.volume, 2), rdm=RdmSettings(distance="crossnobis"))
 
 
 def unbalanced(n_runs=4, n_conditions=6, seed=0, offset=0.0):
@@ -656,7 +669,9 @@ def test_distances_between_runs_are_means_over_all_pairs(distance, shrinkage, ba
         residuals = np.random.default_rng(5).standard_normal((40, rows.n_features))
         patterns = replace(rows, residuals=Residuals(residuals, 35))
     around = spheres(patterns.volume, 2)
-    found = searchlight.region_rdms(patterns, around, distance=distance, shrinkage=shrinkage, min_voxels=3)
+    found = searchlight.region_rdms(
+        patterns, around, rdm=RdmSettings(distance=distance, shrinkage=shrinkage, min_voxels=3)
+    )
     conditions, runs = patterns.table["condition"].tolist(), patterns.table["run"].tolist()
     for centre in (0, 17, 40, 63, 64, 70):
         members = around.members(centre)
@@ -679,7 +694,9 @@ def test_distances_between_runs_are_means_over_all_pairs(distance, shrinkage, ba
 def test_any_distance_can_be_of_whitened_patterns(distance, shrinkage):
     patterns = unbalanced()
     around = spheres(patterns.volume, 2)
-    found = searchlight.region_rdms(patterns, around, distance=distance, shrinkage=shrinkage, min_voxels=3)
+    found = searchlight.region_rdms(
+        patterns, around, rdm=RdmSettings(distance=distance, shrinkage=shrinkage, min_voxels=3)
+    )
     means = patterns.mean_over_runs().values
     for centre in (0, 17, 40, 63, 64, 70):
         members = around.members(centre)
@@ -697,14 +714,16 @@ def test_whitening_needs_residuals_and_leaves_out_voxels_without_noise():
     references = RDMs(
         np.random.default_rng(0).random((1, 15)), [f"img{n}" for n in range(6)], pd.DataFrame({"layer": ["a"]})
     )
-    scores = searchlight.compare(quiet, around, references, shrinkage="ledoit_wolf")
+    scores = searchlight.compare(quiet, around, references, rdm=RdmSettings(shrinkage="ledoit_wolf"))
     assert scores.reason[11] == core.NO_DATA
     assert (scores.n_members < around.n_members).any()
     bare = replace(patterns, residuals=None)
     with pytest.raises(UserError, match="needs residuals, and the patterns have none"):
-        searchlight.compare(bare, around, references, shrinkage="ledoit_wolf")
-    with pytest.raises(UserError, match="Whitening and reliability can't be computed on 'cuda'; set device to cpu"):
-        searchlight.compare(patterns, around, references, shrinkage="ledoit_wolf", device="cuda")
+        searchlight.compare(bare, around, references, rdm=RdmSettings(shrinkage="ledoit_wolf"))
+    with pytest.raises(UserError, match="Whitening can't be computed on 'cuda'; set device to cpu"):
+        searchlight.compare(
+            patterns, around, references, rdm=RdmSettings(shrinkage="ledoit_wolf"), run=RunSettings(device="cuda")
+        )
 
 
 @pytest.mark.parametrize("distance", CROSS_VALIDATED)
@@ -717,7 +736,7 @@ def test_unbalanced_distances_are_unbiased_under_the_null(distance):
         common = 3 * np.random.default_rng(999).standard_normal(64)
         patterns = Patterns(common + rng.standard_normal((17, 64)), table, Volume(np.ones((4, 4, 4)), np.eye(4)))
         whole = from_masks(patterns.volume, {"all": np.ones(64, bool)})
-        rdm = searchlight.region_rdms(patterns, whole, distance=distance).values[0]
+        rdm = searchlight.region_rdms(patterns, whole, rdm=RdmSettings(distance=distance)).values[0]
         means.append(rdm.mean())
     assert 0.3 < np.mean(np.array(means) < 0) < 0.7
     assert abs(np.mean(means)) < 3 * np.std(means) / np.sqrt(200) + (2e-3 if distance == "cv_correlation" else 0)
@@ -730,8 +749,10 @@ def test_unbalanced_distances_are_unbiased_under_the_null(distance):
 def test_reliability_is_the_score_of_odd_with_even_runs(distance, comparison):
     patterns, _, references = runs_of(n_runs=5)
     around = spheres(patterns.volume, 2)
-    how = {"distance": distance, "comparison": comparison}
-    found = searchlight.compare(patterns, around, references, reliability=True, n_threads=2, chunk_size=1, **how)
+    how = {"comparison": comparison, "rdm": RdmSettings(distance)}
+    found = searchlight.compare(
+        patterns, around, references, reliability=True, **how, run=RunSettings(n_threads=2, chunk_size=1)
+    )
     plain = searchlight.compare(patterns, around, references, **how)
     np.testing.assert_array_equal(found.values[:-1], plain.values)
     np.testing.assert_array_equal(found.reason, plain.reason)
@@ -741,7 +762,11 @@ def test_reliability_is_the_score_of_odd_with_even_runs(distance, comparison):
     each = []
     for rows in (odd, ~odd):
         half = Patterns(patterns.values[rows], patterns.table[rows], patterns.volume)
-        each.append(searchlight.region_rdms(half, around, distance=distance).reordered(patterns.conditions).values)
+        each.append(
+            searchlight.region_rdms(half, around, rdm=RdmSettings(distance=distance))
+            .reordered(patterns.conditions)
+            .values
+        )
     expected = [oracles.compare(a, b, comparison) for a, b in zip(*each, strict=True)]
     np.testing.assert_allclose(found.values[-1], expected, atol=1e-6)
 
@@ -781,4 +806,4 @@ def test_each_delay_is_compared_by_itself():
     with pytest.raises(UserError, match="References over time need patterns of one response per condition"):
         searchlight.compare(both, around, timed)
     with pytest.raises(UserError, match=r"choose one by patterns.at_delay\(delay_s\)"):
-        prepare_spheres(both, around, "correlation", 2)
+        prepare_spheres(both, around, RdmSettings())

@@ -16,14 +16,16 @@ from rsa.datasets.sensors import neighbours_of
 from rsa.errors import UserError
 from rsa.files import io
 from rsa.files.evokeds import evoked_path, read_info, write_evokeds
+from rsa.measures import comparison_measure
 from rsa.meeg import sensors
 from rsa.meeg.scores import layer_time
 from rsa.meeg.sensors import SENSOR_PEAK_COLUMNS, combine_sensors, sensor_peaks, sensor_searchlight
-from rsa.meeg.timecourse import rdm_movie
+from rsa.meeg.timecourse import MovieSettings, rdm_movie
 from rsa.pipeline import checks, cli
 from rsa.pipeline.config import load_study
 from rsa.report.style import caption_of
 from rsa.report.topographies import _sites, sensor_figures, topographies
+from rsa.searchlight import RunSettings
 
 SHOWN = [name for name in "abcdefg" for _ in range(4)]
 RUNS = list("1122") * 7
@@ -54,11 +56,12 @@ def references_of(rng, names="gfedcba", n_layers=2):
 def test_scores_are_those_of_the_movie_of_each_neighbourhood(rng, how):
     epochs = trials(rng, SHOWN, n_times=11, runs=RUNS, noise=coloured(rng, 60, 12))
     references = references_of(rng)
-    found = sensor_searchlight(epochs, LINE, references, min_sensors=2, n_threads=2, **how)
     comparison = how.pop("comparison", "spearman")
+    measure, movie, run = comparison_measure(references, comparison), MovieSettings(**how), RunSettings(n_threads=2)
+    found = sensor_searchlight(epochs, LINE, measure, min_sensors=2, movie=movie, run=run)
     expected = references.reordered(epochs.conditions).values
     for sensor, around in enumerate(LINE):
-        movie = rdm_movie(epochs.of_channels(around), **how)
+        movie = rdm_movie(epochs.of_channels(around), MovieSettings(**how))
         for row, scores in zip(expected, found.values[:, sensor].reshape(2, -1), strict=True):
             one_by_one = [oracles.compare(row, rdm, comparison) for rdm in movie.values]
             np.testing.assert_allclose(scores, one_by_one, atol=1e-6)
@@ -72,7 +75,7 @@ def test_scores_are_those_of_the_movie_of_each_neighbourhood(rng, how):
 
 def test_scores_are_those_of_scipy_from_the_trials_on(rng):
     epochs, references = trials(rng, SHOWN), references_of(rng, names="abcdefg")
-    found = sensor_searchlight(epochs, LINE, references)
+    found = sensor_searchlight(epochs, LINE, comparison_measure(references, "spearman"))
     means = np.stack([epochs.values[np.array(SHOWN) == name].mean(axis=0, dtype=float) for name in "abcdefg"])
     distances = oracles.rdm(means[:, 4:7, 1], "correlation")
     assert found.values[3 + 1, 5] == pytest.approx(spearmanr(distances, references.values[1]).statistic, abs=1e-6)
@@ -81,7 +84,12 @@ def test_scores_are_those_of_scipy_from_the_trials_on(rng):
 def test_sensors_are_whitened_by_the_noise_of_their_own_neighbourhood(rng):
     noise, references = coloured(rng, 60, 12), references_of(rng, names="abcdefg")
     epochs = trials(rng, SHOWN, runs=RUNS, noise=noise)
-    found = sensor_searchlight(epochs, LINE, references, distance="crossnobis", whiten="ledoit_wolf")
+    found = sensor_searchlight(
+        epochs,
+        LINE,
+        comparison_measure(references, "spearman"),
+        movie=MovieSettings(distance="crossnobis", whiten="ledoit_wolf"),
+    )
     rows = oracles.whitened(at(epochs, 1)[:, 4:7], noise[:, 4:7].astype(float), 60, "ledoit_wolf")
     distances = oracles.between_runs(rows, SHOWN, RUNS, "crossnobis")
     assert found.values[3 + 1, 5] == pytest.approx(spearmanr(distances, references.values[1]).statistic, abs=1e-6)
@@ -90,8 +98,10 @@ def test_sensors_are_whitened_by_the_noise_of_their_own_neighbourhood(rng):
 def test_neighbourhoods_of_all_sensors_have_the_scores_of_layers_over_time(rng):
     epochs = trials(rng, SHOWN, n_times=5, runs=RUNS, noise=coloured(rng, 60, 12))
     references, how = references_of(rng), {"distance": "crossnobis", "whiten": "ledoit_wolf"}
-    found = sensor_searchlight(epochs, [np.arange(12)] * 12, references, **how)
-    movie = rdm_movie(epochs, **how)
+    found = sensor_searchlight(
+        epochs, [np.arange(12)] * 12, comparison_measure(references, "spearman"), movie=MovieSettings(**how)
+    )
+    movie = rdm_movie(epochs, MovieSettings(**how))
     movie = RDMs(movie.values, movie.conditions, movie.table.assign(subject="01"))
     expected = layer_time(movie, references, "spearman")["score"].to_numpy()
     np.testing.assert_allclose(found.values, np.tile(expected[:, None], 12), atol=1e-7)
@@ -100,10 +110,22 @@ def test_neighbourhoods_of_all_sensors_have_the_scores_of_layers_over_time(rng):
 def test_threads_and_chunks_change_nothing(rng, monkeypatch):
     epochs, references = trials(rng, SHOWN, n_times=11), references_of(rng)
     done = []
-    plain = sensor_searchlight(epochs, LINE, references, distance="crossnobis", progress=done.append)
+    plain = sensor_searchlight(
+        epochs,
+        LINE,
+        comparison_measure(references, "spearman"),
+        movie=MovieSettings(distance="crossnobis"),
+        run=RunSettings(progress=done.append),
+    )
     assert sum(done) == 11
-    monkeypatch.setattr(sensors, "AT_ONCE", 2)
-    again = sensor_searchlight(epochs, LINE, references, distance="crossnobis", n_threads=3)
+    monkeypatch.setattr(sensors, "MOST_TIMES", 2)
+    again = sensor_searchlight(
+        epochs,
+        LINE,
+        comparison_measure(references, "spearman"),
+        movie=MovieSettings(distance="crossnobis"),
+        run=RunSettings(n_threads=3),
+    )
     np.testing.assert_array_equal(again.values, plain.values)
 
 
@@ -117,7 +139,9 @@ def test_a_layer_is_found_at_the_sensors_that_have_it(rng):
     distances = oracles.rdm(patterns, "sqeuclidean")
     layer = RDMs(distances[None], names, pd.DataFrame({"model": ["net"], "layer": ["conv"]}))
     epochs = epochs_of(values, [names[number] for number in shown])
-    scores = sensor_searchlight(epochs, LINE, layer, distance="crossnobis", min_sensors=2).values
+    scores = sensor_searchlight(
+        epochs, LINE, comparison_measure(layer, "spearman"), min_sensors=2, movie=MovieSettings(distance="crossnobis")
+    ).values
     assert scores[1:, 1:3].min() > 0.6
     assert scores[1:, 1:3].min() > scores[1:, 4].max() > scores[1:, 5:].max(), "3 of 3, 1 of 3 and none"
     assert np.abs(scores[1:, 5:]).max() < 0.25
@@ -133,18 +157,26 @@ def test_sensors_without_a_score_say_why(rng):
     values[:, 4] = 7.0  # the same everywhere
     epochs = epochs_of(values, SHOWN)
     around = [*LINE[:10], np.array([10]), np.array([11, 0])]
-    found = sensor_searchlight(epochs, around, references_of(rng), min_sensors=2)
+    found = sensor_searchlight(epochs, around, comparison_measure(references_of(rng), "spearman"), min_sensors=2)
     assert list(found.reason) == [*[DEFINED] * 4, NO_DATA, *[DEFINED] * 5, TOO_SMALL, DEFINED]
     assert list(found.n_members) == [2, 3, 3, 2, 0, 2, 3, 3, 3, 3, 1, 2], "the dead sensor is in no neighbourhood"
     np.testing.assert_array_equal(np.isnan(found.values).all(axis=0), found.reason != DEFINED)
-    expected = sensor_searchlight(epochs.of_channels([2, 3]), [[0], [0, 1]], references_of(rng), min_sensors=1)
+    expected = sensor_searchlight(
+        epochs.of_channels([2, 3]), [[0], [0, 1]], comparison_measure(references_of(rng), "spearman"), min_sensors=1
+    )
     assert expected.reason[0] == CONSTANT_PATTERN, "no correlation over one sensor"
     assert np.isnan(expected.values[:, 0]).all()
 
 
 def test_a_single_sensor_has_distances_that_are_no_correlations(rng):
     epochs, references = trials(rng, SHOWN), references_of(rng)
-    found = sensor_searchlight(epochs, [[n] for n in range(12)], references, distance="crossnobis", min_sensors=1)
+    found = sensor_searchlight(
+        epochs,
+        [[n] for n in range(12)],
+        comparison_measure(references, "spearman"),
+        min_sensors=1,
+        movie=MovieSettings(distance="crossnobis"),
+    )
     assert np.isfinite(found.values).all()
 
 
@@ -152,20 +184,39 @@ def test_equal_distances_are_a_reason_at_all_times_only(rng):
     epochs = trials(rng, SHOWN)
     values = epochs.values.copy()
     values[:, :3, :2] = 1.0
-    found = sensor_searchlight(epochs_of(values, SHOWN), LINE, references_of(rng), distance="euclidean", min_sensors=2)
+    found = sensor_searchlight(
+        epochs_of(values, SHOWN),
+        LINE,
+        comparison_measure(references_of(rng), "spearman"),
+        min_sensors=2,
+        movie=MovieSettings(distance="euclidean"),
+    )
     assert found.reason[0] == DEFINED, "there is a score at the last time"
     assert np.isnan(found.values[:, 0]).tolist() == [True, True, False] * 2
     always = epochs_of(np.where(np.arange(3) == 0, rng.standard_normal((28, 12, 1)), 1.0), SHOWN)
     constant = RDMs(np.ones((1, 21)), list("abcdefg"), pd.DataFrame({"model": ["flat"], "layer": [""]}))
-    assert (sensor_searchlight(always, LINE, constant, distance="euclidean").reason == CONSTANT_RDM).sum() == 10
+    assert (
+        sensor_searchlight(
+            always, LINE, comparison_measure(constant, "spearman"), movie=MovieSettings(distance="euclidean")
+        ).reason
+        == CONSTANT_RDM
+    ).sum() == 10
 
 
 def test_noise_that_is_missing_makes_a_sensor_unusable_where_it_is_used(rng):
     noise = coloured(rng, 60, 12)
     noise[:, 7] = 0
     epochs = trials(rng, SHOWN, noise=noise)
-    assert (sensor_searchlight(epochs, LINE, references_of(rng)).n_members[6:9] == 3).all()
-    whitened = sensor_searchlight(epochs, LINE, references_of(rng), whiten="ledoit_wolf", min_sensors=2)
+    assert (
+        sensor_searchlight(epochs, LINE, comparison_measure(references_of(rng), "spearman")).n_members[6:9] == 3
+    ).all()
+    whitened = sensor_searchlight(
+        epochs,
+        LINE,
+        comparison_measure(references_of(rng), "spearman"),
+        min_sensors=2,
+        movie=MovieSettings(whiten="ledoit_wolf"),
+    )
     assert list(whitened.n_members[6:9]) == [2, 0, 2]
 
 
@@ -179,13 +230,16 @@ def test_noise_that_is_missing_makes_a_sensor_unusable_where_it_is_used(rng):
     ],
 )
 def test_what_cannot_be_computed_is_told(rng, around, changes, message):
+    measure, n = comparison_measure(references_of(rng), "spearman"), changes.pop("min_sensors", 3)
     with pytest.raises(UserError, match=message):
-        sensor_searchlight(trials(rng, SHOWN), around, references_of(rng), **changes)
+        sensor_searchlight(trials(rng, SHOWN), around, measure, min_sensors=n, movie=MovieSettings(**changes))
 
 
 def test_other_conditions_are_named(rng):
     with pytest.raises(UserError, match=r"epochs and reference RDMs share 6 of 8 conditions.*missing.*'g'"):
-        sensor_searchlight(trials(rng, SHOWN), LINE, references_of(rng, names="abcdefz"))
+        sensor_searchlight(
+            trials(rng, SHOWN), LINE, comparison_measure(references_of(rng, names="abcdefz"), "spearman")
+        )
 
 
 # --------------------------------------------------------------------------------------------- group
@@ -566,8 +620,8 @@ def test_stages_lead_from_epochs_to_the_page(lab, rng):
     expected = sensor_searchlight(
         epochs,
         neighbours_of(settings.meeg.sensor_info("02")),
-        io.load_rdms(lab / "net.h5"),
-        distance="crossnobis",
+        comparison_measure(io.load_rdms(lab / "net.h5"), "spearman"),
+        movie=MovieSettings(distance="crossnobis"),
     )
     found = io.load_scores(out["02"])
     np.testing.assert_array_equal(found.values, expected.values)

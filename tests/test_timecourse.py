@@ -14,7 +14,8 @@ from rsa.core import Epochs, Residuals
 from rsa.distances import DISTANCES
 from rsa.errors import UserError
 from rsa.meeg import timecourse
-from rsa.meeg.timecourse import MOVIE_DISTANCES, rdm_movie
+from rsa.meeg.timecourse import MOVIE_DISTANCES, MovieSettings, rdm_movie
+from rsa.searchlight import RunSettings
 
 SPLIT = [name for name, measure in MOVIE_DISTANCES.items() if measure.least_folds > 1]
 
@@ -56,7 +57,7 @@ def coloured(rng, n_samples, n_channels, scale=1.0):
 @pytest.mark.parametrize("distance", DISTANCES)
 def test_distances_of_means_are_those_of_scipy(rng, distance):
     epochs = trials(rng, list("abcabcaddd"))
-    movie = rdm_movie(epochs, distance=distance)
+    movie = rdm_movie(epochs, MovieSettings(distance=distance))
     assert movie.conditions == ("a", "b", "c", "d")
     assert movie.distance == distance
     assert movie.table["time_s"].tolist() == [0, 0.01, 0.02]
@@ -69,7 +70,9 @@ def test_distances_of_means_are_those_of_scipy(rng, distance):
 def test_one_trial_of_each_condition_is_enough_for_distances_of_means(rng, distance):
     epochs = trials(rng, list("abcd"), n_times=1)
     expected = oracles.rdm(at(epochs, 0), distance)
-    np.testing.assert_allclose(rdm_movie(epochs, distance=distance).values[0], expected, rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(
+        rdm_movie(epochs, MovieSettings(distance=distance)).values[0], expected, rtol=1e-9, atol=1e-12
+    )
 
 
 def test_a_pattern_that_is_the_same_in_all_channels_has_no_correlation(rng):
@@ -87,8 +90,10 @@ def test_values_as_small_as_magnetic_fields_lose_no_digits(rng):
     small = epochs_of(epochs.values.astype(np.float64) * 2.0**-43, epochs.table["condition"])
     for distance in ("correlation", "cv_correlation", "decoding_svm", "cosine"):
         how = {"folds": 2, "n_repeats": 2} if distance in SPLIT else {}
-        expected = rdm_movie(epochs, distance=distance, **how).values
-        np.testing.assert_allclose(rdm_movie(small, distance=distance, **how).values, expected, rtol=1e-9)
+        expected = rdm_movie(epochs, MovieSettings(**how, distance=distance)).values
+        np.testing.assert_allclose(
+            rdm_movie(small, MovieSettings(**how, distance=distance)).values, expected, rtol=1e-9
+        )
 
 
 # -------------------------------------------------------------------------------- distances between folds
@@ -99,7 +104,7 @@ def test_values_as_small_as_magnetic_fields_lose_no_digits(rng):
 def test_distances_between_runs_are_those_of_all_pairs_of_trials(rng, distance, runs):
     """Balanced, and with conditions missing in some runs and twice in others."""
     epochs = trials(rng, list("abababcdcdcd"), signal=2, runs=runs)
-    movie = rdm_movie(epochs, distance=distance)
+    movie = rdm_movie(epochs, MovieSettings(distance=distance))
     for time in range(3):
         rows = at(epochs, time)
         rows = rows - rows.mean(axis=0) if distance == "crossnobis" else rows
@@ -110,11 +115,11 @@ def test_distances_between_runs_are_those_of_all_pairs_of_trials(rng, distance, 
 @pytest.mark.parametrize("distance", ["crossnobis", "cv_correlation"])
 def test_without_runs_every_trial_is_a_fold(rng, distance):
     epochs = trials(rng, list("aaabbbbccc"), signal=2)
-    movie = rdm_movie(epochs, distance=distance)
+    movie = rdm_movie(epochs, MovieSettings(distance=distance))
     expected = oracles.between_runs(at(epochs, 1), epochs.table["condition"], range(10), distance)
     np.testing.assert_allclose(movie.values[1], expected, rtol=1e-9, atol=1e-12)
     one_run = epochs_of(epochs.values, epochs.table["condition"], runs=["only"] * 10)
-    np.testing.assert_array_equal(rdm_movie(one_run, distance=distance).values, movie.values)
+    np.testing.assert_array_equal(rdm_movie(one_run, MovieSettings(distance=distance)).values, movie.values)
 
 
 def test_rsatoolbox_measures_the_same_crossnobis_movie(rng):
@@ -130,19 +135,21 @@ def test_rsatoolbox_measures_the_same_crossnobis_movie(rng):
         peer = rsatoolbox.rdm.calc_rdm_movie(
             data, method="crossnobis", descriptor="condition", cv_descriptor="run"
         ).dissimilarities
-    np.testing.assert_allclose(rdm_movie(epochs, distance="crossnobis").values, peer, atol=1e-12)
+    np.testing.assert_allclose(rdm_movie(epochs, MovieSettings(distance="crossnobis")).values, peer, atol=1e-12)
 
 
 def test_crossnobis_of_all_pairs_of_trials_is_the_mean_over_very_many_random_folds(rng):
     epochs = trials(rng, list("aaaabbbbcccc"), n_channels=40, n_times=1)
-    exact = rdm_movie(epochs, distance="crossnobis").values
-    few, many = (rdm_movie(epochs, distance="crossnobis", folds=4, n_repeats=n).values for n in (1, 400))
+    exact = rdm_movie(epochs, MovieSettings(distance="crossnobis")).values
+    few, many = (rdm_movie(epochs, MovieSettings(distance="crossnobis", folds=4, n_repeats=n)).values for n in (1, 400))
     assert np.abs(many - exact).max() < 0.03 < np.abs(few - exact).max()
 
 
 @pytest.mark.parametrize("how", [{}, {"folds": 3, "n_repeats": 2}])
 def test_crossnobis_of_noise_is_zero_on_average_and_can_be_negative(rng, how):
-    found = rdm_movie(trials(rng, list("aaabbbbcccc"), n_times=600, signal=0), distance="crossnobis", **how).values
+    found = rdm_movie(
+        trials(rng, list("aaabbbbcccc"), n_times=600, signal=0), MovieSettings(**how, distance="crossnobis")
+    ).values
     assert (np.abs(found.mean(axis=0)) < 4 * found.std(axis=0) / np.sqrt(600)).all()
     assert 0.4 < (found < 0).mean() < 0.7
 
@@ -151,7 +158,7 @@ def test_crossnobis_of_patterns_is_their_true_squared_distance(rng):
     true = np.array([[1.0] * 8, [0.0] * 8, [2.0] * 8])
     conditions = np.repeat(list("abc"), 5)
     values = np.repeat(true, 5, axis=0)[..., None] + rng.standard_normal((15, 8, 2000))
-    found = rdm_movie(epochs_of(values, conditions), distance="crossnobis").values.mean(axis=0)
+    found = rdm_movie(epochs_of(values, conditions), MovieSettings(distance="crossnobis")).values.mean(axis=0)
     np.testing.assert_allclose(found, [1, 1, 4], atol=0.05)
 
 
@@ -160,14 +167,14 @@ def test_cv_correlation_of_noisy_trials_finds_the_correlation_of_their_patterns(
     a, b = rng.standard_normal((2, 300))
     true = np.array([a, (a + b) / np.sqrt(2)])
     values = np.repeat(true, 80, axis=0)[..., None] + 5 * rng.standard_normal((160, 300, 40))
-    found = rdm_movie(epochs_of(values, np.repeat(list("ab"), 80)), distance="cv_correlation").values
+    found = rdm_movie(epochs_of(values, np.repeat(list("ab"), 80)), MovieSettings(distance="cv_correlation")).values
     assert abs(found.mean() - (1 - np.corrcoef(true)[0, 1])) < 0.05
 
 
 def test_a_variance_between_trials_counts_as_a_tenth_of_that_of_their_mean_at_least(rng):
     pattern, other = rng.standard_normal((2, 30, 1))
     values = np.stack([pattern, -pattern + 0.1 * other, other, other])  # a varies by less than 0 between trials
-    found = rdm_movie(epochs_of(values, "aabb"), distance="cv_correlation").values[0, 0]
+    found = rdm_movie(epochs_of(values, "aabb"), MovieSettings(distance="cv_correlation")).values[0, 0]
     x = values[..., 0].astype(np.float32).astype(float)
     x -= x.mean(axis=1, keepdims=True)
     a, b = x[:2].mean(axis=0), x[2:].mean(axis=0)
@@ -239,7 +246,7 @@ def test_decoding_is_that_of_scikit_learn(rng, distance, fit, missing):
     whole = trials(rng, conditions, signal=0.3)
     kept = np.setdiff1d(np.arange(40), missing)
     epochs = epochs_of(whole.values[kept], conditions[kept], runs=runs[kept])
-    movie = rdm_movie(epochs, distance=distance)
+    movie = rdm_movie(epochs, MovieSettings(distance=distance))
     assert len(np.unique(movie.values)) > 3
     for time in range(3):
         np.testing.assert_allclose(movie.values[time], decoded_by(fit, epochs, time), atol=1e-12)
@@ -249,23 +256,27 @@ def test_decoding_is_that_of_scikit_learn(rng, distance, fit, missing):
 def test_noise_is_decoded_at_chance_and_strong_patterns_always(rng, distance):
     conditions = np.repeat(list("abc"), 9)
     how = {"distance": distance, "folds": 3, "n_repeats": 1}
-    null = rdm_movie(trials(rng, conditions, n_channels=6, n_times=120, signal=0), **how).values
+    null = rdm_movie(trials(rng, conditions, n_channels=6, n_times=120, signal=0), MovieSettings(**how)).values
     assert abs(null.mean() - 0.5) < 4 * null.mean(axis=1).std() / np.sqrt(120)
-    assert (rdm_movie(trials(rng, conditions, n_channels=6, signal=20), **how).values == 1).all()
+    assert (rdm_movie(trials(rng, conditions, n_channels=6, signal=20), MovieSettings(**how)).values == 1).all()
 
 
 @pytest.mark.parametrize("distance", ["decoding_lda", "decoding_svm"])
 def test_equal_patterns_cannot_be_decoded(rng, distance):
     values = rng.standard_normal((12, 5, 2))
     values[:, :, 0] = 0.5
-    found = rdm_movie(epochs_of(values, np.repeat(list("abc"), 4)), distance=distance, folds=4, n_repeats=1).values
+    found = rdm_movie(
+        epochs_of(values, np.repeat(list("abc"), 4)), MovieSettings(distance=distance, folds=4, n_repeats=1)
+    ).values
     assert np.isnan(found[0]).all()
     assert np.isfinite(found[1]).all()
 
 
 def test_more_trials_in_a_pseudo_trial_are_decoded_better(rng):
     epochs = trials(rng, np.repeat(list("abcd"), 30), n_channels=20, n_times=20, signal=0.3)
-    few, many = (rdm_movie(epochs, distance="decoding_lda", folds=n, n_repeats=2).values.mean() for n in (5, 30))
+    few, many = (
+        rdm_movie(epochs, MovieSettings(distance="decoding_lda", folds=n, n_repeats=2)).values.mean() for n in (5, 30)
+    )
     assert many + 0.05 < few
 
 
@@ -277,7 +288,7 @@ def test_more_trials_in_a_pseudo_trial_are_decoded_better(rng):
 def test_whitened_patterns_are_those_of_the_symmetric_root(rng, shrinkage, distance):
     noise = coloured(rng, 60, 12)
     epochs = trials(rng, list("abcabcabc"), signal=2, runs="111222333", noise=noise)
-    found = rdm_movie(epochs, distance=distance, whiten=shrinkage).values[1]
+    found = rdm_movie(epochs, MovieSettings(distance=distance, whiten=shrinkage)).values[1]
     white = oracles.whitened(at(epochs, 1), noise.astype(float), len(noise), shrinkage)
     if distance == "correlation":
         expected = oracles.rdm(white.reshape(3, 3, -1).mean(axis=0), distance)
@@ -296,8 +307,8 @@ def test_the_units_of_channel_types_change_nothing(rng):
         plain.values * units[:, None], plain.table["condition"], types=types, noise=noise * units.astype(np.float32)
     )
     for whiten in (None, "ledoit_wolf"):
-        expected = rdm_movie(plain, whiten=whiten).values
-        np.testing.assert_allclose(rdm_movie(scaled, whiten=whiten).values, expected, rtol=1e-6)
+        expected = rdm_movie(plain, MovieSettings(whiten=whiten)).values
+        np.testing.assert_allclose(rdm_movie(scaled, MovieSettings(whiten=whiten)).values, expected, rtol=1e-6)
     deviations = np.repeat([np.sqrt((part.astype(float) ** 2).mean()) for part in (noise[:, :7], noise[:, 7:])], [7, 5])
     means = at(plain, 0).reshape(3, 3, -1).mean(axis=0) / deviations
     np.testing.assert_allclose(rdm_movie(plain).values[0], oracles.rdm(means, "correlation"), rtol=1e-9)
@@ -325,7 +336,9 @@ def test_channels_without_noise_are_left_out_where_noise_is_needed(rng, value):
     )
     fewer = epochs_of(np.delete(epochs.values, 3, 1), "abcabc", noise=np.delete(noise, 3, 1))
     silent = epochs_of(epochs.values, "abcabc", noise=noise)
-    np.testing.assert_array_equal(*(rdm_movie(one, whiten="ledoit_wolf").values for one in (fewer, silent)))
+    np.testing.assert_array_equal(
+        *(rdm_movie(one, MovieSettings(whiten="ledoit_wolf")).values for one in (fewer, silent))
+    )
 
 
 # --------------------------------------------------------------------------------------- windows and order
@@ -335,10 +348,12 @@ def test_channels_without_noise_are_left_out_where_noise_is_needed(rng, value):
 def test_a_window_averages_the_samples_around_each_time_that_there_are(rng, distance):
     epochs = trials(rng, list("abcabcabc"), n_times=9)
     values = np.stack([epochs.values[..., max(0, t - 2) : t + 3].mean(axis=-1) for t in range(9)], axis=-1)
-    expected = rdm_movie(epochs_of(values, epochs.table["condition"]), distance=distance).values
-    np.testing.assert_allclose(rdm_movie(epochs, distance=distance, window_s=0.04).values, expected, rtol=1e-4)
-    plain = rdm_movie(epochs, distance=distance).values
-    np.testing.assert_array_equal(rdm_movie(epochs, distance=distance, window_s=0.019).values, plain)
+    expected = rdm_movie(epochs_of(values, epochs.table["condition"]), MovieSettings(distance=distance)).values
+    np.testing.assert_allclose(
+        rdm_movie(epochs, MovieSettings(distance=distance, window_s=0.04)).values, expected, rtol=1e-4
+    )
+    plain = rdm_movie(epochs, MovieSettings(distance=distance)).values
+    np.testing.assert_array_equal(rdm_movie(epochs, MovieSettings(distance=distance, window_s=0.019)).values, plain)
 
 
 @pytest.mark.parametrize("distance", MOVIE_DISTANCES)
@@ -346,13 +361,15 @@ def test_chunks_threads_and_the_order_of_conditions_change_nothing(rng, distance
     epochs = trials(rng, np.repeat(list("abcd"), 6), n_times=10, noise=coloured(rng, 60, 12))
     how = {"folds": 3, "n_repeats": 2} if distance in SPLIT else {}
     how |= {"distance": distance, "whiten": "ledoit_wolf", "window_s": 0.02}
-    movie, done = rdm_movie(epochs, **how), []
+    movie, done = rdm_movie(epochs, MovieSettings(**how)), []
     monkeypatch.setattr(timecourse, "CHUNK_BYTES", 24 * 12 * 8 * 3)
-    np.testing.assert_array_equal(rdm_movie(epochs, n_threads=2, progress=done.append, **how).values, movie.values)
+    np.testing.assert_array_equal(
+        rdm_movie(epochs, MovieSettings(**how), run=RunSettings(n_threads=2, progress=done.append)).values, movie.values
+    )
     assert done == [3, 3, 3, 1]
     turned = np.repeat([18, 0, 12, 6], 6) + np.tile(np.arange(6), 4)
     other = epochs_of(epochs.values[turned], epochs.table["condition"][turned], noise=epochs.noise)
-    found = rdm_movie(other, **how)
+    found = rdm_movie(other, MovieSettings(**how))
     assert found.conditions == ("d", "a", "c", "b")
     np.testing.assert_allclose(found.reordered(list("abcd")).values, movie.values, rtol=1e-9, atol=1e-12)
 
@@ -364,7 +381,7 @@ def test_a_planted_latency_and_geometry_are_found(rng, distance):
     patterns = shared[[0, 0, 1, 1]] + own
     values = rng.standard_normal((80, 100, 20))
     values[:, :, 10:] += np.repeat(patterns, 20, axis=0)
-    movie = rdm_movie(epochs_of(values, np.repeat(list("abcd"), 20)), distance=distance)
+    movie = rdm_movie(epochs_of(values, np.repeat(list("abcd"), 20)), MovieSettings(distance=distance))
     apart = squareform(np.kron(1 - np.eye(2), np.ones((2, 2)))) > 0
     contrast = movie.values[:, apart].mean(axis=1) - movie.values[:, ~apart].mean(axis=1)
     early, late = contrast[:10], contrast[10:]
@@ -399,7 +416,7 @@ def test_a_planted_latency_and_geometry_are_found(rng, distance):
 )
 def test_mistakes_are_told_in_one_line(rng, conditions, how, message):
     with pytest.raises(UserError, match=message):
-        rdm_movie(trials(rng, list(conditions)), **how)
+        rdm_movie(trials(rng, list(conditions)), MovieSettings(**how))
 
 
 @pytest.mark.parametrize("distance", ["correlation", "crossnobis"])
@@ -410,14 +427,16 @@ def test_a_channel_that_is_flat_in_one_run_has_no_data(rng, distance, caplog):
     values = epochs.values.copy()
     values[4:8, 5] = 1e-3
     flat = replace(epochs, values=values)
-    found = rdm_movie(flat, distance=distance)
-    without = rdm_movie(flat.of_channels([place for place in range(12) if place != 5]), distance=distance)
+    found = rdm_movie(flat, MovieSettings(distance=distance))
+    without = rdm_movie(
+        flat.of_channels([place for place in range(12) if place != 5]), MovieSettings(distance=distance)
+    )
     np.testing.assert_array_equal(found.values, without.values)
     (warning,) = caplog.messages
     assert warning == f"channels '{epochs.channels['name'][5]}' have no data in some run (flat there) and take no part"
     values[4:8] = 0
     with pytest.raises(UserError, match="Run '2' has no data: each channel is the same in all of its trials and times"):
-        rdm_movie(replace(epochs, values=values), distance=distance)
+        rdm_movie(replace(epochs, values=values), MovieSettings(distance=distance))
 
 
 def test_a_run_of_a_single_number_has_data(rng):
@@ -427,7 +446,9 @@ def test_a_run_of_a_single_number_has_data(rng):
     one = replace(epochs, values=epochs.values[:, :, :1], times_s=epochs.times_s[:1])
     rows = at(one, 0) - at(one, 0).mean(axis=0)
     expected = oracles.between_runs(rows, conditions, runs, "crossnobis")
-    np.testing.assert_allclose(rdm_movie(one, distance="crossnobis").values[0], expected, rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(
+        rdm_movie(one, MovieSettings(distance="crossnobis")).values[0], expected, rtol=1e-9, atol=1e-12
+    )
 
 
 @pytest.mark.parametrize("missing", [None, np.nan])
@@ -439,7 +460,7 @@ def test_a_trial_without_a_run_is_refused(rng, missing):
 
 def test_a_condition_in_one_run_has_no_distance_between_runs(rng):
     with pytest.raises(UserError, match=r"different folds \(runs\), and these conditions are in one only: 'b'"):
-        rdm_movie(trials(rng, list("abab"), runs="1121"), distance="crossnobis")
+        rdm_movie(trials(rng, list("abab"), runs="1121"), MovieSettings(distance="crossnobis"))
 
 
 def test_types_of_channels_without_noise_cannot_be_put_together(rng):
@@ -455,4 +476,4 @@ def test_channels_without_any_signal_are_refused(rng):
 def test_noise_that_cannot_be_whitened_is_refused(rng, monkeypatch):
     monkeypatch.setattr(timecourse.noise, "whiten", lambda *_, **__: np.full((12, 12), np.nan))
     with pytest.raises(UserError, match="of 60 samples of noise cannot be inverted; give a longer baseline"):
-        rdm_movie(trials(rng, list("abab"), noise=coloured(rng, 60, 12)), whiten="ledoit_wolf")
+        rdm_movie(trials(rng, list("abab"), noise=coloured(rng, 60, 12)), MovieSettings(whiten="ledoit_wolf"))

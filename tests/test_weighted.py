@@ -13,7 +13,7 @@ from rsa.core import Patterns, RDMs, Volume
 from rsa.errors import UserError
 from rsa.measures import fitted_to, mean_of_others
 from rsa.neighbourhood import shared_spheres
-from rsa.searchlight import measured, region_rdms
+from rsa.searchlight import RunSettings, region_rdms, scan
 from rsa.weighted import weighted_fit, weighted_measure
 
 
@@ -176,7 +176,7 @@ def test_maps_equal_one_fit_at_a_time(rng, fit, across_subjects):
     around = shared_spheres([one.volume for one in subjects], 1.5)
     measure = weighted_measure({"net": layers}, across_subjects=across_subjects, fit=fit)
     pairs = list(zip(subjects, around, strict=True))
-    scores = measured(*pairs[0], measure, others=pairs[1:], n_threads=2, chunk_size=7)
+    scores = scan(*pairs[0], measure, others=pairs[1:], run=RunSettings(n_threads=2, chunk_size=7))
     assert scores.table["model"].tolist() == [f"{fit}:net", "net", "net", "net"]
     assert set(scores.table["statistic"]) == {"spearman"}
     rdms = np.stack([region_rdms(*pair).values for pair in pairs])  # (n_subjects, n_centres, n_pairs)
@@ -192,13 +192,13 @@ def test_maps_across_subjects_that_cannot_be_are_refused(rng):
     around = shared_spheres([one.volume for one in subjects], 1.5)
     measure = weighted_measure({"net": layers}, across_subjects=True)
     with pytest.raises(UserError, match="there is no other; give 2 subjects or more"):
-        measured(subjects[0], around[0], measure)
+        scan(subjects[0], around[0], measure)
     fewer = shared_spheres([subjects[1].volume, subjects[0].volume], 1.5, stride=2)[0]
     with pytest.raises(UserError, match="at the same places; give all subjects the same centres"):
-        measured(subjects[0], around[0], measure, others=[(subjects[1], fewer)])
+        scan(subjects[0], around[0], measure, others=[(subjects[1], fewer)])
     delayed = subjects[0].table.assign(delay_s=2.0)
     with pytest.raises(UserError, match="at the same delays; give all subjects the same"):
-        measured(
+        scan(
             Patterns(subjects[0].values, delayed, subjects[0].volume),
             around[0],
             measure,

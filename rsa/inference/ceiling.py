@@ -1,7 +1,6 @@
 """How well could any model do? Noise ceilings over subjects, in the sphere around every voxel."""
 
 from collections.abc import Callable, Sequence
-from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -13,12 +12,12 @@ from rsa.inference.group import CEILINGS
 from rsa.neighbourhood import shared_spheres, sphere_centres
 from rsa.rdm import ceiling_bounds
 from rsa.registry import pick
-from rsa.searchlight import in_threads, over_time
-from rsa.spheres import Spheres, prepare_spheres
+from rsa.searchlight import MapBuilder, RdmSettings, RunSettings, over_time, scan_sources
+from rsa.spheres import prepare_spheres
 
 __all__ = ["noise_ceilings"]
 
-CENTRES = 64
+SPHERES_OF_ALL = 64
 """Spheres of all subjects at a time; bounds the memory."""
 
 
@@ -27,12 +26,9 @@ def noise_ceilings(
     radius_mm: float,
     *,
     stride: int = 1,
-    distance: str = "correlation",
     comparison: str = "spearman",
-    min_voxels: int = 2,
-    shrinkage: str | None = None,
-    n_threads: int = 1,
-    progress: Callable[[int], None] | None = None,
+    rdm: RdmSettings = RdmSettings(),
+    run: RunSettings = RunSettings(),
 ) -> ScoreMap:
     """Map the bounds on the mean score that any model can have with these subjects [1]_.
 
@@ -45,8 +41,8 @@ def noise_ceilings(
         Of 2 subjects or more on one grid, over the same conditions in any order, and at the same delays if at several.
     radius_mm, stride
         Of the spheres, as in `rsa.neighbourhood.spheres`; each subject's spheres hold the voxels of its own mask.
-    distance, comparison, min_voxels, shrinkage, n_threads, progress
-        As in `rsa.searchlight.compare`.
+    comparison, rdm, run
+        As in `rsa.searchlight.compare`; on the CPU.
 
     Returns
     -------
@@ -73,16 +69,22 @@ def noise_ceilings(
         if other.delays_s != delays_s:
             raise UserError(f"A noise ceiling needs the same delays of all subjects: {delays_s}, and {other.delays_s}.")
     volume = shared_volume([_volume_of(patterns) for patterns in subjects])
-    likeness = pick(COMPARISONS, comparison, "comparison")
-    how = partial(
-        _ceilings_at, volume=volume, radius_mm=radius_mm, stride=stride, likeness=likeness, n_threads=n_threads,
-        prepare=partial(prepare_spheres, distance=distance, min_voxels=min_voxels, shrinkage=shrinkage),
-        progress=progress,
-    )  # fmt: skip
+    spheres = shared_spheres([_volume_of(patterns) for patterns in subjects], radius_mm, stride=stride)
+    centres, compared = sphere_centres(volume, stride), pick(COMPARISONS, comparison, "comparison")
+
+    def at_one_delay(subjects: Sequence[Patterns]) -> ScoreMap:
+        sources = [prepare_spheres(*one, rdm) for one in zip(subjects, spheres, strict=True)]
+        builder = MapBuilder(centres, volume.n_voxels, 3, volume.name_of)
+        scan_sources(sources, _bounds_by(compared), builder, run, SPHERES_OF_ALL)
+        table = pd.DataFrame({"model": CEILINGS, "layer": "", "statistic": "mean"})
+        n_defined = np.nan_to_num(builder.scores[2]).astype(np.int32)
+        return ScoreMap(builder.scores[:2], table, volume, n_members=n_defined)
+
     ordered = [patterns.in_order(conditions) for patterns in subjects]
     if not delays_s:
-        return how(ordered)
-    return over_time([how([patterns.at_delay(delay_s) for patterns in ordered]) for delay_s in delays_s], delays_s)
+        return at_one_delay(ordered)
+    maps = [at_one_delay([patterns.at_delay(delay_s) for patterns in ordered]) for delay_s in delays_s]
+    return over_time(maps, delays_s)
 
 
 def _volume_of(patterns: Patterns) -> Volume:
@@ -91,34 +93,13 @@ def _volume_of(patterns: Patterns) -> Volume:
     return patterns.volume
 
 
-def _ceilings_at(
-    subjects: Sequence[Patterns],
-    *,
-    volume: Volume,
-    radius_mm: float,
-    stride: int,
-    likeness: Comparison,
-    prepare: Callable[..., Spheres],
-    n_threads: int,
-    progress: Callable[[int], None] | None,
-) -> ScoreMap:
-    """Map both bounds at one delay; see `noise_ceilings`."""
-    around = shared_spheres([_volume_of(patterns) for patterns in subjects], radius_mm, stride=stride)
-    each = [prepare(patterns, neighbourhood) for patterns, neighbourhood in zip(subjects, around, strict=True)]
-    centres = sphere_centres(volume, stride)
-    values, n_defined = np.full((2, volume.n_voxels), np.nan), np.zeros(volume.n_voxels, dtype=np.int32)
+def _bounds_by(comparison: Comparison) -> Callable[..., Array]:
+    """Return a measure of the RDMs of all subjects: both bounds, and how many subjects have an RDM."""
 
-    def work(chosen: range) -> tuple[Array, Array]:
-        rdms = np.stack([one.rdms(chosen) for one in each], axis=1)  # (n_centres, n_subjects, n_pairs)
-        defined = np.isfinite(rdms).all(axis=2).sum(axis=1)
-        bounds = [ceiling_bounds(of_subjects, likeness) for of_subjects in rdms]
-        return np.transpose(bounds), defined
+    def score(*subjects: Array) -> Array:
+        rdms = np.stack(subjects, axis=1)  # (n_centres, n_subjects, n_pairs)
+        n_defined = np.isfinite(rdms).all(axis=2).sum(axis=1)
+        bounds = [ceiling_bounds(of_subjects, comparison) for of_subjects in rdms]
+        return np.vstack([np.transpose(bounds), n_defined])
 
-    chunks = each[0].chunks(CENTRES)
-    for chosen, (bounds, defined) in in_threads(work, chunks, n_threads):
-        where = centres[chosen.start : chosen.stop]
-        values[:, where], n_defined[where] = bounds, defined
-        if progress is not None:
-            progress(len(chosen))
-    table = pd.DataFrame({"model": CEILINGS, "layer": "", "statistic": "mean"})
-    return ScoreMap(values, table, volume, n_members=n_defined)
+    return score

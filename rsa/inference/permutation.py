@@ -1,17 +1,16 @@
 """Is a score higher than those of references whose conditions are permuted?"""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.spatial.distance import squareform
 
 from rsa.comparisons import COMPARISONS
-from rsa.core import Array, Neighbourhood, Patterns, RDMs, ScoreMap
+from rsa.core import Array, Neighbourhood, Patterns, RDMs, ScoreMap, align, require_enough
 from rsa.errors import UserError
+from rsa.measures import Measure, comparison_measure
 from rsa.registry import pick
-from rsa.searchlight import Canvas, in_threads, prepared_rdms, reasons
-from rsa.spheres import prepare
+from rsa.searchlight import RdmSettings, RunSettings, Scored, scan
 
 __all__ = ["PermutationTest", "permutation_test"]
 
@@ -66,11 +65,9 @@ def permutation_test(
     *,
     n_permutations: int,
     seed: int,
-    distance: str = "correlation",
     comparison: str = "spearman",
-    min_voxels: int = 2,
-    n_threads: int = 1,
-    progress: Callable[[int], None] | None = None,
+    rdm: RdmSettings = RdmSettings(),
+    run: RunSettings = RunSettings(),
 ) -> PermutationTest:
     """Compare every neighbourhood with the references, and with the references after permuting their conditions.
 
@@ -79,8 +76,8 @@ def permutation_test(
 
     Parameters
     ----------
-    patterns, neighbourhood, references, distance, comparison, min_voxels, n_threads, progress
-        As in `compare`.
+    patterns, neighbourhood, references, comparison, rdm, run
+        As in `rsa.searchlight.compare`; on the CPU, of one delay.
     n_permutations : int
         How many random orders of the conditions.
     seed : int
@@ -98,34 +95,42 @@ def permutation_test(
     """
     if n_permutations < 1:
         raise UserError(f"A permutation test needs 1 permutation at least, not {n_permutations}.")
+    if patterns.delays_s:
+        raise UserError(
+            "A permutation test is of the responses at one delay; choose one by patterns.at_delay(delay_s)."
+        )
     from rsa.kernels import count_permuted, permute
 
-    likeness = pick(COMPARISONS, comparison, "comparison")
-    spheres, reference_rows = prepare(patterns, neighbourhood, references, distance, likeness, min_voxels)
-    n_rdms, n_conditions = len(references), len(patterns.conditions)
+    require_enough(patterns.conditions, "the patterns")
+    compared, n_rdms = pick(COMPARISONS, comparison, "comparison"), len(references)
+    plain = comparison_measure(align(patterns.conditions, references), comparison)
     rng = np.random.default_rng(seed)
-    orders = np.stack([rng.permutation(n_conditions) for _ in range(n_permutations)])
-    squareforms = np.stack([squareform(row, checks=False) for row in reference_rows]).astype(np.float32)
+    orders = np.stack([rng.permutation(len(plain.conditions)) for _ in range(n_permutations)])
+    squareforms = np.stack([squareform(row, checks=False) for row in plain.references]).astype(np.float32)
     n_at_once = max(1, PERMUTED // n_rdms)
 
-    def work(centres: range) -> tuple[Array, Array, Array, Array]:
-        prepared = prepared_rdms(spheres, likeness.prepare, centres)
-        observed = likeness.score(reference_rows, prepared)  # (n_rdms, n_chunk)
+    def score(brain: Array, _: Array) -> Scored:
+        prepared = compared.prepare(brain)
+        observed = compared.score(plain.references, prepared)  # (n_rdms, n_centres)
         single, thresholds = prepared.astype(np.float32), observed.T - PRECISION
         exceedances, maxima = np.zeros(thresholds.shape, np.int32), np.full((n_permutations, n_rdms), -np.inf)
         for start in range(0, n_permutations, n_at_once):
             some = orders[start : start + n_at_once]
-            permuted = likeness.score(single, permute(squareforms, some))  # (n_chunk, n_some * n_rdms)
+            permuted = compared.score(single, permute(squareforms, some))  # (n_centres, n_some * n_rdms)
             count_permuted(permuted, thresholds, exceedances, maxima[start : start + n_at_once])
-        return observed, reasons(observed, prepared), exceedances.T, maxima
+        return Scored(observed, (exceedances.T, maxima))
 
-    canvas = Canvas(patterns, neighbourhood, spheres, n_rdms)
-    exceedances = np.zeros(canvas.scores.shape, np.int32)
-    maxima = np.full((n_permutations, n_rdms), -np.inf, np.float32)
-    for centres, result in in_threads(work, spheres.chunks(CENTRES), n_threads):
-        canvas.draw(centres, *result[:2])
-        exceedances[:, canvas.where(centres)] = result[2]
-        np.maximum(maxima, result[3], out=maxima)
-        if progress is not None:
-            progress(len(centres))
-    return PermutationTest(canvas.score_map(references.table.assign(statistic=comparison)), exceedances, maxima.T)
+    n_columns = len(neighbourhood) if neighbourhood.centres is None else neighbourhood.volume.n_voxels
+    exceedances, maxima = (
+        np.zeros((n_rdms, n_columns), np.int32),
+        np.full((n_permutations, n_rdms), -np.inf, np.float32),
+    )
+
+    def gather(columns: slice | Array, found: tuple[Array, Array]) -> None:
+        exceedances[:, columns] = found[0]
+        np.maximum(maxima, found[1], out=maxima)
+
+    measure = Measure(plain.conditions, plain.table, score)
+    at_once = replace(run, chunk_size=run.chunk_size or CENTRES)
+    scores = scan(patterns, neighbourhood, measure, rdm=rdm, run=at_once, last_step=gather)
+    return PermutationTest(scores, exceedances, maxima.T)

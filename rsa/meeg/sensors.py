@@ -1,18 +1,19 @@
 """A searchlight over sensors and time: how well references fit the RDMs of every sensor and its neighbours (M/EEG)."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 from threadpoolctl import threadpool_limits
 
-from rsa.comparisons import COMPARISONS
-from rsa.core import NO_DATA, TOO_SMALL, Array, Epochs, RDMs, ScoreMap, align, require_enough
+from rsa.core import NO_DATA, TOO_SMALL, Array, Epochs, ScoreMap, difference_of_conditions, require_enough
 from rsa.errors import UserError
 from rsa.inference.group import GROUP_TESTS, require_against_0, require_same_maps
-from rsa.meeg.timecourse import Frames, usable_channels, view_of
+from rsa.measures import Measure
+from rsa.meeg.timecourse import Frames, MovieSettings, View, usable_channels, view_of
 from rsa.registry import pick
-from rsa.searchlight import in_threads, reasons
+from rsa.searchlight import RunSettings, scan_sources
 
 __all__ = ["GROUP", "SENSOR_PEAK_COLUMNS", "combine_sensors", "sensor_peaks", "sensor_searchlight"]
 
@@ -30,27 +31,20 @@ SENSOR_PEAK_COLUMNS = {
 GROUP = "group"
 """What stands for the subject where scores are those of all."""
 
-AT_ONCE = 8
+MOST_TIMES = 8
 """The most times whose RDMs are held together, for all sensors; more are no faster, fewer move a bar more often."""
 
 
 def sensor_searchlight(
     epochs: Epochs,
     neighbours: Sequence[Array],
-    references: RDMs,
+    measure: Measure,
     *,
-    distance: str = "correlation",
-    folds: int | None = None,
-    n_repeats: int = 20,
-    whiten: str | None = None,
-    window_s: float = 0.0,
-    seed: int = 0,
-    comparison: str = "spearman",
+    movie: MovieSettings = MovieSettings(),
     min_sensors: int = 3,
-    n_threads: int = 1,
-    progress: Callable[[int], None] | None = None,
+    run: RunSettings = RunSettings(),
 ) -> ScoreMap:
-    """Compare the RDMs of every sensor with its neighbours, at every time, with every reference RDM.
+    """Measure the RDMs of every sensor with its neighbours, at every time: a searchlight over sensors.
 
     The RDMs of a neighbourhood are what `rsa.meeg.timecourse.rdm_movie` makes of its channels alone, so whitening is by
     the covariance of their own noise.
@@ -61,23 +55,20 @@ def sensor_searchlight(
         Trials of two conditions or more.
     neighbours : sequence of arrays of int
         For each channel the positions of the channels around it, and its own, ascending.
-    references : RDMs
-        Over the same conditions, in any order; the table has `model` and `layer`.
-    distance, folds, n_repeats, whiten, window_s, seed
-        As in `rsa.meeg.timecourse.rdm_movie`.
-    comparison : str
-        A key of `COMPARISONS`.
+    measure : Measure
+        A comparison with references (`rsa.measures.comparison_measure`) or another measure within a subject, over the
+        same conditions in any order, without times of its own.
+    movie : MovieSettings
+        How RDMs are made.
     min_sensors : int
         Neighbourhoods with fewer usable channels have no score.
-    n_threads : int
-        Number of chunks of times at once; changes no result.
-    progress : callable, optional
-        Called with the number of times that were done since the last call.
+    run : RunSettings
+        Threads, and progress in times.
 
     Returns
     -------
     ScoreMap
-        ``values`` of shape (n_references * n_times, n_channels), reference by reference with ascending times; the table
+        ``values`` of shape (n_rows * n_times, n_channels), row by row of the measure with ascending times; the table
         has `model`, `layer`, `time_s` and `statistic`, and `regions` has `sensor` and `type`. `n_members` counts usable
         channels. A channel that is the same in all trials and times (or has no noise, if that is used) has no score and
         is in no neighbourhood; `reason` says why there is no score at any time.
@@ -85,37 +76,81 @@ def sensor_searchlight(
     Raises
     ------
     UserError
-        As `rdm_movie`; if conditions differ, the neighbourhoods are not as many as the channels, or none has
-        `min_sensors`.
+        As `rdm_movie`; if conditions differ, the measure has times or needs other subjects, the neighbourhoods are not
+        as many as the channels, or none has `min_sensors`.
     """
     require_enough(epochs.conditions, "the epochs")
-    likeness = pick(COMPARISONS, comparison, "comparison")
-    frames = Frames.of(epochs, distance, folds, n_repeats, window_s, seed)
-    expected = likeness.prepare(align(epochs.conditions, references, "epochs", "reference RDMs").values)
-    members = _members(epochs, neighbours, whiten)
+    if problem := difference_of_conditions(epochs.conditions, measure.conditions, "epochs", "reference RDMs"):
+        raise UserError(problem)
+    if measure.second != "same" or "time_s" in measure.table:
+        raise UserError("A searchlight over sensors measures within a subject, by references without time.")
+    frames, members = Frames.of(epochs, movie), _members(epochs, neighbours, movie.whiten)
     centres = _centres(members, min_sensors)
     with threadpool_limits(1, "blas"):  # small matrices: more threads wait for each other
-        views = [view_of(epochs, members[sensor], whiten) for sensor in centres]
-
-    def work(times: range) -> tuple[Array, Array]:
-        prepared = likeness.prepare(frames.rdms(times, views).reshape(-1, frames.n_pairs))
-        scores = likeness.score(expected, prepared)  # (n_references, n_centres * n_times)
-        shape = (len(views), len(times))
-        return scores.reshape(-1, *shape), reasons(scores, prepared).reshape(shape)
-
-    found = []
-    for times, scored in in_threads(work, frames.chunks(len(views), AT_ONCE), n_threads):
-        found.append(scored)
-        if progress is not None:
-            progress(len(times))
-    scores, why = (np.concatenate(parts, axis=-1) for parts in zip(*found, strict=True))
-    values = np.full((len(references), len(epochs.times_s), len(members)), np.nan, dtype=np.float32)
-    values[:, :, centres] = np.swapaxes(scores, 1, 2)
-    table = _rows(references, epochs.times_s, comparison)
+        views = [view_of(epochs, members[sensor], movie.whiten) for sensor in centres]
+    source = _SensorRdms(frames, views, _order_of_pairs(epochs.conditions, measure.conditions))
+    names = [str(epochs.channels["name"].iloc[sensor]) for sensor in centres]
+    builder = _TimeCourses(len(measure.table), epochs.times_s, names)
+    scan_sources([source], lambda rdms: measure.score(rdms, rdms), builder, run, MOST_TIMES)
+    values = np.full((len(measure.table), len(epochs.times_s), len(members)), np.nan, dtype=np.float32)
+    values[:, :, centres] = builder.scores
+    table = _rows(measure.table, epochs.times_s)
     sensors = epochs.channels.rename(columns={"name": "sensor"})[["sensor", "type"]]
     sizes = np.array([len(around) for around in members])
-    reason = _reasons(sizes, centres, why)
+    reason = _reasons(sizes, centres, builder.reason)
     return ScoreMap(values.reshape(len(table), -1), table, regions=sensors, n_members=sizes, reason=reason)
+
+
+@dataclass(frozen=True, eq=False)
+class _SensorRdms:
+    """The RDMs of all neighbourhoods of sensors at some times, for `scan_sources`: those of one after the other."""
+
+    frames: Frames
+    views: Sequence[View]
+    pairs: Array
+    """The pair of conditions of the epochs that stands at each pair of the measure, shape (n_pairs,)."""
+
+    def chunks(self, size: int) -> list[range]:
+        """Cut the times into chunks, of `size` at most."""
+        return self.frames.chunks(len(self.views), size)
+
+    def rdms(self, times: range) -> Array:
+        """Return the RDMs of some times, shape (n_neighbourhoods * n_times, n_pairs)."""
+        rdms = self.frames.rdms(times, self.views).reshape(-1, self.frames.n_pairs)
+        in_order = bool((self.pairs == np.arange(len(self.pairs))).all())
+        return rdms if in_order else rdms[:, self.pairs]
+
+
+def _order_of_pairs(conditions: Sequence[str], wanted: Sequence[str]) -> Array:
+    """Return which pair of conditions stands at each pair of the same conditions in another order, shape (n_pairs,)."""
+    n_conditions, places = len(conditions), pd.Index(conditions).get_indexer(list(wanted))
+    numbers = np.zeros((n_conditions, n_conditions), dtype=np.intp)
+    rows, columns = np.triu_indices(n_conditions, 1)
+    numbers[rows, columns] = numbers[columns, rows] = np.arange(len(rows))
+    return np.asarray(numbers[places[rows], places[columns]])
+
+
+class _TimeCourses:
+    """The scores of neighbourhoods of sensors, put at their times, for `scan_sources`."""
+
+    def __init__(self, n_rows: int, times_s: Array, names: Sequence[str]) -> None:
+        self.times_s, self.names = times_s, names
+        self.scores = np.full((n_rows, len(times_s), len(names)), np.nan, dtype=np.float32)
+        self.reason = np.zeros((len(names), len(times_s)), dtype=np.int8)
+
+    def columns_of(self, times: range) -> slice:
+        """Return where the scores of some times are."""
+        return slice(times.start, times.stop)
+
+    def add(self, times: range, scores: Array, reason: Array) -> None:
+        """Put the scores of some times, shape (n_rows, n_neighbourhoods * n_times), where they belong."""
+        shape = (len(self.names), len(times))
+        self.scores[:, self.columns_of(times)] = np.swapaxes(scores.reshape(-1, *shape), 1, 2)
+        self.reason[:, self.columns_of(times)] = reason.reshape(shape)
+
+    def name_of(self, time: int) -> str:
+        """Say in a message which time it is."""
+        return f"{self.times_s[time]:g} s"
 
 
 def _members(epochs: Epochs, neighbours: Sequence[Array], whiten: str | None) -> list[Array]:
@@ -147,11 +182,12 @@ def _reasons(sizes: Array, centres: Sequence[int], why: Array) -> Array:
     return reason
 
 
-def _rows(references: RDMs, times_s: Array, comparison: str) -> pd.DataFrame:
-    """Describe a row for each reference and time, reference by reference."""
-    labels = references.table[["model", "layer"]].fillna("").astype(str)
+def _rows(table: pd.DataFrame, times_s: Array) -> pd.DataFrame:
+    """Describe a row for each row of a measure and time, row by row."""
+    labels = table[["model", "layer", "statistic"]].fillna("").astype(str)
     rows = labels.loc[np.repeat(labels.index, len(times_s))].reset_index(drop=True)
-    return rows.assign(time_s=np.tile(times_s, len(labels)), statistic=comparison)
+    rows.insert(2, "time_s", np.tile(times_s, len(labels)))
+    return rows
 
 
 # ------------------------------------------------------------------------------------------- subjects

@@ -23,10 +23,20 @@ from rsa.distances import (
 )
 from rsa.errors import UserError, listed
 from rsa.registry import pick
-from rsa.searchlight import in_threads
+from rsa.searchlight import RunSettings, in_threads
 from rsa.spheres import cut
 
-__all__ = ["MOVIE_DISTANCES", "Frames", "MovieDistance", "Split", "View", "rdm_movie", "usable_channels", "view_of"]
+__all__ = [
+    "MOVIE_DISTANCES",
+    "Frames",
+    "MovieDistance",
+    "MovieSettings",
+    "Split",
+    "View",
+    "rdm_movie",
+    "usable_channels",
+    "view_of",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -90,8 +100,9 @@ def _split(epochs: Epochs, parts: Array, *, alone: bool = False) -> Split:
     return Split(tuple(groups.values()), of_part, of_condition, counts, alone)
 
 
-def _splits(epochs: Epochs, distance: str, folds: int | None, n_repeats: int, seed: int) -> list[Split]:
+def _splits(epochs: Epochs, settings: "MovieSettings") -> list[Split]:
     """Return every way of splitting the trials over which a distance is averaged."""
+    distance, folds = settings.distance, settings.folds
     measure, n_trials = MOVIE_DISTANCES[distance], len(epochs.table)
     if measure.least_folds == 1:
         if folds is not None:
@@ -103,7 +114,8 @@ def _splits(epochs: Epochs, distance: str, folds: int | None, n_repeats: int, se
         splits = [_split(epochs, epochs.table.groupby("condition").cumcount().to_numpy(), alone=True)]
     else:
         n_parts = PSEUDO_TRIALS if folds is None else folds
-        splits = [_split(epochs, _random_parts(epochs, n_parts, seed, repeat)) for repeat in range(n_repeats)]
+        repeats = range(settings.n_repeats)
+        splits = [_split(epochs, _random_parts(epochs, n_parts, settings.seed, repeat)) for repeat in repeats]
     for split in splits:
         _require_enough(split, epochs.conditions, distance)
     return splits
@@ -351,24 +363,12 @@ MOVIE_DISTANCES: dict[str, MovieDistance] = {
 # ------------------------------------------------------------------------------------------- the movie
 
 
-def rdm_movie(
-    epochs: Epochs,
-    *,
-    distance: str = "correlation",
-    folds: int | None = None,
-    n_repeats: int = 20,
-    whiten: str | None = None,
-    window_s: float = 0.0,
-    seed: int = 0,
-    n_threads: int = 1,
-    progress: Callable[[int], None] | None = None,
-) -> RDMs:
-    """Build the RDM of every time of some trials.
+@dataclass(frozen=True)
+class MovieSettings:
+    """How the RDM of a time is made of trials.
 
     Parameters
     ----------
-    epochs : Epochs
-        Trials of two conditions or more, any number of each.
     distance : str
         A key of `MOVIE_DISTANCES`. Those of `DISTANCES` are between means over all trials. The others are between
         trials in different folds; accuracies of decoding are 0 to 1, with nothing subtracted.
@@ -386,10 +386,48 @@ def rdm_movie(
         last times. An effect can then seem to begin up to half a window early.
     seed : int
         Of the random splits. That of a condition does not depend on the other conditions, nor on their order.
-    n_threads : int
-        Number of times at once; changes no result.
-    progress : callable, optional
-        Called with the number of times that were done since the last call.
+
+    Raises
+    ------
+    UserError
+        If a name is unknown, or a number out of range.
+
+    References
+    ----------
+    .. [1] Guggenmos M, Sterzer P, Cichy RM (2018). Multivariate pattern analysis for MEG: a comparison of dissimilarity
+       measures. NeuroImage 173:434-447.
+    """
+
+    distance: str = "correlation"
+    folds: int | None = None
+    n_repeats: int = 20
+    whiten: str | None = None
+    window_s: float = 0.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        pick(MOVIE_DISTANCES, self.distance, "distance")
+        if self.whiten is not None:
+            pick(noise.SHRINKAGES, self.whiten, "shrinkage")
+        if self.folds is not None and self.folds < 2:
+            raise UserError(f"Trials are split into 2 folds or more, not {self.folds}.")
+        if self.n_repeats < 1:
+            raise UserError(f"Trials are split once or more often (n_repeats), not {self.n_repeats} times.")
+        if not self.window_s >= 0:
+            raise UserError(f"A window lasts 0 s or longer, not {self.window_s:g} s.")
+
+
+def rdm_movie(epochs: Epochs, settings: MovieSettings = MovieSettings(), run: RunSettings = RunSettings()) -> RDMs:
+    """Build the RDM of every time of some trials.
+
+    Parameters
+    ----------
+    epochs : Epochs
+        Trials of two conditions or more, any number of each.
+    settings : MovieSettings
+        How RDMs are made.
+    run : RunSettings
+        Threads, and progress in times.
 
     Returns
     -------
@@ -399,29 +437,24 @@ def rdm_movie(
     Raises
     ------
     UserError
-        If a name is unknown, a condition has too few trials or runs for the distance, or noise is needed that is not
-        there: for whitening, and for channels of several types. As their units differ, each type is divided by the root
-        mean square of its noise; otherwise that of the largest numbers would decide alone.
+        If a condition has too few trials or runs for the distance, or noise is needed that is not there: for whitening,
+        and for channels of several types. As their units differ, each type is divided by the root mean square of its
+        noise; otherwise that of the largest numbers would decide alone.
 
     Notes
     -----
     Channels that are the same in all trials and times are left out.
-
-    References
-    ----------
-    .. [1] Guggenmos M, Sterzer P, Cichy RM (2018). Multivariate pattern analysis for MEG: a comparison of dissimilarity
-       measures. NeuroImage 173:434-447.
     """
-    frames = Frames.of(epochs, distance, folds, n_repeats, window_s, seed)
+    frames = Frames.of(epochs, settings)
     with threadpool_limits(1, "blas"):  # small matrices: more threads wait for each other
-        view = view_of(epochs, usable_channels(epochs, whiten), whiten)
+        view = view_of(epochs, usable_channels(epochs, settings.whiten), settings.whiten)
     values = []
-    for times, rdms in in_threads(lambda times: frames.rdms(times, [view])[0], frames.chunks(), n_threads):
+    for times, rdms in in_threads(lambda times: frames.rdms(times, [view])[0], frames.chunks(), run.n_threads):
         values.append(rdms)
-        if progress is not None:
-            progress(len(times))
+        if run.progress is not None:
+            run.progress(len(times))
     table = pd.DataFrame({"time_s": epochs.times_s})
-    return RDMs(np.concatenate(values), epochs.conditions, table, distance)
+    return RDMs(np.concatenate(values), epochs.conditions, table, settings.distance)
 
 
 @dataclass(frozen=True, eq=False)
@@ -468,14 +501,12 @@ class Frames:
     windows: Array
 
     @classmethod
-    def of(
-        cls, epochs: Epochs, distance: str, folds: int | None, n_repeats: int, window_s: float, seed: int
-    ) -> "Frames":
-        """Split the trials for a distance; the parameters and what they raise are those of `rdm_movie`."""
-        measure = pick(MOVIE_DISTANCES, distance, "distance")
-        _require_numbers(epochs, folds, n_repeats, window_s)
-        splits = _splits(epochs, distance, folds, n_repeats, seed)
-        return cls(epochs, measure, splits, _windows(epochs.times_s, window_s))
+    def of(cls, epochs: Epochs, settings: MovieSettings) -> "Frames":
+        """Split the trials for a distance; what this raises is in `rdm_movie`."""
+        if len(epochs.conditions) < 2:
+            raise UserError(f"An RDM needs 2 conditions or more; the epochs have {len(epochs.conditions)}.")
+        windows = _windows(epochs.times_s, settings.window_s)
+        return cls(epochs, MOVIE_DISTANCES[settings.distance], _splits(epochs, settings), windows)
 
     @property
     def n_pairs(self) -> int:
@@ -500,17 +531,6 @@ class Frames:
             for rows, view in zip(rdms, views, strict=True):
                 rows += self.measure.rdms(view.of(patterns), split)
         return np.asarray(rdms / len(self.splits))
-
-
-def _require_numbers(epochs: Epochs, folds: int | None, n_repeats: int, window_s: float) -> None:
-    if len(epochs.conditions) < 2:
-        raise UserError(f"An RDM needs 2 conditions or more; the epochs have {len(epochs.conditions)}.")
-    if folds is not None and folds < 2:
-        raise UserError(f"Trials are split into 2 folds or more, not {folds}.")
-    if n_repeats < 1:
-        raise UserError(f"Trials are split once or more often (n_repeats), not {n_repeats} times.")
-    if not window_s >= 0:
-        raise UserError(f"A window lasts 0 s or longer, not {window_s:g} s.")
 
 
 def _windows(times_s: Array, window_s: float) -> Array:
@@ -565,10 +585,8 @@ def usable_channels(epochs: Epochs, whiten: str | None) -> Array:
     samples = None if epochs.noise is None else epochs.noise.values
     types = epochs.channels["type"].to_numpy()
     usable = _with_data(epochs)
-    if whiten is not None:
-        pick(noise.SHRINKAGES, whiten, "shrinkage")
-        if samples is None:
-            raise UserError("Whitening needs samples of the noise, and the epochs have none: give a baseline.")
+    if whiten is not None and samples is None:
+        raise UserError("Whitening needs samples of the noise, and the epochs have none: give a baseline.")
     if samples is not None and (whiten is not None or len(set(types)) > 1):
         usable &= (samples != 0).any(axis=0) & np.isfinite(samples).all(axis=0)
     several = sorted(set(types[usable]))

@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 
 from rsa.analyses import Analysis
-from rsa.core import Patterns, RDMs, concatenate
+from rsa.core import Patterns, RDMs, align, concatenate
 from rsa.datasets import Dataset, EpochFiles, MeegDataset
 from rsa.datasets.maps import Maps
 from rsa.files import io
@@ -319,8 +319,9 @@ def movie(
     from dataclasses import replace
 
     from rsa.core import Epochs
-    from rsa.meeg.timecourse import rdm_movie
+    from rsa.meeg.timecourse import MovieSettings, rdm_movie
     from rsa.rdm import MEEG
+    from rsa.searchlight import RunSettings
 
     conditions, how = None if stimuli is None else stimuli.conditions(), movie or Movie()
     files = dataset.files(subject, conditions)
@@ -328,7 +329,7 @@ def movie(
         data = dataset.load(subject, conditions, noise=dataset.has_baseline)
     if isinstance(data, Epochs):
         with progress(len(data.times_s), "times") as advance:
-            data = rdm_movie(data, **how.model_dump(), n_threads=threads, progress=advance)
+            data = rdm_movie(data, MovieSettings(**how.model_dump()), RunSettings(n_threads=threads, progress=advance))
     table = data.table.assign(subject=subject, model=MEEG, layer="")
     io.save(output, replace(data, table=table), made)
 
@@ -444,18 +445,24 @@ def sensor_searchlight(
 
     from rsa.datasets.sensors import neighbours_of
     from rsa.files.evokeds import write_evokeds
+    from rsa.measures import comparison_measure
     from rsa.meeg import sensors as engine
+    from rsa.meeg.timecourse import MovieSettings
     from rsa.rdm import own_references
+    from rsa.searchlight import RunSettings
 
     conditions = None if stimuli is None else stimuli.conditions()
-    how = {**(movie or Movie()).model_dump(), **(sensors or Sensors()).model_dump(), "comparison": comparison}
+    made_by, min_sensors = (movie or Movie()).model_dump(), (sensors or Sensors()).min_sensors
+    how = {**made_by, "min_sensors": min_sensors, "comparison": comparison}
     inputs = [*dataset.files(subject, conditions), *references]
     with _made_of(inputs, dataset=dataset.model_dump(), **how) as made:
         epochs = dataset.load(subject, conditions, noise=dataset.has_baseline)
         info, stack = dataset.sensor_info(subject), own_references(_stacked(references), subject)
     with progress(len(epochs.times_s), "times") as advance:
+        measure = comparison_measure(align(epochs.conditions, stack, "epochs", "reference RDMs"), comparison)
+        settings, run = MovieSettings(**made_by), RunSettings(n_threads=threads, progress=advance)
         scores = engine.sensor_searchlight(
-            epochs, neighbours_of(info), stack, **how, n_threads=threads, progress=advance
+            epochs, neighbours_of(info), measure, movie=settings, min_sensors=min_sensors, run=run
         )
     table = scores.table.assign(subject=subject)
     io.save(output, replace(scores, table=table[["subject", *scores.table]]), made)
@@ -561,14 +568,17 @@ def searchlight(
         stack = own_references(_stacked(references), subject)
     volumes = [one.volume for one in subjects if one.volume is not None]
     around = neighbourhood.shared_spheres(volumes, searchlight.radius_mm, stride=searchlight.stride)
-    with progress(len(around[0]) * max(1, len(subjects[0].delays_s)), "spheres") as advance:
-        run = {**how, "n_threads": threads, "progress": advance}
+    n_walks, rdm = 1 + (analysis is None and searchlight.reliability), engine.RdmSettings(**how)
+    with progress(n_walks * len(around[0]) * max(1, len(subjects[0].delays_s)), "spheres") as advance:
+        run = engine.RunSettings(n_threads=threads, device=device, progress=advance)
         if analysis is None:
-            run |= {"comparison": comparison, "reliability": searchlight.reliability, "device": device}
-            scores = engine.compare(subjects[0], around[0], stack, **run)
+            reliability = searchlight.reliability
+            scores = engine.compare(
+                subjects[0], around[0], stack, comparison=comparison, reliability=reliability, rdm=rdm, run=run
+            )
         else:
             rest, measure = list(zip(subjects, around, strict=True))[1:], analysis.measure(stack, comparison)
-            scores = engine.measured(subjects[0], around[0], measure, others=rest, **run)
+            scores = engine.scan(subjects[0], around[0], measure, others=rest, rdm=rdm, run=run)
     table = scores.table.assign(subject=subject)
     scores = replace(scores, table=table[[name for name in MAP_COLUMNS if name in table]])
     io.save(output, scores, made)
@@ -605,6 +615,7 @@ def noise_ceiling(
     from rsa.core import shared_volume
     from rsa.inference.ceiling import noise_ceilings
     from rsa.neighbourhood import sphere_centres
+    from rsa.searchlight import RdmSettings, RunSettings
 
     settings = {**searchlight.model_dump(), "distance": distance, "shrinkage": shrinkage, "comparison": comparison}
     with _made_of(patterns, **settings) as made:
@@ -616,12 +627,9 @@ def noise_ceiling(
             subjects,
             searchlight.radius_mm,
             stride=searchlight.stride,
-            distance=distance,
             comparison=comparison,
-            min_voxels=searchlight.min_voxels,
-            shrinkage=shrinkage,
-            n_threads=threads,
-            progress=advance,
+            rdm=RdmSettings(distance, shrinkage, searchlight.min_voxels),
+            run=RunSettings(n_threads=threads, progress=advance),
         )
     io.save(output, bounds, made)
 
@@ -683,7 +691,7 @@ def region_rdms(
     with _made_of([patterns, *region_files(regions, subject)], **settings) as made:
         data = io.load_patterns(patterns)
         around = read_regions(regions, subject, data.volume)
-    rdms = engine.region_rdms(data, around, distance=distance, shrinkage=shrinkage)
+    rdms = engine.region_rdms(data, around, engine.RdmSettings(distance, shrinkage))
     rdms = replace(rdms, table=rdms.table.assign(subject=subject))
     io.save(output, rdms, made)
 
