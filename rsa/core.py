@@ -62,8 +62,12 @@ SAME_S = 1e-6
 FEWEST_CONDITIONS = 3
 """RDMs of fewer conditions have no score."""
 
-MAP_COLUMNS = ("subject", "model", "layer", "time_s", "statistic")
-"""The labels that a row of a `ScoreMap` carries where they apply, in the order of the file names."""
+REFERENCE, QUALITY, PART = "reference", "quality", "part"
+"""What a row of scores is, in the column `role`: the score of a reference; how good the data are (reliability, noise
+ceiling); or a part of a variance."""
+
+MAP_COLUMNS = ("subject", "model", "layer", "time_s", "statistic", "role")
+"""The labels that a row of a `ScoreMap` carries where they apply, in the order of the file names; `role` is in none."""
 
 
 # ---------------------------------------------------------------------------------------------- volume
@@ -729,7 +733,8 @@ class ScoreMap:
     values : array, shape (n_maps, n_columns)
         Scores, float32; NaN where undefined.
     table : DataFrame, n_maps rows
-        What each map is: `subject`, `model`, `layer`, `time_s`, `statistic` where they apply.
+        What each map is: `subject`, `model`, `layer`, `time_s`, `statistic` where they apply, and `role`: `REFERENCE`,
+        where the table does not say, `QUALITY` or `PART`.
     volume : Volume, optional
         The columns, when they are the voxels of a mask.
     regions : DataFrame, n_columns rows, optional
@@ -761,8 +766,11 @@ class ScoreMap:
             raise UserError(f"A score map of shape {values.shape} does not fit the {n_columns} columns it describes.")
         if len(self.table) != len(values):
             raise UserError(f"{len(values)} maps need a table of as many rows, not {len(self.table)}.")
+        table = self.table.reset_index(drop=True)
         object.__setattr__(self, "values", values)
-        object.__setattr__(self, "table", self.table.reset_index(drop=True))
+        object.__setattr__(
+            self, "table", table.assign(role=table["role"].fillna(REFERENCE) if "role" in table else REFERENCE)
+        )
 
     def __len__(self) -> int:
         return len(self.values)
@@ -785,6 +793,11 @@ class ScoreMap:
         values = select(self, **labels).values
         return self.volume.to_nifti(values[0] if len(values) == 1 else values)
 
+    @property
+    def labels(self) -> pd.DataFrame:
+        """The table as people read it, without `role`."""
+        return self.table.drop(columns="role")
+
     def to_frame(self) -> pd.DataFrame:
         """Return one row per region and map with the column `score` (for voxels: `x_mm`, `y_mm`, `z_mm`)."""
         if self.volume is not None:
@@ -794,7 +807,7 @@ class ScoreMap:
             columns = self.regions
         parts = [
             columns.assign(**row, score=scores)
-            for row, scores in zip(self.table.to_dict("records"), self.values, strict=True)
+            for row, scores in zip(self.labels.to_dict("records"), self.values, strict=True)
         ]
         return pd.concat(parts, ignore_index=True)
 

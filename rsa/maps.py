@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from rsa.core import SAME_MM, Array, ScoreMap
+from rsa.core import PART, QUALITY, SAME_MM, Array, ScoreMap
 from rsa.errors import UserError
 from rsa.onsets import has_baseline, time_of_onset
 from rsa.rdm import require_chance_of_0
@@ -30,12 +30,8 @@ DATA_QUALITY = {
     "ceilinglower": "noise ceiling, lower bound",
     "ceilingupper": "noise ceiling, upper bound",
 }
-"""What stands in the column `model` of rows that tell how good the data are, with its full name; no map is made of
-them."""
-
-
-SHARE = "commonality"
-"""The statistic of shares of variance over time, whose noise is smaller in a baseline than after it."""
+"""What stands in the column `model` of rows that tell how good the data are (`rsa.core.QUALITY`), with its full
+name."""
 
 
 @dataclass(frozen=True)
@@ -185,7 +181,7 @@ def derive(scores: ScoreMap, name: str, *, distance: str = "unknown") -> ScoreMa
     ----------
     scores : ScoreMap
         Of one subject or group and one statistic; the table has `model`, `layer` and, for scores over time, `time_s`;
-        layers in order. Rows of `DATA_QUALITY` are passed over.
+        layers in order. Rows that tell how good the data are (`rsa.core.QUALITY`) are passed over.
     name : str
         A key of `MAPS`.
     distance : str
@@ -226,6 +222,7 @@ def _with_times(table: pd.DataFrame) -> pd.DataFrame:
 
 def _rows_of_maps(table: pd.DataFrame, over: str) -> list[Array]:
     """Return the rows that make one map each: times ascend, layers keep their order."""
+    table = table[table["role"] != QUALITY]
     has_layers = table["model"].isin(layered_models(table))
     has_times = table.groupby("model")["time_s"].transform("nunique") > 1
     chosen = {
@@ -234,7 +231,7 @@ def _rows_of_maps(table: pd.DataFrame, over: str) -> list[Array]:
         "times and baseline": table["model"].isin(_models_with_baseline(table)),
         "layers and times": has_layers & has_times,
     }
-    ordered = table[chosen[over] & ~table["model"].isin(DATA_QUALITY)].sort_values("time_s", kind="stable")
+    ordered = table[chosen[over]].sort_values("time_s", kind="stable")
     for model, rows in ordered.groupby("model", sort=False):
         _require_all_times(str(model), rows)
     groups = ordered.groupby(APART[over], sort=False, dropna=False).ngroup().to_numpy()
@@ -244,9 +241,9 @@ def _rows_of_maps(table: pd.DataFrame, over: str) -> list[Array]:
 def _models_with_baseline(table: pd.DataFrame) -> list[str]:
     """Return the models that have times before and after the onset of the stimulus, and noise that is the same at all.
 
-    The shares of `SHARE` have more noise where M/EEG RDMs are more like the model, signal in the brain or not.
+    Parts of a variance have more noise where M/EEG RDMs are more similar to the model, signal in the brain or not.
     """
-    times_s = table[table["statistic"] != SHARE].dropna(subset="time_s").groupby("model")["time_s"].unique()
+    times_s = table[table["role"] != PART].dropna(subset="time_s").groupby("model")["time_s"].unique()
     return [str(model) for model, times in times_s.items() if has_baseline(times)]
 
 
@@ -297,7 +294,7 @@ def peaks(scores: ScoreMap, *, n_peaks: int = 5, separation_mm: float = 20.0) ->
     if scores.volume is None:
         raise UserError("Peaks are looked for in volumes; these scores are of regions.")
     centres_mm = scores.volume.voxel_to_mm(scores.volume.indices)
-    table = scores.table if times_of(scores.table) else scores.table.drop(columns="time_s", errors="ignore")
+    table = scores.labels if times_of(scores.table) else scores.labels.drop(columns="time_s", errors="ignore")
     rows = []
     for labels, values in zip(table.to_dict("records"), scores.values, strict=True):
         for number, voxel in enumerate(_highest(values, centres_mm, n_peaks, separation_mm), start=1):

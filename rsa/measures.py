@@ -13,7 +13,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from rsa.comparisons import COMPARISONS, Comparison, score_rows, z_scored
-from rsa.core import Array, RDMs, align, require_enough
+from rsa.core import QUALITY, Array, RDMs, align, require_enough
 from rsa.errors import UserError
 from rsa.registry import pick
 
@@ -30,7 +30,7 @@ __all__ = [
 ]
 
 
-RELIABILITY = {"model": "reliability", "layer": ""}
+RELIABILITY = {"model": "reliability", "layer": "", "role": QUALITY}
 """The labels of the score of odd with even runs."""
 
 
@@ -43,7 +43,8 @@ class Measure:
     conditions : sequence of str
         The order in which `score` takes the conditions of RDMs.
     table : DataFrame
-        A row for each number that is measured: `model`, `layer`, `statistic` and, if it has a time, `time_s`.
+        A row for each number that is measured: `model`, `layer`, `statistic` and, if it has a time, `time_s`;
+        `role` where it is no score of a reference (see `rsa.core.ScoreMap`).
     score : callable
         ``(n_brain, n_pairs), (n_brain, n_pairs) -> (n_rows, n_brain)``: RDMs that are measured, and beside each what
         `second` says. NaN where an RDM is constant or NaN. In a searchlight it may return `rsa.searchlight.Scored`.

@@ -4,26 +4,38 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
+import pandas as pd
+
 from rsa.errors import UserError
 from rsa.maps import DATA_QUALITY
 
-__all__ = ["full_name", "label_of", "map_path", "require_distinct_labels"]
-
-FULL_NAMES = {**DATA_QUALITY, "share_of_ceiling": "share of the noise ceiling"}
-"""What people read in pictures and on the page instead of a word in a table."""
+__all__ = ["full_models", "full_name", "label_of", "map_path", "require_distinct_labels"]
 
 
-def full_name(word: str) -> str:
-    """Return what people read instead of a model or statistic in a table; most words are what they read.
+def full_name(statistic: str) -> str:
+    """Return what people read instead of a statistic in a table; most words are what they read.
 
     Examples
     --------
-    >>> full_name("reliability")
-    'split-half reliability'
-    >>> full_name("alexnet")
-    'alexnet'
+    >>> full_name("share_of_ceiling"), full_name("spearman")
+    ('share of the noise ceiling', 'spearman')
     """
-    return FULL_NAMES.get(word, word)
+    return "share of the noise ceiling" if statistic == "share_of_ceiling" else statistic
+
+
+def full_models(table: pd.DataFrame) -> list[str]:
+    """Return what people read instead of each model in a table: "" where there is none.
+
+    A network has layers and may be called like what tells how good the data are; other references may not.
+
+    Examples
+    --------
+    >>> full_models(pd.DataFrame({"model": ["reliability", "reliability"], "layer": ["", "conv1"]}))
+    ['split-half reliability', 'reliability']
+    """
+    words = table.reindex(columns=["model", "layer"]).astype(object)
+    models, layers = (["" if pd.isna(word) else str(word) for word in words[name]] for name in words)
+    return [model if layer else DATA_QUALITY.get(model, model) for model, layer in zip(models, layers, strict=True)]
 
 
 def label_of(name: str) -> str:

@@ -13,7 +13,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from rsa.comparisons import COMPARISONS, unit_length
-from rsa.core import Array, RDMs, align
+from rsa.core import PART, Array, RDMs, align
 from rsa.errors import UserError, listed
 from rsa.measures import Measure, require_defined
 from rsa.registry import pick
@@ -385,7 +385,7 @@ def commonality_measure(
     frames = _unit(align(references.conditions, movie, "reference RDMs", "M/EEG RDMs").values, comparison)
     rows = _beyond(_unit(references.values, comparison), control)
     table = references.table.loc[np.repeat(np.arange(len(rows)), len(frames))]
-    table = table.assign(time_s=np.tile(movie.table["time_s"], len(rows)), statistic="commonality")
+    table = table.assign(time_s=np.tile(movie.table["time_s"], len(rows)), statistic="commonality", role=PART)
     shared = measure_of(frames, rows, control)
     return Measure(references.conditions, table, lambda brain, _: shared(_unit(brain, comparison)))
 
@@ -432,7 +432,7 @@ def partition_measure(
         for name, rdms in predictors.items()
     }
     names, parts = _parts(rows, _optional(_like(first, nuisance), comparison))
-    table = pd.DataFrame({"model": names, "layer": "", "statistic": "variance"})
+    table = pd.DataFrame({"model": names, "layer": "", "statistic": "variance", "role": PART})
     return Measure(first.conditions, table, lambda brain, _: parts(_unit(brain, comparison)))
 
 

@@ -5,9 +5,10 @@ import pandas as pd
 import pytest
 from scipy.stats import ttest_1samp
 
-from rsa.core import ScoreMap, Volume
+from rsa.core import QUALITY, REFERENCE, ScoreMap, Volume
 from rsa.errors import UserError
 from rsa.inference.group import CEILINGS, GROUP_TESTS, combine, share_of_ceiling, with_ceiling
+from rsa.maps import DATA_QUALITY
 
 SHAPE = (3, 2, 2)
 
@@ -28,7 +29,7 @@ def test_t_equals_scipy_on_fisher_z(rng):
         for row in (0, 1):
             expected = ttest_1samp(z[:, row, voxel], 0).statistic
             assert result.values[row, voxel] == pytest.approx(expected, rel=1e-5)
-    assert list(result.table) == ["model", "layer", "statistic"]
+    assert list(result.labels) == ["model", "layer", "statistic"]
     assert set(result.table["statistic"]) == {"t"}
     assert (result.volume.sform_code, result.volume.qform_code) == (4, 1)
 
@@ -151,6 +152,7 @@ def test_unknown_test(rng):
 def mean_map(values, mask=None, **columns):
     volume = Volume(np.ones(SHAPE) if mask is None else mask, np.diag([2.0, 2, 2, 1]), 4, 1)
     table = pd.DataFrame({"layer": "", "statistic": "mean", **columns}, index=range(len(values)))
+    table["role"] = np.where(table["model"].isin(DATA_QUALITY), QUALITY, REFERENCE)
     return ScoreMap(np.asarray(values)[:, : volume.n_voxels], table, volume, n_members=np.arange(volume.n_voxels))
 
 
@@ -158,7 +160,9 @@ def test_share_of_ceiling_by_hand():
     group = mean_map([[0.1, 0.2, -0.1, 0.3, 0.3, np.nan] * 2, [0.9] * 12], model=["net", "reliability"])
     bounds = [[0.2, 0.0, 0.1, -0.1, np.nan, 0.1] * 2, [0.4, 0.5, 0.2, 0.3, 0.5, 0.2] * 2]
     result = share_of_ceiling(group, mean_map(bounds, model=list(CEILINGS)))
-    assert result.table.to_dict("list") == {"layer": [""], "statistic": ["share_of_ceiling"], "model": ["net"]}
+    assert result.table.to_dict("list") == {
+        "layer": [""], "statistic": ["share_of_ceiling"], "model": ["net"], "role": [REFERENCE],
+    }  # fmt: skip
     # the second, fourth and fifth voxel have no lower bound above 0
     expected = [[0.25, np.nan, -0.5, np.nan, np.nan, np.nan] * 2]
     np.testing.assert_allclose(result.values, expected, rtol=1e-6)
@@ -221,10 +225,11 @@ def test_ceiling_and_shares_stand_below_the_maps_of_the_group(rng):
     affine = np.diag([2.0, 2, 2, 1])
     group = combine(subjects, "mean")
     bounds = np.stack([np.full(8, 0.25), np.full(8, 0.5)])
-    table = pd.DataFrame({"model": CEILINGS, "layer": "", "statistic": "mean"})
+    table = pd.DataFrame({"model": CEILINGS, "layer": "", "statistic": "mean", "role": QUALITY})
     result = with_ceiling(group, ScoreMap(bounds, table, Volume(mask, affine)))
     np.testing.assert_array_equal(result.volume.mask, mask > 0)
     assert result.table["model"].tolist() == ["net", "net", *CEILINGS, "net", "net"]
+    assert result.table["role"].tolist() == [REFERENCE] * 2 + [QUALITY] * 2 + [REFERENCE] * 2
     assert result.table["statistic"].tolist() == ["mean"] * 4 + ["share_of_ceiling"] * 2
     assert list(result.table) == list(group.table)
     means = group.values[:, (mask > 0)[group.volume.mask]]

@@ -24,7 +24,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rsa import neighbourhood
-from rsa.core import Patterns, RDMs, Residuals, ScoreMap, Volume
+from rsa.core import PART, QUALITY, REFERENCE, Patterns, RDMs, Residuals, ScoreMap, Volume
 from rsa.errors import UserError
 from rsa.files import io
 from rsa.files.io import (
@@ -189,6 +189,17 @@ def test_scores_of_voxels_and_of_regions(tmp_path, scores):
     assert found.volume is None
     assert found.n_members is None
     pd.testing.assert_frame_equal(found.regions, regions, check_dtype=False)
+
+
+def test_scores_of_earlier_versions_say_by_their_names_what_they_are(tmp_path, volume):
+    models, layers = ["net", "reliability", "reliability", "unique:a"], ["conv1", "conv1", "", ""]
+    table = pd.DataFrame({"model": models, "layer": layers, "statistic": [*["spearman"] * 3, "variance"]})
+    save(tmp_path / "s.h5", ScoreMap(np.zeros((4, volume.n_voxels)), table, volume))
+    assert list(load_scores(tmp_path / "s.h5").table["role"]) == [REFERENCE] * 4
+    with h5py.File(tmp_path / "s.h5", "r+") as file:
+        del file["table/role"]
+        file["table"].attrs["columns"] = json.dumps(list(table))
+    assert list(load_scores(tmp_path / "s.h5").table["role"]) == [REFERENCE, REFERENCE, QUALITY, PART]
 
 
 def test_rdms_keep_double_precision_and_nan(tmp_path):

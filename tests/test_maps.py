@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from rsa.core import ScoreMap, Volume, select
+from rsa.core import PART, QUALITY, REFERENCE, ScoreMap, Volume, select
 from rsa.errors import UserError
 from rsa.inference.group import CEILINGS
 from rsa.maps import (
@@ -80,7 +80,7 @@ def test_a_derived_map_for_every_model_with_layers(scores):
     assert layered_models(scores.table) == ["net", "wide"]
     made = derive(scores, "best_layer")
     np.testing.assert_array_equal(made.values, [[2, 1], [1, NAN]])
-    assert made.table.to_dict("list") == {
+    assert made.labels.to_dict("list") == {
         "subject": ["01", "01"],
         "model": ["net", "wide"],
         "layer": ["", ""],
@@ -228,7 +228,7 @@ def test_onset_time_is_made_of_all_times_of_each_layer_and_reference(rng):
         made.values[0], np.float32(time_of_onset(select(scores, layer="a").values[::-1], BEFORE))
     )
     assert "onset_time" in set(derive_all(scores, MAPS).table["statistic"])
-    shares = replace(scores, table=scores.table.assign(statistic="commonality"))
+    shares = replace(scores, table=scores.table.assign(statistic="commonality", role=PART))
     assert "onset_time" not in set(derive_all(shares, MAPS).table["statistic"])
 
 
@@ -245,9 +245,11 @@ def test_without_a_baseline_or_times_after_it_there_is_no_onset_map(rng, times_s
 
 def test_rows_that_tell_how_good_the_data_are_make_no_map(timed):
     for name in DATA_QUALITY:
-        renamed = ScoreMap(timed.values, timed.table.replace({"model": {"x": name}}), timed.volume)
-        made = derive_all(renamed, MAPS)
-        assert set(made.table["model"]) == {"net"}
+        renamed = timed.table.replace({"model": {"x": name}})
+        roles = np.where(renamed["model"] == name, QUALITY, REFERENCE)
+        rows = ScoreMap(timed.values, renamed.assign(role=roles), timed.volume)
+        assert set(derive_all(rows, MAPS).table["model"]) == {"net"}
+        assert set(derive_all(ScoreMap(timed.values, renamed, timed.volume), MAPS).table["model"]) == {"net", name}
     assert set(CEILINGS) < set(DATA_QUALITY)
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from rsa.core import ScoreMap, Volume
+from rsa.core import QUALITY, ScoreMap, Volume
 from rsa.errors import UserError
 from rsa.files.maps import PEAK_COLUMNS, write_maps
 from rsa.maps import MAPS, derive
@@ -160,6 +160,7 @@ def test_maps_of_the_group_say_what_they_are(tmp_path, rng):
         ("ceilingupper", "", np.nan),
     ]
     scores = scores_of([*rows, ("net", "a", np.nan)], rng, statistic=[*["mean"] * 4, "share_of_ceiling"])
+    scores.table.loc[1:3, "role"] = QUALITY
     _, names, stem = written(tmp_path, scores, subject="")
     assert "stat-nsubjects_statmap.nii.gz" in names
     for name, words in {

@@ -15,11 +15,11 @@ from PIL import Image
 from scipy.spatial.transform import Rotation
 from scipy.stats import spearmanr
 
-from rsa.core import Patterns, RDMs, ScoreMap, Volume, select
+from rsa.core import QUALITY, REFERENCE, Patterns, RDMs, ScoreMap, Volume, select
 from rsa.errors import UserError
 from rsa.files import io
 from rsa.inference.group import CEILINGS, share_of_ceiling
-from rsa.maps import MAPS, derive, derive_all, peaks, stack
+from rsa.maps import DATA_QUALITY, MAPS, derive, derive_all, peaks, stack
 from rsa.pipeline.config import load_study
 from rsa.report.assemble import _pictures, page_of, summary_of
 from rsa.report.figures import (
@@ -771,6 +771,7 @@ def over_time(volume: Volume, rng, subject="01", extra=("reliability",)) -> Scor
     references = [("net", "conv1"), ("net", "fc"), ("animacy", ""), *((name, "") for name in extra)]
     rows = [(model, layer, time) for time in TIMES for model, layer in references]
     table = pd.DataFrame(rows, columns=["model", "layer", "time_s"]).assign(subject=subject, statistic="spearman")
+    table["role"] = np.where(table["model"].isin(DATA_QUALITY), QUALITY, REFERENCE)
     return ScoreMap(rng.uniform(-0.2, 0.3, (len(table), volume.n_voxels)), table, volume)
 
 
@@ -953,7 +954,7 @@ def test_figures_of_the_group_show_ceilings_and_shares(tmp_path, rng, has_times)
         subjects = [ScoreMap(one.values[early], one.table[early].drop(columns="time_s"), volume) for one in subjects]
     table = subjects[0].table.drop(columns="subject").assign(statistic="mean")
     mean = ScoreMap((subjects[0].values + subjects[1].values) / 2, table, volume)
-    rows = pd.concat([table[table["model"] == "animacy"].assign(model=name) for name in CEILINGS])
+    rows = pd.concat([table[table["model"] == "animacy"].assign(model=name, role=QUALITY) for name in CEILINGS])
     ceilings = ScoreMap(rng.uniform(0.3, 0.6, (len(rows), volume.n_voxels)), rows, volume)
     group = stack([mean, ceilings, share_of_ceiling(mean, ceilings)])
     first = select(group, statistic="mean")

@@ -13,7 +13,7 @@ from strategies import quick, seeds, studies
 
 from rsa import core, neighbourhood, searchlight
 from rsa.comparisons import COMPARISONS
-from rsa.core import Patterns, RDMs, Residuals, Volume
+from rsa.core import QUALITY, Patterns, RDMs, Residuals, Volume
 from rsa.distances import CROSS_VALIDATED, DISTANCES
 from rsa.errors import UserError
 from rsa.neighbourhood import from_masks, spheres
@@ -756,7 +756,9 @@ def test_reliability_is_the_score_of_odd_with_even_runs(distance, comparison):
     plain = searchlight.compare(patterns, around, references, **how)
     np.testing.assert_array_equal(found.values[:-1], plain.values)
     np.testing.assert_array_equal(found.reason, plain.reason)
-    assert found.table.iloc[-1].to_dict() == {"layer": "", "statistic": comparison, "model": "reliability"}
+    assert found.table.iloc[-1].to_dict() == {
+        "layer": "", "statistic": comparison, "model": "reliability", "role": QUALITY,
+    }  # fmt: skip
     order = list(dict.fromkeys(patterns.table["run"]))
     odd = patterns.table["run"].isin(order[::2]).to_numpy()
     each = []

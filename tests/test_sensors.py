@@ -625,7 +625,7 @@ def test_stages_lead_from_epochs_to_the_page(lab, rng):
     )
     found = io.load_scores(out["02"])
     np.testing.assert_array_equal(found.values, expected.values)
-    assert list(found.table) == ["subject", "model", "layer", "time_s", "statistic"]
+    assert list(found.labels) == ["subject", "model", "layer", "time_s", "statistic"]
     made = io.read_provenance(out["02"])
     assert made["settings"]["min_sensors"] == 3
     assert made["settings"]["distance"] == "crossnobis"

@@ -34,7 +34,19 @@ import pandas as pd
 from scipy.io.matlab import MatReadError
 
 from rsa import __version__
-from rsa.core import Array, Neighbourhood, Patterns, RDMs, Residuals, RunNoise, ScoreMap, Volume
+from rsa.core import (
+    PART,
+    QUALITY,
+    REFERENCE,
+    Array,
+    Neighbourhood,
+    Patterns,
+    RDMs,
+    Residuals,
+    RunNoise,
+    ScoreMap,
+    Volume,
+)
 from rsa.errors import UserError, listed, one_line
 from rsa.files import records
 from rsa.files.sources import is_number, load_cells, quoted, require_content
@@ -520,7 +532,17 @@ def load_scores(path: str | Path) -> ScoreMap:
     with opened(path, "ScoreMap") as file:
         extra = {name: file[name][:] if name in file else None for name in ("n_members", "reason")}
         regions = _load_frame(file, "regions") if "regions" in file else None
-        return ScoreMap(file["values"][:], _load_frame(file, "table"), _load_volume(file), regions, **extra)
+        table = _with_roles(_load_frame(file, "table"))
+        return ScoreMap(file["values"][:], table, _load_volume(file), regions, **extra)
+
+
+def _with_roles(table: pd.DataFrame) -> pd.DataFrame:
+    """Say what each row of scores is, which files of earlier versions told by the names of models and statistics."""
+    if "role" in table or not {"model", "layer", "statistic"} <= set(table):
+        return table
+    of_data = table["model"].isin(["reliability", "ceilinglower", "ceilingupper"]) & (table["layer"] == "")
+    is_part = table["statistic"].isin(["variance", "commonality"])
+    return table.assign(role=np.select([of_data, is_part], [QUALITY, PART], REFERENCE))
 
 
 def read_provenance(path: str | Path) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 
-from rsa.core import REASONS, Array, ScoreMap, Volume, select
+from rsa.core import QUALITY, REASONS, Array, ScoreMap, Volume, select
 from rsa.errors import UserError
 from rsa.files import io
 from rsa.maps import MAPS, derive_all, peaks, times_of
@@ -184,7 +184,8 @@ def _about(rows: ScoreMap, scores: ScoreMap, measure: str | None = None) -> dict
     similarity = f"Similarity of the RDM of the sphere around each voxel to the RDM of {name}"
     if measure is not None:
         similarity = f"{measure[:1].upper()}{measure[1:]}, of the RDM of the sphere around each voxel: {name}"
-    described = DESCRIPTIONS.get(statistic) or DESCRIPTIONS.get(model) or similarity
+    of_data = DESCRIPTIONS.get(model) if rows.table["role"].iloc[0] == QUALITY else None
+    described = DESCRIPTIONS.get(statistic) or of_data or similarity
     return {"Description": described, "Undefined": "NaN outside the mask and where a sphere has no score"}
 
 

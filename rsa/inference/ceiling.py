@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from rsa.comparisons import COMPARISONS, Comparison
-from rsa.core import Array, Patterns, ScoreMap, Volume, difference_of_conditions, shared_volume
+from rsa.core import QUALITY, Array, Patterns, ScoreMap, Volume, difference_of_conditions, shared_volume
 from rsa.errors import UserError
 from rsa.inference.group import CEILINGS
 from rsa.neighbourhood import shared_spheres, sphere_centres
@@ -76,7 +76,7 @@ def noise_ceilings(
         sources = [prepare_spheres(*one, rdm) for one in zip(subjects, spheres, strict=True)]
         builder = MapBuilder(centres, volume.n_voxels, 3, volume.name_of)
         scan_sources(sources, _bounds_by(compared), builder, run, SPHERES_OF_ALL)
-        table = pd.DataFrame({"model": CEILINGS, "layer": "", "statistic": "mean"})
+        table = pd.DataFrame({"model": CEILINGS, "layer": "", "statistic": "mean", "role": QUALITY})
         n_defined = np.nan_to_num(builder.scores[2]).astype(np.int32)
         return ScoreMap(builder.scores[:2], table, volume, n_members=n_defined)
 

@@ -6,9 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from rsa.core import MAP_COLUMNS, Array, ScoreMap, Volume, shared_volume
+from rsa.core import MAP_COLUMNS, QUALITY, Array, ScoreMap, Volume, shared_volume
 from rsa.errors import UserError
-from rsa.maps import DATA_QUALITY
 from rsa.rdm import require_chance_of_0
 from rsa.registry import pick
 
@@ -180,7 +179,7 @@ def share_of_ceiling(group: ScoreMap, ceilings: ScoreMap) -> ScoreMap:
     Parameters
     ----------
     group : ScoreMap
-        Mean scores, `statistic` "mean". Rows that are no models (split-half reliability, ceilings) are left out.
+        Mean scores, `statistic` "mean". Rows that tell how good the data are (`rsa.core.QUALITY`) are left out.
     ceilings : ScoreMap
         A row for each of `CEILINGS` (and `time_s`) on the same grid; masks may differ.
 
@@ -208,7 +207,7 @@ def share_of_ceiling(group: ScoreMap, ceilings: ScoreMap) -> ScoreMap:
     shared = group.volume.mask & ceilings.volume.mask
     if not shared.any():
         raise UserError("The group map and the noise ceiling share no voxel; make both of the same subjects.")
-    rows = (group.table["statistic"] == "mean") & ~group.table["model"].isin(DATA_QUALITY)
+    rows = (group.table["statistic"] == "mean") & (group.table["role"] != QUALITY)
     if not rows.any():
         raise UserError(
             "Shares of the noise ceiling are made of mean scores of models; the group has none. Add `mean`."

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from threadpoolctl import threadpool_limits
 
-from rsa.core import NO_DATA, TOO_SMALL, Array, Epochs, ScoreMap, difference_of_conditions, require_enough
+from rsa.core import NO_DATA, REFERENCE, TOO_SMALL, Array, Epochs, ScoreMap, difference_of_conditions, require_enough
 from rsa.errors import UserError
 from rsa.inference.group import GROUP_TESTS, require_against_0, require_same_maps
 from rsa.measures import Measure
@@ -185,6 +185,7 @@ def _reasons(sizes: Array, centres: Sequence[int], why: Array) -> Array:
 def _rows(table: pd.DataFrame, times_s: Array) -> pd.DataFrame:
     """Describe a row for each row of a measure and time, row by row."""
     labels = table[["model", "layer", "statistic"]].fillna("").astype(str)
+    labels["role"] = table["role"] if "role" in table else REFERENCE
     rows = labels.loc[np.repeat(labels.index, len(times_s))].reset_index(drop=True)
     rows.insert(2, "time_s", np.tile(times_s, len(labels)))
     return rows

@@ -351,8 +351,9 @@ def _named(study: Study) -> Iterator[str]:
     twice = [name for name, n in Counter(_names(study)).items() if n > 1]
     if twice:
         yield f"two models or references are called {listed(twice)}; set their `name`."
-    for name in _names(study):
-        taken = {MEEG: "M/EEG RDMs", **DATA_QUALITY}.get(name.lower())
+    networks = {model.label for model in study.models}
+    for name in _names(study):  # rows that tell how good the data are have files of their own, without a layer
+        taken = ({MEEG: "M/EEG RDMs"} | ({} if name in networks else DATA_QUALITY)).get(name.lower())
         if taken:
             yield f"the name {name!r} is that of the {taken}; give the model or reference another `name`."
     yield from _shared_labels(_names(study), "names of models and references")

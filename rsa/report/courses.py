@@ -120,7 +120,7 @@ def layer_time_figure(courses: pd.DataFrame, latencies: pd.DataFrame | None = No
             axes.tick_params(labelbottom=False)
         axes.set_ylim(*scale)
         axes.set_ylabel(_score_name(rows) if i % n_across == 0 else "", fontsize=TEXT, color=INK)
-        axes.set_title(plain(full_name(model), 40), fontsize=TITLE, color=INK, pad=4)
+        axes.set_title(plain(model, 40), fontsize=TITLE, color=INK, pad=4)
         lowest.set_xlabel(f"time ({unit})", fontsize=TEXT, color=INK)
     return figure
 
@@ -301,7 +301,7 @@ def _latency_limits(rows: pd.DataFrame, what: str) -> tuple[float, float]:
 
 def _latency_title(model: str, hierarchy: pd.DataFrame | None) -> str:
     """Name the model and, in a second line, the rank correlation of layers and latencies, if it is known."""
-    name = plain(full_name(model), 34)
+    name = plain(model, 34)
     known = [] if hierarchy is None else hierarchy[hierarchy["model"].astype(str) == model].to_dict("records")
     if not known or not np.isfinite(known[0]["rho"]):
         return name

@@ -13,7 +13,7 @@ from scipy.stats import rankdata
 from rsa.comparisons import COMPARISONS, compare_vectors
 from rsa.core import Array, RDMs
 from rsa.errors import UserError, listed
-from rsa.names import full_name
+from rsa.names import full_models, full_name
 from rsa.registry import pick
 from rsa.report.style import (
     FAINT,
@@ -95,7 +95,7 @@ def _labels(table: pd.DataFrame, column: str) -> list[str]:
     values = table[column]
     if column == "time_s":
         return written_times(values)
-    return ["" if pd.isna(value) else full_name(str(value)) for value in values]
+    return full_models(table) if column == "model" else ["" if pd.isna(value) else str(value) for value in values]
 
 
 # ------------------------------------------------------------------------------------------------ RDMs

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from rsa.core import REASONS, SAME_S, Array, RDMs, ScoreMap, select
 from rsa.maps import layered_models, times_of
-from rsa.names import full_name
+from rsa.names import full_models, full_name
 from rsa.report.figures import profile, rdm_grid, rdm_similarity, reference_names, region_bars
 from rsa.report.glass import glass_grid
 from rsa.report.html import Section, definitions, page, paragraphs
@@ -569,7 +569,8 @@ def _first_peaks(peaks: pd.DataFrame | None) -> pd.DataFrame | None:
         highest = first.groupby(keys, sort=False, dropna=False)["score"].transform("max")
         first = first[first["score"] == highest]
     said = [name for name in first if name != "peak" and not first[name].isna().all() and not (first[name] == "").all()]
-    return first[said].assign(**{name: first[name].map(full_name) for name in ("model", "statistic") if name in said})
+    words = {"model": full_models(first), "statistic": first["statistic"].map(full_name)}
+    return first[said].assign(**{name: words[name] for name in words if name in said})
 
 
 def _made_html(made: Sequence[Mapping[str, Any]]) -> str:

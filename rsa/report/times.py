@@ -9,8 +9,8 @@ from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from rsa.core import Array, ScoreMap, select
-from rsa.maps import DATA_QUALITY, times_of
+from rsa.core import QUALITY, Array, ScoreMap, select
+from rsa.maps import times_of
 from rsa.names import full_name
 from rsa.report.drawing import volume_of
 from rsa.report.style import FAINT, GREY, INK, ORDINAL, TEXT, TITLE, axes_at, plain, short_names, written_times
@@ -31,12 +31,12 @@ def has_times(scores: ScoreMap) -> bool:
 
 def of_models(scores: ScoreMap) -> ScoreMap:
     """Return the rows of references, without those that tell how good the data are."""
-    return _rows(scores, ~scores.table["model"].isin(DATA_QUALITY).to_numpy())
+    return _rows(scores, (scores.table["role"] != QUALITY).to_numpy())
 
 
 def of_data(scores: ScoreMap) -> ScoreMap | None:
     """Return the rows that tell how good the data are (split-half reliability, noise ceilings); None without any."""
-    chosen = scores.table["model"].isin(DATA_QUALITY).to_numpy()
+    chosen = (scores.table["role"] == QUALITY).to_numpy()
     return _rows(scores, chosen) if chosen.any() else None
 
 
@@ -138,7 +138,7 @@ def time_courses(table: pd.DataFrame, score: str = "score") -> Figure:
         _draw_courses(axes, rows)
         axes.set_ylim(low - margin * (low < 0), high + margin)
         axes.set_ylabel(plain(full_name(score)) if i % n_across == 0 else "", fontsize=TEXT, color=INK)
-        axes.set_title(f"{plain(full_name(model), 30)}\n{_place(rows)}", fontsize=TITLE - 0.5, color=INK, pad=4)
+        axes.set_title(f"{plain(model, 30)}\n{_place(rows)}", fontsize=TITLE - 0.5, color=INK, pad=4)
     return figure
 
 
