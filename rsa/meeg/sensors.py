@@ -185,7 +185,7 @@ def _reasons(sizes: Array, centres: Sequence[int], why: Array) -> Array:
 def _rows(table: pd.DataFrame, times_s: Array) -> pd.DataFrame:
     """Describe a row for each row of a measure and time, row by row."""
     labels = table[["model", "layer", "statistic"]].fillna("").astype(str)
-    labels["role"] = table["role"] if "role" in table else REFERENCE
+    labels["role"] = table.get("role", REFERENCE)
     rows = labels.loc[np.repeat(labels.index, len(times_s))].reset_index(drop=True)
     rows.insert(2, "time_s", np.tile(times_s, len(labels)))
     return rows
