@@ -40,7 +40,7 @@ __all__ = [
 class Section(BaseModel):
     """A section of the configuration: unknown keys are forbidden and nothing changes once it is read."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, defer_build=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     @model_validator(mode="before")
     @classmethod
