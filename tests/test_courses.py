@@ -413,6 +413,7 @@ def test_frames_of_an_animation_are_the_times_in_order(tmp_path, rng):
     assert [file.name for file in path.parent.iterdir()] == ["film.gif"]
 
 
+@pytest.mark.slow
 def test_animations_have_no_more_than_sixty_frames(tmp_path, rng):
     scores = over_time(flipped(), rng, np.arange(150) / 100)
     frames, _ = frames_of(animation(scores, tmp_path / "film.gif"))
@@ -420,6 +421,7 @@ def test_animations_have_no_more_than_sixty_frames(tmp_path, rng):
     assert (tmp_path / "film.gif").stat().st_size < 3_000_000
 
 
+@pytest.mark.slow
 def test_a_large_animation_loses_every_second_frame_and_keeps_its_length(tmp_path, rng, monkeypatch):
     scores = over_time(flipped(), rng, np.arange(8) / 100)
     whole = animation(scores, tmp_path / "a.gif").stat().st_size

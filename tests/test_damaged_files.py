@@ -178,6 +178,7 @@ def test_a_damaged_file_is_told_or_read(tmp_path, rng, kind, name):
     assert_told_or_read(*MADE[kind][0](tmp_path, name, rng), rng)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("name", REAL)
 def test_a_damaged_file_of_another_program_is_told_or_read(data, tmp_path, rng, name):

@@ -353,6 +353,7 @@ def test_models_need_images(tmp_path, table, message):
         extract(Tiny(), table, tmp_path / "a.h5")
 
 
+@pytest.mark.slow
 def test_real_network_on_photographs(tmp_path, data, device):
     model = Torchvision(architecture="squeezenet1_1", weights=str(data / "weights" / "squeezenet1_1.pth"))
     photos = sorted((data / "photos_labelled").glob("*.jpg"))[:5]
@@ -395,6 +396,7 @@ def test_rdms_equal_pdist_whatever_the_blocks(tmp_path, rng, distance, block_siz
         np.testing.assert_allclose(vector, expected, rtol=0, atol=1e-6 * max(1, expected.max()))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("distance", ["correlation", "cosine", "euclidean", "sqeuclidean"])
 def test_rdms_of_a_real_alexnet(tmp_path, data, distance):
     names = ["conv5", "fc8"] if distance != "correlation" else ["conv3", "conv4", "conv5", "fc6", "fc7", "fc8"]
@@ -505,6 +507,7 @@ def test_weights_are_told_apart_by_content_and_not_by_where_they_came_from(tmp_p
 # ----------------------------------------------------------------------------------------- benchmark
 
 
+@pytest.mark.slow
 def test_the_benchmark_runs_on_something_tiny(tmp_path):
     script = Path(__file__).parents[1] / "benchmarks" / "features.py"
     small = ["--networks", "squeezenet1_1", "--pictures", "8", "--rounds", "1", "--images", "20", "--units", "20000"]

@@ -85,6 +85,7 @@ def glmsingle_settings(folder: Path, suffix: str = ".npy", /, **change) -> GlmSi
 # ------------------------------------------------------------------------------------------ configurations
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", BUILDERS)
 def test_every_shipped_configuration_finds_its_data_without_a_problem(name, data, tmp_path):
     folder = BUILDERS[name](data, tmp_path / "tree")

@@ -108,6 +108,7 @@ def test_conditions_are_least_squares_on_the_design_of_nilearn(hrf, patterns):
     assert found.degrees_of_freedom == freedom
 
 
+@pytest.mark.slow
 def test_autocorrelated_noise_is_treated_as_nilearn_treats_it():
     events = events_of()
     signal = noise_of(18, autocorrelation=0.5) + 1000

@@ -122,6 +122,7 @@ def test_permuted_rdms(rng):
     np.testing.assert_array_equal(kernels.permute(squareforms, orders), expected)
 
 
+@pytest.mark.slow
 def test_compiles_without_a_folder_for_its_cache(tmp_path):
     """A package and a home that can't be written: slower to start, but it runs."""
     code = (

@@ -231,6 +231,7 @@ def test_p_with_few_subjects(rng):
         assert p.max() <= 1
 
 
+@pytest.mark.slow
 def test_the_family_wise_error_rate_is_nominal():
     """In 400 studies of noise, .05 of them have a p of .05 or less anywhere: within 3.5 standard errors."""
     rng, hits, n_studies = np.random.default_rng(5), 0, 400
@@ -241,6 +242,7 @@ def test_the_family_wise_error_rate_is_nominal():
     assert abs(hits / n_studies - 0.05) < 3.5 * np.sqrt(0.05 * 0.95 / n_studies)
 
 
+@pytest.mark.slow
 def test_intervals_cover_the_truth():
     """Of 12 subjects, 95% intervals have the true mean in .95 of 8,000 cases that are nearly independent."""
     rng = np.random.default_rng(6)
@@ -370,6 +372,7 @@ def test_standard_errors_and_intervals_are_those_of_resampled_subjects(rng):
     np.testing.assert_allclose(found["peak_upper_s"], np.percentile(peaks, 95, axis=0), atol=1e-9)
 
 
+@pytest.mark.slow
 def test_the_standard_error_of_an_onset_is_about_the_spread_of_repeated_studies():
     rng, onsets, errors = np.random.default_rng(8), [], []
     for _ in range(40):
@@ -380,6 +383,7 @@ def test_the_standard_error_of_an_onset_is_about_the_spread_of_repeated_studies(
     assert ((ratio > 0.6) & (ratio < 1.6)).all()
 
 
+@pytest.mark.slow
 def test_without_signal_there_is_seldom_an_onset():
     rng = np.random.default_rng(9)
     tables = [scores_table(0.1 * smooth_noise(rng, (10, 2, 60))) for _ in range(100)]
@@ -522,6 +526,7 @@ def test_rho_is_scipys_of_the_peaks_with_ties_too(rng):
     assert tied["se"].item() == pytest.approx(0, abs=1e-12)
 
 
+@pytest.mark.slow
 def test_intervals_of_rho_are_around_0_if_there_is_no_order():
     rng = np.random.default_rng(11)
     tables = [scores_table(planted(rng, (0.15,) * 6, noise=0.2)) for _ in range(60)]

@@ -126,6 +126,7 @@ def test_no_problems_without_asking_the_network(monkeypatch):
 # --------------------------------------------------------------------------------------------- layers
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_every_architecture_is_described_and_has_default_layers(architecture):
     assert sum(re.fullmatch(pattern, architecture) is not None for pattern in DEFAULT_LAYERS) == 1

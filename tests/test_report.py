@@ -245,6 +245,7 @@ def test_glass_grid_of_one_subject_shows_three_views(rng):
     assert len(signed_images(glass_grid([("", maps(flipped(), rng, ["only"]))]))) == 3
 
 
+@pytest.mark.slow
 def test_many_layers_are_broken_into_rows(rng):
     layers = [f"layer{i}" for i in range(23)]
     figure = glass_grid([(name, maps(flipped(), rng, layers)) for name in "ab"])
@@ -258,6 +259,7 @@ def test_scale_can_be_shared_between_figures(rng):
     assert {image.get_clim() for image in signed_images(figure)} == {(-0.8, 0.8)}
 
 
+@pytest.mark.slow
 def test_undefined_maps_are_drawn_and_said(place):
     volume, space = place
     empty = undefined(volume)
@@ -460,6 +462,7 @@ def test_columns_of_one_model_are_titled_by_the_layer_alone(rng):
     assert {*ALEXNET, "animacy"} <= set(texts(figure))
 
 
+@pytest.mark.slow
 def test_columns_of_two_models_are_titled_in_two_lines(rng):
     figure = grid_over_subjects([(model, layer) for model in ("resnet18", "resnet50") for layer in RESNET], rng)
     count = Counter(texts(figure))
@@ -866,6 +869,7 @@ def test_profile_over_time_is_at_the_best_voxel_and_time(timed):
     np.testing.assert_allclose(table["score"], [at_time[0, 20], 0.7, 0.6], rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_figures_over_time(tmp_path, timed):
     paths = subject_figures(timed, derive_all(timed, MAPS), space="", folder=tmp_path / "figures" / "a", title="one")
     names = [path.stem for path in paths]
@@ -886,6 +890,7 @@ def test_figures_over_time(tmp_path, timed):
     assert looked_at[:3] == names[:3]
 
 
+@pytest.mark.slow
 def test_onsets_are_drawn_of_references_without_layers_in_the_colours_of_most_of_them(tmp_path, rng, monkeypatch):
     volume, times_s = flipped(), np.arange(-8, 20) / 100
     rows = [(model, layer, time) for time in times_s for model, layer in (("net", "a"), ("net", "b"), ("meeg", ""))]
@@ -945,6 +950,7 @@ def test_best_layer_is_drawn_at_the_time_of_the_highest_score(tmp_path, timed, m
     np.testing.assert_array_equal(strength, of_net.max(axis=0))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("has_times", [True, False])
 def test_figures_of_the_group_show_ceilings_and_shares(tmp_path, rng, has_times):
     volume = flipped()

@@ -245,6 +245,7 @@ def test_mistakes():
 # ------------------------------------------------------------------------------------------ pure noise
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("null", list(nulls.studies((3, 6))), ids=str)
 def test_of_pure_noise_nothing_is_left(null):
     """Every distance, whitening, source, balance and number of runs: means within 3 standard errors of 0."""
@@ -254,6 +255,7 @@ def test_of_pure_noise_nothing_is_left(null):
         assert abs(values.mean()) < 3 * error, (name, values.mean(), error)
 
 
+@pytest.mark.slow
 def test_the_null_simulation_would_find_noise_of_the_runs_that_are_compared():
     """Whitening by the deviations of all runs, as was once done, biases crossnobis and makes noise reliable."""
     null, reliable, biased = nulls.Null("crossnobis", "ledoit_wolf"), [], []
@@ -269,6 +271,7 @@ def test_the_null_simulation_would_find_noise_of_the_runs_that_are_compared():
     assert set(DISTANCES).isdisjoint(CROSS_VALIDATED)
 
 
+@pytest.mark.slow
 def test_the_recipe_of_the_readme_finds_nothing_reliable_in_noise(tmp_path, monkeypatch):
     """The configuration of README.md, without its network, on betas of noise: checked, and run stage by stage."""
     monkeypatch.chdir(tmp_path)
