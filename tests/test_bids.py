@@ -1,9 +1,11 @@
 """Runs preprocessed by fMRIPrep become the patterns that were planted, or every reason why not is said beforehand."""
 
+import builtins
 import json
 import logging
 import re
 import shutil
+from collections import Counter
 
 import bids_tree
 import nibabel as nib
@@ -19,6 +21,7 @@ from rsa.datasets.bids.confounds import Confounds, read_confounds
 from rsa.datasets.bids.dataset import Bids
 from rsa.datasets.bids.files import inherited
 from rsa.errors import UserError
+from rsa.files import io
 from rsa.files.sources import problems_of_content
 
 EXACT = {"noise_model": "ols", "drift": "polynomial"}
@@ -287,6 +290,33 @@ def test_files_are_all_that_is_read_and_no_more(study):
     assert len(files) == len(expected)
     assert all(path.exists() for path in files)
     assert not any("confounds" in path.name for path in settings_of(study, confounds=None).files("01"))
+
+
+def checked(dataset):
+    assert dataset.problems(list(CONDITIONS)) == []
+    assert len(dataset.run_labels("01")) == 2
+
+
+def loaded(dataset):
+    with io.made_of(dataset.files("01")):
+        dataset.load("01", list(CONDITIONS), residuals=True)
+
+
+@pytest.mark.parametrize("job", [checked, loaded])
+def test_a_job_opens_each_table_and_sidecar_once(copied, monkeypatch, job):
+    opened, real = Counter(), builtins.open
+
+    def counting(file, *args, **options):
+        opened[str(file)] += 1
+        return real(file, *args, **options)
+
+    monkeypatch.setattr(builtins, "open", counting)
+    monkeypatch.setattr("io.open", counting)
+    dataset = at(copied, subjects=["01"])
+    job(dataset)
+    read = {str(path) for path in dataset.files("01") if path.suffix in (".tsv", ".json")}
+    assert len(read) == 9  # of each run events, confounds, sidecars of both and of the images; one sidecar of all
+    assert {path: opened[path] for path in read} == dict.fromkeys(read, 1)
 
 
 def test_nearer_and_more_special_files_go_before_general_ones(tmp_path):

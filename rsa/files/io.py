@@ -49,7 +49,7 @@ from rsa.core import (
 )
 from rsa.errors import UserError, listed, one_line
 from rsa.files import records
-from rsa.files.sources import is_number, load_cells, quoted, require_content
+from rsa.files.sources import KEPT_BYTES, content_of, is_number, load_cells, quoted, require_content
 
 __all__ = [
     "DAMAGES",
@@ -268,6 +268,8 @@ def content_hash(path: str | Path) -> str:
     require_content(path)
     require_whole(path)
     try:
+        if os.path.getsize(path) <= KEPT_BYTES:
+            return hashlib.sha256(content_of(path)).hexdigest()
         return records.sha256_of(path)
     except OSError as error:
         raise UserError(f"Cannot read {path}: {error.strerror}.") from error

@@ -6,7 +6,7 @@ import logging
 import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from functools import cache
+from functools import cache, lru_cache
 from io import StringIO
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from rsa.errors import UserError, listed
 __all__ = [
     "NoContentError",
     "as_on_disk",
+    "content_of",
     "decoded",
     "is_number",
     "load_cells",
@@ -36,6 +37,9 @@ MARKS = {
     codecs.BOM_UTF16_BE: "utf-16",
 }
 """Encodings by the bytes at the start of a file that tell them; UTF-32 begins as UTF-16 does, so it comes first."""
+
+KEPT_BYTES, N_KEPT = 2**20, 256
+"""Files of up to so many bytes are read once by a job, as long as it reads no more of them than these."""
 
 LARGEST_POINTER = 32 * 1024
 """A file of more bytes is no pointer of git-annex (or Git LFS, whose pointers are smaller still)."""
@@ -119,13 +123,25 @@ def _place_of_content(path: Path) -> str:
     if not path.is_file() or path.stat().st_size > LARGEST_POINTER:
         return ""
     try:
-        with open(path, "rb") as file:
-            start = file.read(4096)
+        start = content_of(path)
     except OSError:
         return ""  # its reader says why
     if start.startswith(LFS):
         return "lfs"
     return "annex" if ANNEXED.fullmatch(start.split(b"\n")[0].rstrip()) else ""
+
+
+def content_of(path: str | Path) -> bytes:
+    """Read a file; a small one that did not change since is not read again."""
+    now = os.stat(path)
+    if now.st_size > KEPT_BYTES:
+        return Path(path).read_bytes()
+    return _kept(str(path), now.st_ino, now.st_size, now.st_mtime_ns)
+
+
+@lru_cache(N_KEPT)
+def _kept(path: str, *version: int) -> bytes:
+    return Path(path).read_bytes()
 
 
 def as_on_disk(paths: Sequence[Path]) -> list[Path]:
@@ -219,7 +235,7 @@ def load_text(path: str | Path, what: str = "text file") -> str:
     """
     require_content(path)
     try:
-        text, guessed = decoded(Path(path).read_bytes())
+        text, guessed = decoded(content_of(path))
     except FileNotFoundError as error:
         raise UserError(f"There is no {what} {path}.") from error
     except (OSError, UnicodeDecodeError) as error:

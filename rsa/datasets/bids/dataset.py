@@ -218,7 +218,7 @@ class Bids(AnyDataset):
         found: list[tuple[str, str]] = []
         warnings: list[tuple[str, str]] = []
         for subject in self.subjects:
-            problems, told = self._problems_of(subject, conditions)
+            problems, told, _ = self._examined(subject, conditions)
             found += [(subject, text) for text in problems]
             warnings += [(subject, text) for text in told]
         for line in by_subject(warnings):
@@ -274,7 +274,7 @@ class Bids(AnyDataset):
         UserError
             If `problems` has anything to say about this subject, or a file is damaged.
         """
-        problems, warnings = self._problems_of(subject, conditions)
+        problems, warnings, inputs = self._examined(subject, conditions)
         require_no_problems(subject, problems)
         for line in by_subject([(subject, text) for text in warnings]):
             logger.warning("%s", line)
@@ -284,7 +284,7 @@ class Bids(AnyDataset):
         noise: list[Array] = []
         degrees_of_freedom = 0.0
         for run in self._runs(subject):
-            estimates = self._fit(run, volume, residuals)
+            estimates = self._fit(run, inputs[run.label], volume, residuals)
             analysed = ~estimates.table["condition"].isin(self.exclude)
             values.append(estimates.values[analysed])
             tables.append(estimates.table[analysed].assign(run=run.label))
@@ -397,9 +397,8 @@ class Bids(AnyDataset):
         warnings = [warning] if warning else []
         return _Input(n_scans, tr_s, glm, used, tuple(lost), (*warnings, *left_out))
 
-    def _fit(self, run: Run, volume: Volume, residuals: bool) -> RunEstimates:
+    def _fit(self, run: Run, given: _Input, volume: Volume, residuals: bool) -> RunEstimates:
         """Read the images of a run and fit its model."""
-        given = self._input(run)
         bold = _read_bold(run.bold, volume.mask, self.smoothing_fwhm_mm)  # (n_scans, n_voxels)
         try:
             estimates = fit_run(
@@ -425,11 +424,16 @@ class Bids(AnyDataset):
 
     # ------------------------------------------------------------------------------------ what is wrong
 
-    def _problems_of(self, subject: str, conditions: Sequence[str] | None) -> tuple[list[str], list[str]]:
-        """List what is wrong with one subject, and what is odd; {subject} is its label, so that subjects compare."""
+    def _examined(
+        self, subject: str, conditions: Sequence[str] | None
+    ) -> tuple[list[str], list[str], dict[str, _Input]]:
+        """List what is wrong with one subject, and what is odd, and return what the models of runs are made of.
+
+        {subject} stands for its label, so that subjects compare.
+        """
         runs, problem = self._chosen(subject)
         if problem:
-            return [problem], []
+            return [problem], [], {}
         inputs: dict[str, _Input] = {}
         found: list[tuple[Run, str]] = []
         for run in runs:
@@ -448,7 +452,7 @@ class Bids(AnyDataset):
         general = [
             [_generalised(text, {"sub": subject}, {"sub": "subject"}) for text in of] for of in (problems, warnings)
         ]
-        return general[0], general[1]
+        return general[0], general[1], inputs
 
     def _warnings_of_durations(self, inputs: Sequence[_Input]) -> list[str]:
         """Say if durations make the betas of some conditions, in any of the runs, incomparable with those of others."""
