@@ -4,7 +4,9 @@ import json
 import logging
 import shlex
 import subprocess
+import sys
 import warnings
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -44,6 +46,17 @@ def test_the_overview_names_every_stage(capsys: pytest.CaptureFixture[str]) -> N
     assert cli.main(["--help"]) == 0
     text = capsys.readouterr().out
     assert all(name.replace("_", "-") in text for name in stages.__all__)
+
+
+def test_the_table_of_stages_is_complete_and_help_imports_none() -> None:
+    """Every public function of a module of stages is a stage; the overview is read from their sources."""
+    for module, names in stages.MODULES.items():
+        assert sorted(names) == sorted(import_module(f"rsa.pipeline.stages.{module}").__all__)
+    assert all(stages.summaries()[name] == cli._summary(getattr(stages, name)) for name in stages.__all__)
+    code = "import sys; from rsa.pipeline import cli; cli.main(['--help'])\n"
+    code += "print(sorted(name for name in sys.modules if name.startswith(('rsa.pipeline.stages.', 'rsa.datasets'))))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
 
 
 SECTIONS = [

@@ -17,7 +17,7 @@ from rsa.datasets.maps import Maps
 from rsa.errors import UserError
 from rsa.files import io, records
 from rsa.inputs.stimuli import Stimuli
-from rsa.pipeline import cli, stages
+from rsa.pipeline import cli
 from rsa.pipeline.plan import Plan, read_plan
 from rsa.pipeline.results import problems_of_folder, verified
 from rsa.simulation.settings import Simulation
@@ -383,7 +383,7 @@ def test_words_in_braces_are_refused_in_all_inputs(lab: Path) -> None:
 
 
 def snakemake(config: Path, *options: str) -> list[str]:
-    snakefile = Path(stages.__file__).parent.parent / "Snakefile"
+    snakefile = Path(__file__).parents[1] / "Snakefile"
     return ["snakemake", "--snakefile", str(snakefile), "--cores", "1", "--configfile", str(config), *options]
 
 

@@ -113,8 +113,8 @@ def _logging(handlers: list[logging.Handler]) -> Iterator[None]:
 
 def _overview(names: dict[str, str]) -> str:
     lines = ["usage: python -m rsa <stage> [options]", "", __doc__.strip(), "", "stages:"]
-    for shown, name in names.items():
-        lines.append(f"  {shown:18s}{_summary(getattr(stages, name))}")
+    summaries = stages.summaries()
+    lines += [f"  {shown:18s} {summaries[name]}" for shown, name in names.items()]
     return "\n".join(lines)
 
 
@@ -132,7 +132,7 @@ class _Parser(argparse.ArgumentParser):
 def build_parser(name: str, stage: Callable[..., None]) -> argparse.ArgumentParser:
     """Make the parser of a stage: an option for each parameter, and for each setting of a section."""
     parser = _Parser(prog=f"python -m rsa {name}", description=_summary(stage))
-    helps = _parameter_helps(stage)
+    helps = stages.PARAMETERS | _parameter_helps(stage)
     hints = get_type_hints(stage, include_extras=True)
     for parameter in inspect.signature(stage).parameters.values():
         hint = hints[parameter.name]

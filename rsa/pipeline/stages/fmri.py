@@ -1,0 +1,250 @@
+"""fMRI: patterns or ready RDMs, searchlights, regions, and maps of subjects and of the group."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from rsa import neighbourhood, rdm
+from rsa import searchlight as engine
+from rsa.analyses import Analysis
+from rsa.core import MAP_COLUMNS, Patterns, shared_volume
+from rsa.datasets import Dataset
+from rsa.files import io
+from rsa.files.maps import write_maps
+from rsa.inference import group as groups
+from rsa.inference.ceiling import noise_ceilings
+from rsa.inputs.regions import Regions, read_regions, region_files
+from rsa.inputs.stimuli import Stimuli
+from rsa.inputs.templates import Template, resample_scores, template_files, template_volume, transform_path
+from rsa.maps import stack
+from rsa.noise import prepared
+from rsa.pipeline.config import Noise, Searchlight
+from rsa.pipeline.stages.common import dictionary, measured_by, patterns_of_voxels, provenance_of, stacked
+from rsa.progress import progress
+from rsa.rdm import own_references
+from rsa.searchlight import RdmSettings, RunSettings
+
+__all__ = ["brain", "group", "maps", "noise_ceiling", "region_fits", "region_rdms", "resample", "searchlight"]
+
+
+def brain(
+    dataset: Dataset,
+    subject: str,
+    output: Path,
+    stimuli: Stimuli | None = None,
+    noise: Noise | None = None,
+    remove_mean: bool = False,
+) -> None:
+    """Read the brain data of one subject: patterns over voxels, or ready RDMs of regions.
+
+    Parameters
+    ----------
+    noise : Noise
+        How patterns are brought into units of their noise; where spheres do that, residuals are kept for them.
+    remove_mean : bool
+        Take the mean over conditions out of each voxel, run by run.
+    """
+    conditions = None if stimuli is None else stimuli.conditions()
+    residuals = noise is not None and noise.source == "residuals"
+    preparation = {"remove_mean": remove_mean, **({} if noise is None else noise.model_dump())}
+    files = dataset.files(subject, conditions, residuals=residuals)
+    with provenance_of(files, dataset=dataset.model_dump(), subject=subject, **preparation) as provenance:
+        data = dataset.load(subject, conditions, residuals=residuals)
+    if isinstance(data, Patterns):
+        data = prepared(data, **preparation)
+    io.save(output, data, provenance)
+
+
+def searchlight(
+    patterns: Path,
+    references: list[Path],
+    output: Path,
+    subject: str,
+    searchlight: Searchlight,
+    distance: str = "correlation",
+    shrinkage: str | None = None,
+    comparison: str = "spearman",
+    analysis: Analysis | None = None,
+    others: list[Path] | None = None,
+    device: str = "auto",
+    threads: int = 1,
+) -> None:
+    """Compare the RDM of the sphere around every voxel with all reference RDMs.
+
+    Parameters
+    ----------
+    references : list of path
+        Reference RDMs (HDF5): layers, files, models.
+    others : list of path
+        Patterns of the other subjects (HDF5), where weights are fitted to them.
+    device : str
+        auto (CUDA where there is one that can do what is asked), cpu, cuda, cuda:1.
+    """
+    how: dict[str, Any] = {"distance": distance, "shrinkage": shrinkage, "min_voxels": searchlight.min_voxels}
+    settings = {**searchlight.model_dump(), **how, "comparison": comparison, **measured_by(analysis, comparison)}
+    with provenance_of([patterns, *references, *(others or ())], **settings) as provenance:
+        subjects = [patterns_of_voxels(path) for path in (patterns, *(others or ()))]
+        stack = own_references(stacked(references), subject)
+    volumes = [one.volume for one in subjects if one.volume is not None]
+    around = neighbourhood.shared_spheres(volumes, searchlight.radius_mm, stride=searchlight.stride)
+    n_walks, rdm_settings = 1 + (analysis is None and searchlight.reliability), RdmSettings(**how)
+    with progress(n_walks * len(around[0]) * max(1, len(subjects[0].delays_s)), "spheres") as advance:
+        run = RunSettings(n_threads=threads, device=device, progress=advance)
+        if analysis is None:
+            reliability = searchlight.reliability
+            scores = engine.compare(
+                subjects[0], around[0], stack, comparison=comparison, reliability=reliability, rdm=rdm_settings, run=run
+            )
+        else:
+            rest, measure = list(zip(subjects, around, strict=True))[1:], analysis.measure(stack, comparison)
+            scores = engine.scan(subjects[0], around[0], measure, others=rest, rdm=rdm_settings, run=run)
+    table = scores.table.assign(subject=subject)
+    scores = replace(scores, table=table[[name for name in MAP_COLUMNS if name in table]])
+    io.save(output, scores, provenance)
+
+
+def noise_ceiling(
+    patterns: list[Path],
+    output: Path,
+    searchlight: Searchlight,
+    distance: str = "correlation",
+    shrinkage: str | None = None,
+    comparison: str = "spearman",
+    threads: int = 1,
+) -> None:
+    """Map the noise ceiling over subjects in the sphere around every voxel.
+
+    Parameters
+    ----------
+    patterns : list of path
+        Patterns of all subjects (HDF5).
+    """
+    settings = {**searchlight.model_dump(), "distance": distance, "shrinkage": shrinkage, "comparison": comparison}
+    with provenance_of(patterns, **settings) as provenance:
+        subjects = [io.load_patterns(path) for path in patterns]
+    shared = shared_volume([patterns.volume for patterns in subjects if patterns.volume is not None])
+    n_spheres = len(neighbourhood.sphere_centres(shared, searchlight.stride))
+    with progress(n_spheres * max(1, len(subjects[0].delays_s)), "spheres") as advance:
+        bounds = noise_ceilings(
+            subjects,
+            searchlight.radius_mm,
+            stride=searchlight.stride,
+            comparison=comparison,
+            rdm=RdmSettings(distance, shrinkage, searchlight.min_voxels),
+            run=RunSettings(n_threads=threads, progress=advance),
+        )
+    io.save(output, bounds, provenance)
+
+
+def resample(scores: Path, subject: str, template: Template, output: Path) -> None:
+    """Bring the maps of one subject to the grid of a template.
+
+    Parameters
+    ----------
+    scores : path
+        Scores of the subject (HDF5).
+    template : Template
+        The grid, and the transform to it.
+    """
+    settings = io.read_provenance(scores)["settings"] | {"template": template.model_dump()}
+    with provenance_of([scores, *template_files(template, subject)], **settings) as provenance:
+        grid, transform = template_volume(template), transform_path(template, subject)
+        resampled = resample_scores(io.load_scores(scores), grid, transform)
+    io.save(output, resampled, provenance)
+
+
+def region_rdms(
+    patterns: Path,
+    regions: Regions,
+    subject: str,
+    output: Path,
+    distance: str = "correlation",
+    shrinkage: str | None = None,
+) -> None:
+    """Build the RDM of every region of interest of one subject.
+
+    Parameters
+    ----------
+    regions : Regions
+        Atlas, masks or spheres.
+    """
+    settings = {"regions": regions.model_dump(), "distance": distance, "shrinkage": shrinkage}
+    with provenance_of([patterns, *region_files(regions, subject)], **settings) as provenance:
+        data = io.load_patterns(patterns)
+        around = read_regions(regions, subject, data.volume)
+    rdms = engine.region_rdms(data, around, RdmSettings(distance, shrinkage))
+    rdms = replace(rdms, table=rdms.table.assign(subject=subject))
+    io.save(output, rdms, provenance)
+
+
+def region_fits(
+    brain: list[Path],
+    references: list[Path],
+    output: Path,
+    comparison: str = "spearman",
+    analysis: Analysis | None = None,
+) -> None:
+    """Compare the RDMs of regions of all subjects with all reference RDMs: a table with noise ceilings.
+
+    Parameters
+    ----------
+    brain : list of path
+        RDMs of the regions of each subject (HDF5).
+    output : path
+        Table (TSV), with a JSON data dictionary beside it.
+    """
+    stacks = [stacked(paths) for paths in (brain, references)]
+    if analysis is None:
+        fits = rdm.region_fits(stacks[0], stacks[1], comparison)
+    else:
+        fits = rdm.measured_regions(stacks[0], stacks[1], lambda own: analysis.measure(own, comparison))
+    io.save_table(output, fits, dictionary(fits, rdm.REGION_FIT_COLUMNS, analysis, comparison))
+
+
+def maps(scores: list[Path], subject: str, space: list[str], folder: Path, derived: list[str] | None = None) -> None:
+    """Write the scores of one subject as NIfTI maps with sidecars, derived maps, and a table of peaks.
+
+    Parameters
+    ----------
+    scores : list of path
+        Scores of the subject, in one space or several (HDF5).
+    space : list of str
+        BIDS labels of these spaces.
+    folder : path
+        Folder of the study's results.
+    """
+    for path, label in zip(scores, space, strict=True):
+        write_maps(io.load_scores(path), folder, subject, label, derived or [], io.read_provenance(path), path)
+
+
+def group(
+    scores: list[Path],
+    space: str,
+    folder: Path,
+    output: Path,
+    tests: list[str],
+    ceiling: Path | None = None,
+    derived: list[str] | None = None,
+) -> None:
+    """Bring the maps of all subjects together and write the maps of the group.
+
+    Parameters
+    ----------
+    folder : path
+        Folder of the study's results.
+    tests : list of str
+        mean, t (one-sample, of Fisher's z, not corrected).
+    ceiling : path
+        Noise ceiling of the same subjects (HDF5): written beside the maps, and mean maps as a share of it.
+    """
+    settings = io.read_provenance(scores[0])["settings"]
+    distance = str(settings.get("distance", "unknown"))
+    inputs = [*scores, *([] if ceiling is None else [ceiling])]
+    with provenance_of(inputs, **{**settings, "tests": tests}) as provenance:
+        subjects = [io.load_scores(path) for path in scores]
+        bounds = None if ceiling is None else io.load_scores(ceiling)
+    result = stack([groups.combine(subjects, test, distance=distance) for test in tests])
+    if bounds is not None:
+        result = groups.with_ceiling(result, bounds)
+    io.save(output, result, provenance)
+    write_maps(result, folder, "", space, derived or [], provenance, output)

@@ -1,0 +1,182 @@
+"""M/EEG: RDMs over time, layers over time, and the searchlight over sensors."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from rsa.analyses import Analysis
+from rsa.core import Epochs, RDMs, align, select
+from rsa.datasets import EpochFiles, MeegDataset
+from rsa.datasets.sensors import neighbours_of
+from rsa.files import io
+from rsa.files.evokeds import evoked_path, read_info, write_evokeds
+from rsa.inputs.stimuli import Stimuli
+from rsa.measures import Measure, comparison_measure
+from rsa.meeg import latencies
+from rsa.meeg import scores as over_time
+from rsa.meeg import sensors as over_sensors
+from rsa.meeg.timecourse import MovieSettings, rdm_movie
+from rsa.pipeline.config import Movie, Sensors
+from rsa.pipeline.stages.common import dictionary, provenance_of, stacked
+from rsa.progress import progress
+from rsa.rdm import MEEG, average_over_subjects, own_references
+from rsa.searchlight import RunSettings
+
+__all__ = ["group_movie", "layer_time", "movie", "sensor_group", "sensor_peaks", "sensor_searchlight"]
+
+
+def movie(
+    dataset: MeegDataset,
+    subject: str,
+    output: Path,
+    movie: Movie | None = None,
+    stimuli: Stimuli | None = None,
+    threads: int = 1,
+) -> None:
+    """Read the M/EEG data of one subject, and build an RDM at every time.
+
+    Parameters
+    ----------
+    movie : Movie
+        How RDMs are made of epochs; ready ones stay as they are.
+    """
+    conditions, how = None if stimuli is None else stimuli.conditions(), movie or Movie()
+    files = dataset.files(subject, conditions)
+    with provenance_of(files, dataset=dataset.model_dump(), **how.model_dump()) as provenance:
+        data = dataset.load(subject, conditions, noise=dataset.has_baseline)
+    if isinstance(data, Epochs):
+        with progress(len(data.times_s), "times") as advance:
+            data = rdm_movie(data, MovieSettings(**how.model_dump()), RunSettings(n_threads=threads, progress=advance))
+    table = data.table.assign(subject=subject, model=MEEG, layer="")
+    io.save(output, replace(data, table=table), provenance)
+
+
+def group_movie(movies: list[Path], output: Path, comparison: str = "spearman") -> None:
+    """Average the RDMs over time of all subjects, as a reference for fMRI data.
+
+    Parameters
+    ----------
+    comparison : str
+        On whose scale RDMs are averaged.
+    """
+    with provenance_of(movies, comparison=comparison) as provenance:
+        each = stacked(movies)
+    io.save(output, average_over_subjects(each, comparison), provenance)
+
+
+def layer_time(
+    movies: list[Path],
+    references: list[Path],
+    folder: Path,
+    comparison: str = "spearman",
+    generalisation: str | None = None,
+    analysis: Analysis | None = None,
+) -> None:
+    """Compare M/EEG RDMs with all references at every time: scores, group courses, latencies, their order along layers.
+
+    Parameters
+    ----------
+    folder : path
+        Where the tables go (TSV, each with a JSON data dictionary).
+    """
+    stacks = [stacked(paths) for paths in (movies, references)]
+    chance: dict[str, Any] = {"tested": analysis is None or analysis.tested, "distance": stacks[0].distance}
+    measure_of: Callable[[RDMs], Measure] | str = comparison
+    if analysis is None:
+        scores = over_time.layer_time(stacks[0], stacks[1], comparison)
+    else:
+        measure_of = partial(analysis.measure, comparison=comparison)
+        scores = over_time.measured_over_time(stacks[0], stacks[1], measure_of)
+    one_subject = scores["subject"].nunique() == 1
+    orders = over_time.relabelled(stacks[0], stacks[1], measure_of) if one_subject else None
+    tables = {
+        "scores": (scores, over_time.LAYER_TIME_COLUMNS),
+        "courses": (latencies.group_courses(scores, **chance), latencies.COURSE_COLUMNS),
+        "latencies": (latencies.latencies(scores, **chance, chance=orders), latencies.LATENCY_COLUMNS),
+        "hierarchy": (latencies.hierarchy(scores), latencies.HIERARCHY_COLUMNS),
+    }
+    if generalisation is not None:
+        between = generalisation == "between"
+        tables["generalisation"] = over_time.generalisation_table(stacks[0], comparison, between=between)
+    for name, (table, columns) in tables.items():
+        io.save_table(folder / f"{name}.tsv", table, dictionary(table, columns, analysis, comparison))
+
+
+def sensor_searchlight(
+    dataset: EpochFiles,
+    subject: str,
+    references: list[Path],
+    output: Path,
+    evokeds: Path,
+    sensors: Sensors | None = None,
+    movie: Movie | None = None,
+    stimuli: Stimuli | None = None,
+    comparison: str = "spearman",
+    threads: int = 1,
+) -> None:
+    """Compare the RDMs of every M/EEG sensor with its neighbours, at every time, with all reference RDMs.
+
+    Parameters
+    ----------
+    dataset : EpochFiles
+        Where the epochs are.
+    evokeds : path
+        The same scores as evoked responses of MNE (.fif).
+    sensors : Sensors
+        The smallest neighbourhood.
+    movie : Movie
+        How RDMs are made of epochs.
+    """
+    conditions = None if stimuli is None else stimuli.conditions()
+    made_by, min_sensors = (movie or Movie()).model_dump(), (sensors or Sensors()).min_sensors
+    how = {**made_by, "min_sensors": min_sensors, "comparison": comparison}
+    inputs = [*dataset.files(subject, conditions), *references]
+    with provenance_of(inputs, dataset=dataset.model_dump(), **how) as provenance:
+        epochs = dataset.load(subject, conditions, noise=dataset.has_baseline)
+        info, stack = dataset.sensor_info(subject), own_references(stacked(references), subject)
+    with progress(len(epochs.times_s), "times") as advance:
+        measure = comparison_measure(align(epochs.conditions, stack, "epochs", "reference RDMs"), comparison)
+        settings, run = MovieSettings(**made_by), RunSettings(n_threads=threads, progress=advance)
+        scores = over_sensors.sensor_searchlight(
+            epochs, neighbours_of(info), measure, movie=settings, min_sensors=min_sensors, run=run
+        )
+    table = scores.table.assign(subject=subject)
+    io.save(output, replace(scores, table=table[["subject", *scores.table]]), provenance)
+    write_evokeds(evokeds, scores, info)
+
+
+def sensor_group(scores: list[Path], evokeds: Path, output: Path) -> None:
+    """Bring the scores of all subjects over sensors together: their mean, and t.
+
+    Parameters
+    ----------
+    evokeds : path
+        Evoked responses of a subject, for where the sensors are (.fif).
+    output : path
+        Scores of the group (HDF5); beside it evoked responses, a file for the mean and one for t (.fif).
+    """
+    settings = io.read_provenance(scores[0])["settings"]
+    distance = str(settings.get("distance", "unknown"))
+    with provenance_of(scores, **settings) as provenance:
+        group = over_sensors.combine_sensors([io.load_scores(path) for path in scores], distance=distance)
+    io.save(output, group, provenance)
+    for test in dict.fromkeys(group.table["statistic"]):
+        path = evoked_path(output.parent, "group", test)
+        write_evokeds(path, select(group, statistic=test), read_info(evokeds), n_averaged=len(scores))
+
+
+def sensor_peaks(scores: list[Path], output: Path) -> None:
+    """List at which sensor and time each reference scores highest.
+
+    Parameters
+    ----------
+    scores : list of path
+        Scores over sensors of subjects, and of the group (HDF5).
+    output : path
+        Table (TSV), with a JSON data dictionary beside it.
+    """
+    io.save_table(
+        output, over_sensors.sensor_peaks([io.load_scores(path) for path in scores]), over_sensors.SENSOR_PEAK_COLUMNS
+    )

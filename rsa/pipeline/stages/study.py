@@ -1,0 +1,49 @@
+"""A study as a whole: check it, verify its results, describe it."""
+
+from pathlib import Path
+
+from rsa.files.maps import write_description
+from rsa.pipeline.checks import summary
+from rsa.pipeline.config import Study
+from rsa.pipeline.plan import read_plan
+from rsa.pipeline.results import verified
+
+__all__ = ["check", "describe", "verify"]
+
+
+def check(config: Path, /) -> None:
+    """Check a configuration and all files that it names, and say what a run would do.
+
+    Parameters
+    ----------
+    config : path
+        The YAML file.
+    """
+    print(summary(read_plan(config, check=True).study))
+
+
+def verify(config: Path, /) -> None:
+    """Look for results that are missing, or not as they were written; say which, and how to make them again.
+
+    Parameters
+    ----------
+    config : path
+        The YAML file of the study.
+    """
+    plan = read_plan(config, check=False)
+    print(verified(plan.folder, plan.outputs(), config))
+
+
+def describe(settings: list[str], folder: Path) -> None:
+    """Write the settings of a study, and the files by which BIDS tools recognise its results as a derivative.
+
+    Parameters
+    ----------
+    settings : list of str
+        The settings, as JSON: in several pieces, if it is long.
+    folder : path
+        Folder of the study's results.
+    """
+    study = Study.model_validate_json("".join(settings))
+    sources = [data.location for data in (study.brain, study.meeg) if data is not None]
+    write_description(folder, study.model_dump(mode="json"), sources)
