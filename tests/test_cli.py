@@ -228,12 +228,13 @@ def test_long_settings_reach_a_stage_in_pieces() -> None:
 
 
 def test_long_settings_of_a_study_are_described(tmp_path: Path) -> None:
-    study = {"study": "x", "brain": {"images": "\N{EURO SIGN}" * 200_000}}
+    brain = {"kind": "maps", "subjects": ["01"], "images": "\N{EURO SIGN}" * 200_000, "table": "t.tsv"}
+    study = {"study": "x", "brain": brain}
     text = json.dumps(study, ensure_ascii=False)
     words = cli.pieces("--settings", text)
     assert max(len(word.encode()) for word in words) < 2**17
     assert cli.main(["describe", *words, "--folder", str(tmp_path)]) == 0
-    assert json.loads((tmp_path / "study.json").read_text()) == study
+    assert json.loads((tmp_path / "study.json").read_text())["brain"]["images"] == brain["images"]
 
 
 @pytest.mark.parametrize("place", ["file/maps.log", "folder"])
