@@ -77,6 +77,17 @@ def test_a_subject_without_an_rdm_leaves_no_ceiling():
     assert {3, 4} <= set(found.n_members)
 
 
+def test_a_subject_with_a_constant_pattern_is_not_counted():
+    """Some of its dissimilarities are undefined, and the others are of no use."""
+    subjects = subjects_of()
+    values = subjects[2].values.copy()
+    values[(subjects[2].table["condition"] == "img3").to_numpy()] = 0.5
+    subjects[2] = replace(subjects[2], values=values, usable=None)
+    found = noise_ceilings(subjects, 4.0)
+    assert set(found.n_members) == {3}
+    assert np.isnan(found.values).all()
+
+
 def test_a_stride_takes_fewer_centres_and_changes_none():
     subjects = subjects_of()
     every, some = noise_ceilings(subjects, 4.0), noise_ceilings(subjects, 4.0, stride=2)

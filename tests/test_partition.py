@@ -129,6 +129,25 @@ def test_a_nuisance_that_repeats_itself_counts_once(rng):
         np.testing.assert_allclose(function(brain, references, repeated, "pearson"), once, atol=1e-10)
 
 
+@pytest.mark.parametrize(("share", "is_defined"), [(1e-6, True), (1e-8, True), (1e-10, False)])
+def test_what_a_nuisance_leaves_counts_down_to_a_billionth_of_the_variance(rng, share, is_defined):
+    """Of references, of brains and of what is partitioned."""
+    nuisance, other = np.linalg.qr(np.column_stack([np.ones(N_PAIRS), rng.standard_normal((N_PAIRS, 2))]))[0].T[1:]
+    nearly = np.sqrt(1 - share) * nuisance + np.sqrt(share) * other  # all but this share is explained
+    expected = [[1.0]] if is_defined else [[np.nan]]
+    for function, brain, reference in (
+        (partial, other, nearly),
+        (partial, nearly, other),
+        (semipartial, other, nearly),
+    ):
+        found = function(brain[None], reference[None], nuisance[None], "pearson")
+        np.testing.assert_allclose(found, expected, atol=1e-5)
+    both = partition(other[None], {"a": nuisance[None], "b": nearly[None]}, comparison="pearson")
+    np.testing.assert_allclose(both["unique:b"], 1.0 if is_defined else 0.0, atol=1e-4)
+    shared = commonality(other[None], nuisance[None], nearly[None], comparison="pearson")
+    np.testing.assert_allclose(shared.ravel(), -1.0 if is_defined else 0.0, atol=1e-4)  # one suppresses the other
+
+
 def test_what_a_nuisance_explains_wholly_or_is_constant_has_no_score_and_leaves_others_alone(rng):
     brain, references, nuisance = (related(rng, n) for n in (4, 3, 2))
     expected = partial(brain, references, nuisance, "pearson")

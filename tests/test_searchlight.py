@@ -406,13 +406,14 @@ def test_a_sphere_scores_exactly_1_with_its_own_rdm(study):
 
 
 def test_a_stack_of_many_references_is_scored_row_by_row():
-    patterns, references = study(n_rdms=60)
+    """Up to 249 of them in double precision, as if each were alone."""
+    patterns, references = study(n_rdms=249)
     around = spheres(patterns.volume, RADIUS_MM)
     together = searchlight.compare(patterns, around, references)
-    assert together.values.shape == (60, patterns.n_features)
+    assert together.values.shape == (249, patterns.n_features)
     assert together.table["layer"].tolist() == references.table["layer"].tolist()
     assert set(together.table["statistic"]) == {"spearman"}
-    for row in (0, 31, 59):
+    for row in (0, 31, 100, 248):
         alone = searchlight.compare(patterns, around, references.subset([row]))
         np.testing.assert_array_equal(alone.values[0], together.values[row])
 
@@ -815,3 +816,14 @@ def test_each_delay_is_compared_by_itself():
         searchlight.compare(both, around, timed)
     with pytest.raises(UserError, match=r"choose one by patterns.at_delay\(delay_s\)"):
         prepare_spheres(both, around, RdmSettings())
+
+
+def test_maps_over_time_are_undefined_where_they_are_at_every_delay():
+    volume, table = Volume(np.ones((4, 1, 1)), np.eye(4)), pd.DataFrame({"model": ["a"]})
+    scores = np.array([[0.1, 0.2, np.nan, np.nan]])
+    early = core.ScoreMap(scores, table, volume, n_members=[5, 3, 2, 0], reason=[0, 0, 4, 2])
+    late = core.ScoreMap(scores[:, [0, 2, 1, 3]], table, volume, n_members=[4, 3, 3, 0], reason=[0, 4, 0, 3])
+    both = searchlight.over_time([early, late], [1.0, 2.0])
+    assert both.reason.tolist() == [0, 0, 0, 2]
+    assert both.n_members.tolist() == [4, 3, 2, 0]
+    np.testing.assert_array_equal(both.values, np.vstack([early.values, late.values]))
