@@ -75,7 +75,7 @@ class _Analysis(Section):
 
 
 class Partial(_Analysis):
-    """Partial correlations: how alike the brain and each reference are beyond others."""
+    """Partial correlations: how similar the brain and each reference are beyond others."""
 
     takes_meeg: ClassVar[bool] = True
 

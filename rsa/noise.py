@@ -145,10 +145,10 @@ def whiten(
     -------
     array, shape (n_features, n_patterns), float64
     """
-    how = pick(SHRINKAGES, shrinkage, "shrinkage")
+    estimator = pick(SHRINKAGES, shrinkage, "shrinkage")
     samples = np.asarray(residuals, dtype=np.float64).T
-    scale = _scale(samples, degrees_of_freedom, how)
-    shrunken = _shrunken(samples / scale if how.standardises else samples, degrees_of_freedom, how)
+    scale = _scale(samples, degrees_of_freedom, estimator)
+    shrunken = _shrunken(samples / scale if estimator.standardises else samples, degrees_of_freedom, estimator)
     scaled = np.ascontiguousarray(responses / scale[:, None])
     if symmetric:
         variances, axes = np.linalg.eigh(shrunken)
@@ -161,16 +161,16 @@ def whiten(
     return white
 
 
-def _scale(samples: Array, degrees_of_freedom: float, how: Shrinkage) -> Array:
+def _scale(samples: Array, degrees_of_freedom: float, estimator: Shrinkage) -> Array:
     """Return by what each feature is divided before its covariance is shrunken, shape (n_features,)."""
-    if not how.standardises:
+    if not estimator.standardises:
         return np.ones(samples.shape[1])
     return np.asarray(np.sqrt(np.einsum("kv,kv->v", samples, samples) / degrees_of_freedom))
 
 
-def _shrunken(samples: Array, degrees_of_freedom: float, how: Shrinkage) -> Array:
+def _shrunken(samples: Array, degrees_of_freedom: float, estimator: Shrinkage) -> Array:
     products = samples.T @ samples
-    weight = how.intensity(samples, float(np.vdot(products, products)), degrees_of_freedom)
+    weight = estimator.intensity(samples, float(np.vdot(products, products)), degrees_of_freedom)
     shrunken: Array = products * ((1 - weight) / degrees_of_freedom)
     shrunken[np.diag_indices_from(shrunken)] += weight * np.trace(products) / len(products) / degrees_of_freedom
     return shrunken
@@ -251,10 +251,10 @@ def between_runs(patterns: Patterns, *, mean_removed: bool = False) -> Residuals
 
 def by_runs(patterns: Patterns) -> Patterns:
     """Normalise patterns by what differs between all their runs, as their `run_noise` says; see `normalise`."""
-    how = _run_noise(patterns)
-    residuals = between_runs(how.samples or patterns, mean_removed=how.mean_removed)
+    run_noise = _run_noise(patterns)
+    residuals = between_runs(run_noise.samples or patterns, mean_removed=run_noise.mean_removed)
     known = replace(patterns, residuals=residuals, run_noise=None)
-    return normalise(known, how.normalisation, scope=how.scope, shrinkage=how.shrinkage)
+    return normalise(known, run_noise.normalisation, scope=run_noise.scope, shrinkage=run_noise.shrinkage)
 
 
 def folds_of_runs(patterns: Patterns) -> list[tuple[Patterns, Patterns]]:
@@ -307,8 +307,9 @@ def with_known_noise(patterns: Patterns, *, between: bool, shrinkage: str | None
         return by_runs(patterns)
     usable = patterns.usable
     for others, _ in folds_of_runs(patterns):
-        how = _run_noise(others)
-        usable = usable & (_deviation(between_runs(how.samples or others, mean_removed=how.mean_removed)) > 0)
+        run_noise = _run_noise(others)
+        residuals = between_runs(run_noise.samples or others, mean_removed=run_noise.mean_removed)
+        usable = usable & (_deviation(residuals) > 0)
     _require_noise(usable)
     return replace(patterns, usable=usable)
 
@@ -426,14 +427,14 @@ def _whitened_brain(patterns: Array, residuals: Array, degrees_of_freedom: float
     The covariance a I + b Z'Z has the eigenvalue a but for the few directions of the samples Z, which follow from their
     small matrix of products Z Z'.
     """
-    how = pick(SHRINKAGES, shrinkage, "shrinkage")
-    scale = _scale(residuals, degrees_of_freedom, how)
+    estimator = pick(SHRINKAGES, shrinkage, "shrinkage")
+    scale = _scale(residuals, degrees_of_freedom, estimator)
     samples = residuals / scale
     products = np.zeros((len(samples), len(samples)))
     for start in range(0, samples.shape[1], BLOCK):
         block = samples[:, start : start + BLOCK].astype(np.float64)
         products += block @ block.T
-    weight = how.intensity(samples, float(np.vdot(products, products)), degrees_of_freedom)
+    weight = estimator.intensity(samples, float(np.vdot(products, products)), degrees_of_freedom)
     level = weight * np.trace(products) / samples.shape[1] / degrees_of_freedom
     if not level > 0:
         raise UserError(

@@ -67,8 +67,8 @@ def chance_is_0(comparison: str, distance: str) -> bool:
     >>> chance_is_0("spearman", "correlation"), chance_is_0("cosine", "crossnobis"), chance_is_0("cosine", "euclidean")
     (True, True, False)
     """
-    likeness, between = COMPARISONS.get(comparison), {**DISTANCES, **CROSS_VALIDATED}.get(distance)
-    return likeness is None or likeness.unrelated_score_0 or (between is not None and between.zero_of_noise)
+    compared, made = COMPARISONS.get(comparison), (DISTANCES | CROSS_VALIDATED).get(distance)
+    return compared is None or compared.unrelated_score_0 or (made is not None and made.zero_of_noise)
 
 
 def require_chance_of_0(comparisons: Iterable[str], distance: str, what: str) -> None:
@@ -200,20 +200,20 @@ def noise_ceiling(rdms: RDMs, comparison: str) -> tuple[float, float]:
     return ceiling_bounds(rdms.values, pick(COMPARISONS, comparison, "comparison"))
 
 
-def ceiling_bounds(rdms: Array, likeness: Comparison) -> tuple[float, float]:
+def ceiling_bounds(rdms: Array, comparison: Comparison) -> tuple[float, float]:
     """Return the lower and the upper bound for the RDMs of 2 subjects or more, shape (n_subjects, n_pairs).
 
     NaN if an RDM has NaN; see `noise_ceiling`.
     """
     n_subjects = len(rdms)
-    standard = likeness.standardise(rdms)
+    standard = comparison.standardise(rdms)
     everyone = standard.sum(axis=0)
     averages = np.vstack([everyone / n_subjects, (everyone - standard) / (n_subjects - 1)])
-    own, others = likeness.prepare(rdms), likeness.prepare(averages)
-    lower = float(score_rows(own, others[1:], likeness).mean())
-    if likeness.at_most is not None:
-        return lower, likeness.at_most(own)
-    return lower, float(likeness.score(own, others[:1]).mean())
+    own, others = comparison.prepare(rdms), comparison.prepare(averages)
+    lower = float(score_rows(own, others[1:], comparison).mean())
+    if comparison.at_most is not None:
+        return lower, comparison.at_most(own)
+    return lower, float(comparison.score(own, others[:1]).mean())
 
 
 def compare_stacks(brain: RDMs, references: RDMs, comparison: str) -> pd.DataFrame:

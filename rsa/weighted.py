@@ -110,8 +110,8 @@ def weighted_fit(
     .. [1] Storrs KR, Kietzmann TC, Walther A, Mehrer J, Kriegeskorte N (2021). Diverse deep neural networks all predict
        human inferior temporal cortex well, after training and fitting. J Cogn Neurosci 33:2044-2064.
     """
-    solve, likeness = _solver(fit, penalty), pick(COMPARISONS, comparison, "comparison")
-    return _fitted(brain, fitted_to, _folds(layers, likeness, n_folds, seed), solve, likeness)
+    solve, compared = _solver(fit, penalty), pick(COMPARISONS, comparison, "comparison")
+    return _fitted(brain, fitted_to, _folds(layers, compared, n_folds, seed), solve, compared)
 
 
 class _Fold(NamedTuple):
@@ -136,12 +136,12 @@ def _solver(fit: str, penalty: float) -> Solver:
     return lambda layers, brain: solve(layers, brain, penalty)
 
 
-def _folds(layers: Array, likeness: Comparison, n_folds: int, seed: int) -> list[_Fold]:
+def _folds(layers: Array, comparison: Comparison, n_folds: int, seed: int) -> list[_Fold]:
     """Prepare the layers for every fold, once for all brain RDMs."""
     layers = np.atleast_2d(np.asarray(layers, dtype=np.float64))
     require_defined(unit_length(COMPARISONS["pearson"].prepare(layers)), "layers")
     return [
-        _Fold(train, test, _centred(layers[:, train]), layers[:, test], likeness.prepare(layers[:, test]))
+        _Fold(train, test, _centred(layers[:, train]), layers[:, test], comparison.prepare(layers[:, test]))
         for train, test in _leave_conditions_out(n_conditions_of(layers.shape[1]), n_folds, seed)
     ]
 
@@ -164,7 +164,7 @@ def _leave_conditions_out(n_conditions: int, n_folds: int, seed: int) -> list[tu
 
 
 def _fitted(
-    brain: Array, fitted_to: Array | None, folds: Sequence[_Fold], solve: Solver, likeness: Comparison
+    brain: Array, fitted_to: Array | None, folds: Sequence[_Fold], solve: Solver, comparison: Comparison
 ) -> WeightedFit:
     """Average over folds; NaN where an RDM has NaN."""
     brain = np.atleast_2d(np.asarray(brain, dtype=np.float64))
@@ -173,21 +173,21 @@ def _fitted(
     n_layers = len(folds[0].seen)
     scores, (weights, alone) = np.full(len(brain), np.nan), np.full((2, len(brain), n_layers), np.nan)
     if defined.any():
-        fits = [_fit_in(fold, brain[defined], seen[defined], solve, likeness) for fold in folds]
+        fits = [_fit_in(fold, brain[defined], seen[defined], solve, comparison) for fold in folds]
         scores[defined] = np.mean([fit.scores for fit in fits], axis=0)
         weights[defined] = np.mean([fit.weights for fit in fits], axis=0)
         alone[defined] = np.mean([fit.alone for fit in fits], axis=0)
     return WeightedFit(scores, weights, alone)
 
 
-def _fit_in(fold: _Fold, brain: Array, fitted_to: Array, solve: Solver, likeness: Comparison) -> WeightedFit:
+def _fit_in(fold: _Fold, brain: Array, fitted_to: Array, solve: Solver, comparison: Comparison) -> WeightedFit:
     """Fit weights to some pairs and score their predictions of others."""
     weights = solve(fold.seen, _centred(fitted_to[:, fold.train]))
     predicted, unseen = weights @ fold.unseen, brain[:, fold.test]
-    prepared = likeness.prepare(unseen)
-    scores = score_rows(likeness.prepare(predicted), prepared, likeness)
+    prepared = comparison.prepare(unseen)
+    scores = score_rows(comparison.prepare(predicted), prepared, comparison)
     says_nothing = (np.ptp(predicted, axis=1) == 0) & (np.ptp(unseen, axis=1) > 0)
-    return WeightedFit(np.where(says_nothing, 0, scores), weights, likeness.score(prepared, fold.prepared))
+    return WeightedFit(np.where(says_nothing, 0, scores), weights, comparison.score(prepared, fold.prepared))
 
 
 def weighted_measure(
@@ -223,16 +223,16 @@ def weighted_measure(
         As `weighted_fit`, and if conditions differ or a model has fewer than 2 layers.
     """
     conditions = next(iter(models.values())).conditions
-    solve, likeness = _solver(fit, penalty), pick(COMPARISONS, comparison, "comparison")
+    solve, compared = _solver(fit, penalty), pick(COMPARISONS, comparison, "comparison")
     folds, tables = [], []
     for name, rdms in models.items():
         if len(rdms) < 2:
             raise UserError(f"{name} has {len(rdms)} RDM, and a weighted sum is of 2 or more; leave it out.")
-        folds.append(_folds(align(conditions, rdms).values, likeness, n_folds, seed))
+        folds.append(_folds(align(conditions, rdms).values, compared, n_folds, seed))
         tables += [pd.DataFrame({"model": [f"{fit}:{name}"], "layer": ""}), rdms.table[["model", "layer"]]]
 
     def score(brain: Array, fitted_to: Array) -> Array:
-        fits = [_fitted(brain, fitted_to, of_model, solve, likeness) for of_model in folds]
+        fits = [_fitted(brain, fitted_to, of_model, solve, compared) for of_model in folds]
         return np.vstack([part for one in fits for part in (one.scores[None], one.alone.T)])
 
     table = pd.concat(tables, ignore_index=True).assign(statistic=comparison)

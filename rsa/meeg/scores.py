@@ -145,8 +145,9 @@ def relabelled(
     subjects, _, places = places_over_time(movies)
     if len(subjects) != 1:
         raise UserError(f"Conditions are relabelled for a single subject, not for {len(subjects)}.")
-    how = partial(comparison_measure, comparison=measure_of) if isinstance(measure_of, str) else measure_of
-    (measure,) = measures_of(references, subjects, how).values()
+    if isinstance(measure_of, str):
+        measure_of = partial(comparison_measure, comparison=measure_of)
+    (measure,) = measures_of(references, subjects, measure_of).values()
     values, rng = aligned(measure, movies, "RDM movies")[places[0]], np.random.default_rng((seed, 2))
     n_conditions = len(measure.conditions)
     rows, columns = np.triu_indices(n_conditions, 1)
@@ -176,8 +177,8 @@ def generalise(movies: RDMs, comparison: str, *, between: bool = False) -> Array
         A key of `COMPARISONS`.
     between : bool
         Compare the RDM of each subject (rows) with the average RDM of the others (columns), on the scale of the
-        comparison as in a noise ceiling. Within a subject, noise that both times share counts as likeness, and a time
-        is like itself at 1; noise of different subjects is independent, and the diagonal is the lower bound of the
+        comparison as in a noise ceiling. Within a subject, noise that both times share counts as similarity, and a time
+        is similar to itself at 1; noise of different subjects is independent, and the diagonal is the lower bound of the
         noise ceiling.
 
     Returns
@@ -190,18 +191,18 @@ def generalise(movies: RDMs, comparison: str, *, between: bool = False) -> Array
     UserError
         As `layer_time`; and if there are fewer than 2 subjects to compare between.
     """
-    likeness = pick(COMPARISONS, comparison, "comparison")
+    compared = pick(COMPARISONS, comparison, "comparison")
     _, _, places = places_over_time(movies)
     if not between:
-        own = (likeness.prepare(movies.values[rows]) for rows in places)
-        return np.asarray(sum(likeness.score(one, one) for one in own) / len(places))
+        own = (compared.prepare(movies.values[rows]) for rows in places)
+        return np.asarray(sum(compared.score(one, one) for one in own) / len(places))
     if len(places) < 2:
         raise UserError(f"Subjects are compared with the average of the others, so 2 or more, not {len(places)}.")
-    everyone = np.sum([likeness.standardise(movies.values[rows]) for rows in places], axis=0)
+    everyone = np.sum([compared.standardise(movies.values[rows]) for rows in places], axis=0)
     total = np.zeros((places.shape[1], places.shape[1]))
     for rows in places:
-        others = (everyone - likeness.standardise(movies.values[rows])) / (len(places) - 1)
-        total += likeness.score(likeness.prepare(movies.values[rows]), likeness.prepare(others))
+        others = (everyone - compared.standardise(movies.values[rows])) / (len(places) - 1)
+        total += compared.score(compared.prepare(movies.values[rows]), compared.prepare(others))
     return total / len(places)
 
 

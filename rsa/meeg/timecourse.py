@@ -244,12 +244,12 @@ def _cross_products(gram: Array, sums: Array, n_features: int) -> CrossProducts:
 
 # -------------------------------------------------------------------------------------------- decoding
 
-Teller = Callable[[Array, Array, int], Array]
+Classify = Callable[[Array, Array, int], Array]
 """From patterns, (n_parts, n_conditions, n_channels), which of them there are, and the part that is left out, to how
 often its pattern of condition i is told from j: (n_conditions, n_conditions) of 0, .5 (cannot tell) and 1."""
 
 
-def decoded(sums: Array, split: Split, tell: Teller) -> Array:
+def decoded(sums: Array, split: Split, classify: Classify) -> Array:
     """Return how often conditions are told apart in the part that a classifier was not fitted to, (n_times, n_pairs).
 
     The patterns of each part are averaged to one pseudo-trial; each is left out once [1]_. The accuracy is the mean of
@@ -265,14 +265,14 @@ def decoded(sums: Array, split: Split, tell: Teller) -> Array:
     rows, columns = np.triu_indices(present.shape[1], 1)
     accuracies = np.empty((len(sums), len(rows)))
     for time, patterns in enumerate(pseudo_trials):
-        right = np.stack([tell(patterns, present, part) for part in range(len(present))])
+        right = np.stack([classify(patterns, present, part) for part in range(len(present))])
         each = np.einsum("fij,fi->ij", right, present) / present.sum(axis=0)[:, None]
         accuracies[time] = (each[rows, columns] + each[columns, rows]) / 2
     return accuracies
 
 
-def tell_by_lda(patterns: Array, present: Array, left_out: int) -> Array:
-    """Tell by linear discriminants, whose covariance is that of all conditions together, shrunken (Ledoit & Wolf 2004).
+def classify_by_lda(patterns: Array, present: Array, left_out: int) -> Array:
+    """Classify by linear discriminants, whose covariance is that of all conditions together, shrunken (Ledoit & Wolf 2004).
 
     All conditions share their noise, so what is estimated from all of them serves each pair. NaN if there is no noise.
     Evidence that differs by no more than rounding errors, which grow with the condition number, tells nothing.
@@ -300,8 +300,8 @@ def tell_by_lda(patterns: Array, present: Array, left_out: int) -> Array:
     return np.asarray((right + 1) / 2)
 
 
-def tell_by_svm(patterns: Array, present: Array, left_out: int) -> Array:
-    """Tell by a linear support vector machine of each pair (C = 1), of patterns of mean square 1 per channel."""
+def classify_by_svm(patterns: Array, present: Array, left_out: int) -> Array:
+    """Classify by a linear support vector machine of each pair (C = 1), of patterns of mean square 1 per channel."""
     from sklearn.svm import SVC
 
     n_conditions = present.shape[1]
@@ -344,14 +344,14 @@ MOVIE_DISTANCES: dict[str, MovieDistance] = {
         "1 - correlation of covariances and variances between trials, free of the bias of noise",
     ),
     "decoding_lda": MovieDistance(
-        partial(decoded, tell=tell_by_lda),
+        partial(decoded, classify=classify_by_lda),
         3,
         False,
         "accuracy (chance .5) of pairwise linear discriminants, with one shrunken covariance of all conditions",
         "accuracy of pairwise decoding by linear discriminants",
     ),
     "decoding_svm": MovieDistance(
-        partial(decoded, tell=tell_by_svm),
+        partial(decoded, classify=classify_by_svm),
         2,
         False,
         "accuracy (chance .5) of pairwise linear support vector machines; slow",
@@ -515,7 +515,7 @@ class Frames:
         return n_conditions * (n_conditions - 1) // 2
 
     def chunks(self, n_views: int = 1, at_most: int | None = None) -> list[range]:
-        """Cut the times into ranges of which trials and RDMs are held together; how, changes no RDM."""
+        """Cut the times into ranges whose trials and RDMs are held together; the cuts change no RDM."""
         n_numbers = max(len(self.epochs.table) * len(self.epochs.channels), n_views * self.n_pairs)
         size = max(1, CHUNK_BYTES // (8 * n_numbers))
         return cut(range(len(self.windows)), size if at_most is None else min(size, at_most))
@@ -601,7 +601,7 @@ def usable_channels(epochs: Epochs, whiten: str | None) -> Array:
 
 
 def view_of(epochs: Epochs, channels: Array, whiten: str | None) -> View:
-    """Return how some channels are seen, all of which are usable: by their own noise, each type of them scaled."""
+    """Return the scaling or whitening of some usable channels, by their own noise; each type has its own scale."""
     types = epochs.channels["type"].to_numpy()[channels]
     several, scale = sorted(set(types)), np.ones(len(channels))
     if epochs.noise is None or (whiten is None and len(several) == 1):

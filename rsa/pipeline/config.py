@@ -159,7 +159,7 @@ class Study(Section):
     remove_mean: bool = False
     """Take the mean over conditions out of each voxel, run by run. It changes what correlation distances mean."""
     comparison: ComparisonName = "spearman"
-    """How alike two RDMs are."""
+    """How similar two RDMs are."""
     analyses: tuple[Analysis, ...] = ()
     """Partial correlations, variance partitioning, commonality with M/EEG, weighted models: as well, each in a folder
     of its own, analyses/<name>/."""
