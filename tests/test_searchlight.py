@@ -16,6 +16,7 @@ from rsa.comparisons import COMPARISONS
 from rsa.core import QUALITY, Patterns, RDMs, Residuals, Volume
 from rsa.distances import CROSS_VALIDATED, DISTANCES
 from rsa.errors import UserError
+from rsa.measures import Measure, comparison_measure
 from rsa.neighbourhood import from_masks, spheres
 from rsa.noise import SHRINKAGES
 from rsa.searchlight import RdmSettings, RunSettings
@@ -827,3 +828,55 @@ def test_maps_over_time_are_undefined_where_they_are_at_every_delay():
     assert both.reason.tolist() == [0, 0, 0, 2]
     assert both.n_members.tolist() == [4, 3, 2, 0]
     np.testing.assert_array_equal(both.values, np.vstack([early.values, late.values]))
+
+
+# ----------------------------------------------------------------------------------------- one walk
+
+
+def test_an_exception_names_the_centre():
+    """What goes wrong at one centre says which voxel it is; other centres of its chunk are not blamed."""
+    patterns, references = study()
+    around, volume = spheres(patterns.volume, 2), patterns.volume
+    wanted = searchlight.region_rdms(patterns, around).reordered(references.conditions).values[17]
+
+    def score(brain, _):
+        if np.isclose(brain, wanted, rtol=1e-6).all(axis=1).any():
+            raise ZeroDivisionError("at one of them")
+        return np.zeros((1, len(brain)))
+
+    measure = Measure(references.conditions, pd.DataFrame({"model": ["none"], "statistic": ["none"]}), score)
+    with pytest.raises(ZeroDivisionError, match="at one of them") as caught:
+        searchlight.scan(patterns, around, measure, run=RunSettings(n_threads=2))
+    index = tuple(volume.indices[17].tolist())
+    place = tuple(volume.voxel_to_mm(volume.indices[17]).round(2).tolist())
+    assert caught.value.__notes__ == [f"This happened at voxel {index}, {place} mm."]
+
+
+def test_a_last_step_sees_all_centres_in_order():
+    patterns, references = study()
+    around, seen = spheres(patterns.volume, 2, stride=2), []
+    measure = comparison_measure(references, "pearson")
+
+    def score(brain, second):
+        scores = measure.score(brain, second)
+        return searchlight.Scored(scores, np.nanmax(scores, axis=1))
+
+    with_maxima = replace(Measure(measure.conditions, measure.table, score))
+    keep = lambda columns, found: seen.append((columns, found))  # noqa: E731
+    run = RunSettings(n_threads=3, chunk_size=1)
+    scores = searchlight.scan(patterns, around, with_maxima, run=run, last_step=keep)
+    np.testing.assert_array_equal(np.concatenate([columns for columns, _ in seen]), around.centres)
+    np.testing.assert_allclose(
+        np.max([found for _, found in seen], axis=0), np.nanmax(scores.values, axis=1), atol=1e-6
+    )
+    plain = searchlight.compare(patterns, around, references, comparison="pearson")
+    np.testing.assert_array_equal(scores.values, plain.values)
+
+
+def test_any_measure_says_what_a_comparison_says():
+    """A comparison in `scan`, whatever the order of the conditions, is `compare`."""
+    patterns, references = study()
+    around = spheres(patterns.volume, 2)
+    turned = references.reordered(list(references.conditions)[::-1])
+    found = searchlight.scan(patterns, around, comparison_measure(turned, "spearman"))
+    np.testing.assert_array_equal(found.values, searchlight.compare(patterns, around, references).values)

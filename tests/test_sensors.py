@@ -1,6 +1,7 @@
 """Searchlights over sensors against one neighbourhood at a time, from neighbours to files, pictures and the page."""
 
 import json
+from dataclasses import replace
 
 import mne
 import numpy as np
@@ -21,6 +22,7 @@ from rsa.meeg import sensors
 from rsa.meeg.scores import layer_time
 from rsa.meeg.sensors import SENSOR_PEAK_COLUMNS, combine_sensors, sensor_peaks, sensor_searchlight
 from rsa.meeg.timecourse import MovieSettings, rdm_movie
+from rsa.partition import partial, partial_measure
 from rsa.pipeline import checks, cli
 from rsa.pipeline.config import load_study
 from rsa.report.style import caption_of
@@ -656,3 +658,25 @@ def run(stage, *options, **named):
 
     words = [*options, *(f"--{name} {value}" for name, value in named.items())]
     assert cli.main([stage, *shlex.split(" ".join(words))]) == 0
+
+
+# ------------------------------------------------------------------------------------ other measures
+
+
+def test_sensors_take_any_measure_within_a_subject(rng):
+    """A partial correlation at a sensor is that of the movie of its neighbourhood."""
+    epochs, references = trials(rng, SHOWN, n_times=3), references_of(rng)
+    turned = references.reordered(list(references.conditions)[::-1])
+    found = sensor_searchlight(epochs, LINE, partial_measure(turned), min_sensors=2)
+    rows = references.reordered(epochs.conditions).values
+    for sensor, around in enumerate(LINE):
+        movie = rdm_movie(epochs.of_channels(around)).values
+        expected = partial(movie, rows)  # (n_references, n_times)
+        np.testing.assert_allclose(found.values[:, sensor].reshape(2, 3), expected, atol=1e-6)
+
+
+def test_measures_across_subjects_or_over_time_are_refused(rng):
+    epochs, measure = trials(rng, SHOWN), comparison_measure(references_of(rng), "spearman")
+    for other in (replace(measure, second="other_subjects"), replace(measure, table=measure.table.assign(time_s=0.1))):
+        with pytest.raises(UserError, match="measures within a subject, by references without time"):
+            sensor_searchlight(epochs, LINE, other)

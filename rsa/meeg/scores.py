@@ -177,9 +177,9 @@ def generalise(movies: RDMs, comparison: str, *, between: bool = False) -> Array
         A key of `COMPARISONS`.
     between : bool
         Compare the RDM of each subject (rows) with the average RDM of the others (columns), on the scale of the
-        comparison as in a noise ceiling. Within a subject, noise that both times share counts as similarity, and a time
-        is similar to itself at 1; noise of different subjects is independent, and the diagonal is the lower bound of the
-        noise ceiling.
+        comparison as in a noise ceiling. Within a subject, noise that both times share counts as similarity, and the
+        diagonal is 1; noise of different subjects is independent, and the diagonal is the lower bound of the noise
+        ceiling.
 
     Returns
     -------

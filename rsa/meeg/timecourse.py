@@ -272,7 +272,7 @@ def decoded(sums: Array, split: Split, classify: Classify) -> Array:
 
 
 def classify_by_lda(patterns: Array, present: Array, left_out: int) -> Array:
-    """Classify by linear discriminants, whose covariance is that of all conditions together, shrunken (Ledoit & Wolf 2004).
+    """Classify by linear discriminants; their covariance is of all conditions, shrunken (Ledoit & Wolf 2004).
 
     All conditions share their noise, so what is estimated from all of them serves each pair. NaN if there is no noise.
     Evidence that differs by no more than rounding errors, which grow with the condition number, tells nothing.
