@@ -35,6 +35,8 @@ class _Analysis(Section):
     """Whether it cannot do without M/EEG RDMs among the references."""
     takes_meeg: ClassVar[bool] = False
     """Whether settings may name the M/EEG RDMs like any reference."""
+    paper: ClassVar[str] = ""
+    """The paper to cite, a key of `rsa.papers.PAPERS`; empty if the analysis needs none."""
     comparisons: ClassVar[Collection[str]] = CORRELATIONS
     """On whose scale it can measure."""
 
@@ -132,6 +134,7 @@ class Partition(_Analysis):
     """Variance partitioning: what 2 to 4 predictors explain of the brain, each alone and together."""
 
     tested: ClassVar[bool] = False
+    paper: ClassVar[str] = "Nimon & Oswald, 2013"
 
     kind: Literal["partition"] = "partition"
     """Shares of the variance of brain RDMs, unique to each predictor and shared by each group of predictors."""
@@ -178,6 +181,7 @@ class Commonality(_Analysis):
 
     tested: ClassVar[bool] = False
     needs_fusion: ClassVar[bool] = True
+    paper: ClassVar[str] = "Hebart et al., 2018"
 
     kind: Literal["commonality"] = "commonality"
     """What two RDMs explain together of the variance of a third (Hebart et al. 2018), for each reference and time."""
@@ -238,6 +242,7 @@ class Weighted(_Analysis):
     """Weighted models: how well a weighted sum of the layers of a network predicts conditions left out."""
 
     comparisons: ClassVar[Collection[str]] = COMPARISONS
+    paper: ClassVar[str] = "Storrs et al., 2021"
 
     kind: Literal["weighted"] = "weighted"
     """The score of a weighted sum of layer RDMs, fitted to some conditions and tested on others, and of each layer by

@@ -15,13 +15,14 @@ from PIL import Image
 from scipy.spatial.transform import Rotation
 from scipy.stats import spearmanr
 
-from rsa.core import QUALITY, REFERENCE, Patterns, RDMs, ScoreMap, Volume, select
+from rsa.core import NOT_A_CENTRE, QUALITY, REFERENCE, Patterns, RDMs, ScoreMap, Volume, select
 from rsa.errors import UserError
 from rsa.files import io
+from rsa.files.maps import PEAK_COLUMNS
 from rsa.inference.group import CEILINGS, share_of_ceiling
 from rsa.maps import DATA_QUALITY, MAPS, derive, derive_all, peaks, stack
-from rsa.pipeline.config import load_study
-from rsa.report.assemble import _pictures, page_of, summary_of
+from rsa.pipeline.config import Study, load_study
+from rsa.report.assemble import StudyPage, captioned, first_peaks, networks_table, provenance_html, shown_fits
 from rsa.report.figures import (
     percentiles,
     profile,
@@ -32,19 +33,17 @@ from rsa.report.figures import (
     region_bars,
 )
 from rsa.report.glass import glass_grid
-from rsa.report.html import Section, definitions, page, table_html
-from rsa.report.methods import Summary, counts, methods_text, mixed_versions
+from rsa.report.html import PageSection, definitions, page, table_html
+from rsa.report.methods import Measured, counts, methods_text, mixed_versions
 from rsa.report.planes import box_mm, cut, cut_image, project, upright, views_of
-from rsa.report.slices import gradient_slices, label_slices, slices
+from rsa.report.slices import label_slices, signed_slices, slices
 from rsa.report.study import (
-    Study,
     group_figures,
     peak_profile,
     reasons_table,
     reference_figures,
     region_figures,
     region_means,
-    study_page,
     subject_figures,
 )
 from rsa.report.style import caption_of, plain, save_figure, short_names, signed_limit, written_times
@@ -267,7 +266,7 @@ def test_undefined_maps_are_drawn_and_said(place):
         glass_grid([("a", empty), ("b", empty)], space=space),
         slices(empty, space=space),
         label_slices(derive(empty, "best_layer"), ["a", "b"], space=space),
-        gradient_slices(derive(empty, "layer_gradient"), space=space),
+        signed_slices(derive(empty, "layer_gradient"), "slope", space=space),
     ):
         assert "no score is defined" in texts(figure)
         figure.canvas.draw()
@@ -349,7 +348,7 @@ def test_errors_of_the_brain_figures_say_what_to_do(rng):
     with pytest.raises(UserError, match="cannot be drawn on a brain; draw them with `region_bars`"):
         glass_grid([("", regions)])
     with pytest.raises(UserError, match="show one map, not 3; select one model and one statistic"):
-        gradient_slices(scores)
+        signed_slices(scores, "slope")
     with pytest.raises(UserError, match="numbers from 1 to 2, one per label; this one goes from 1 to 3"):
         label_slices(derive(select(scores, model="net"), "best_layer"), ["a", "b"])
 
@@ -576,6 +575,16 @@ def test_saved_figure_holds_its_caption(tmp_path, rng):
 # -------------------------------------------------------------------------------------------- page
 
 
+def study(**sections) -> Study:
+    """A study of which only these sections are said."""
+    return load_study({"study": "demo", **sections})
+
+
+def fmri(n_subjects: int = 3, kind: str = "maps", **settings) -> dict:
+    files = {"maps": {"images": "{subject}.nii", "table": "t.tsv"}, "bids": {"root": "bids", "task": "look"}}
+    return {"kind": kind, "subjects": [str(i + 1) for i in range(n_subjects)], **files[kind], **settings}
+
+
 class Balance(HTMLParser):
     """Checks that every tag is closed, and collects attributes and text."""
 
@@ -625,7 +634,11 @@ def test_page_is_balanced_self_contained_and_escaped(tmp_path):
     table = pd.DataFrame({"<layer>": ["a&b", None], "score": [0.12345, np.nan], "n": [1234567, -2]})
     html = page(
         "Study <script>alert(1)</script>",
-        [Section("One & two", "<p>said</p>", [('A "caption" <1>. More.', picture(tmp_path))], table), Section("Last")],
+        [
+            PageSection("One & two", "<p>said</p>", [('A "caption" <1>. More.', picture(tmp_path))], table),
+            PageSection("Last", "said"),
+            PageSection("Empty", table=table[:0]),
+        ],
         lead="a < b",
         warnings=["careful <b>"],
     )
@@ -649,7 +662,8 @@ def test_films_are_in_the_page_as_gif_with_their_captions(tmp_path):
     frames = [Image.new("RGB", (96, 40), colour) for colour in ("white", "black")]
     caption = b"A film of <maps>. One frame per time."
     frames[0].save(tmp_path / "film.gif", save_all=True, append_images=frames[1:], comment=caption)
-    found = parsed(study_page(Study(Summary("a", 1, 3), fusion=[picture(tmp_path), tmp_path / "film.gif"])))
+    picture(tmp_path)
+    found = parsed(page("a", [PageSection("Fusion of fMRI and M/EEG", figures=captioned(tmp_path))]))
     assert_self_contained(found)
     still, film = (attributes for tag, attributes in found.tags if tag == "img")
     assert still["src"].startswith("data:image/png;base64,")
@@ -674,7 +688,7 @@ def test_definitions_write_lists_and_nothing():
 
 def test_missing_picture_is_said(tmp_path):
     with pytest.raises(UserError, match=r"Cannot read the picture .*gone.png: No such file .* Run the figures again"):
-        page("a", [Section("b", figures=[("c", tmp_path / "gone.png")])])
+        page("a", [PageSection("b", figures=[("c", tmp_path / "gone.png")])])
 
 
 # ------------------------------------------------------------------------------------------- study
@@ -685,17 +699,18 @@ def test_report_of_a_study_is_complete(tmp_path, rng, space):
     volume = VOLUMES[space]()
     subjects = [(f"sub-{i}", maps(volume, rng, ["conv1", ODD], subject=str(i))) for i in (1, 2)]
     stack = rdms(rng, n_rdms=2)
-    references = reference_figures(stack, tmp_path)
+    drawn = tmp_path / "figures"
+    references = reference_figures(stack, drawn / "references")
     both = [derive(subjects[0][1], name) for name in ("best_layer", "layer_gradient")]
     derived = ScoreMap(np.vstack([one.values for one in both]), pd.concat([one.table for one in both]), volume)
     own = {
-        name: subject_figures(scores, derived, space=space, folder=tmp_path / name, title=name)
+        name: subject_figures(scores, derived, space=space, folder=drawn / name, title=name)
         for name, scores in subjects
     }
     table = subjects[0][1].table.assign(statistic="mean")
     mean = ScoreMap((subjects[0][1].values + subjects[1][1].values) / 2, table, volume)
-    group = group_figures(subjects, mean, derived, space=space, folder=tmp_path / "group")
-    regions = region_figures(fits(0.3), tmp_path)
+    group = group_figures(subjects, mean, derived, space=space, folder=drawn / "group")
+    regions = region_figures(fits(0.3), drawn / "regions")
     assert [path.name for path in own["sub-1"]] == [
         "glass.png",
         "slices.png",
@@ -703,33 +718,30 @@ def test_report_of_a_study_is_complete(tmp_path, rng, space):
         "layer_gradient-1.png",
     ]
     assert [path.name for path in group][:2] == ["subjects.png", "profile.png"]
-    study = Study(
-        Summary("A <study>", 2, 6, {"net": ["conv1", ODD]}, radius_mm=8),
-        references,
-        group,
-        regions,
-        own,
-        pd.concat([peaks(scores) for _, scores in subjects]),
-        fits(0.3),
-        made=[{"versions": {"brain-model-rsa": "1.0", "commit": "abc"}, "inputs": {"mask.nii.gz": "0f" * 32}}],
-        warnings=["sub-1 has <one> run"],
-    )
-    found = parsed(study_page(study))
+    for name, scores in subjects:
+        io.save(
+            tmp_path / f"{name}.h5", scores, {"versions": {"brain-model-rsa": "1.0"}, "inputs": {"mask.nii": "0f" * 32}}
+        )
+        (label,) = scores.table["subject"].unique()
+        io.save_table(tmp_path / f"sub-{label}" / f"sub-{label}_space-own_peaks.tsv", peaks(scores), PEAK_COLUMNS)
+    io.save(tmp_path / "references.h5", stack, {})
+    io.save_table(tmp_path / "regions.tsv", fits(0.3), dict.fromkeys(fits(0.3), "a column"))
+    given = study(brain=fmri(2, space="own"), searchlight={"radius_mm": 8})
+    scores = [tmp_path / f"{name}.h5" for name, _ in subjects]
+    files = {"scores": scores, "fits": tmp_path / "regions.tsv"}
+    found = parsed(StudyPage(given, tmp_path, [tmp_path / "references.h5"], **files).html())
     assert_self_contained(found)
     captions = [text for tag, text in found.texts if tag == "figcaption"]
-    files = [*references, *group, *regions, *own["sub-1"], *own["sub-2"]]
-    assert captions == [caption_of(path) for path in [*references, *group, *regions, *own["sub-1"], *own["sub-2"]]]
-    assert len(set(captions)) == len(files) == len(captions)
+    paths = [*references, *group, *regions, *own["sub-1"], *own["sub-2"]]
+    assert captions == [caption_of(path) for path in paths]
+    assert len(set(captions)) == len(captions)
     assert all(captions)
     assert ("td", "0f" * 32) in found.texts
     headings = [text for tag, text in found.texts if tag == "h2"]
-    assert {"Reference RDMs", "Group", "Regions", "sub-1", "sub-2", "Peaks", "How this was made"} <= set(headings)
-
-
-def test_page_of_a_summary_alone_has_no_empty_sections():
-    found = parsed(study_page(Study(Summary("small", 1, 3))))
-    headings = [text for tag, text in found.texts if tag == "h2"]
-    assert headings == ["The study in numbers", "Methods, to adapt for a paper"]
+    assert headings == [
+        *("The study in numbers", "Reference RDMs", "Group", "Regions", "Subject 1", "Subject 2", "Peaks"),
+        *("Methods, to adapt for a paper", "How this was made"),
+    ]
 
 
 def test_group_of_another_statistic_has_its_own_scale(tmp_path, rng):
@@ -885,9 +897,7 @@ def test_figures_over_time(tmp_path, timed):
     assert captions["time_of_best_layer-1"].startswith("Time at which net scores highest, over all its layers, one. ")
     assert captions["peak_time-2"].startswith("Time at which animacy scores highest, one. ")
     assert "Split-half reliability" in captions["ceiling"]
-    looked_at = [path.stem for path in _pictures(tmp_path, "a")]
-    assert sorted(looked_at) == sorted(names)
-    assert looked_at[:3] == names[:3]
+    assert [path.stem for _, path in captioned(tmp_path / "figures" / "a")] == names
 
 
 @pytest.mark.slow
@@ -993,7 +1003,7 @@ def written_place(volume: Volume, voxel: int) -> str:
 
 
 def test_peaks_on_the_page_are_those_of_the_best_time_by_their_full_names(timed):
-    html = study_page(Study(Summary("a", 1, 3), peaks=peaks(timed)))
+    html = page("a", [PageSection("Peaks", table=first_peaks(peaks(timed)))])
     cells = [text for tag, text in parsed(html).texts if tag == "td"]
     found = [cells[i : i + len(cells) // 4] for i in range(0, len(cells), len(cells) // 4)]
     flat = [text for row in found for text in row]
@@ -1023,7 +1033,10 @@ def test_regions_over_time_are_drawn_at_their_best_time(tmp_path, monkeypatch):
     )
     paths = region_figures(fits_over_time(), tmp_path / "figures" / "regions")
     assert [path.name for path in paths] == ["regions.png", "regions_courses.png"]
-    assert [path.name for path in _pictures(tmp_path, "regions")] == ["regions.png", "regions_courses.png"]
+    assert [path.name for _, path in captioned(tmp_path / "figures" / "regions")] == [
+        "regions.png",
+        "regions_courses.png",
+    ]
     course, (bars, ceilings) = drawn
     assert set(bars["region"]) == {"V1, 2 s", "V4, 4 s"}
     means = bars.groupby(["region", "layer"])["score"].mean()
@@ -1056,7 +1069,7 @@ def test_bars_of_regions_are_of_references_without_time_if_there_are_some(tmp_pa
     assert "at the time of" not in caption_of(paths[0])
     assert list(dict.fromkeys(course["model"])) == ["V1, meeg", "V4, meeg"]
     np.testing.assert_allclose(course[course["model"] == "V4, meeg"]["score"], [0.05, 0.05, 0.6])
-    found = parsed(study_page(Study(Summary("a", 3, 3), fits=table)))
+    found = parsed(page("a", [PageSection("Regions", table=shown_fits(table))]))
     cells = [text for tag, text in found.texts if tag == "td"]
     assert cells.count("net") == 4
 
@@ -1066,7 +1079,7 @@ def test_means_of_regions_do_not_mix_times():
     assert len(means) == 2 * 2 * 3
     row = means[(means["region"] == "V4") & (means["layer"] == "fc") & (means["time_s"] == 4)]
     np.testing.assert_allclose(row[["mean", "n_subjects", "ceiling_lower"]], [[0.6, 3, 0.44]])
-    html = study_page(Study(Summary("a", 3, 3), fits=fits_over_time()))
+    html = page("a", [PageSection("Regions", table=shown_fits(fits_over_time()))])
     shown = [text for tag, text in parsed(html).texts if tag == "td"]
     assert (shown.count("V1"), shown.count("V4")) == (2, 2)
 
@@ -1074,27 +1087,26 @@ def test_means_of_regions_do_not_mix_times():
 # ----------------------------------------------------------------------------------------- methods
 
 
+def text_of(sections: dict, **measured) -> str:
+    return methods_text(study(**{"references": [ANIMACY], "brain": fmri()} | sections), Measured(10, **measured))
+
+
+ANIMACY = {"kind": "table", "name": "animacy", "column": "animate"}
+
+
 def test_methods_text_has_all_numbers_and_citations():
-    summary = Summary(
-        "demo",
-        4,
-        92,
-        {"alexnet": ["a"] * 8, "animacy": []},
-        n_runs=12,
-        n_centres=(29000, 29398),
-        radius_mm=10,
-        distance="correlation",
-        comparison="spearman",
-        min_voxels=10,
-        space="MNI152",
-        regions=["V1", "V4"],
-        version="0.1.0",
-        commit="0123456789abcdef",
+    given = study(
+        models=[{"architecture": "alexnet"}],
+        references=[ANIMACY],
+        brain=fmri(4, space="MNI152"),
+        searchlight={"radius_mm": 10, "min_voxels": 10},
     )
-    text = methods_text(summary)
+    layers = {"alexnet": ["a"] * 8, "animacy": []}
+    measured = Measured(92, layers, n_runs=12, n_centres=(29000, 29398), regions=["V1", "V4"])
+    text = methods_text(given, measured, {"brain-model-rsa": "0.1.0", "commit": "0123456789abcdef"})
     for part in (
         "4 subjects to 92 conditions",
-        "8 layers of alexnet and the model animacy",
+        "8 layers of alexnet and the model animacy (animate: 0 within a category, 1 between)",
         "1 minus Pearson's correlation",
         "4,186 pairs",
         "12 runs",
@@ -1109,66 +1121,70 @@ def test_methods_text_has_all_numbers_and_citations():
         "Nili",
     ):
         assert part in text
-    assert counts(summary)["conditions"] == "92 (4,186 pairs)"
+    assert counts(given, measured)["conditions"] == "92 (4,186 pairs)"
 
 
 def test_methods_text_leaves_out_what_was_not_done():
-    text = methods_text(Summary("demo", 1, 3, {"animacy": []}, comparison="kendall_tau_a"))
+    ready = {"kind": "rdms", "subjects": ["1"], "file": "{subject}.npz", "regions": ["V1"]}
+    given = study(brain=ready, references=[ANIMACY], comparison="kendall_tau_a")
+    text = methods_text(given, Measured(3, {"animacy": []}))
     assert "1 subject to 3 conditions" in text
     assert "Kendall's tau-a" in text
     for part in ("searchlight", "Nili", "None", "layer", "runs", "commit"):
         assert part not in text
 
 
-GLM = {"method": "conditions", "hrf": "spm", "drift": "cosine", "high_pass_hz": 0.01, "noise_model": "ar1"}
-
-MULTIVARIATE = {"normalisation": "multivariate", "scope": "sphere", "shrinkage": "ledoit_wolf", "source": "residuals"}
+SPHERES = {"searchlight": {"radius_mm": 8}}
 
 
 @pytest.mark.parametrize(
-    ("settings", "said", "unsaid"),
+    ("bids", "sections", "measured", "said", "unsaid"),
     [
-        ({"glm": GLM, "n_runs": 6}, ["one regressor per condition, convolved", "function 'spm'", "high-pass 0.01 Hz",
-         "autoregressive", "regression coefficients", "averaged over 6 runs"], ["Mumford", "smoothed", "delays"]),
-        ({"glm": GLM, "confounds": {"strategy": ["motion", "wm_csf", "scrub"], "motion": "full", "wm_csf": "basic",
-          "columns": ["csf"], "fd_threshold_mm": 0.4, "std_dvars_threshold": 1.5, "min_segment_volumes": 5}},
+        ({"confounds": None}, {}, {"n_runs": 6}, ["one regressor per condition, convolved", "function 'spm'",
+         "high-pass 0.01 Hz", "autoregressive", "regression coefficients", "averaged over 6 runs"],
+         ["Mumford", "smoothed", "delays"]),
+        ({"confounds": {"strategy": ["motion", "wm_csf", "scrub"], "motion": "full", "wm_csf": "basic",
+          "columns": ["csf"], "fd_threshold_mm": 0.4, "std_dvars_threshold": 1.5, "min_segment_volumes": 5}}, {}, {},
          ["no interest were the 6 motion parameters with their squares, derivatives and squared derivatives, the mean "
           "signals of white matter and cerebrospinal fluid and the columns csf of fMRIPrep.",
           "above 0.4 mm or standardised DVARS above 1.5 were left out, and stretches of fewer than 5 volumes"],
          ["CompCor", "power2"]),
-        ({"glm": GLM, "confounds": {"strategy": ["motion", "compcor", "high_pass"], "motion": "basic",
-          "compcor": "anat_combined", "n_compcor": 5}},
+        ({"confounds": {"strategy": ["motion", "compcor", "high_pass"], "motion": "basic",
+          "compcor": "anat_combined", "n_compcor": 5}, "glm": {"drift": "none"}}, {}, {},
          ["were the 6 motion parameters, CompCor components (5, anat_combined) and cosine drifts of fMRIPrep"],
-         ["squares", "left out, and"]),
-        ({"glm": GLM | {"method": "trials", "patterns": "t"}, "smoothing_fwhm_mm": 4.0},
+         ["squares", "left out, and stretches"]),
+        ({"glm": {"method": "trials", "patterns": "t"}, "smoothing_fwhm_mm": 4.0}, {}, {},
          ["smoothed (4 mm FWHM)", "least squares separate; Mumford et al., 2012", "NeuroImage 59", "t values",
           "averaged per condition and run"], ["regression coefficients"]),
-        ({"glm": GLM | {"method": "fir", "noise_model": "ols", "drift": "polynomial", "drift_order": 2},
-          "delays_s": (0.0, 2.0)},
+        ({"glm": {"method": "fir", "noise_model": "ols", "drift": "polynomial", "drift_order": 2,
+          "delays_s": (0.0, 2.0)}}, {}, {"delays_s": (0.0, 2.0)},
          ["finite impulse response", "polynomial drifts of order 2", "ordinary least squares", "2 delays after onset",
           "(0, 2 s)"], ["haemodynamic", "autoregressive", "high-pass"]),
-        ({"glm": GLM | {"method": "volumes"}, "delays_s": tuple(range(9))},
+        ({"glm": {"method": "volumes", "delays_s": tuple(range(9))}}, {}, {"delays_s": tuple(range(9))},
          ["signal itself", "9 delays", "(0 to 8 s)"], ["autoregressive", "coefficients", "haemodynamic"]),
-        ({"distance": "crossnobis", "n_runs": 6, "radius_mm": 8.0,
-          "noise": MULTIVARIATE},
+        (None, {"brain_distance": "crossnobis", "noise": {}, **SPHERES}, {"n_runs": 6},
          ["crossnobis", "cross-validated over 6 runs: products", "(Walther et al., 2016)",
-          "covariance of the noise of the residuals", "of each searchlight", "Ledoit and Wolf (2004)", "88:365",
+          "covariance of the noise of the residuals", "of each searchlight", "Ledoit & Wolf, 2004", "88:365",
           "NeuroImage 137"], ["averaged over 6", "Strimmer"]),
-        ({"noise": {"normalisation": "univariate", "scope": "brain", "shrinkage": "schaefer_strimmer"}, "n_runs": 4},
-         ["divided by the standard deviation of its noise", "NeuroImage 137", "averaged over 4 runs"],
+        (None, {"noise": {"normalisation": "univariate", "scope": "brain", "shrinkage": "schaefer_strimmer"}},
+         {"n_runs": 4}, ["divided by the standard deviation of its noise", "NeuroImage 137", "averaged over 4 runs"],
          ["Strimmer", "whitened", "whole brain", "taken out of each voxel"]),
-        ({"distance": "crossnobis", "n_runs": 2, "radius_mm": 8.0, "remove_mean": True},
+        (None, {"noise": {"source": "runs"}, "brain_distance": "crossnobis"}, {"n_runs": 4},
+         ["noise between runs over", "the noise is that between the others"], ["residuals"]),
+        (None, {"brain_distance": "crossnobis", "remove_mean": True, **SPHERES}, {"n_runs": 2},
          ["cross-validated squared Euclidean distance", "mean over conditions was taken out"],
          ["Mahalanobis (", "noise"]),
-        ({"distance": "cv_correlation", "n_runs": 5, "radius_mm": 8.0},
+        (None, {"brain_distance": "cv_correlation", **SPHERES}, {"n_runs": 5},
          ["1 minus the cross-validated Pearson correlation", "all pairs of different runs (Guggenmos et al., 2018)",
           "NeuroImage 173"], ["Walther", "cv_correlation"]),
-        ({"reliability": True, "noise_ceiling": True, "radius_mm": 8}, ["odd runs with that of even", "Nili",
-         "noise ceiling of a searchlight runs"], ["region", "Walther et al."]),
+        (None, {"searchlight": {"reliability": True}, "noise_ceiling": True}, {},
+         ["odd runs with that of even", "Nili", "noise ceiling of a searchlight runs"], ["region", "Walther et al."]),
+        (None, {"comparison": "rho_a"}, {}, ["Spearman's rho-a (Schütt et al., 2023)", "eLife 12:e82566"], []),
     ],
 )  # fmt: skip
-def test_methods_text_says_how_responses_and_noise_were_measured(settings, said, unsaid):
-    text = methods_text(Summary("demo", 3, 10, {"animacy": []}, comparison="spearman", **settings))
+def test_methods_text_says_how_responses_and_noise_were_measured(bids, sections, measured, said, unsaid):
+    brain = fmri() if bids is None else fmri(kind="bids", **bids)
+    text = text_of({**sections, "brain": brain}, layers={"animacy": []}, **measured)
     for part in said:
         assert part in text
     for part in (*unsaid, "None", "..", " ,", "  "):
@@ -1176,64 +1192,74 @@ def test_methods_text_says_how_responses_and_noise_were_measured(settings, said,
 
 
 def test_numbers_of_the_study_name_runs_delays_and_noise():
-    rows = counts(Summary("demo", 3, 10, n_runs=6, distance="crossnobis", noise=MULTIVARIATE, delays_s=(0, 2.5)))
+    given = study(brain=fmri(), brain_distance="crossnobis", noise={})
+    rows = counts(given, Measured(10, n_runs=6, delays_s=(0, 2.5)))
     assert rows["runs"] == "6"
     assert "runs averaged" not in rows
     assert rows["delays after onset"] == "0, 2.5 s"
     assert rows["noise normalisation"] == "multivariate, sphere, ledoit_wolf, residuals"
-    assert counts(Summary("demo", 3, 10, n_runs=6, distance="correlation"))["runs averaged"] == "6"
+    assert counts(study(brain=fmri()), Measured(10, n_runs=6))["runs averaged"] == "6"
 
 
-def test_summary_reads_old_and_new_settings(tmp_path, rng):
-    table = pd.DataFrame({"condition": ["a", "b"] * 2, "delay_s": [2.0, 2.0, 0.0, 0.0]})
+def test_files_tell_what_settings_do_not(tmp_path, rng):
+    table = pd.DataFrame({"condition": ["a", "b"] * 2, "delay_s": [2.0, 2.0, 0.0, 0.0], "run": list("1122")})
     io.save(tmp_path / "brain.h5", Patterns(rng.random((4, 5)), table), {})
-    old = {"study": "s", "searchlight": {"radius_mm": 8, "min_voxels": 5}, "brain": {"subjects": ["1", "2"]}}
-    old |= {"brain_distance": "correlation", "layer_distance": "cosine", "comparison": "spearman"}
-    scores = [maps(flipped(), rng, subject=name) for name in "12"]
-    summary = summary_of(old, rdms(rng), scores, [tmp_path / "brain.h5"], None)
-    assert (summary.glm, summary.noise, summary.reliability, summary.noise_ceiling) == (None, None, False, False)
-    assert summary.delays_s == [0.0, 2.0]
-    new = old | {"noise": {"normalisation": "univariate"}, "reliability": True, "noise_ceiling": True}
-    new["brain"] = old["brain"] | {"kind": "bids", "glm": GLM, "smoothing_fwhm_mm": 4}
-    summary = summary_of(new, rdms(rng), scores, [tmp_path / "brain.h5"], None)
-    assert (summary.glm, summary.noise, summary.smoothing_fwhm_mm) == (GLM, {"normalisation": "univariate"}, 4)
-    assert summary.reliability
-    assert summary.noise_ceiling
-    assert not summary_of(new, rdms(rng), scores[:1], [tmp_path / "brain.h5"], None).noise_ceiling
-
-
-MEEG = {"n_meeg_subjects": 6, "meeg_times_s": [-0.1, 0.0, 0.1, 0.2]}
+    io.save(tmp_path / "references.h5", rdms(rng), {})
+    scores = []
+    for name, shape in (("1", (6, 5, 4)), ("2", (6, 5, 3))):
+        reason = np.zeros(np.prod(shape), dtype=np.int8)
+        reason[:4] = NOT_A_CENTRE
+        own = maps(flipped(shape), rng, subject=name)
+        scores.append(tmp_path / f"{name}.h5")
+        io.save(scores[-1], ScoreMap(own.values, own.table, own.volume, reason=reason, n_members=reason + 5), {})
+    files = {"brain": [tmp_path / "brain.h5"], "scores": scores}
+    measured = StudyPage(study(brain=fmri(2)), tmp_path, [tmp_path / "references.h5"], **files).measured
+    assert (measured.n_conditions, measured.layers) == (6, {"net": ["layer0", "layer1", "layer2"]})
+    assert (measured.n_runs, measured.n_voxels, measured.n_centres) == (2, (90, 120), (86, 116))
+    assert measured.delays_s == [0.0, 2.0]
 
 
 def test_methods_text_tells_what_the_upper_noise_ceiling_is():
-    how = {"study": "s", "n_subjects": 3, "n_conditions": 9, "noise_ceiling": True}
-    assert "to that with the average of all (Nili" in methods_text(Summary(**how, comparison="spearman"))
-    assert "to that of the order which most subjects have" in methods_text(Summary(**how, comparison="kendall_tau_a"))
+    how = {"searchlight": {}, "noise_ceiling": True}
+    assert "to that with the average of all (Nili" in text_of(how)
+    tau = text_of({**how, "comparison": "kendall_tau_a"})
+    assert "to that with the order which most subjects have of each two pairs of conditions (Nili" in tau
+    assert "Nili" not in text_of({**how, "brain": fmri(1), "noise_ceiling": False})
+
+
+TIMES_S = {"meeg_times_s": [-0.1, 0.0, 0.1, 0.2]}
+EPOCHS = {"kind": "epochs", "subjects": list("123456"), "file": "{subject}-epo.fif", "baseline_s": [-0.1, 0]}
+ALONE = {"brain": None, "meeg": EPOCHS}
 
 
 @pytest.mark.parametrize(
-    ("settings", "said", "unsaid"),
+    ("sections", "said", "unsaid"),
     [
-        ({**MEEG, "meeg_distance": "crossnobis", "meeg_whitened": "ledoit_wolf"},
+        ({**ALONE, "movie": {"distance": "crossnobis", "whiten": "ledoit_wolf"}},
          ["M/EEG RDMs (the cross-validated Mahalanobis (crossnobis) distance) of 6 subjects at 4 times from "
-          f"{MINUS}100 to 200 ms after onset", "shrunken by the estimator of Ledoit and Wolf (2004) (multivariate "
-          "noise normalisation; Guggenmos et al., 2018)", "NeuroImage 173", "88:365", "Nat Neurosci 17:455",
-          "Sci Rep 6:27755"],
+          f"{MINUS}100 to 200 ms after onset", "shrunken towards a multiple of the identity (Ledoit & Wolf, 2004)",
+          "multivariate noise normalisation (Guggenmos et al., 2018)", "NeuroImage 173", "88:365",
+          "Nat Neurosci 17:455", "Sci Rep 6:27755", "responses of 6 subjects"],
          ["fusion", "fMRI", "searchlight", "Walther", "Strimmer"]),
-        ({**MEEG, "meeg_distance": "crossnobis"}, ["M/EEG RDMs (the cross-validated crossnobis distance) of 6"],
-         ["Mahalanobis", "whitened", "Guggenmos"]),
-        ({**MEEG, "meeg_distance": "unknown"}, ["M/EEG RDMs of 6 subjects at 4 times"], ["unknown", "()"]),
-        ({**MEEG, "meeg_distance": "decoding_lda", "fusion": True, "radius_mm": 8, "distance": "correlation"},
+        ({**ALONE, "movie": {"distance": "crossnobis"}},
+         ["M/EEG RDMs (the cross-validated squared Euclidean distance) of 6"], ["Mahalanobis", "whitened"]),
+        ({**ALONE, "movie": {"whiten": "schaefer_strimmer"}}, ["the diagonal (Schäfer & Strimmer, 2005)", "4:32"], []),
+        ({**ALONE, "meeg": {"kind": "movie", "subjects": list("123456"), "file": "{subject}.npz",
+          "times": {"start": 0, "step": 1, "unit": "ms"}}},
+         ["M/EEG RDMs of 6 subjects at 4 times", "were taken ready-made and were compared"], ["unknown", "()"]),
+        ({**ALONE, "meeg": {"kind": "movie", "subjects": ["1"], "file": "m.npz", "distance": "decoding_svm",
+          "times": {"start": 0, "step": 1, "unit": "ms"}}}, ["linear support vector machines) of 1 subject"], []),
+        ({"meeg": EPOCHS, "movie": {"distance": "decoding_lda"}, "fusion": True, "searchlight": {}},
          ["(accuracy of pairwise decoding by linear discriminants)", "averaged over subjects, was also a reference for "
           "the fMRI data (fusion; Cichy et al., 2014)", "searchlight"], ["whitened"]),
-        ({**MEEG, "sensors": True}, ["In a searchlight over sensors, RDMs of each sensor with its neighbours (MNE-"
+        ({**ALONE, "sensors": {}}, ["In a searchlight over sensors, RDMs of each sensor with its neighbours (MNE-"
           "Python) were compared with them as well."], ["whitened", "fMRI"]),
-        ({**MEEG, "sensors": True, "meeg_whitened": "ledoit_wolf"}, ["whitened by the noise of these sensors "], []),
-        ({"distance": "correlation"}, ["compared"], ["M/EEG", "Cichy"]),
+        ({**ALONE, "sensors": {}, "movie": {"whiten": "ledoit_wolf"}}, ["whitened by the noise of these sensors "], []),
+        ({}, ["compared"], ["M/EEG", "Cichy"]),
     ],
 )  # fmt: skip
-def test_methods_text_tells_of_m_eeg_and_fusion(settings, said, unsaid):
-    text = methods_text(Summary("demo", 3, 10, {"animacy": []}, comparison="spearman", **settings))
+def test_methods_text_tells_of_m_eeg_and_fusion(sections, said, unsaid):
+    text = text_of(sections, layers={"animacy": []}, **(TIMES_S if "meeg" in sections else {}))
     for part in said:
         assert part in text
     for part in (*unsaid, "None", "..", " ,", "  "):
@@ -1241,32 +1267,21 @@ def test_methods_text_tells_of_m_eeg_and_fusion(settings, said, unsaid):
 
 
 def test_numbers_of_the_study_name_m_eeg():
-    rows = counts(Summary("demo", 3, 10, **MEEG, meeg_distance="crossnobis"))
-    assert rows["M/EEG subjects"] == "6"
+    rows = counts(study(**ALONE, movie={"distance": "crossnobis"}), Measured(10, **TIMES_S))
+    assert rows["subjects"] == rows["M/EEG subjects"] == "6"
     assert rows["M/EEG distance"] == "crossnobis"
     assert rows["M/EEG"] == f"4 times from {MINUS}100 to 200 ms"
-    assert not [name for name in counts(Summary("demo", 3, 10)) if "M/EEG" in name]
+    assert "distance" not in rows
+    assert not [name for name in counts(study(brain=fmri()), Measured(10)) if "M/EEG" in name]
 
 
-def test_summary_of_a_study_without_brain(rng):
-    given = load_study(
-        {
-            "study": "s",
-            "meeg": {"kind": "epochs", "subjects": ["1", "2", "3"], "file": "{subject}-epo.fif"},
-            "movie": {"distance": "cv_correlation", "whiten": "schaefer_strimmer"},
-        }
-    ).model_dump()
-    summary = summary_of(given, rdms(rng), [], [], None, [0.0, 0.1])
-    assert (summary.n_subjects, summary.n_meeg_subjects, summary.fusion) == (3, 3, False)
-    assert (summary.meeg_distance, summary.meeg_whitened) == ("cv_correlation", "schaefer_strimmer")
-    assert (summary.distance, summary.n_runs, summary.radius_mm, summary.space) == (None, None, None, None)
-    text = methods_text(summary)
-    assert "responses of 3 subjects" in text
-    assert "Strimmer" in text
-    ready = {"kind": "movie", "subjects": ["1"], "file": "m.npz", "distance": "decoding_svm"}
-    ready_study = load_study({"study": "s", "meeg": {**ready, "times": {"start": 0, "step": 1, "unit": "ms"}}})
-    summary = summary_of(ready_study.model_dump(), rdms(rng), [], [], None, [0.0])
-    assert (summary.meeg_distance, summary.meeg_whitened) == ("decoding_svm", None)
+def test_networks_say_what_they_are_and_what_they_were_given():
+    given = study(models=[{"architecture": "alexnet", "weights": "untrained", "seed": 3}, {"architecture": "vgg11"}])
+    made = [{"source": {"device": "cpu", "preprocessing": "small", "weights_sha256": "ab"}}, {"source": {}}]
+    table = networks_table(given.models, made)
+    assert table["model"].tolist() == ["alexnet", "vgg11"]
+    assert table["network"].tolist() == ["alexnet, untrained (seed 3)", "vgg11, weights DEFAULT"]
+    assert table["weights_sha256"].fillna("").tolist() == ["ab", ""]
 
 
 @pytest.mark.parametrize(("fusion", "heading"), [(True, True), (False, False)])
@@ -1275,9 +1290,8 @@ def test_films_of_an_earlier_run_are_not_on_the_page(tmp_path, rng, fusion, head
     io.save(tmp_path / "scores.h5", maps(flipped(), rng), {})
     (tmp_path / "figures" / "fusion").mkdir(parents=True)
     picture(tmp_path / "figures" / "fusion", "film.png")
-    brain = {"kind": "maps", "subjects": ["01"], "images": "{subject}.nii", "table": "t.tsv"}
-    given = load_study({"study": "s", "brain": brain, "searchlight": {"radius_mm": 8}, "fusion": fusion}).model_dump()
-    html = page_of(given, [tmp_path / "references.h5"], [tmp_path / "scores.h5"], [], None, tmp_path)
+    given = study(brain=fmri(1), searchlight={"radius_mm": 8}, fusion=fusion)
+    html = StudyPage(given, tmp_path, [tmp_path / "references.h5"], scores=[tmp_path / "scores.h5"]).html()
     assert ("Fusion of fMRI and M/EEG" in html) == heading
 
 
@@ -1291,9 +1305,8 @@ def test_mixed_versions_are_told():
     assert "Run all of them again" in warning
     (warning,) = mixed_versions([made("1.0"), made("1.0", numpy="2.1")])
     assert warning == "The results were made with different versions of numpy: 2.0 and 2.1."
-    html = study_page(Study(Summary("a", 1, 3), made=[made("1.0"), made("1.1")]))
-    assert "different versions of brain-model-rsa: 1.0 and 1.1" in html
-    assert ("td", "1.0, 1.1") in parsed(html).texts
+    found = parsed(page("a", [PageSection("Made", provenance_html([made("1.0"), made("1.1")]))]))
+    assert ("td", "1.0, 1.1") in found.texts
 
 
 def test_regions_at_their_best_times_keep_their_order():

@@ -74,6 +74,10 @@ class AnyDataset(Section):
         """Whether noise can be measured before onset."""
         return False
 
+    def methods(self) -> list[str]:
+        """Return sentences for the methods text: how responses were estimated."""
+        return []
+
     def simulated_files(self, subject: str) -> list[Path]:
         """Return the files that a simulation writes for a subject; none if it cannot."""
         return []

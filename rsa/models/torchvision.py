@@ -68,6 +68,12 @@ class Torchvision(Section):
         """The model's label in file names."""
         return self.name or re.sub("[^0-9A-Za-z]", "", self.architecture)
 
+    def about(self) -> str:
+        """Say in a few words which network it is."""
+        return self.architecture + (
+            f", untrained (seed {self.seed})" if self.weights == "untrained" else f", weights {self.weights}"
+        )
+
     def load(self) -> "tuple[torch.nn.Module, Callable[[Image.Image], torch.Tensor]]":
         """Return the network, ready for inference, and what makes its input of an RGB picture.
 

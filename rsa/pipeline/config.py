@@ -109,6 +109,38 @@ class Noise(Section):
     """Where the noise is seen: in the residuals of the GLM, or in how the patterns of a condition differ from run to
     run."""
 
+    @property
+    def is_multivariate(self) -> bool:
+        """Whether patterns are whitened by a covariance."""
+        return self.normalisation == "multivariate"
+
+    def shown(self) -> list[str]:
+        """Return the settings that say something."""
+        covariance = (self.scope, self.shrinkage) if self.is_multivariate else ()
+        return [self.normalisation, *covariance, self.source]
+
+    def methods(self, *, between_runs: bool) -> list[str]:
+        """Return sentences for the methods text: how patterns were brought into units of their noise.
+
+        Parameters
+        ----------
+        between_runs : bool
+            Whether distances are between runs.
+        """
+        source = {"residuals": " of the residuals", "runs": " between runs"}[self.source]
+        where = {"sphere": " of each searchlight or region", "brain": " of the whole brain"}[self.scope]
+        sentences = [f"Each voxel was divided by the standard deviation of its noise{source} (Walther et al., 2016)."]
+        if self.is_multivariate:
+            sentences = [
+                f"In multivariate noise normalisation (Walther et al., 2016), patterns were whitened by the covariance "
+                f"of the noise{source} over the voxels{where}, shrunken {SHRINKAGES[self.shrinkage].summary}."
+            ]
+        if self.source == "runs" and between_runs:
+            sentences.append(
+                "Each run was compared with the mean of the others, and the noise is that between the others."
+            )
+        return sentences
+
 
 class Study(Section):
     """Everything that decides what a study computes."""

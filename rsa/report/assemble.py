@@ -1,51 +1,34 @@
-"""From the files of a study to its pictures and its page."""
+"""From the files of a study to its page: each section by one function, in the order in which they are read."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from pydantic import TypeAdapter
 
-from rsa.analyses import Analysis
 from rsa.core import DEFINED, NOT_A_CENTRE, RDMs, ScoreMap, concatenate
 from rsa.errors import listed
 from rsa.files import io
 from rsa.inputs.stimuli import Stimuli, condition_table
+from rsa.maps import MAPS, times_of
 from rsa.meeg.sensors import GROUP
+from rsa.names import full_models, full_name
 from rsa.rdm import of_one_subject
-from rsa.report import study as pages
-from rsa.report.methods import Summary
+from rsa.report.html import PageSection, definitions, page, paragraphs
+from rsa.report.methods import Measured, Range, counts, methods_text, mixed_versions
+from rsa.report.study import at_one_time, reasons_table, region_means
+from rsa.report.style import caption_of
 
-__all__ = ["categories_of", "page_of", "summary_of"]
+__all__ = ["StudyPage", "captioned", "categories_of", "first_peaks", "networks_table", "provenance_html", "shown_fits"]
 
-ORDER = [
-    "rdms",
-    "similarity",
-    "subjects",
-    "profile",
-    "glass",
-    "slices",
-    "courses",
-    "best_layer",
-    "layer_gradient",
-    "layer_time",
-    "latencies",
-    "generalisation",
-    "sensor_maps",
-    "sensor_times",
-    "time_of_best_layer",
-    "peak_time",
-    "onset_time",
-    "share",
-    "ceiling",
-    "regions",
-    "regions_courses",
-    "film",
-    "rdm_film",
-]
-"""The pictures of a part of a study, in the order in which they are looked at."""
+LEAD = "Representational similarity of brain and models. Everything on this page is inside this one file."
+FIRST = ["rdms", "similarity", "subjects", "profile", "glass", "slices", "courses"]
+"""Figures that come before the derived maps, which are in the order of `MAPS`; all others come after them."""
+LATENCIES = ["model", "layer", "peak_s", "peak_lower_s", "peak_upper_s", "peak_score", "peak_p"]
+LATENCIES += ["onset_s", "onset_lower_s", "onset_upper_s", "n_subjects"]
 
 
 def categories_of(stimuli: Stimuli | None, references: RDMs) -> pd.Series | None:
@@ -56,183 +39,233 @@ def categories_of(stimuli: Stimuli | None, references: RDMs) -> pd.Series | None
     return table["category"].astype(str).reindex(references.conditions) if "category" in table else None
 
 
-def summary_of(
-    settings: dict[str, Any],
-    references: RDMs,
-    scores: Sequence[ScoreMap],
-    brain: Sequence[Path],
-    fits: pd.DataFrame | None,
-    meeg_times_s: Sequence[float] = (),
-) -> Summary:
-    """Collect the numbers of a study from its settings and files.
+def captioned(folder: Path) -> list[tuple[str, Path]]:
+    """Return the pictures in a folder, each with its caption, in the order in which they are looked at."""
+    paths = [path for ending in ("png", "gif") for path in folder.glob(f"*.{ending}")]
+    order = {name: place for place, name in enumerate([*FIRST, *MAPS])}
+    paths.sort(key=lambda path: (order.get(path.stem.split("-")[0], len(order)), path.stem))
+    return [(caption_of(path), path) for path in paths]
+
+
+@dataclass(frozen=True, eq=False)
+class StudyPage:
+    """The page of a study, from its files and from the pictures that were drawn before.
 
     Parameters
     ----------
-    settings : dict
-        The configuration.
-    references : RDMs
-        All references.
-    scores : sequence of ScoreMap
-        The searchlight maps of all subjects, if there are any.
-    brain : sequence of path
-        The brain data of all subjects (HDF5).
-    fits : DataFrame, optional
-        The fits of regions.
-    meeg_times_s : sequence of float
-        The times of the M/EEG RDMs.
-    """
-    models: dict[str, list[str]] = {}
-    for model, layer in zip(references.table["model"], references.table["layer"], strict=True):
-        models.setdefault(model, []).extend([layer] if layer else [])
-    tables = [io.load_row_table(path) for path in brain]
-    light, brain_settings = settings["searchlight"] or {}, settings["brain"] or {}
-    meeg = settings.get("meeg") or {}
-    versions = io.versions()
-    return Summary(
-        study=settings["study"],
-        n_subjects=len(brain_settings.get("subjects") or meeg["subjects"]),
-        n_conditions=references.n_conditions,
-        models=models,
-        n_runs=_range([table["run"].nunique() for table in tables if "run" in table]),
-        n_voxels=_range([scores_of.values.shape[1] for scores_of in scores]),
-        n_centres=_range(
-            [int((scores_of.reason != NOT_A_CENTRE).sum()) for scores_of in scores if scores_of.reason is not None]
-        ),
-        radius_mm=light.get("radius_mm"),
-        min_voxels=light.get("min_voxels"),
-        distance=brain_settings.get("distance", settings["brain_distance"]) if brain_settings else None,
-        reference_distance=settings["layer_distance"],
-        comparison=settings["comparison"],
-        space=brain_settings.get("space") if scores else None,
-        template_space=(settings.get("template") or {}).get("space"),
-        regions=[] if fits is None else list(dict.fromkeys(fits["region"])),
-        glm=brain_settings.get("glm"),
-        confounds=brain_settings.get("confounds"),
-        smoothing_fwhm_mm=brain_settings.get("smoothing_fwhm_mm") or 0.0,
-        delays_s=sorted({float(delay) for table in tables if "delay_s" in table for delay in table["delay_s"]}),
-        noise=settings.get("noise"),
-        remove_mean=bool(settings.get("remove_mean")),
-        reliability=bool(settings.get("reliability") or light.get("reliability")),
-        noise_ceiling=bool(settings.get("noise_ceiling")) and len(scores) > 1,
-        n_meeg_subjects=len(meeg.get("subjects", ())),
-        meeg_distance=meeg.get("distance") or (settings.get("movie") or {}).get("distance") if meeg else None,
-        meeg_whitened=(settings.get("movie") or {}).get("whiten") if meeg.get("kind") == "epochs" else None,
-        meeg_times_s=meeg_times_s,
-        meeg_given=meeg.get("kind") == "movie",
-        fusion=settings.get("fusion") or False,
-        sensors=bool(settings.get("sensors")),
-        analyses=[(one.kind, one.about(settings["comparison"])) for one in _analyses(settings)],
-        version=versions["brain-model-rsa"],
-        commit=versions["commit"],
-    )
-
-
-def _range(numbers: Sequence[int]) -> int | tuple[int, int] | None:
-    if not numbers:
-        return None
-    return numbers[0] if min(numbers) == max(numbers) else (min(numbers), max(numbers))
-
-
-def page_of(
-    settings: dict[str, Any],
-    references: Sequence[Path],
-    scores: Sequence[Path],
-    brain: Sequence[Path],
-    fits: Path | None,
-    folder: Path,
-    resampled: Sequence[Path] = (),
-    movies: Sequence[Path] = (),
-    time: Path | None = None,
-    sensors: Sequence[Path] = (),
-) -> str:
-    """Write the page of a study from its files and from the pictures that were drawn before.
-
-    Parameters
-    ----------
-    settings : dict
-        The configuration.
-    references, scores, brain : sequence of path
-        HDF5 files of the references and of all subjects; no scores where the study has no searchlight. Scores are in
-        the space of the images, of which the page gives the numbers and peaks.
-    fits : path, optional
-        Table of the fits of regions.
+    study : rsa.pipeline.config.Study
+        The settings.
     folder : path
         Folder of the study's results; pictures are in `figures/`.
+    references, brain, scores : sequence of path
+        HDF5 files of the references and of all subjects; no scores where the study has no searchlight. Scores are in
+        the space of the images, of which the page gives the numbers and peaks.
     resampled : sequence of path
         The same scores on the grid of a template, if there is one.
-    movies : sequence of path
-        HDF5 files of the M/EEG RDMs of all subjects.
+    fits : path, optional
+        Table of the fits of regions.
+    movies, sensors : sequence of path
+        HDF5 files of the M/EEG RDMs, and of the scores over M/EEG sensors, of all subjects.
     time : path, optional
         Folder of the tables of layers over time.
-    sensors : sequence of path
-        HDF5 files of the scores over M/EEG sensors of all subjects.
     """
-    stack = of_one_subject(concatenate([io.load_rdms(path) for path in references]))
-    maps = [(str(one.table["subject"].iloc[0]), one) for one in map(io.load_scores, scores)]
-    table = io.load_table(fits) if fits is not None else None
-    space = (settings["brain"] or {}).get("space", "")
-    tables = [io.load_table(path) for path in sorted(folder.glob(f"sub-*/*_space-{space}_peaks.tsv"))]
-    made = [io.read_provenance(path) for path in [*references, *brain, *scores, *resampled, *movies, *sensors]]
-    times_s = sorted(set(io.load_row_table(movies[0])["time_s"])) if movies else []
-    return pages.study_page(
-        pages.Study(
-            summary=summary_of(settings, stack, [one for _, one in maps], brain, table, times_s),
-            references=_pictures(folder, "references"),
-            group=_pictures(folder, "group") if len(maps) > 1 else [],
-            regions=_pictures(folder, "regions") if fits is not None else [],
-            time=_pictures(folder, "time") if time is not None else [],
-            fusion=_pictures(folder, "fusion") if settings.get("fusion") and maps else [],
-            analyses=_analysis_parts(settings, folder, [subject for subject, _ in maps]),
-            sensors=_pictures(folder, "sensors") if sensors else [],
-            sensor_peaks=_sensor_peaks(folder) if sensors else None,
-            latencies=io.load_table(time / "latencies.tsv") if time is not None else None,
-            subjects={f"Subject {subject}": _pictures(folder, f"sub-{subject}") for subject, _ in maps},
-            peaks=pd.concat(tables, ignore_index=True) if maps and tables else None,
-            fits=table,
-            reasons=pages.reasons_table(maps) if maps else None,
-            warnings=[*_undefined_references(stack), *_small_coverage(maps)],
-            networks=pages.networks_table(made),
-            made=[*({**one, "settings": {}} for one in made), io.provenance(settings=settings)],
+
+    study: Any
+    folder: Path
+    references: Sequence[Path]
+    brain: Sequence[Path] = ()
+    scores: Sequence[Path] = ()
+    resampled: Sequence[Path] = ()
+    fits: Path | None = None
+    movies: Sequence[Path] = ()
+    time: Path | None = None
+    sensors: Sequence[Path] = ()
+
+    def html(self) -> str:
+        """Write the page.
+
+        Raises
+        ------
+        UserError
+            If a file or a picture is missing.
+        """
+        sections = [
+            PageSection("The study in numbers", definitions(counts(self.study, self.measured))),
+            self._drawn("Reference RDMs", "references"),
+            self._layers_over_time(),
+            self._sensor_scores(),
+            self._drawn("Fusion of fMRI and M/EEG", "fusion", shown=bool(self.study.fusion and self.maps)),
+            self._drawn("Group", "group", shown=len(self.maps) > 1),
+            self._regions(),
+            *(self._analysis(analysis) for analysis in self.study.analyses),
+            *(self._drawn(f"Subject {subject}", f"sub-{subject}") for subject, _ in self.maps),
+            self._peaks(),
+            PageSection("Voxels with and without a score", table=reasons_table(self.maps)),
+            self._methods(),
+            PageSection("Networks", table=networks_table(self.study.models, self.made[: len(self.references)])),
+            self._provenance(),
+        ]
+        warnings = [*undefined_references(self.stack), *small_coverage(self.maps), *mixed_versions(self.made)]
+        return page(self.study.study, sections, lead=LEAD, warnings=warnings)
+
+    # ------------------------------------------------------------------------------------------- files
+
+    @cached_property
+    def stack(self) -> RDMs:
+        """The references of one subject."""
+        return of_one_subject(concatenate([io.load_rdms(path) for path in self.references]))
+
+    @cached_property
+    def maps(self) -> list[tuple[str, ScoreMap]]:
+        """The scores of each subject."""
+        return [(str(one.table["subject"].iloc[0]), one) for one in map(io.load_scores, self.scores)]
+
+    @cached_property
+    def made(self) -> list[dict[str, Any]]:
+        """The provenance of all files that the page tells of, references first."""
+        files = (self.references, self.brain, self.scores, self.resampled, self.movies, self.sensors)
+        return [io.read_provenance(path) for paths in files for path in paths]
+
+    @cached_property
+    def fit_table(self) -> pd.DataFrame | None:
+        """The fits of regions."""
+        return None if self.fits is None else io.load_table(self.fits)
+
+    @cached_property
+    def measured(self) -> Measured:
+        """What only the files tell."""
+        layers: dict[str, list[str]] = {}
+        for model, layer in zip(self.stack.table["model"], self.stack.table["layer"], strict=True):
+            layers.setdefault(model, []).extend([layer] if layer else [])
+        tables, maps = [io.load_row_table(path) for path in self.brain], [scores for _, scores in self.maps]
+        reasons = [scores.reason for scores in maps if scores.reason is not None]
+        return Measured(
+            self.stack.n_conditions,
+            layers,
+            n_runs=_range([table["run"].nunique() for table in tables if "run" in table]),
+            n_voxels=_range([scores.values.shape[1] for scores in maps]),
+            n_centres=_range([int((reason != NOT_A_CENTRE).sum()) for reason in reasons]),
+            delays_s=sorted({float(delay) for table in tables if "delay_s" in table for delay in table["delay_s"]}),
+            regions=[] if self.fit_table is None else list(dict.fromkeys(self.fit_table["region"])),
+            meeg_times_s=sorted(set(io.load_row_table(self.movies[0])["time_s"])) if self.movies else [],
         )
+
+    def _pictures(self, *names: str) -> list[tuple[str, Path]]:
+        return [picture for name in names for picture in captioned(self.folder / "figures" / name)]
+
+    # ---------------------------------------------------------------------------------------- sections
+
+    def _drawn(self, heading: str, name: str, *, shown: bool = True) -> PageSection:
+        return PageSection(heading, figures=self._pictures(name) if shown else ())
+
+    def _layers_over_time(self) -> PageSection:
+        """Show scores over time, and onsets and peaks with their intervals, without what is nowhere known."""
+        if self.time is None:
+            return PageSection("")
+        table = io.load_table(self.time / "latencies.tsv")
+        known = [name for name in LATENCIES if not table[name].isna().all()]
+        return PageSection("Layers over time", figures=self._pictures("time"), table=table[known])
+
+    def _sensor_scores(self) -> PageSection:
+        """Show scores over sensors, and the peaks of what is drawn: the group's mean, or the only subject."""
+        if not self.sensors:
+            return PageSection("")
+        peaks = io.load_table(self.folder / "sensors" / "peaks.tsv", optional=["sensor"])
+        group = peaks[peaks["subject"] == GROUP]
+        shown = (group if len(group) else peaks)[["model", "layer", "sensor", "time_s", "score"]]
+        return PageSection("Sensors", figures=self._pictures("sensors"), table=shown.dropna(axis="columns", how="all"))
+
+    def _regions(self) -> PageSection:
+        if self.fit_table is None:
+            return PageSection("")
+        return PageSection("Regions", figures=self._pictures("regions"), table=shown_fits(self.fit_table))
+
+    def _analysis(self, analysis: Any) -> PageSection:
+        """Say what an analysis measured, and show its pictures: of the group, or of the only subject."""
+        about, folder = analysis.about(self.study.comparison), f"analyses/{analysis.name}"
+        whose = ["group"] if len(self.maps) > 1 else [f"sub-{subject}" for subject, _ in self.maps]
+        text = f"{about[:1].upper()}{about[1:]}. Maps and tables are in {folder}/."
+        pictures = self._pictures(*(f"{folder}/{name}" for name in (*whose, "regions", "time")))
+        return PageSection(f"Analysis: {analysis.name}", paragraphs(text), pictures)
+
+    def _peaks(self) -> PageSection:
+        space = getattr(self.study.brain, "space", "")
+        tables = [io.load_table(path) for path in sorted(self.folder.glob(f"sub-*/*_space-{space}_peaks.tsv"))]
+        if not (self.maps and tables):
+            return PageSection("")
+        text = "The highest score of each map, at its best time if there are times."
+        return PageSection("Peaks", paragraphs(text), table=first_peaks(pd.concat(tables, ignore_index=True)))
+
+    def _methods(self) -> PageSection:
+        text = methods_text(self.study, self.measured, io.versions())
+        return PageSection("Methods, to adapt for a paper", paragraphs(*text.split("\n\n")))
+
+    def _provenance(self) -> PageSection:
+        made = [
+            *({**one, "settings": {}} for one in self.made),
+            io.provenance(settings=self.study.model_dump(mode="json")),
+        ]
+        return PageSection("How this was made", provenance_html(made))
+
+
+# --------------------------------------------------------------------------------------------- tables
+
+
+def shown_fits(fits: pd.DataFrame) -> pd.DataFrame:
+    """Return the means of the fits of regions that are drawn."""
+    return region_means(at_one_time(fits))
+
+
+def first_peaks(peaks: pd.DataFrame) -> pd.DataFrame:
+    """Keep the first peak of each map, of its best time where there are times, and the columns that say something."""
+    first = peaks[peaks["peak"] == 1]
+    if times_of(first):
+        keys = [name for name in ("subject", "model", "layer", "statistic") if name in first]
+        highest = first.groupby(keys, sort=False, dropna=False)["score"].transform("max")
+        first = first[first["score"] == highest]
+    said = [name for name in first if name != "peak" and not first[name].isna().all() and not (first[name] == "").all()]
+    words = {"model": full_models(first), "statistic": first["statistic"].map(full_name)}
+    return first[said].assign(**{name: words[name] for name in words if name in said})
+
+
+def networks_table(models: Sequence[Any], made: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+    """List the networks of a study, in the order of the provenance of their layer RDMs, and what they were given."""
+    told = ("device", "preprocessing", "weights_sha256")
+    return pd.DataFrame(
+        [
+            {"model": model.label, "network": model.about(), **{name: one["source"].get(name) for name in told}}
+            for model, one in zip(models, made, strict=False)
+            if "source" in one
+        ]
     )
 
 
-def _analyses(settings: dict[str, Any]) -> list[Analysis]:
-    """Return the analyses of a configuration that was written as JSON."""
-    return TypeAdapter(list[Analysis]).validate_python(settings.get("analyses") or [])
+def provenance_html(made: Sequence[Mapping[str, Any]]) -> str:
+    """List versions, settings and inputs of all files that the page was made of; where they differ, all of them."""
+    parts = []
+    for heading, key in (("Versions", "versions"), ("Settings", "settings"), ("Inputs (SHA-256)", "inputs")):
+        entries: dict[str, list[Any]] = {}
+        for name, value in (entry for one in made for entry in (one.get(key) or {}).items()):
+            if value not in ("", None) and value not in entries.setdefault(name, []):
+                entries[name].append(value)
+        if any(entries.values()):
+            parts.append(
+                f"<h3>{heading}</h3>\n{definitions({name: values for name, values in entries.items() if values})}"
+            )
+    return "\n".join(parts)
 
 
-def _analysis_parts(
-    settings: dict[str, Any], folder: Path, subjects: Sequence[str]
-) -> dict[str, tuple[str, list[Path]]]:
-    """Return what each analysis measured, in words, and its pictures: of the group, or of the only subject."""
-    parts = {}
-    for analysis in _analyses(settings):
-        about = analysis.about(settings["comparison"])
-        whose = ["group"] if len(subjects) > 1 else [f"sub-{subject}" for subject in subjects]
-        names = [f"analyses/{analysis.name}/{name}" for name in (*whose, "regions", "time")]
-        pictures = [picture for name in names for picture in _pictures(folder, name)]
-        where = f"Maps and tables are in analyses/{analysis.name}/."
-        parts[analysis.name] = f"{about[:1].upper()}{about[1:]}. {where}", pictures
-    return parts
+# ------------------------------------------------------------------------------------------- warnings
 
 
-def _sensor_peaks(folder: Path) -> pd.DataFrame:
-    """Read the peaks over sensors of what is drawn: the group's mean, or the only subject."""
-    peaks = io.load_table(folder / "sensors" / "peaks.tsv", optional=["sensor"])
-    group = peaks[peaks["subject"] == GROUP]
-    shown = (group if len(group) else peaks)[["model", "layer", "sensor", "time_s", "score"]]
-    return shown.dropna(axis="columns", how="all")
-
-
-def _undefined_references(references: RDMs) -> list[str]:
+def undefined_references(references: RDMs) -> list[str]:
     """Name the references for which no score can be defined."""
     undefined = np.isnan(references.values).any(axis=1) | (np.ptp(references.values, axis=1) == 0)
     names = [f"{row.model} {row.layer}".strip() for row in references.table[undefined].itertuples()]
     return [f"No score is defined for {listed(names)}: its RDM has gaps or is constant."] if names else []
 
 
-def _small_coverage(maps: Sequence[tuple[str, ScoreMap]]) -> list[str]:
+def small_coverage(maps: Sequence[tuple[str, ScoreMap]]) -> list[str]:
     """Name the subjects of whom more than a tenth of the centres have no score."""
     warnings = []
     for subject, scores in maps:
@@ -243,7 +276,7 @@ def _small_coverage(maps: Sequence[tuple[str, ScoreMap]]) -> list[str]:
     return warnings
 
 
-def _pictures(folder: Path, name: str) -> list[Path]:
-    """Return the pictures of one part of the study in the order in which they are looked at."""
-    found = [path for ending in ("png", "gif") for path in (folder / "figures" / name).glob(f"*.{ending}")]
-    return sorted(found, key=lambda path: (ORDER.index(path.stem.split("-")[0]), path.stem))
+def _range(numbers: Sequence[int]) -> Range:
+    if not numbers:
+        return None
+    return numbers[0] if min(numbers) == max(numbers) else (min(numbers), max(numbers))

@@ -12,7 +12,7 @@ from PIL import Image
 
 from rsa.errors import UserError
 
-__all__ = ["Section", "definitions", "page", "paragraphs", "table_html"]
+__all__ = ["PageSection", "definitions", "page", "paragraphs", "table_html"]
 
 STYLE = """
 :root { color: #1d1d1f; background: #fff; font: 16px/1.55 system-ui, "Segoe UI", Roboto, Helvetica, Arial, sans-serif; }
@@ -46,7 +46,7 @@ tbody tr + tr > * { border-top: 1px solid #ececf0; }
 
 
 @dataclass(frozen=True)
-class Section:
+class PageSection:
     """A part of the page.
 
     Parameters
@@ -66,16 +66,21 @@ class Section:
     figures: Sequence[tuple[str, str | Path]] = ()
     table: pd.DataFrame | None = None
 
+    @property
+    def has_content(self) -> bool:
+        """Whether there is a text, a figure or a row."""
+        return bool(self.html or self.figures) or (self.table is not None and len(self.table) > 0)
 
-def page(title: str, sections: Sequence[Section], *, lead: str = "", warnings: Sequence[str] = ()) -> str:
+
+def page(title: str, sections: Sequence[PageSection], *, lead: str = "", warnings: Sequence[str] = ()) -> str:
     """Write a page that needs no other file.
 
     Parameters
     ----------
     title, lead : str
         Plain text: the heading, and the line below.
-    sections : sequence of Section
-        In order; they are listed at the top.
+    sections : sequence of PageSection
+        In order; those that have anything to show are listed at the top.
     warnings : sequence of str
         Plain text, shown before all sections.
 
@@ -84,6 +89,7 @@ def page(title: str, sections: Sequence[Section], *, lead: str = "", warnings: S
     UserError
         If a picture is missing.
     """
+    sections = [section for section in sections if section.has_content]
     contents = "\n".join(
         f'<li><a href="#section-{i}">{escape(section.heading)}</a></li>' for i, section in enumerate(sections, start=1)
     )
@@ -166,7 +172,7 @@ def _written(value: Any, decimals: int | None = None) -> str:
     return str(value)
 
 
-def _section_html(section: Section, number: int) -> str:
+def _section_html(section: PageSection, number: int) -> str:
     parts = [f'<section id="section-{number}">', f"<h2>{escape(section.heading)}</h2>", section.html]
     parts += [_figure_html(caption, path) for caption, path in section.figures]
     if section.table is not None:

@@ -32,7 +32,7 @@ from rsa.report.layout import sheet
 from rsa.report.planes import VIEWS, box_mm, cut, cut_image
 from rsa.report.style import INK, ORDINAL, SIGNED, TEXT, colour_bar, short_names, signed_limit
 
-__all__ = ["gradient_slices", "label_slices", "slices"]
+__all__ = ["label_slices", "signed_slices", "slices"]
 
 N_SLICES = 8
 
@@ -143,13 +143,11 @@ def label_slices(
     return figure
 
 
-def gradient_slices(gradient: ScoreMap, *, space: str = "", background: nib.Nifti1Image | None = None) -> Figure:
-    """Slice a map of how the score changes from the first to the last layer; one row, otherwise as `label_slices`."""
-    colours = score_scale([gradient], None)
-    figure, bar = _montage(gradient, _coloured(_single_row(gradient), colours), space, background, foot=0.72)
-    colour_bar(
-        figure, bar, ScalarMappable(colours, SIGNED), "score: late layers minus early layers (least-squares slope)"
-    )
+def signed_slices(scores: ScoreMap, what: str, *, space: str = "", background: nib.Nifti1Image | None = None) -> Figure:
+    """Slice a map of numbers about 0, one row, in two colours; `what` they are stands at the bar."""
+    colours = score_scale([scores], None)
+    figure, bar = _montage(scores, _coloured(_single_row(scores), colours), space, background, foot=0.72)
+    colour_bar(figure, bar, ScalarMappable(colours, SIGNED), what)
     return figure
 
 

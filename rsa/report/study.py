@@ -1,7 +1,7 @@
-"""The report of a study: figures first, as files that independent jobs can make; then one page that embeds them."""
+"""The figures of each part of a study, as files that independent jobs can make, and tables of the same numbers."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +11,11 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from rsa.core import REASONS, SAME_S, Array, RDMs, ScoreMap, select
-from rsa.maps import layered_models, times_of
-from rsa.names import full_models, full_name
+from rsa.maps import MAPS, layered_models, times_of
 from rsa.report.figures import profile, rdm_grid, rdm_similarity, reference_names, region_bars
 from rsa.report.glass import glass_grid
-from rsa.report.html import Section, definitions, page, paragraphs
-from rsa.report.methods import Summary, counts, methods_text, mixed_versions
-from rsa.report.slices import gradient_slices, label_slices, slices
-from rsa.report.style import caption_of, save_figure, written_times
+from rsa.report.slices import label_slices, signed_slices, slices
+from rsa.report.style import save_figure, written_times
 from rsa.report.times import (
     at_peak_times,
     courses,
@@ -31,15 +28,12 @@ from rsa.report.times import (
 )
 
 __all__ = [
-    "Study",
     "group_figures",
-    "networks_table",
     "peak_profile",
     "reasons_table",
     "reference_figures",
     "region_figures",
     "region_means",
-    "study_page",
     "subject_figures",
 ]
 
@@ -51,20 +45,6 @@ SEEN_THROUGH = (
 SLICED = (
     "A cross marks the highest score, whose place in mm is in the title; left is on the left. "
     "The further a score is from 0, the more opaque it is, fully from half of the scale on."
-)
-LABELLED = (
-    "The fainter a colour, the lower that highest score; where no layer scores above 0 there is none. "
-    "The best of many layers is above 0 by chance alone, so faint colours mean nothing."
-)
-TIMED = (
-    "The fainter a colour, the lower that highest score; where no score is above 0 there is none. "
-    "The best of many times is above 0 by chance alone, so faint colours mean nothing."
-)
-RISEN = (
-    "Blank where scores do not rise, for 20 ms at least, above what one more sample before 0 ms would be. A voxel is "
-    "corrected for its times and not for the other voxels: of noise alone, some have an onset, so small places mean "
-    "nothing. An onset is when there is evidence, so it is later where scores are lower. The fainter a colour, the "
-    "lower the highest score; of all onsets, 2.5 % are beyond each end of the colours, and have the colour of that end."
 )
 REGIONS = "Scores in regions. Bars are means over subjects, whiskers their standard error, dots the subjects"
 REGION_CEILING = (
@@ -173,21 +153,25 @@ def _quality_figures(scores: ScoreMap, folder: Path, title: str, space: str) -> 
 
 
 def _derived_figure(row: ScoreMap, scores: ScoreMap, folder: Path, who: str, look: Mapping[str, Any]) -> list[Path]:
-    """Draw one derived map; of those that are made at every time, that at the time of the model's highest score."""
+    """Draw one derived map; of those that are made at every time, that at the time of the model's highest score.
+
+    Maps that each layer of a model has are drawn of references without layers only.
+    """
     labels = row.table.iloc[0]
-    model, statistic = str(labels["model"]), str(labels["statistic"])
-    is_shown_together = statistic in OF_LAYERS and model in layered_models(scores.table)
-    if statistic not in DERIVED_FIGURES or is_shown_together:
+    model, name = str(labels["model"]), str(labels["statistic"])
+    if labels["layer"] and model in layered_models(scores.table):
         return []
     rows, when = select(scores, model=model), ""
     if not pd.isna(labels.get("time_s")):
         rows, when = _at_best_time(rows)
         if rows.table["time_s"].iloc[0] != labels["time_s"]:
             return []
-    number = list(dict.fromkeys(scores.table["model"])).index(model) + 1
-    figure, text = DERIVED_FIGURES[statistic](row, rows, look)
-    caption = f"{text[0].format(model=model)}{who}{when}. {text[1]}"
-    return [save_figure(folder / f"{statistic}-{number}.png", figure, caption, BRAIN_DPI)]
+    entry, number = MAPS[name], list(dict.fromkeys(scores.table["model"])).index(model) + 1
+    figure = FIGURES[entry.figure](row, rows, entry.unit, look)
+    title = entry.title.format(model=model) if entry.title else f"{model}: {entry.unit}"
+    return [
+        save_figure(folder / f"{name}-{number}.png", figure, f"{title}{who}{when}. {entry.note}".strip(), BRAIN_DPI)
+    ]
 
 
 def _at_best_time(rows: ScoreMap) -> tuple[ScoreMap, str]:
@@ -200,30 +184,24 @@ def _at_best_time(rows: ScoreMap) -> tuple[ScoreMap, str]:
     return replace(rows, values=rows.values[chosen], table=rows.table[chosen]), when
 
 
-def _layers_figure(row: ScoreMap, scores: ScoreMap, look: Mapping[str, Any]) -> tuple[Figure, tuple[str, str]]:
-    figure = label_slices(row, list(scores.table["layer"]), strength=_strength(scores), **look)
-    return figure, ("Layer of {model} with the highest score", LABELLED)
+def _signed_figure(row: ScoreMap, scores: ScoreMap, unit: str, look: Mapping[str, Any]) -> Figure:
+    return signed_slices(row, unit, **look)
 
 
-def _gradient_figure(row: ScoreMap, scores: ScoreMap, look: Mapping[str, Any]) -> tuple[Figure, tuple[str, str]]:
-    text = "Early (blue) and late (red) layers of {model}", "Slope of the score from the first layer to the last."
-    return gradient_slices(row, **look), text
+def _layers_figure(row: ScoreMap, scores: ScoreMap, unit: str, look: Mapping[str, Any]) -> Figure:
+    return label_slices(row, list(scores.table["layer"]), strength=_strength(scores), **look)
 
 
-def _times_figure(row: ScoreMap, scores: ScoreMap, look: Mapping[str, Any]) -> tuple[Figure, tuple[str, str]]:
-    """Draw the time of the highest score, each time in its colour."""
-    figure = _in_colours_of_times(row, scores, times_of(scores.table), "time of the highest score", look)
-    over = ", over all its layers" if len(set(scores.table["layer"])) > 1 else ""
-    return figure, (f"Time at which {{model}} scores highest{over}", TIMED)
+def _times_figure(row: ScoreMap, scores: ScoreMap, unit: str, look: Mapping[str, Any]) -> Figure:
+    return _in_colours_of_times(row, scores, times_of(scores.table), "time of the highest score", look)
 
 
-def _onsets_figure(row: ScoreMap, scores: ScoreMap, look: Mapping[str, Any]) -> tuple[Figure, tuple[str, str]]:
-    """Draw the time from which on scores are above their baseline, each time in its colour."""
+def _onsets_figure(row: ScoreMap, scores: ScoreMap, unit: str, look: Mapping[str, Any]) -> Figure:
+    """Draw times of which few voxels have one: the colours span the middle 95 % of them."""
     times_s, onsets_s = np.array(times_of(scores.table)), row.values[np.isfinite(row.values)]
     first, last = np.percentile(onsets_s, [2.5, 97.5], method="inverted_cdf") if onsets_s.size else (0.0, times_s[-1])
     shown = times_s[(times_s > first - SAME_S) & (times_s < last + SAME_S)]
-    figure = _in_colours_of_times(row, scores, shown, "onset", look)
-    return figure, ("Time from which on {model} scores above its baseline", RISEN)
+    return _in_colours_of_times(row, scores, shown, "onset", look)
 
 
 def _in_colours_of_times(
@@ -235,17 +213,13 @@ def _in_colours_of_times(
     return label_slices(numbers, written_times(times_s), strength=_strength(scores), what=what, **look)
 
 
-DERIVED_FIGURES: dict[str, Callable[[ScoreMap, ScoreMap, Mapping[str, Any]], tuple[Figure, tuple[str, str]]]] = {
-    "best_layer": _layers_figure,
-    "layer_gradient": _gradient_figure,
-    "peak_time": _times_figure,
-    "onset_time": _onsets_figure,
-    "time_of_best_layer": _times_figure,
+FIGURES: dict[str, Callable[[ScoreMap, ScoreMap, str, Mapping[str, Any]], Figure]] = {
+    "signed": _signed_figure,
+    "layers": _layers_figure,
+    "times": _times_figure,
+    "onsets": _onsets_figure,
 }
-"""How derived maps are drawn: the map, the scores of its model, and how slices look -> figure and what it shows."""
-
-OF_LAYERS = ("peak_time", "onset_time")
-"""Derived maps that each layer of a model has; they are drawn of references without layers only."""
+"""How derived maps are drawn (`DerivedMap.figure`): from the map, its model's scores, the unit and the slices' look."""
 
 
 def _strength(scores: ScoreMap) -> Array:
@@ -419,170 +393,3 @@ def reasons_table(maps: Sequence[tuple[str, ScoreMap]]) -> pd.DataFrame:
     ]
     table = pd.DataFrame(rows).fillna(0)
     return table.astype({column: int for column in table if column != "subject"})
-
-
-def networks_table(made: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
-    """List the networks whose activations are behind the layer RDMs with this provenance, and what they were given."""
-    rows = []
-    for source in [one["source"] for one in made if "weights_sha256" in one.get("source", {})]:
-        model = source["settings"]["model"]
-        seed = {"seed": model["seed"]} if model["weights"] == "untrained" else {}
-        shown = {"network": model["architecture"], "weights": model["weights"], **seed, "device": source["device"]}
-        rows.append(shown | {name: source[name] for name in ("preprocessing", "weights_sha256")})
-    return pd.DataFrame(rows)
-
-
-# ----------------------------------------------------------------------------------------------- page
-
-
-@dataclass(frozen=True)
-class Study:
-    """What the page of a study shows; all but the summary may be left out.
-
-    Parameters
-    ----------
-    summary : Summary
-        Its numbers.
-    references, group, regions : sequence of path
-        Figures, from `reference_figures`, `group_figures` and `region_figures`.
-    subjects : mapping
-        The figures of each subject, by name, from `subject_figures`.
-    peaks : DataFrame, optional
-        From `rsa.maps.peaks`, of all subjects; the first peak of each map is shown.
-    fits : DataFrame, optional
-        From `rsa.rdm.region_fits`.
-    reasons : DataFrame, optional
-        From `reasons_table`.
-    networks : DataFrame, optional
-        From `networks_table`.
-    made : sequence of mapping
-        The provenance of the files that the report is made of.
-    warnings : sequence of str
-        What the reader should check.
-    time : sequence of path
-        Figures of layers over time in M/EEG.
-    latencies : DataFrame, optional
-        From `rsa.meeg.latencies.latencies`.
-    fusion : sequence of path
-        Pictures and films of fMRI maps of M/EEG RDMs.
-    analyses : mapping
-        What each other analysis measured, and its figures, by name.
-    sensors : sequence of path
-        Figures of scores over M/EEG sensors.
-    sensor_peaks : DataFrame, optional
-        From `rsa.meeg.sensors.sensor_peaks`, of the group or of the only subject.
-    """
-
-    summary: Summary
-    references: Sequence[Path] = ()
-    group: Sequence[Path] = ()
-    regions: Sequence[Path] = ()
-    subjects: Mapping[str, Sequence[Path]] = field(default_factory=dict)
-    peaks: pd.DataFrame | None = None
-    fits: pd.DataFrame | None = None
-    reasons: pd.DataFrame | None = None
-    networks: pd.DataFrame | None = None
-    made: Sequence[Mapping[str, Any]] = ()
-    warnings: Sequence[str] = ()
-    time: Sequence[Path] = ()
-    latencies: pd.DataFrame | None = None
-    fusion: Sequence[Path] = ()
-    analyses: Mapping[str, tuple[str, Sequence[Path]]] = field(default_factory=dict)
-    sensors: Sequence[Path] = ()
-    sensor_peaks: pd.DataFrame | None = None
-
-
-def study_page(study: Study) -> str:
-    """Write the report of a study as one self-contained HTML page.
-
-    Raises
-    ------
-    UserError
-        If a figure is missing.
-    """
-    summary = study.summary
-    sections = [
-        Section("The study in numbers", definitions(counts(summary))),
-        Section("Reference RDMs", figures=_captioned(study.references)),
-        Section("Layers over time", figures=_captioned(study.time), table=_shown_latencies(study.latencies)),
-        Section("Sensors", figures=_captioned(study.sensors), table=study.sensor_peaks),
-        Section("Fusion of fMRI and M/EEG", figures=_captioned(study.fusion)),
-        Section("Group", figures=_captioned(study.group)),
-        Section(
-            "Regions",
-            figures=_captioned(study.regions),
-            table=_shown_fits(study.fits),
-        ),
-        *(
-            Section(f"Analysis: {name}", paragraphs(about), figures=_captioned(paths))
-            for name, (about, paths) in study.analyses.items()
-        ),
-        *(Section(name, figures=_captioned(paths)) for name, paths in study.subjects.items()),
-        Section(
-            "Peaks",
-            paragraphs("The highest score of each map, at its best time if there are times."),
-            table=_first_peaks(study.peaks),
-        ),
-        Section("Voxels with and without a score", table=study.reasons),
-        Section("Methods, to adapt for a paper", paragraphs(*methods_text(summary).split("\n\n"))),
-        Section("Networks", table=study.networks),
-        Section("How this was made", _made_html(study.made)),
-    ]
-    shown = [section for section in sections if _has_content(section)]
-    lead = "Representational similarity of brain and models. Everything on this page is inside this one file."
-    return page(summary.study, shown, lead=lead, warnings=[*study.warnings, *mixed_versions(study.made)])
-
-
-def _shown_latencies(latencies: pd.DataFrame | None) -> pd.DataFrame | None:
-    """Return onsets and peaks with their intervals, without what is nowhere known."""
-    if latencies is None:
-        return None
-    columns = ["model", "layer", "peak_s", "peak_lower_s", "peak_upper_s", "peak_score", "peak_p"]
-    columns += ["onset_s", "onset_lower_s", "onset_upper_s", "n_subjects"]
-    return latencies[[name for name in columns if not latencies[name].isna().all()]]
-
-
-def _shown_fits(fits: pd.DataFrame | None) -> pd.DataFrame | None:
-    """Return the means of the fits that are drawn."""
-    if fits is None:
-        return None
-    return region_means(at_one_time(fits))
-
-
-def _captioned(paths: Sequence[Path]) -> list[tuple[str, Path]]:
-    return [(caption_of(path), path) for path in paths]
-
-
-def _has_content(section: Section) -> bool:
-    """Say whether a section has a figure, a row, or a text that stands for itself."""
-    has_rows = section.table is not None and len(section.table) > 0
-    return bool(section.figures) or has_rows or (section.heading != "Peaks" and bool(section.html))
-
-
-def _first_peaks(peaks: pd.DataFrame | None) -> pd.DataFrame | None:
-    """Keep the first peak of each map, of its best time where there are times, and the columns that say something."""
-    if peaks is None:
-        return None
-    first = peaks[peaks["peak"] == 1] if "peak" in peaks else peaks
-    if times_of(first):
-        keys = [name for name in ("subject", "model", "layer", "statistic") if name in first]
-        highest = first.groupby(keys, sort=False, dropna=False)["score"].transform("max")
-        first = first[first["score"] == highest]
-    said = [name for name in first if name != "peak" and not first[name].isna().all() and not (first[name] == "").all()]
-    words = {"model": full_models(first), "statistic": first["statistic"].map(full_name)}
-    return first[said].assign(**{name: words[name] for name in words if name in said})
-
-
-def _made_html(made: Sequence[Mapping[str, Any]]) -> str:
-    """List versions, settings and inputs of all files that the page was made of; where they differ, all of them."""
-    parts = []
-    for heading, key in (("Versions", "versions"), ("Settings", "settings"), ("Inputs (SHA-256)", "inputs")):
-        entries: dict[str, list[Any]] = {}
-        for name, value in (entry for one in made for entry in (one.get(key) or {}).items()):
-            if value not in ("", None) and value not in entries.setdefault(name, []):
-                entries[name].append(value)
-        if any(entries.values()):
-            parts.append(
-                f"<h3>{heading}</h3>\n{definitions({name: values for name, values in entries.items() if values})}"
-            )
-    return "\n".join(parts)

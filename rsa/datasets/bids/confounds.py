@@ -25,6 +25,20 @@ SCRUBBED_BY = ("framewise_displacement", "std_dvars")
 Terms = Literal["basic", "power2", "derivatives", "full"]
 """Of each signal: itself, with its square, with its change from volume to volume, or with all of them."""
 
+GROUPS = {
+    "motion": "the 6 motion parameters",
+    "wm_csf": "the mean signals of white matter and cerebrospinal fluid",
+    "global_signal": "the mean signal of the brain",
+    "compcor": "CompCor components",
+    "high_pass": "cosine drifts",
+}
+TERMS = {
+    "power2": " with their squares",
+    "derivatives": " with their derivatives",
+    "full": " with their squares, derivatives and squared derivatives",
+}
+"""What the methods text calls groups of columns, and the terms of their signals."""
+
 
 class Confounds(Section):
     """Which columns of fMRIPrep's table become regressors of no interest, and which volumes are left out.
@@ -75,6 +89,23 @@ class Confounds(Section):
                 "(and glm.drift: none)"
             )
         return self
+
+    def methods(self) -> list[str]:
+        """Return sentences for the methods text: regressors of no interest, and volumes that were left out."""
+        words = []
+        for name in [name for name in self.strategy if name in GROUPS]:
+            number = f" ({self.n_compcor}, {self.compcor})" if name == "compcor" else ""
+            words.append(f"{GROUPS[name]}{number}{TERMS.get(getattr(self, name, ''), '')}")
+        words += [f"the columns {', '.join(self.columns)}"] if self.columns else []
+        named = " and ".join(filter(None, [", ".join(words[:-1]), *words[-1:]]))
+        sentences = [f"Regressors of no interest were {named} of fMRIPrep."] if words else []
+        if "scrub" in self.strategy:
+            sentences.append(
+                f"Volumes with a framewise displacement above {self.fd_threshold_mm:g} mm or standardised DVARS above "
+                f"{self.std_dvars_threshold:g} were left out, and stretches of fewer than {self.min_segment_volumes} "
+                "volumes between them."
+            )
+        return sentences
 
 
 def read_confounds(run: Run, settings: Confounds) -> tuple[pd.DataFrame, Array]:

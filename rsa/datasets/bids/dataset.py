@@ -151,6 +151,13 @@ class Bids(AnyDataset):
 
     # ---------------------------------------------------------------------------------- what there is
 
+    def methods(self) -> list[str]:
+        """Return sentences for the methods text: how responses were estimated."""
+        smoothed = f"Images were smoothed ({self.smoothing_fwhm_mm:g} mm FWHM)."
+        sentences = [smoothed] if self.smoothing_fwhm_mm > 0 else []
+        sentences.append(f"Responses were estimated {self.glm.about()}.")
+        return sentences + ([] if self.confounds is None else self.confounds.methods())
+
     @property
     def bids_root(self) -> str:
         """The folder of the data set."""

@@ -66,6 +66,15 @@ BLOCK = 16384
 
 # -------------------------------------------------------------------------------------------- settings
 
+ESTIMATES = {
+    "conditions": "by a general linear model of each run with one regressor per condition",
+    "trials": "by a general linear model for each trial (least squares separate; Mumford et al., 2012)",
+    "fir": "by a finite impulse response model of each run, one regressor per condition and delay",
+    "volumes": "as the signal itself after each onset (confounds and drift taken out, linear interpolation between "
+    "volumes), averaged over presentations",
+}
+"""What the methods text says of each method."""
+
 
 class Glm(Section):
     """How responses to conditions are estimated from the signal of a run.
@@ -133,6 +142,24 @@ class Glm(Section):
         if self.method == "trials" and HRFS[self.hrf] > 1:
             raise ValueError(f"method 'trials' takes an hrf without derivatives, not {self.hrf!r}")
         return self
+
+    def about(self) -> str:
+        """Say for the methods text how responses are estimated: "by a general linear model of ..."."""
+        words = [ESTIMATES[self.method]]
+        if self.method in ("conditions", "trials"):
+            words.append(f"convolved with the haemodynamic response function '{self.hrf}'")
+        drifts = {
+            "cosine": f"with cosine drifts (high-pass {self.high_pass_hz:g} Hz)",
+            "polynomial": f"with polynomial drifts of order {self.drift_order}",
+        }
+        words.append(drifts.get(self.drift, ""))
+        if self.method != "volumes":
+            is_ar1 = self.noise_model == "ar1"
+            words.append("with first-order autoregressive noise" if is_ar1 else "by ordinary least squares")
+            words.append(f"patterns are {'t values' if self.patterns == 't' else 'regression coefficients'}")
+        if self.method == "trials":
+            words.append("averaged per condition and run")
+        return ", ".join(filter(None, words))
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,6 +1,5 @@
 """For people: the pictures of each part of a study, and the page."""
 
-import json
 from pathlib import Path
 
 from rsa.core import select
@@ -8,9 +7,10 @@ from rsa.files import io
 from rsa.files.evokeds import read_info
 from rsa.inputs.stimuli import Stimuli
 from rsa.maps import derive_all
+from rsa.pipeline.config import Study
 from rsa.pipeline.stages.common import stacked
 from rsa.rdm import MEEG, of_one_subject
-from rsa.report.assemble import categories_of, page_of
+from rsa.report.assemble import StudyPage, categories_of
 from rsa.report.courses import course_figures, save_generalisation
 from rsa.report.film import film_figures, rdm_film_figures
 from rsa.report.study import group_figures, reference_figures, region_figures, subject_figures
@@ -180,6 +180,16 @@ def report(
     sensors : list of path
         Scores over sensors of all subjects (HDF5).
     """
-    settings = json.loads(study.read_text(encoding="utf-8"))
-    made_of = (scores or [], brain or [], fits, folder, resampled or [], movies or [], time, sensors or [])
-    io.save_text(output, page_of(settings, references, *made_of))
+    page = StudyPage(
+        Study.model_validate_json(study.read_text(encoding="utf-8")),
+        folder,
+        references,
+        brain=brain or [],
+        scores=scores or [],
+        resampled=resampled or [],
+        fits=fits,
+        movies=movies or [],
+        time=time,
+        sensors=sensors or [],
+    )
+    io.save_text(output, page.html())
