@@ -27,7 +27,6 @@ from threadpoolctl import threadpool_limits
 def ours(spec: dict) -> dict:
     """Measure the searchlight on one study: seconds, memory, errors; leave the scores beside the study."""
     from rsa.core import Volume
-    from rsa.files import io
     from rsa.neighbourhood import spheres
 
     study = Study(Path(spec["study"]))
@@ -50,9 +49,6 @@ def ours(spec: dict) -> dict:
     }
     scores = scores[:, neighbourhood.centres]
     np.save(study.folder / "ours.npy", scores)
-    path = study.folder / "neighbourhood.h5"
-    found["save_seconds"], _ = clocked(lambda: io.save(path, whole))
-    found["load_seconds"], _ = clocked(lambda: io.load_neighbourhood(path))
     return found | errors(study, scores, spec["check"]) | work(study)
 
 

@@ -101,7 +101,7 @@ def ours(results: dict) -> str:
         check = f"{found['error']:.0e} ({found['n_checked']:,})"
         times = [seconds(found[key]) for key in ("seconds", "median_seconds")]
         rows.append([name, *times, seconds(least), f"{least / found['seconds']:.0%}", memory, check])
-        rows[-1].append(sphere_seconds(found))
+        rows[-1].append(f"made in {seconds(found['neighbourhood_seconds'])}")
     heads = [
         "",
         "best",
@@ -113,17 +113,6 @@ def ours(results: dict) -> str:
         "spheres",
     ]
     return table(heads, rows)
-
-
-def sphere_seconds(found: dict) -> str:
-    """Say what making the spheres took, and saving and loading them where that was measured."""
-    words = [f"made in {seconds(found['neighbourhood_seconds'])}"]
-    words += [
-        f"{did} in {seconds(found[key])}"
-        for did, key in (("saved", "save_seconds"), ("loaded", "load_seconds"))
-        if key in found
-    ]
-    return ", ".join(words)
 
 
 def peers(results: dict) -> str:

@@ -7,7 +7,7 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import nibabel as nib
 import numpy as np
@@ -28,6 +28,7 @@ __all__ = [
     "Residuals",
     "RunNoise",
     "ScoreMap",
+    "Space",
     "Volume",
     "align",
     "as_label",
@@ -70,7 +71,44 @@ MAP_COLUMNS = ("subject", "model", "layer", "time_s", "statistic", "role")
 """The labels that a row of a `ScoreMap` carries where they apply, in the order of the file names; `role` is in none."""
 
 
-# ---------------------------------------------------------------------------------------------- volume
+# ---------------------------------------------------------------------------------------------- spaces
+
+
+class Space(Protocol):
+    """Where the columns of an array are: the voxels of a mask, or anything else with places in mm."""
+
+    @property
+    def n_features(self) -> int:
+        """Number of columns."""
+        ...
+
+    @property
+    def centres_mm(self) -> Array:
+        """The place of each column in scanner millimetres, shape (n_features, 3)."""
+        ...
+
+    def require_same(self, other: "Space", what: str, whose: str) -> None:
+        """Raise a `UserError` unless the columns of `what`, in another space, are those of `whose` in this one."""
+        ...
+
+    def name_of(self, feature: int) -> str:
+        """Say in a message which place a column is."""
+        ...
+
+    def to_image(self, values: npt.ArrayLike) -> Any:
+        """Make an image, which nibabel can save, of one vector over columns or of several."""
+        ...
+
+
+class OnSpace:
+    """What may have its columns in a space."""
+
+    space: Space | None
+
+    @property
+    def volume(self) -> "Volume | None":
+        """The space, if it is a volume."""
+        return self.space if isinstance(self.space, Volume) else None
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,10 +159,20 @@ class Volume:
         """Number of voxels in the mask."""
         return int(np.count_nonzero(self.mask))
 
+    @property
+    def n_features(self) -> int:
+        """Number of columns: of voxels in the mask."""
+        return self.n_voxels
+
     @cached_property
     def indices(self) -> Array:
         """Grid indices of the voxels of the mask, shape (n_voxels, 3)."""
         return np.argwhere(self.mask)
+
+    @property
+    def centres_mm(self) -> Array:
+        """The centres of the voxels of the mask in scanner millimetres, shape (n_voxels, 3)."""
+        return self.voxel_to_mm(self.indices)
 
     def voxel_to_mm(self, indices: npt.ArrayLike) -> Array:
         """Return the centres of voxels in scanner millimetres; shape (..., 3) in and out."""
@@ -170,9 +218,15 @@ class Volume:
                 f"{np.round(self.affine, 4).tolist()}. Resample one of them to the other."
             )
 
-    def name_of(self, voxel: int) -> str:
+    def require_same(self, other: Space, what: str, whose: str) -> None:
+        """Raise a `UserError` unless another space has the same voxels: the mask, and the grid."""
+        if not isinstance(other, Volume) or not np.array_equal(self.mask, other.mask):
+            raise UserError(f"{what} and {whose} are over different masks; make both of one volume.")
+        self.require_grid(other.shape, other.affine, what, whose)
+
+    def name_of(self, feature: int) -> str:
         """Say in a message which voxel of the mask it is: its indices, and its place in mm."""
-        index = self.indices[voxel]
+        index = self.indices[feature]
         return f"voxel {tuple(index.tolist())}, {tuple(self.voxel_to_mm(index).round(2).tolist())} mm"
 
     def unmask(self, values: npt.ArrayLike) -> Array:
@@ -182,7 +236,7 @@ class Volume:
         grid[..., self.mask] = values
         return grid
 
-    def to_nifti(self, values: npt.ArrayLike) -> nib.Nifti1Image:
+    def to_image(self, values: npt.ArrayLike) -> nib.Nifti1Image:
         """Make an image of one vector over voxels (3-D) or of several (4-D, the row last); NaN outside the mask."""
         grid = self.unmask(values)
         image = nib.Nifti1Image(np.moveaxis(grid, 0, -1) if grid.ndim == 4 else grid, self.affine)
@@ -272,7 +326,7 @@ class RunNoise:
 
 
 @dataclass(frozen=True, eq=False)
-class Patterns:
+class Patterns(OnSpace):
     """Responses to conditions: one row per condition (and run, delay), one column per voxel or unit.
 
     Parameters
@@ -281,8 +335,8 @@ class Patterns:
         Responses; kept in float32.
     table : DataFrame, n_rows rows
         Has the column `condition`; may have `run`, `delay_s` (seconds after onset), ... No two rows may be the same.
-    volume : Volume, optional
-        Where the features lie, when they are voxels.
+    space : Space, optional
+        Where the features are, such as a `Volume`.
     usable : array of bool, shape (n_features,), optional
         The features that take part. By default those with data in every run (see `features_with_data`).
         A voxel that is not usable is no centre of a searchlight and a member of none.
@@ -300,7 +354,7 @@ class Patterns:
 
     values: Array
     table: pd.DataFrame
-    volume: Volume | None = None
+    space: Space | None = None
     usable: Array = None  # type: ignore[assignment]  # filled in when made
     residuals: Residuals | None = None
     run_noise: RunNoise | None = None
@@ -313,8 +367,8 @@ class Patterns:
             )
         if "condition" not in self.table:
             raise UserError(f"The table of patterns has no column 'condition', only {listed(list(self.table))}.")
-        if self.volume is not None and self.volume.n_voxels != values.shape[1]:
-            raise UserError(f"Patterns have {values.shape[1]} voxels and their mask has {self.volume.n_voxels}.")
+        if self.space is not None and self.space.n_features != values.shape[1]:
+            raise UserError(f"Patterns have {values.shape[1]} columns and their space has {self.space.n_features}.")
         if self.residuals is not None and self.residuals.values.shape[1] != values.shape[1]:
             n_residual = self.residuals.values.shape[1]
             raise UserError(f"Patterns have {values.shape[1]} voxels and their residuals {n_residual}.")
@@ -647,7 +701,7 @@ class RDMs:
 
 
 @dataclass(frozen=True, eq=False)
-class Neighbourhood:
+class Neighbourhood(OnSpace):
     """Which features belong together: a compressed sparse row matrix of centres x features.
 
     Parameters
@@ -655,26 +709,26 @@ class Neighbourhood:
     indptr : array of int, shape (n_centres + 1,)
         The members of centre i are ``indices[indptr[i]:indptr[i + 1]]``.
     indices : array of int
-        Positions among the voxels of the mask, ascending for each centre.
-    volume : Volume
-        The voxels that the indices mean.
+        Positions among the features of the space, ascending for each centre.
+    space : Space
+        The features that the indices mean: the voxels of a mask.
     centres : array of int, shape (n_centres,), optional
-        Position of each centre among the voxels of the mask; None where a centre is not a voxel (regions).
+        Position of each centre among the features; None where a centre is not one of them (regions).
     regions : DataFrame, n_centres rows, optional
-        Labels of centres that are not voxels.
+        Labels of centres that are no features.
     radius_mm : float, optional
         Radius of the spheres.
 
     Raises
     ------
     UserError
-        If an index lies outside the mask, a centre has no members or has them in another order or twice, or neither
+        If an index is no feature, a centre has no members or has them in another order or twice, or neither
         centres nor regions are given.
     """
 
     indptr: Array
     indices: Array
-    volume: Volume
+    space: Space
     centres: Array | None = None
     regions: pd.DataFrame | None = None
     radius_mm: float | None = None
@@ -685,8 +739,8 @@ class Neighbourhood:
         columns = self.centres if self.centres is not None else self.regions
         if columns is None or len(self.indptr) != len(columns) + 1 or self.indptr[-1] != len(self.indices):
             raise UserError("The index pointer of a neighbourhood does not fit its centres and indices.")
-        if len(self.indices) and not 0 <= self.indices.min() <= self.indices.max() < self.volume.n_voxels:
-            raise UserError(f"A neighbourhood has members outside the {self.volume.n_voxels} voxels of its mask.")
+        if len(self.indices) and not 0 <= self.indices.min() <= self.indices.max() < self.space.n_features:
+            raise UserError(f"A neighbourhood has members outside the {self.space.n_features} features of its space.")
         empty = np.flatnonzero(np.diff(self.indptr) == 0)
         if empty.size:
             names = self.regions.iloc[empty].to_dict("records") if self.regions is not None else empty.tolist()
@@ -700,7 +754,7 @@ class Neighbourhood:
         return len(self.indptr) - 1
 
     def members(self, centre: int) -> Array:
-        """Return the mask positions of the members of one centre, in ascending order."""
+        """Return the positions of the members of one centre among the features, in ascending order."""
         members: Array = self.indices[self.indptr[centre] : self.indptr[centre + 1]]
         return members
 
@@ -725,7 +779,7 @@ REASONS = {
 
 
 @dataclass(frozen=True, eq=False)
-class ScoreMap:
+class ScoreMap(OnSpace):
     """Scores of references (rows) at voxels or regions (columns).
 
     Parameters
@@ -735,8 +789,8 @@ class ScoreMap:
     table : DataFrame, n_maps rows
         What each map is: `subject`, `model`, `layer`, `time_s`, `statistic` where they apply, and `role`: `REFERENCE`,
         where the table does not say, `QUALITY` or `PART`.
-    volume : Volume, optional
-        The columns, when they are the voxels of a mask.
+    space : Space, optional
+        Where the columns are, such as a `Volume`.
     regions : DataFrame, n_columns rows, optional
         The columns, when they are regions.
     n_members : array of int, shape (n_columns,), optional
@@ -747,21 +801,21 @@ class ScoreMap:
     Raises
     ------
     UserError
-        If the columns match neither the mask nor the regions, or the table's length differs.
+        If the columns match neither the space nor the regions, or the table's length differs.
     """
 
     values: Array
     table: pd.DataFrame
-    volume: Volume | None = None
+    space: Space | None = None
     regions: pd.DataFrame | None = None
     n_members: Array | None = None
     reason: Array | None = None
 
     def __post_init__(self) -> None:
         values = np.atleast_2d(np.asarray(self.values, dtype=np.float32))
-        if (self.volume is None) == (self.regions is None):
-            raise UserError("The columns of a score map are either the voxels of a volume or regions.")
-        n_columns = self.volume.n_voxels if self.volume is not None else len(self.regions)  # type: ignore[arg-type]
+        if (self.space is None) == (self.regions is None):
+            raise UserError("The columns of a score map are either those of a space, such as a volume, or regions.")
+        n_columns = self.space.n_features if self.space is not None else len(self.regions)  # type: ignore[arg-type]
         if values.shape[1] != n_columns:
             raise UserError(f"A score map of shape {values.shape} does not fit the {n_columns} columns it describes.")
         if len(self.table) != len(values):
@@ -788,10 +842,11 @@ class ScoreMap:
         UserError
             If no map carries the labels, or the columns are regions.
         """
-        if self.volume is None:
+        if self.space is None:
             raise UserError("Scores of regions have no image; use to_frame().")
         values = select(self, **labels).values
-        return self.volume.to_nifti(values[0] if len(values) == 1 else values)
+        image: nib.Nifti1Image = self.space.to_image(values[0] if len(values) == 1 else values)
+        return image
 
     @property
     def labels(self) -> pd.DataFrame:
@@ -799,10 +854,9 @@ class ScoreMap:
         return self.table.drop(columns="role")
 
     def to_frame(self) -> pd.DataFrame:
-        """Return one row per region and map with the column `score` (for voxels: `x_mm`, `y_mm`, `z_mm`)."""
-        if self.volume is not None:
-            centres_mm = self.volume.voxel_to_mm(self.volume.indices)
-            columns = pd.DataFrame(centres_mm, columns=["x_mm", "y_mm", "z_mm"])
+        """Return one row per region and map with the column `score` (in a space: `x_mm`, `y_mm`, `z_mm`)."""
+        if self.space is not None:
+            columns = pd.DataFrame(self.space.centres_mm, columns=["x_mm", "y_mm", "z_mm"])
         else:
             columns = self.regions
         parts = [

@@ -213,7 +213,7 @@ def derive(scores: ScoreMap, name: str, *, distance: str = "unknown") -> ScoreMa
     labels = labels.assign(
         **{column: gone for column, gone in (("layer", ""), ("time_s", np.nan)) if column not in APART[entry.over]}
     )
-    return ScoreMap(np.stack(made), labels[list(scores.table)], scores.volume, scores.regions)
+    return ScoreMap(np.stack(made), labels[list(scores.table)], scores.space, scores.regions)
 
 
 def _with_times(table: pd.DataFrame) -> pd.DataFrame:
@@ -291,9 +291,9 @@ def peaks(scores: ScoreMap, *, n_peaks: int = 5, separation_mm: float = 20.0) ->
         The labels of the map (`time_s` only where there are times), `peak` (from 1), `x_mm`, `y_mm`, `z_mm`, `score`
         and `n_voxels` of the searchlight.
     """
-    if scores.volume is None:
+    if scores.space is None:
         raise UserError("Peaks are looked for in volumes; these scores are of regions.")
-    centres_mm = scores.volume.voxel_to_mm(scores.volume.indices)
+    centres_mm = scores.space.centres_mm
     table = scores.labels if times_of(scores.table) else scores.labels.drop(columns="time_s", errors="ignore")
     rows = []
     for labels, values in zip(table.to_dict("records"), scores.values, strict=True):

@@ -420,11 +420,9 @@ class MapBuilder:
     def over(cls, neighbourhood: Neighbourhood, n_rows: int, out: Array | None = None) -> "MapBuilder":
         """Make one for the voxels or regions of a neighbourhood, which writes to `out` if it is given."""
         regions, centres = neighbourhood.regions, neighbourhood.centres
-        n_columns = len(neighbourhood) if centres is None else neighbourhood.volume.n_voxels
+        n_columns = len(neighbourhood) if centres is None else neighbourhood.space.n_features
         columns = np.arange(n_columns) if centres is None else centres
-        names = (
-            neighbourhood.volume.name_of if regions is None else lambda row: f"the region {tuple(regions.iloc[row])}"
-        )
+        names = neighbourhood.space.name_of if regions is None else lambda row: f"the region {tuple(regions.iloc[row])}"
         builder = cls(columns, n_columns, 0 if out is not None else n_rows, names)
         if out is not None:
             builder.scores = _blank(out, (n_rows, n_columns))
@@ -457,7 +455,7 @@ def _score_map(
     if neighbourhood.regions is not None:
         return ScoreMap(builder.scores, table, regions=neighbourhood.regions, n_members=n_members, reason=reason)
     reason[~spheres.usable] = NO_DATA
-    return ScoreMap(builder.scores, table, volume=patterns.volume, n_members=n_members, reason=reason)
+    return ScoreMap(builder.scores, table, space=patterns.space, n_members=n_members, reason=reason)
 
 
 def _blank(out: Array, shape: tuple[int, int]) -> Array:

@@ -333,10 +333,10 @@ def prepare_spheres(patterns: Patterns, neighbourhood: Neighbourhood, settings: 
     """Put voxels first, runs averaged or side by side, and drop unusable voxels from all neighbourhoods."""
     if patterns.delays_s:
         raise UserError("RDMs are built of the responses at one delay; choose one by patterns.at_delay(delay_s).")
-    volume, run_noise = patterns.volume, patterns.run_noise
-    if volume is None or not np.array_equal(volume.mask, neighbourhood.volume.mask):
+    run_noise = patterns.run_noise
+    if patterns.space is None:
         raise UserError("Patterns and neighbourhood are over different masks; make the spheres from patterns.volume.")
-    volume.require_grid(neighbourhood.volume.shape, neighbourhood.volume.affine, "The neighbourhood", "the patterns")
+    patterns.space.require_same(neighbourhood.space, "The neighbourhood", "the patterns")
     patterns = with_known_noise(patterns, between=settings.between_runs, shrinkage=settings.shrinkage)
     usable, indptr, indices = patterns.usable, neighbourhood.indptr, neighbourhood.indices
     if not usable.all():

@@ -119,9 +119,9 @@ def test_mistakes():
     delayed = replace(subjects[1], table=subjects[1].table.assign(delay_s=2.0))
     with pytest.raises(UserError, match=r"needs the same delays of all subjects: \[\], and \[2.0\]"):
         noise_ceilings([subjects[0], delayed], 4.0)
-    elsewhere = replace(subjects[1], volume=replace(subjects[1].volume, affine=np.diag([3.0, 3, 3, 1])))
+    elsewhere = replace(subjects[1], space=replace(subjects[1].volume, affine=np.diag([3.0, 3, 3, 1])))
     with pytest.raises(UserError, match="lie on different grids"):
         noise_ceilings([subjects[0], elsewhere], 4.0)
-    bare = replace(subjects[1], volume=None)
+    bare = replace(subjects[1], space=None)
     with pytest.raises(UserError, match="mapped over the voxels of a volume; these patterns have none"):
         noise_ceilings([subjects[0], bare], 4.0)

@@ -42,7 +42,7 @@ def test_millimetres_are_those_of_nibabel(volume):
 def test_image_keeps_the_space_and_is_nan_outside_the_mask(volume, codes):
     volume = Volume(volume.mask, volume.affine, *codes)
     values = np.arange(2 * volume.n_voxels, dtype=np.float32).reshape(2, -1)
-    image = volume.to_nifti(values)
+    image = volume.to_image(values)
     again = nib.Nifti1Image.from_bytes(image.to_bytes())
     assert again.shape == (*volume.shape, 2)
     assert (int(again.header["sform_code"]), int(again.header["qform_code"])) == codes
@@ -52,7 +52,7 @@ def test_image_keeps_the_space_and_is_nan_outside_the_mask(volume, codes):
     grid = again.get_fdata(dtype=np.float32)
     np.testing.assert_array_equal(grid[volume.mask].T, values)
     assert np.isnan(grid[~volume.mask]).all()
-    np.testing.assert_array_equal(volume.to_nifti(values[1]).get_fdata(dtype=np.float32), grid[..., 1])
+    np.testing.assert_array_equal(volume.to_image(values[1]).get_fdata(dtype=np.float32), grid[..., 1])
 
 
 @quick
@@ -163,8 +163,8 @@ def test_conditions_are_text():
         (
             np.eye(3),
             conditions(*"abc"),
-            {"volume": Volume(np.ones((2, 2, 1)), np.eye(4))},
-            "Patterns have 3 voxels and their mask has 4",
+            {"space": Volume(np.ones((2, 2, 1)), np.eye(4))},
+            "Patterns have 3 columns and their space has 4",
         ),
     ],
 )
@@ -270,8 +270,8 @@ def test_stacks_are_put_together_in_the_order_of_the_first():
         ),
         ({"indptr": [0, 1], "indices": [0], "centres": [0, 1]}, "The index pointer of a neighbourhood does not fit"),
         ({"indptr": [0, 2], "indices": [0], "centres": [0]}, "The index pointer of a neighbourhood does not fit"),
-        ({"indptr": [0, 1], "indices": [8], "centres": [0]}, "has members outside the 8 voxels of its mask"),
-        ({"indptr": [0, 1], "indices": [-1], "centres": [0]}, "has members outside the 8 voxels of its mask"),
+        ({"indptr": [0, 1], "indices": [8], "centres": [0]}, "has members outside the 8 features of its space"),
+        ({"indptr": [0, 1], "indices": [-1], "centres": [0]}, "has members outside the 8 features of its space"),
         ({"indptr": [0, 1, 1], "indices": [0], "centres": [0, 1]}, "has centres without members: '1'"),
         ({"indptr": [0, 1, 3], "indices": [0, 5, 4], "centres": [0, 1]}, "in ascending order, and each once"),
         ({"indptr": [0, 1, 3], "indices": [6, 5, 5], "centres": [0, 1]}, "in ascending order, and each once"),
@@ -284,7 +284,7 @@ def test_stacks_are_put_together_in_the_order_of_the_first():
 def test_neighbourhoods_that_cannot_be(arguments, message):
     arrays = {name: np.array(value) if isinstance(value, list) else value for name, value in arguments.items()}
     with pytest.raises(UserError, match=message):
-        Neighbourhood(volume=Volume(np.ones((2, 2, 2)), np.eye(4)), **arrays)
+        Neighbourhood(space=Volume(np.ones((2, 2, 2)), np.eye(4)), **arrays)
 
 
 # ------------------------------------------------------------------------------------------ score map
@@ -336,7 +336,7 @@ def test_labels_that_no_map_carries(scores, labels, message):
 @pytest.mark.parametrize(
     ("values", "n_rows", "columns", "message"),
     [
-        (np.ones((1, 2)), 1, {}, "either the voxels of a volume or regions"),
+        (np.ones((1, 2)), 1, {}, "either those of a space, such as a volume, or regions"),
         (
             np.ones((1, 3)),
             1,

@@ -23,7 +23,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rsa import neighbourhood
 from rsa.core import PART, QUALITY, REFERENCE, Patterns, RDMs, Residuals, ScoreMap, Volume
 from rsa.errors import UserError
 from rsa.files import io
@@ -124,16 +123,14 @@ def test_large_files_are_not_made_in_memory(tmp_path, rng, volume, monkeypatch):
     """The same content either way, and a clear message before anything is written if there is no room."""
     table = pd.DataFrame({"condition": ["a", "b"]})
     patterns = Patterns(rng.standard_normal((2, volume.n_voxels)), table, volume)
-    around = neighbourhood.spheres(volume, 2.0)
-    for thing, load in ((patterns, load_patterns), (around, io.load_neighbourhood)):
-        monkeypatch.setattr(io, "IN_MEMORY", 0)
-        save(tmp_path / "large.h5", thing, {"settings": {"a": 1}})
-        monkeypatch.setattr(io, "IN_MEMORY", 10**9)
-        save(tmp_path / "small.h5", thing, {"settings": {"a": 1}})
-        large, small = load(tmp_path / "large.h5"), load(tmp_path / "small.h5")
-        for name in ("values", "usable") if thing is patterns else ("indptr", "indices", "centres"):
-            np.testing.assert_array_equal(getattr(large, name), getattr(small, name))
-        assert io.read_provenance(tmp_path / "large.h5") == {"settings": {"a": 1}}
+    monkeypatch.setattr(io, "IN_MEMORY", 0)
+    save(tmp_path / "large.h5", patterns, {"settings": {"a": 1}})
+    monkeypatch.setattr(io, "IN_MEMORY", 10**9)
+    save(tmp_path / "small.h5", patterns, {"settings": {"a": 1}})
+    large, small = load_patterns(tmp_path / "large.h5"), load_patterns(tmp_path / "small.h5")
+    for name in ("values", "usable"):
+        np.testing.assert_array_equal(getattr(large, name), getattr(small, name))
+    assert io.read_provenance(tmp_path / "large.h5") == {"settings": {"a": 1}}
     monkeypatch.setattr(io, "IN_MEMORY", 0)
     monkeypatch.setattr(io.shutil, "disk_usage", lambda _: SimpleNamespace(free=1))
     with pytest.raises(UserError, match="GB left; make room"):
@@ -154,25 +151,6 @@ def test_patterns_keep_grid_codes_and_usable_voxels(tmp_path, rng, volume):
     np.testing.assert_array_equal(found.volume.affine, OBLIQUE)
     assert (found.volume.sform_code, found.volume.qform_code) == (4, 2)
     assert list(found.table["run"]) == ["01", "01", "02", "02"]
-
-
-@pytest.mark.parametrize("kind", ["spheres", "regions"])
-def test_neighbourhoods(tmp_path, volume, kind):
-    halves = np.arange(volume.n_voxels) < volume.n_voxels // 2
-    around = (
-        neighbourhood.spheres(volume, 3.5, stride=2)
-        if kind == "spheres"
-        else neighbourhood.from_masks(volume, {"first": halves, "all": halves | True})
-    )
-    io.save(tmp_path / "around.h5", around)
-    again = io.load_neighbourhood(tmp_path / "around.h5")
-    for name in ("indptr", "indices", "centres"):
-        np.testing.assert_array_equal(getattr(again, name), getattr(around, name))
-    np.testing.assert_array_equal(again.volume.mask, volume.mask)
-    np.testing.assert_array_equal(again.volume.affine, volume.affine)
-    assert again.radius_mm == around.radius_mm
-    if kind == "regions":
-        pd.testing.assert_frame_equal(again.regions, around.regions)
 
 
 def test_scores_of_voxels_and_of_regions(tmp_path, scores):
@@ -402,8 +380,8 @@ FULL_DISK = """
     volume = Volume(np.ones((40, 40, 40)), np.eye(4))
     write = {
         "h5": lambda: save(path, wide if "wide" in path else tall),
-        "gz": lambda: save_nifti(path, volume.to_nifti(rng.random(volume.n_voxels)), {"unit": "r"}),
-        "nii": lambda: save_nifti(path, volume.to_nifti(rng.random(volume.n_voxels)), {"unit": "r"}),
+        "gz": lambda: save_nifti(path, volume.to_image(rng.random(volume.n_voxels)), {"unit": "r"}),
+        "nii": lambda: save_nifti(path, volume.to_image(rng.random(volume.n_voxels)), {"unit": "r"}),
         "tsv": lambda: save_table(path, pd.DataFrame({"x": rng.random(20_000)}), {"x": "a number"}),
         "json": lambda: save_json(path, {"x": "y" * 200_000}),
     }[path.rsplit(".")[-1]]

@@ -490,7 +490,7 @@ def test_the_library_below_the_pipeline_in_a_notebook(rng):
     df, layers = pd.DataFrame({"condition": names}), pd.DataFrame({"model": "net", "layer": ["conv1", "conv2"]})
 
     vol = core.Volume(mask=mask, affine=affine)
-    pat = core.Patterns(values=X, table=df, volume=vol)
+    pat = core.Patterns(values=X, table=df, space=vol)
     ref = core.RDMs(values=R, conditions=names, table=layers, distance="correlation")
     spheres = neighbourhood.spheres(vol, radius_mm=10)
     scores = searchlight.compare(pat, spheres, ref, comparison="spearman", rdm=RdmSettings(distance="correlation"))
@@ -532,10 +532,10 @@ def test_all_spheres_too_small():
 def test_neighbourhood_of_another_volume():
     patterns, references = study()
     other = Volume(np.ones((2, 2, 2)), np.eye(4))
-    with pytest.raises(UserError, match="Patterns and neighbourhood are over different masks"):
+    with pytest.raises(UserError, match="are over different masks"):
         searchlight.compare(patterns, spheres(other, 2), references)
     without = Patterns(patterns.values, patterns.table)
-    with pytest.raises(UserError, match="Patterns and neighbourhood are over different masks"):
+    with pytest.raises(UserError, match="are over different masks"):
         searchlight.compare(without, spheres(patterns.volume, 2), references)
     moved = Volume(patterns.volume.mask, patterns.volume.affine * 2)
     with pytest.raises(UserError, match="The neighbourhood and the patterns lie on different grids"):

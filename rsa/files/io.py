@@ -18,8 +18,9 @@ import time
 import tokenize
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
 from functools import cache, lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from io import StringIO
@@ -39,12 +40,12 @@ from rsa.core import (
     QUALITY,
     REFERENCE,
     Array,
-    Neighbourhood,
     Patterns,
     RDMs,
     Residuals,
     RunNoise,
     ScoreMap,
+    Space,
     Volume,
 )
 from rsa.errors import UserError, listed, one_line
@@ -56,7 +57,6 @@ __all__ = [
     "add_checksum",
     "content_hash",
     "load_image",
-    "load_neighbourhood",
     "load_patterns",
     "load_rdms",
     "load_row_table",
@@ -82,7 +82,7 @@ logger = logging.getLogger(__name__)
 RUN_NOISE = ("normalisation", "scope", "shrinkage", "mean_removed")
 """What a file of patterns keeps of `RunNoise`."""
 
-Storable = Patterns | RDMs | ScoreMap | Neighbourhood
+Storable = Patterns | RDMs | ScoreMap
 
 COMPRESSED = (".gz", ".mgz", ".bz2", ".zst")
 """Endings of compressed files."""
@@ -410,17 +410,17 @@ def _states(paths: Sequence[str | Path]) -> dict[str, tuple[int, int] | None]:
 
 
 def save(path: str | Path, thing: Storable, made: Mapping[str, Any] | None = None) -> None:
-    """Write patterns, RDMs, scores or a neighbourhood as one HDF5 file.
+    """Write patterns, RDMs or scores as one HDF5 file.
 
     The file holds `values` (float32 in chunks of rows; RDMs in float64), `table/<column>` and, as attributes,
-    `kind`, `format_version`, what the kind needs, and the provenance as JSON; a neighbourhood `indptr` and `indices`.
-    Nothing in it is pickled.
+    `kind`, `format_version`, what the kind needs, and the provenance as JSON; what has a space holds that (see
+    `SPACES`). Nothing in it is pickled.
 
     Parameters
     ----------
     path : path
         Where to; written whole or not at all.
-    thing : Patterns, RDMs, ScoreMap or Neighbourhood
+    thing : Patterns, RDMs or ScoreMap
         What to write.
     made : mapping, optional
         The provenance; see `provenance`.
@@ -444,64 +444,50 @@ def save(path: str | Path, thing: Storable, made: Mapping[str, Any] | None = Non
 
 def _n_bytes(thing: Storable) -> int:
     """Return about how many bytes a thing takes on disk."""
-    if isinstance(thing, Neighbourhood):
-        return thing.indices.nbytes + thing.indptr.nbytes
     residuals = thing.residuals.values.nbytes if isinstance(thing, Patterns) and thing.residuals is not None else 0
     return thing.values.nbytes + residuals
 
 
 def _fill_file(file: h5py.File, thing: Storable, made: Mapping[str, Any]) -> None:
     file.attrs.update(kind=type(thing).__name__, format_version=FORMAT_VERSION, provenance=json.dumps(made))
-    if isinstance(thing, Neighbourhood):
-        _fill_neighbourhood(file, thing)
-        return
     n_rows, n_columns = thing.values.shape
     file.create_dataset("values", data=thing.values, chunks=(1, max(n_columns, 1)) if n_rows else None)
     _save_frame(file, "table", thing.table)
-    if isinstance(thing, RDMs):
-        file.attrs["distance"] = thing.distance
-        _save_column(file, "conditions", np.array(thing.conditions, dtype=object))
-        return
-    if thing.volume is not None:
-        _save_volume(file, thing.volume)
-    if isinstance(thing, Patterns):
-        file.create_dataset("usable", data=thing.usable)
-        if thing.residuals is not None:
-            stored = file.create_dataset("residuals", data=thing.residuals.values)
-            stored.attrs["degrees_of_freedom"] = thing.residuals.degrees_of_freedom
-        if (noise := thing.run_noise) is not None:
-            if noise.samples is not None:
-                raise UserError("Patterns at one delay are not saved without the others that tell their noise.")
-            of_noise = {name: getattr(noise, name) for name in RUN_NOISE}
-            file.attrs["run_noise"] = json.dumps(of_noise)
-        return
-    if thing.regions is not None:
-        _save_frame(file, "regions", thing.regions)
+    FILLED[type(thing)](file, thing)
+
+
+def _fill_rdms(file: h5py.File, rdms: RDMs) -> None:
+    file.attrs["distance"] = rdms.distance
+    _save_column(file, "conditions", np.array(rdms.conditions, dtype=object))
+
+
+def _fill_patterns(file: h5py.File, patterns: Patterns) -> None:
+    _save_space(file, patterns.space)
+    file.create_dataset("usable", data=patterns.usable)
+    if patterns.residuals is not None:
+        stored = file.create_dataset("residuals", data=patterns.residuals.values)
+        stored.attrs["degrees_of_freedom"] = patterns.residuals.degrees_of_freedom
+    if (noise := patterns.run_noise) is not None:
+        if noise.samples is not None:
+            raise UserError("Patterns at one delay are not saved without the others that tell their noise.")
+        file.attrs["run_noise"] = json.dumps({name: getattr(noise, name) for name in RUN_NOISE})
+
+
+def _fill_scores(file: h5py.File, scores: ScoreMap) -> None:
+    _save_space(file, scores.space)
+    if scores.regions is not None:
+        _save_frame(file, "regions", scores.regions)
     for name in ("n_members", "reason"):
-        if getattr(thing, name) is not None:
-            file.create_dataset(name, data=getattr(thing, name))
+        if getattr(scores, name) is not None:
+            file.create_dataset(name, data=getattr(scores, name))
 
 
-def _fill_neighbourhood(file: h5py.File, around: Neighbourhood) -> None:
-    _save_volume(file, around.volume)
-    for name in ("indptr", "indices", "centres"):
-        if getattr(around, name) is not None:
-            file.create_dataset(name, data=getattr(around, name))
-    if around.regions is not None:
-        _save_frame(file, "regions", around.regions)
-    if around.radius_mm is not None:
-        file.attrs["radius_mm"] = around.radius_mm
-
-
-def load_neighbourhood(path: str | Path) -> Neighbourhood:
-    """Read a neighbourhood that `save` wrote."""
-    with opened(path, "Neighbourhood") as file:
-        volume = _load_volume(file)
-        assert volume is not None, "every neighbourhood has a volume"
-        centres = file["centres"][:] if "centres" in file else None
-        regions = _load_frame(file, "regions") if "regions" in file else None
-        radius_mm = float(file.attrs["radius_mm"]) if "radius_mm" in file.attrs else None
-        return Neighbourhood(file["indptr"][:], file["indices"][:], volume, centres, regions, radius_mm)
+FILLED: dict[type, Callable[[h5py.File, Any], None]] = {
+    RDMs: _fill_rdms,
+    Patterns: _fill_patterns,
+    ScoreMap: _fill_scores,
+}
+"""What a file has besides values and table, by what is stored."""
 
 
 def load_patterns(path: str | Path) -> Patterns:
@@ -512,8 +498,8 @@ def load_patterns(path: str | Path) -> Patterns:
             stored = file["residuals"]
             residuals = Residuals(stored[:], float(stored.attrs["degrees_of_freedom"]))
         run_noise = RunNoise(**json.loads(file.attrs["run_noise"])) if "run_noise" in file.attrs else None
-        table, volume = _load_frame(file, "table"), _load_volume(file)
-        return Patterns(file["values"][:], table, volume, file["usable"][:], residuals, run_noise)
+        table, space = _load_frame(file, "table"), _load_space(file)
+        return Patterns(file["values"][:], table, space, file["usable"][:], residuals, run_noise)
 
 
 def load_row_table(path: str | Path) -> pd.DataFrame:
@@ -535,7 +521,7 @@ def load_scores(path: str | Path) -> ScoreMap:
         extra = {name: file[name][:] if name in file else None for name in ("n_members", "reason")}
         regions = _load_frame(file, "regions") if "regions" in file else None
         table = _with_roles(_load_frame(file, "table"))
-        return ScoreMap(file["values"][:], table, _load_volume(file), regions, **extra)
+        return ScoreMap(file["values"][:], table, _load_space(file), regions, **extra)
 
 
 def _with_roles(table: pd.DataFrame) -> pd.DataFrame:
@@ -649,17 +635,42 @@ def _load_frame(file: h5py.File, name: str) -> pd.DataFrame:
     return pd.DataFrame(columns, index=range(int(group.attrs["n_rows"])))
 
 
-def _save_volume(file: h5py.File, volume: Volume) -> None:
-    stored = file.create_dataset("mask", data=volume.mask, compression="gzip")
+@dataclass(frozen=True)
+class StoredSpace:
+    """How a kind of space is stored: the kind, and functions that write it under a name of the file and read it."""
+
+    kind: type
+    save: Callable[[h5py.File, str, Any], None]
+    load: Callable[[h5py.File, str], Space]
+
+
+def _save_volume(file: h5py.File, name: str, volume: Volume) -> None:
+    stored = file.create_dataset(name, data=volume.mask, compression="gzip")
     stored.attrs.update(affine=volume.affine, sform_code=volume.sform_code, qform_code=volume.qform_code, unit="mm")
 
 
-def _load_volume(file: h5py.File) -> Volume | None:
-    if "mask" not in file:
-        return None
-    stored = file["mask"]
+def _load_volume(file: h5py.File, name: str) -> Volume:
+    stored = file[name]
     codes = {name: int(stored.attrs[name]) for name in ("sform_code", "qform_code")}
     return Volume(mask=stored[:], affine=stored.attrs["affine"], **codes)
+
+
+SPACES: dict[str, StoredSpace] = {"mask": StoredSpace(Volume, _save_volume, _load_volume)}
+"""The kinds of spaces, by the name under which a file holds them."""
+
+
+def _save_space(file: h5py.File, space: Space | None) -> None:
+    if space is None:
+        return
+    names = {stored.kind: name for name, stored in SPACES.items()}
+    if type(space) not in names:
+        there = listed([kind.__name__ for kind in names])
+        raise UserError(f"{type(space).__name__} cannot be stored; there are {there}. Add it to `SPACES`.")
+    SPACES[names[type(space)]].save(file, names[type(space)], space)
+
+
+def _load_space(file: h5py.File) -> Space | None:
+    return next((stored.load(file, name) for name, stored in SPACES.items() if name in file), None)
 
 
 # --------------------------------------------------------------------------- NIfTI, tables and text

@@ -123,7 +123,7 @@ def write_maps(
     for name, (text, values) in counts.items():
         path = map_path(**where, statistic=name)
         about = {"Description": text, **({"Levels": REASONS} if name == "reason" else {})}
-        io.save_nifti(path, volume.to_nifti(values), {**about, **_whose(subject, statistic=name), **common})
+        io.save_nifti(path, volume.to_image(values), {**about, **_whose(subject, statistic=name), **common})
     found = peaks(scores)
     dictionary = {name: text for name, text in PEAK_COLUMNS.items() if name != "time_s" or name in found}
     io.save_table(peaks_path(**where), found, dictionary)
@@ -196,8 +196,8 @@ def _image(volume: Volume, values: Array, times_s: Sequence[float]) -> nib.Nifti
     is 1 without a unit, so that programs count maps, and the times are in the sidecar only.
     """
     if len(values) == 1:
-        return volume.to_nifti(values[0])
-    image, steps = volume.to_nifti(values), np.diff(times_s)
+        return volume.to_image(values[0])
+    image, steps = volume.to_image(values), np.diff(times_s)
     is_even = np.ptp(steps) < 1e-6 * steps.mean()
     image.header.set_zooms((*image.header.get_zooms()[:3], steps.mean() if is_even else 1.0))
     image.header.set_xyzt_units("mm", "sec" if is_even else "unknown")

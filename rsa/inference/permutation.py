@@ -120,7 +120,7 @@ def permutation_test(
             count_permuted(permuted, thresholds, exceedances, maxima[start : start + n_at_once])
         return Scored(observed, (exceedances.T, maxima))
 
-    n_columns = len(neighbourhood) if neighbourhood.centres is None else neighbourhood.volume.n_voxels
+    n_columns = len(neighbourhood) if neighbourhood.centres is None else neighbourhood.space.n_features
     exceedances, maxima = (
         np.zeros((n_rdms, n_columns), np.int32),
         np.full((n_permutations, n_rdms), -np.inf, np.float32),

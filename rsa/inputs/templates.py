@@ -367,7 +367,7 @@ def resample_scores(scores: ScoreMap, template: Volume, transform: Path | None) 
     return replace(
         scores,
         values=np.stack([_interpolated(row, members, weights) for row in scores.values]),
-        volume=replace(template, mask=mask),
+        space=replace(template, mask=mask),
         n_members=None if scores.n_members is None else scores.n_members[nearest],
         reason=None if scores.reason is None else scores.reason[nearest],
     )

@@ -312,7 +312,7 @@ def _residuals(simulation: Simulation, volume: Volume) -> Array:
 
 def _stored(volume: Volume, values: Array, dtype: type) -> nib.Nifti1Image:
     """Make an image that is stored in whole numbers (scaled, where they are not whole) and is 0 outside the mask."""
-    image = volume.to_nifti(values)
+    image = volume.to_image(values)
     stored = nib.Nifti1Image(np.nan_to_num(image.get_fdata(dtype=np.float32)), image.affine, image.header)
     stored.set_data_dtype(dtype)
     return stored
