@@ -1,29 +1,40 @@
-"""Analyses beyond plain comparisons: what layers explain that others do not, together with others, or weighted.
+"""Analyses: the plain comparison, and what layers explain that others do not, together with others, or weighted.
 
-Each is a section of the configuration that says what is measured of brain RDMs; searchlights, regions, M/EEG over time,
-group maps and pictures take any of them, and write what they make into a folder of its own.
+Each says what is measured of brain RDMs; searchlights, regions, M/EEG over time, group maps and pictures take any of
+them. Every study has the plain comparison; the others are sections of its configuration, with a folder of results each.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from fnmatch import fnmatchcase
+from functools import partial
 from itertools import combinations
-from typing import Annotated, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 import numpy as np
 import pandas as pd
 from pydantic import Field, model_validator
 
 from rsa.comparisons import COMPARISONS
-from rsa.core import RDMs, concatenate
+from rsa.core import RDMs, align, concatenate
 from rsa.errors import UserError, did_you_mean, listed
-from rsa.measures import Measure, one_after_the_other
+from rsa.measures import Measure, comparison_measure, one_after_the_other
 from rsa.names import require_distinct_labels
 from rsa.partition import CORRELATIONS, MOST_PREDICTORS, commonality_measure, partial_measure, partition_measure
 from rsa.rdm import MEEG
 from rsa.settings import Label, Names, Section
 from rsa.weighted import weighted_measure
 
-__all__ = ["ANALYSES", "Analysis", "Commonality", "Partial", "Partition", "Weighted", "chosen"]
+__all__ = [
+    "ANALYSES",
+    "PLAIN",
+    "Analysis",
+    "Commonality",
+    "Partial",
+    "Partition",
+    "PlainComparison",
+    "Weighted",
+    "chosen",
+]
 
 
 class _Analysis(Section):
@@ -39,6 +50,9 @@ class _Analysis(Section):
     """The paper to cite, a key of `rsa.papers.PAPERS`; empty if the analysis needs none."""
     comparisons: ClassVar[Collection[str]] = CORRELATIONS
     """On whose scale it can measure."""
+    is_main: ClassVar[bool] = False
+    """Whether it is what a study measures first: noise ceilings, reliability, generalisation over time, sensors and
+    pictures of every subject belong to it."""
 
     @property
     def across_subjects(self) -> bool:
@@ -49,6 +63,22 @@ class _Analysis(Section):
     def of_times(self) -> bool:
         """Whether M/EEG RDMs over time can be measured, and are not among the references."""
         return not self.needs_fusion
+
+    def measure(self, references: RDMs, comparison: str) -> Measure:
+        """Return what is measured, with references that may have times."""
+        raise NotImplementedError
+
+    def measure_of(self, conditions: Sequence[str], comparison: str) -> Callable[[RDMs], Measure]:
+        """Return what makes a measure of references, for data with these conditions."""
+        return partial(self.measure, comparison=comparison)
+
+    def about(self, comparison: str) -> str:
+        """Say what a number is."""
+        raise NotImplementedError
+
+    def provenance(self, comparison: str) -> dict[str, Any]:
+        """Return what the provenance of scores says of the analysis."""
+        return {"analysis": self.model_dump(), "measure": self.about(comparison)}
 
     def patterns(self) -> list[str]:
         """Return the names of references that the settings give."""
@@ -74,6 +104,32 @@ class _Analysis(Section):
                 names = [*dict.fromkeys(table["model"]), *(" ".join(label) for label in labels if label[1])]
                 found.append(f"no reference is called {pattern!r}.{did_you_mean(pattern, names)}")
         return found
+
+
+class PlainComparison(_Analysis):
+    """The comparison with each reference by itself: what every study measures. It has no settings."""
+
+    comparisons: ClassVar[Collection[str]] = COMPARISONS
+    is_main: ClassVar[bool] = True
+
+    def measure(self, references: RDMs, comparison: str) -> Measure:
+        """Return what is measured, with references that may have times."""
+        return comparison_measure(references, comparison)
+
+    def measure_of(self, conditions: Sequence[str], comparison: str) -> Callable[[RDMs], Measure]:
+        """Return what makes a measure of references, for data with these conditions: in their order."""
+        return lambda references: comparison_measure(align(conditions, references), comparison)
+
+    def about(self, comparison: str) -> str:
+        """Say what a number is."""
+        return f"{comparison} of the brain RDM and the reference"
+
+    def provenance(self, comparison: str) -> dict[str, Any]:
+        """Return what the provenance of scores says of the analysis: nothing beyond the comparison."""
+        return {}
+
+
+PLAIN = PlainComparison()
 
 
 class Partial(_Analysis):

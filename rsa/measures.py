@@ -5,7 +5,7 @@ and M/EEG over time take any of them.
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -82,18 +82,23 @@ class ComparisonMeasure(Measure):
     references: Array = field(kw_only=True)
     comparison: Comparison = field(kw_only=True)
 
+    def with_products_of(self, dtype: npt.DTypeLike) -> "ComparisonMeasure":
+        """Return the same measure with products of this type."""
+        return replace(self, score=_scores_of(self.references, self.comparison, dtype))
 
-def comparison_measure(references: RDMs, comparison: str, dtype: npt.DTypeLike = np.float64) -> ComparisonMeasure:
-    """Measure how similar brain RDMs and references are, by a key of `COMPARISONS`; products are of type `dtype`."""
+
+def comparison_measure(references: RDMs, comparison: str) -> ComparisonMeasure:
+    """Measure how similar brain RDMs and references are, by a key of `COMPARISONS`."""
     compared = pick(COMPARISONS, comparison, "comparison")
-    prepared = compared.prepare(references.values)
-    in_products = prepared.astype(dtype, copy=False)
-
-    def score(brain: Array, _: Array) -> Array:
-        return compared.score(in_products, compared.prepare(brain).astype(dtype, copy=False))
-
-    table = references.table.assign(statistic=comparison)
+    prepared, table = compared.prepare(references.values), references.table.assign(statistic=comparison)
+    score = _scores_of(prepared, compared, np.float64)
     return ComparisonMeasure(references.conditions, table, score, references=prepared, comparison=compared)
+
+
+def _scores_of(references: Array, compared: Comparison, dtype: npt.DTypeLike) -> Callable[[Array, Array], Array]:
+    """Return the function that compares RDMs with prepared references."""
+    prepared = references.astype(dtype, copy=False)
+    return lambda brain, _: compared.score(prepared, compared.prepare(brain).astype(dtype, copy=False))
 
 
 def reliability_measure(measure: Measure, comparison: str) -> Measure:

@@ -32,6 +32,7 @@ __all__ = [
     "region_fits",
     "require_chance_of_0",
     "span_of",
+    "with_ceilings",
 ]
 
 
@@ -298,11 +299,16 @@ def region_fits(brain: RDMs, references: RDMs, comparison: str) -> pd.DataFrame:
         references,
         lambda own: comparison_measure(align(brain.conditions, own, "brain RDMs"), comparison),
     )
+    return with_ceilings(fits, brain, comparison)
+
+
+def with_ceilings(fits: pd.DataFrame, brain: RDMs, comparison: str) -> pd.DataFrame:
+    """Add the noise ceiling of each region (and time) to a table of `measured_regions`."""
     ceilings = {place: noise_ceiling(brain.subset(rows), comparison) for place, rows in _places_of(brain).items()}
     names = _place_columns(brain)
     of_fits = fits[names].itertuples(index=False, name=None) if len(names) > 1 else fits["region"]
-    fits["ceiling_lower"], fits["ceiling_upper"] = zip(*(ceilings[place] for place in of_fits), strict=True)
-    return fits
+    lower, upper = zip(*(ceilings[place] for place in of_fits), strict=True)
+    return fits.assign(ceiling_lower=lower, ceiling_upper=upper)
 
 
 def measured_regions(brain: RDMs, references: RDMs, measure_of: Callable[[RDMs], Measure]) -> pd.DataFrame:

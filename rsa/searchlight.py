@@ -136,8 +136,7 @@ def compare(
         do what is asked.
     """
     require_enough(patterns.conditions, "the patterns")
-    dtype = np.float64 if len(references) < MANY_REFERENCES else np.float32
-    measure = comparison_measure(align(patterns.conditions, references), comparison, dtype)
+    measure = comparison_measure(align(patterns.conditions, references), comparison)
     scores = scan(patterns, neighbourhood, measure, rdm=rdm, run=run)
     if not reliability:
         return scores
@@ -218,7 +217,10 @@ def _scan(
     each = [(_in_order(patterns, measure.conditions), around) for patterns, around in subjects]
     sources = [_large_enough(prepare_spheres(*one, rdm)) for one in each]
     builder = MapBuilder.over(subjects[0][1], len(measure.table), out)
-    size = MANY_CENTRES if len(measure.table) >= MANY_REFERENCES else 1
+    has_many = len(measure.table) >= MANY_REFERENCES
+    size = MANY_CENTRES if has_many else 1
+    if has_many and isinstance(measure, ComparisonMeasure):
+        measure = measure.with_products_of(np.float32)
     if place != "cpu":
         from rsa import gpu
 
@@ -484,6 +486,8 @@ def _choose_place(device: str, measure: Measure, rdm: RdmSettings, patterns: Pat
     """Return the device, which is the CPU for "auto" if a GPU can't do what is asked."""
     whitens = rdm.shrinkage is not None or patterns.run_noise is not None
     lacks = "Whitening" if whitens else ""
+    if measure.second == "other_half":
+        return "cpu"  # wherever the comparison that it is the reliability of runs
     if not isinstance(measure, ComparisonMeasure):
         lacks = "What is no comparison with references"
     elif device != "cpu" and not lacks:

@@ -9,7 +9,7 @@ import pytest
 from pydantic import TypeAdapter
 from scipy.stats import rankdata
 
-from rsa.analyses import ANALYSES, Analysis
+from rsa.analyses import ANALYSES, PLAIN, Analysis
 from rsa.core import RDMs
 from rsa.errors import UserError
 from rsa.names import label_of
@@ -317,3 +317,16 @@ def test_other_subjects_and_m_eeg_of_the_same_subject_are_inputs():
     assert study.others("", "01") == []
     assert study.others_option("analyses/weighted/", "01") == "--others results/test/brain/sub-02_patterns.h5"
     assert [path.name for path in plan(meeg=MEEG, fusion="mean").fused(["01"])] == ["group_movie.h5"]
+
+
+def test_the_plain_comparison_is_an_analysis_without_settings(rng):
+    """It has no options and no words in the provenance, and its scores of regions are those of `region_fits`."""
+    assert options_of("analysis", PLAIN) == ""
+    assert PLAIN.provenance("spearman") == {}
+    names = list("abcdef")
+    table = pd.DataFrame({"subject": ["01", "02"], "region": ["V1", "V1"]})
+    brain = RDMs(rng.random((2, 15)), names[::-1], table)
+    references = RDMs(rng.random((3, 15)), names, pd.DataFrame({"model": "net", "layer": list("xyz")}))
+    found = measured_regions(brain, references, PLAIN.measure_of(brain.conditions, "pearson"))
+    expected = region_fits(brain, references, "pearson")
+    pd.testing.assert_frame_equal(found, expected[list(found)], check_exact=True)

@@ -12,7 +12,7 @@ from scipy.ndimage import gaussian_filter1d
 from scipy.spatial.distance import squareform
 from scipy.stats import spearmanr, ttest_1samp
 
-from rsa.analyses import Analysis
+from rsa.analyses import PLAIN, Analysis
 from rsa.comparisons import COMPARISONS
 from rsa.core import RDMs
 from rsa.errors import UserError
@@ -468,9 +468,9 @@ def test_one_subject_of_a_study_has_the_onset_of_what_is_planted(tmp_path, rng, 
     movie = RDMs(values, NAMES, pd.DataFrame({"subject": "01", "time_s": times_s}))
     io.save(tmp_path / "movie.h5", movie, io.provenance([], {}))
     io.save(tmp_path / "net.h5", references, io.provenance([], {}))
-    analysis = None if settings is None else TypeAdapter(Analysis).validate_python(settings)
+    analysis = PLAIN if settings is None else TypeAdapter(Analysis).validate_python(settings)
     stages.layer_time([tmp_path / "movie.h5"], [tmp_path / "net.h5"], tmp_path / "time", analysis=analysis)
-    found = io.load_table(tmp_path / "time" / "latencies.tsv").set_index("layer" if analysis is None else "model")
+    found = io.load_table(tmp_path / "time" / "latencies.tsv").set_index("layer" if analysis is PLAIN else "model")
     row = {"partition": "unique:b"}.get("" if settings is None else settings["kind"])
     onsets_s = found["onset_s"] if row else found.reset_index().set_index("layer")["onset_s"]
     assert onsets_s.dropna().to_dict() == {row or "conv2": 0.03}

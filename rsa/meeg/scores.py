@@ -22,6 +22,7 @@ __all__ = [
     "layer_time",
     "measured_over_time",
     "relabelled",
+    "with_ceilings",
 ]
 
 LAYER_TIME_COLUMNS = {
@@ -61,11 +62,13 @@ def layer_time(movies: RDMs, references: RDMs, comparison: str) -> pd.DataFrame:
     """
 
     def measure_of(own: RDMs) -> Measure:
-        require_columns(own.table, ["model", "layer"], "references")
-        require_once(own.table[["model", "layer"]].fillna("").astype(str), "references")
         return comparison_measure(align(movies.conditions, own, "RDM movies", "reference RDMs"), comparison)
 
-    table = measured_over_time(movies, references, measure_of)
+    return with_ceilings(measured_over_time(movies, references, measure_of), movies, comparison)
+
+
+def with_ceilings(table: pd.DataFrame, movies: RDMs, comparison: str) -> pd.DataFrame:
+    """Add the noise ceiling at each time to a table of `measured_over_time`."""
     _, times_s, places = places_over_time(movies)
     ceilings = np.array([noise_ceiling(movies.subset(rows), comparison) for rows in places.T])  # (n_times, 2)
     time = np.searchsorted(times_s, table["time_s"])
@@ -88,7 +91,13 @@ def measured_over_time(movies: RDMs, references: RDMs, measure_of: Callable[[RDM
         As `layer_time`; and if the measure is of references over time.
     """
     subjects, times_s, places = places_over_time(movies)
-    measures = list(measures_of(references, subjects, measure_of).values())
+
+    def checked(own: RDMs) -> Measure:
+        require_columns(own.table, ["model", "layer"], "references")
+        require_once(own.table[["model", "layer"]].fillna("").astype(str), "references")
+        return measure_of(own)
+
+    measures = list(measures_of(references, subjects, checked).values())
     measure = measures[0]
     if "time_s" in measure.table:
         raise UserError("RDMs over time are measured by references without time; leave the M/EEG RDMs out of them.")

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rsa.analyses import Analysis
+from rsa.analyses import PLAIN, Analysis, PlainComparison
 from rsa.errors import Problems, UserError, is_mistake, listed, told
 from rsa.files.evokeds import evoked_path
 from rsa.inference.group import GROUP_TESTS
@@ -85,7 +85,8 @@ class Plan:
         self.group_space = self.space if study.template is None else study.template.space
         self._models = {model.label: model for model in study.models}
         self._references = {reference.name: reference for reference in study.references}
-        self._analyses = {f"analyses/{analysis.name}/": analysis for analysis in study.analyses}
+        self._analyses: dict[str, Analysis | PlainComparison] = {"": PLAIN}
+        self._analyses |= {f"analyses/{analysis.name}/": analysis for analysis in study.analyses}
 
     def require_no_problems(self) -> None:
         """Raise a `UserError` that lists all problems of the study, of its files, and of the folder of its results.
@@ -119,12 +120,12 @@ class Plan:
     # -------------------------------------------------------------------------------------- analyses
 
     def parts(self) -> list[str]:
-        """Return the folders of the plain comparison and of the other analyses, as they stand in file names."""
-        return ["", *self._analyses]
+        """Return the folders of the analyses, as they stand in file names; that of the plain comparison is ""."""
+        return list(self._analyses)
 
-    def analysis(self, part: str) -> Analysis | None:
-        """Return the analysis of a folder; none for the plain comparison."""
-        return self._analyses.get(part)
+    def analysis(self, part: str) -> Analysis | PlainComparison:
+        """Return the analysis of a folder."""
+        return self._analyses[part]
 
     def root(self, part: str) -> Path:
         """Return the folder of an analysis, or of the study for the plain comparison."""
@@ -291,13 +292,11 @@ class Plan:
     def generalisation_option(self, part: str) -> str:
         """Return the option that has all times compared with each other."""
         wanted = self.study.generalisation
-        return self.option("--generalisation", [wanted] if wanted and not part else [])
+        return self.option("--generalisation", [wanted] if wanted and self.analysis(part).is_main else [])
 
     def all_time(self, part: str = "") -> list[Path]:
         """Return that folder, if the study has M/EEG data, and the analysis is one of them."""
-        analysis = self.analysis(part)
-        is_of_times = analysis is None or analysis.of_times
-        return [self.time(part)] if self.study.meeg is not None and is_of_times else []
+        return [self.time(part)] if self.study.meeg is not None and self.analysis(part).of_times else []
 
     # --------------------------------------------------------------------------------------- sensors
 
@@ -345,8 +344,7 @@ class Plan:
 
     def others(self, part: str, subject: str) -> list[Path]:
         """Return the patterns of the other subjects, if the analysis fits weights to them."""
-        analysis = self.analysis(part)
-        if analysis is None or not analysis.across_subjects:
+        if not self.analysis(part).across_subjects:
             return []
         return [self.brain(other) for other in self.study.subjects if other != subject]
 
@@ -395,7 +393,7 @@ class Plan:
 
     def all_noise_ceilings(self, part: str = "") -> list[Path]:
         """Return that file, if the study has one; it is one of plain comparisons."""
-        return [self.noise_ceiling()] if self.study.noise_ceiling and not part else []
+        return [self.noise_ceiling()] if self.study.noise_ceiling and self.analysis(part).is_main else []
 
     def group_scores(self, part: str = "") -> Path:
         """Return the file of the scores of the group."""
@@ -407,8 +405,7 @@ class Plan:
 
     def group_tests(self, part: str) -> tuple[str, ...]:
         """Return how maps of the group are made: by means alone, where scores are above 0 by chance."""
-        analysis = self.analysis(part)
-        return self.study.group if analysis is None or analysis.tested else ("mean",)
+        return self.study.group if self.analysis(part).tested else ("mean",)
 
     def maps(self, subject: str, part: str = "") -> Path:
         """Return the folder of the maps and peaks of a subject, or of the group ("")."""
@@ -430,8 +427,8 @@ class Plan:
         return [self.region_fits(part)] if self.has_regions else []
 
     def analysis_tables(self) -> list[Path]:
-        """Return the tables of regions and of layers over time of the other analyses."""
-        return [path for part in self._analyses for path in (*self.all_region_fits(part), *self.all_time(part))]
+        """Return the tables of regions and of layers over time of all analyses."""
+        return [path for part in self.parts() for path in (*self.all_region_fits(part), *self.all_time(part))]
 
     # ---------------------------------------------------------------------------------------- report
 
@@ -448,19 +445,18 @@ class Plan:
 
     def _figures_of(self, part: str) -> list[str]:
         """Name the folders of the pictures of an analysis: of subjects only where there is no group of them."""
-        names, several = [], len(self.study.subjects) > 1
+        names, several, is_main = [], len(self.study.subjects) > 1, self.analysis(part).is_main
         if self.study.searchlight is not None:
-            names += [f"sub-{subject}" for subject in self.study.subjects] if not (part and several) else []
+            names += [f"sub-{subject}" for subject in self.study.subjects] if is_main or not several else []
             names += ["group"] if several else []
         names += ["regions"] if self.has_regions else []
         names += ["time"] if self.all_time(part) else []
-        return [*names, *(["sensors"] if self.study.sensors is not None and not part else [])]
+        return [*names, *(["sensors"] if self.study.sensors is not None and is_main else [])]
 
     def derived_option(self, part: str) -> str:
         """Return the option that asks for derived maps: of shares of variance, none by a baseline (see `MAPS`)."""
-        analysis = self.analysis(part)
-        is_share = analysis is not None and not analysis.tested
-        names = [name for name in self.study.maps if not (is_share and MAPS[name].over == "times and baseline")]
+        tested = self.analysis(part).tested
+        names = [name for name in self.study.maps if tested or MAPS[name].over != "times and baseline"]
         return self.option("--derived", names)
 
     def shrinkage_option(self) -> str:

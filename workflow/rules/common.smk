@@ -36,7 +36,7 @@ def settings_option():
 
 
 def analysis(wildcards):
-    """Write the analysis of a folder as options; nothing for the plain comparison."""
+    """Write the analysis of a folder as options; the plain comparison has none."""
     return options_of("analysis", PLAN.analysis(wildcards.part))
 
 

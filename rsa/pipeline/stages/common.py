@@ -7,12 +7,12 @@ from typing import Any
 
 import pandas as pd
 
-from rsa.analyses import Analysis
+from rsa.analyses import Analysis, PlainComparison
 from rsa.core import Patterns, RDMs, concatenate
 from rsa.errors import UserError
 from rsa.files import io
 
-__all__ = ["dictionary", "measured_by", "patterns_of_voxels", "provenance_of", "stacked"]
+__all__ = ["dictionary", "patterns_of_voxels", "provenance_of", "stacked"]
 
 
 def stacked(paths: list[Path]) -> RDMs:
@@ -28,16 +28,11 @@ def patterns_of_voxels(path: Path) -> Patterns:
     return patterns
 
 
-def measured_by(analysis: Analysis | None, comparison: str) -> dict[str, Any]:
-    """Say in the provenance of scores what they are, if they are not plain comparisons."""
-    return {} if analysis is None else {"analysis": analysis.model_dump(), "measure": analysis.about(comparison)}
-
-
 def dictionary(
-    table: pd.DataFrame, columns: Mapping[str, str], analysis: Analysis | None, comparison: str
+    table: pd.DataFrame, columns: Mapping[str, str], analysis: Analysis | PlainComparison, comparison: str
 ) -> dict[str, str]:
-    """Describe the columns of a table; for an analysis, what its scores are."""
-    scores = {} if analysis is None else {"score": analysis.about(comparison)}
+    """Describe the columns of a table of scores."""
+    scores = {} if analysis.is_main else {"score": analysis.about(comparison)}
     return {name: text for name, text in {**columns, **scores}.items() if name in table}
 
 

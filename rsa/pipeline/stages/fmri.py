@@ -1,12 +1,12 @@
 """fMRI: patterns or ready RDMs, searchlights, regions, and maps of subjects and of the group."""
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 from rsa import neighbourhood, rdm
 from rsa import searchlight as engine
-from rsa.analyses import Analysis
+from rsa.analyses import PLAIN, Analysis, PlainComparison
 from rsa.core import MAP_COLUMNS, Patterns, shared_volume
 from rsa.datasets import Dataset
 from rsa.files import io
@@ -17,9 +17,10 @@ from rsa.inputs.regions import Regions, read_regions, region_files
 from rsa.inputs.stimuli import Stimuli
 from rsa.inputs.templates import Template, resample_scores, template_files, template_volume, transform_path
 from rsa.maps import stack
+from rsa.measures import reliability_measure
 from rsa.noise import prepared
 from rsa.pipeline.config import Noise, Searchlight
-from rsa.pipeline.stages.common import dictionary, measured_by, patterns_of_voxels, provenance_of, stacked
+from rsa.pipeline.stages.common import dictionary, patterns_of_voxels, provenance_of, stacked
 from rsa.progress import progress
 from rsa.rdm import own_references
 from rsa.searchlight import RdmSettings, RunSettings
@@ -64,7 +65,7 @@ def searchlight(
     distance: str = "correlation",
     shrinkage: str | None = None,
     comparison: str = "spearman",
-    analysis: Analysis | None = None,
+    analysis: Analysis | PlainComparison = PLAIN,
     others: list[Path] | None = None,
     device: str = "auto",
     threads: int = 1,
@@ -80,24 +81,23 @@ def searchlight(
     device : str
         auto (CUDA where there is one that can do what is asked), cpu, cuda, cuda:1.
     """
-    how: dict[str, Any] = {"distance": distance, "shrinkage": shrinkage, "min_voxels": searchlight.min_voxels}
-    settings = {**searchlight.model_dump(), **how, "comparison": comparison, **measured_by(analysis, comparison)}
-    with provenance_of([patterns, *references, *(others or ())], **settings) as provenance:
+    rdm_settings = RdmSettings(distance, shrinkage, searchlight.min_voxels)
+    settings = {**searchlight.model_dump(), "distance": distance, "shrinkage": shrinkage, "comparison": comparison}
+    with provenance_of(
+        [patterns, *references, *(others or ())], **settings, **analysis.provenance(comparison)
+    ) as provenance:
         subjects = [patterns_of_voxels(path) for path in (patterns, *(others or ()))]
-        stack = own_references(stacked(references), subject)
+        own = own_references(stacked(references), subject)
     volumes = [one.volume for one in subjects if one.volume is not None]
-    around = neighbourhood.shared_spheres(volumes, searchlight.radius_mm, stride=searchlight.stride)
-    n_walks, rdm_settings = 1 + (analysis is None and searchlight.reliability), RdmSettings(**how)
-    with progress(n_walks * len(around[0]) * max(1, len(subjects[0].delays_s)), "spheres") as advance:
+    spheres = neighbourhood.shared_spheres(volumes, searchlight.radius_mm, stride=searchlight.stride)
+    rest = list(zip(subjects, spheres, strict=True))[1:]
+    measures = [analysis.measure_of(subjects[0].conditions, comparison)(own)]
+    if analysis.is_main and searchlight.reliability:
+        measures.append(reliability_measure(measures[0], comparison))
+    with progress(len(measures) * len(spheres[0]) * max(1, len(subjects[0].delays_s)), "spheres") as advance:
         run = RunSettings(n_threads=threads, device=device, progress=advance)
-        if analysis is None:
-            reliability = searchlight.reliability
-            scores = engine.compare(
-                subjects[0], around[0], stack, comparison=comparison, reliability=reliability, rdm=rdm_settings, run=run
-            )
-        else:
-            rest, measure = list(zip(subjects, around, strict=True))[1:], analysis.measure(stack, comparison)
-            scores = engine.scan(subjects[0], around[0], measure, others=rest, rdm=rdm_settings, run=run)
+        walk = partial(engine.scan, subjects[0], spheres[0], others=rest, rdm=rdm_settings, run=run)
+        scores = stack([walk(measure) for measure in measures])
     table = scores.table.assign(subject=subject)
     scores = replace(scores, table=table[[name for name in MAP_COLUMNS if name in table]])
     io.save(output, scores, provenance)
@@ -182,7 +182,7 @@ def region_fits(
     references: list[Path],
     output: Path,
     comparison: str = "spearman",
-    analysis: Analysis | None = None,
+    analysis: Analysis | PlainComparison = PLAIN,
 ) -> None:
     """Compare the RDMs of regions of all subjects with all reference RDMs: a table with noise ceilings.
 
@@ -193,11 +193,10 @@ def region_fits(
     output : path
         Table (TSV), with a JSON data dictionary beside it.
     """
-    stacks = [stacked(paths) for paths in (brain, references)]
-    if analysis is None:
-        fits = rdm.region_fits(stacks[0], stacks[1], comparison)
-    else:
-        fits = rdm.measured_regions(stacks[0], stacks[1], lambda own: analysis.measure(own, comparison))
+    regions = stacked(brain)
+    fits = rdm.measured_regions(regions, stacked(references), analysis.measure_of(regions.conditions, comparison))
+    if analysis.is_main:
+        fits = rdm.with_ceilings(fits, regions, comparison)
     io.save_table(output, fits, dictionary(fits, rdm.REGION_FIT_COLUMNS, analysis, comparison))
 
 

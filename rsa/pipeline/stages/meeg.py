@@ -1,19 +1,18 @@
 """M/EEG: RDMs over time, layers over time, and the searchlight over sensors."""
 
-from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from rsa.analyses import Analysis
-from rsa.core import Epochs, RDMs, align, select
+from rsa.analyses import PLAIN, Analysis, PlainComparison
+from rsa.core import Epochs, align, select
 from rsa.datasets import EpochFiles, MeegDataset
 from rsa.datasets.sensors import neighbours_of
 from rsa.files import io
 from rsa.files.evokeds import evoked_path, read_info, write_evokeds
 from rsa.inputs.stimuli import Stimuli
-from rsa.measures import Measure, comparison_measure
+from rsa.measures import comparison_measure
 from rsa.meeg import latencies
 from rsa.meeg import scores as over_time
 from rsa.meeg import sensors as over_sensors
@@ -72,7 +71,7 @@ def layer_time(
     folder: Path,
     comparison: str = "spearman",
     generalisation: str | None = None,
-    analysis: Analysis | None = None,
+    analysis: Analysis | PlainComparison = PLAIN,
 ) -> None:
     """Compare M/EEG RDMs with all references at every time: scores, group courses, latencies, their order along layers.
 
@@ -81,16 +80,14 @@ def layer_time(
     folder : path
         Where the tables go (TSV, each with a JSON data dictionary).
     """
-    stacks = [stacked(paths) for paths in (movies, references)]
-    chance: dict[str, Any] = {"tested": analysis is None or analysis.tested, "distance": stacks[0].distance}
-    measure_of: Callable[[RDMs], Measure] | str = comparison
-    if analysis is None:
-        scores = over_time.layer_time(stacks[0], stacks[1], comparison)
-    else:
-        measure_of = partial(analysis.measure, comparison=comparison)
-        scores = over_time.measured_over_time(stacks[0], stacks[1], measure_of)
+    rdms, own = stacked(movies), stacked(references)
+    chance: dict[str, Any] = {"tested": analysis.tested, "distance": rdms.distance}
+    scores = over_time.measured_over_time(rdms, own, analysis.measure_of(rdms.conditions, comparison))
+    if analysis.is_main:
+        scores = over_time.with_ceilings(scores, rdms, comparison)
     one_subject = scores["subject"].nunique() == 1
-    orders = over_time.relabelled(stacks[0], stacks[1], measure_of) if one_subject else None
+    measure_of = partial(analysis.measure, comparison=comparison)
+    orders = over_time.relabelled(rdms, own, measure_of) if one_subject else None
     tables = {
         "scores": (scores, over_time.LAYER_TIME_COLUMNS),
         "courses": (latencies.group_courses(scores, **chance), latencies.COURSE_COLUMNS),
@@ -99,7 +96,7 @@ def layer_time(
     }
     if generalisation is not None:
         between = generalisation == "between"
-        tables["generalisation"] = over_time.generalisation_table(stacks[0], comparison, between=between)
+        tables["generalisation"] = over_time.generalisation_table(rdms, comparison, between=between)
     for name, (table, columns) in tables.items():
         io.save_table(folder / f"{name}.tsv", table, dictionary(table, columns, analysis, comparison))
 
