@@ -298,7 +298,7 @@ def checked(dataset):
 
 
 def loaded(dataset):
-    with io.made_of(dataset.files("01")):
+    with io.provenance_of(dataset.files("01")):
         dataset.load("01", list(CONDITIONS), residuals=True)
 
 

@@ -220,7 +220,7 @@ def test_order_of_the_images_only_orders_the_conditions(tmp_path, images):
 
 def test_the_file_says_what_it_is(tmp_path, images, caplog, capsys):
     with caplog.at_level(logging.INFO, logger="rsa"):
-        extract(Tiny(), images, tmp_path / "a.h5", device="cpu", made={"device": "cpu", "inputs": {"x": "y"}})
+        extract(Tiny(), images, tmp_path / "a.h5", device="cpu", provenance={"device": "cpu", "inputs": {"x": "y"}})
     with h5py.File(tmp_path / "a.h5") as file:
         assert {name: file.attrs[name] for name in ("kind", "model", "preprocessing")} == {
             "kind": "Activations",

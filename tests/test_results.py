@@ -340,9 +340,9 @@ def test_an_input_that_is_replaced_while_it_is_read_is_no_input(lab: Path, monke
 def test_what_is_hashed_is_what_was_there_before_it_is_read(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     path.write_text("one")
-    with io.made_of([path]) as made:
-        assert made["inputs"] == {str(path): io.content_hash(path)}
-    with pytest.raises(UserError, match=r"a.txt' changed while it was read"), io.made_of([path]):
+    with io.provenance_of([path]) as provenance:
+        assert provenance["inputs"] == {str(path): io.content_hash(path)}
+    with pytest.raises(UserError, match=r"a.txt' changed while it was read"), io.provenance_of([path]):
         path.write_text("another")
 
 

@@ -20,7 +20,7 @@ from rsa.core import Array
 from rsa.errors import UserError, listed
 from rsa.files import records
 from rsa.files.images import count_volumes, opened
-from rsa.files.io import made_of, require_whole, save_json, save_nifti, save_table, save_text
+from rsa.files.io import provenance_of, require_whole, save_json, save_nifti, save_table, save_text
 from rsa.registry import pick
 
 __all__ = ["FETCHED_SUBJECTS", "FETCHERS", "fetch", "fetch_haxby", "fetched_files", "not_fetched"]
@@ -157,9 +157,9 @@ def fetch_haxby(folder: Path, subjects: Sequence[str]) -> None:
         for subject, bold, labels in zip(subjects, source["func"], source["session_target"], strict=True):
             logger.info("subject %r: laying out %s", subject, bold)
             _require_whole(Path(bold))
-            with made_of([bold, labels]) as made:
+            with provenance_of([bold, labels]) as provenance:
                 _lay_out_subject(folder, subject, Path(bold), Path(labels))
-            save_json(_stamp(folder, subject), made)
+            save_json(_stamp(folder, subject), provenance)
 
 
 def _require_whole(path: Path) -> None:

@@ -62,7 +62,7 @@ __all__ = [
     "load_row_table",
     "load_scores",
     "load_table",
-    "made_of",
+    "provenance_of",
     "opened",
     "provenance",
     "read_provenance",
@@ -356,7 +356,7 @@ def provenance(
 ) -> dict[str, Any]:
     """Describe how an output is made: versions, device, settings, and the content hash of every input.
 
-    Inputs are hashed before they are read: see `made_of`.
+    Inputs are hashed before they are read: see `provenance_of`.
 
     Parameters
     ----------
@@ -376,7 +376,7 @@ def provenance(
 
 
 @contextmanager
-def made_of(
+def provenance_of(
     inputs: Sequence[str | Path], settings: Mapping[str, Any] | None = None, device: str = "cpu"
 ) -> Iterator[dict[str, Any]]:
     """Give the provenance of what is made of some files, which are to be read in this block and nowhere else.
@@ -409,7 +409,7 @@ def _states(paths: Sequence[str | Path]) -> dict[str, tuple[int, int] | None]:
 # --------------------------------------------------------------------------------------------- HDF5
 
 
-def save(path: str | Path, thing: Storable, made: Mapping[str, Any] | None = None) -> None:
+def save(path: str | Path, thing: Storable, provenance: Mapping[str, Any] | None = None) -> None:
     """Write patterns, RDMs or scores as one HDF5 file.
 
     The file holds `values` (float32 in chunks of rows; RDMs in float64), `table/<column>` and, as attributes,
@@ -422,21 +422,21 @@ def save(path: str | Path, thing: Storable, made: Mapping[str, Any] | None = Non
         Where to; written whole or not at all.
     thing : Patterns, RDMs or ScoreMap
         What to write.
-    made : mapping, optional
-        The provenance; see `provenance`.
+    provenance : mapping, optional
+        See the function `provenance`.
     """
     n_bytes = _n_bytes(thing)
     if n_bytes > IN_MEMORY:
         require_space(path, n_bytes)
         with writing(path) as temporary:
             with h5py.File(temporary, "w") as file:
-                _fill_file(file, thing, made or {})
+                _fill_file(file, thing, provenance or {})
             add_checksum(temporary)
         return
     # HDF5 crashes the whole process when a disk is full, so the file is made in memory and written as bytes.
     with writing(path) as temporary:
         with h5py.File(temporary, "w", driver="core", backing_store=False) as file:
-            _fill_file(file, thing, made or {})
+            _fill_file(file, thing, provenance or {})
             file.flush()
             temporary.write_bytes(file.id.get_file_image())
         add_checksum(temporary)
@@ -448,8 +448,8 @@ def _n_bytes(thing: Storable) -> int:
     return thing.values.nbytes + residuals
 
 
-def _fill_file(file: h5py.File, thing: Storable, made: Mapping[str, Any]) -> None:
-    file.attrs.update(kind=type(thing).__name__, format_version=FORMAT_VERSION, provenance=json.dumps(made))
+def _fill_file(file: h5py.File, thing: Storable, provenance: Mapping[str, Any]) -> None:
+    file.attrs.update(kind=type(thing).__name__, format_version=FORMAT_VERSION, provenance=json.dumps(provenance))
     n_rows, n_columns = thing.values.shape
     file.create_dataset("values", data=thing.values, chunks=(1, max(n_columns, 1)) if n_rows else None)
     _save_frame(file, "table", thing.table)
@@ -536,8 +536,8 @@ def _with_roles(table: pd.DataFrame) -> pd.DataFrame:
 def read_provenance(path: str | Path) -> dict[str, Any]:
     """Return the provenance that was written into an HDF5 file of the pipeline."""
     with opened(path) as file:
-        made: dict[str, Any] = json.loads(file.attrs["provenance"])
-        return made
+        found: dict[str, Any] = json.loads(file.attrs["provenance"])
+        return found
 
 
 @contextmanager

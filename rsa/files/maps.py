@@ -83,7 +83,7 @@ def write_maps(
     subject: str,
     space: str,
     derived: Iterable[str],
-    made: Mapping[str, Any],
+    provenance: Mapping[str, Any],
     source: Path,
 ) -> None:
     """Write every map of a subject (or group) as NIfTI with a JSON sidecar, derived maps, and the table of peaks.
@@ -101,7 +101,7 @@ def write_maps(
         BIDS label of the space.
     derived : iterable of str
         Keys of `MAPS`.
-    made : mapping
+    provenance : mapping
         Provenance of the scores.
     source : path
         The file of the scores, for the sidecars.
@@ -109,16 +109,19 @@ def write_maps(
     volume = scores.volume
     if volume is None:
         raise UserError("Maps are written of scores over voxels; these are of regions.")
-    analysis = (made["settings"].get("analysis") or {}).get("name", "")
+    analysis = (provenance["settings"].get("analysis") or {}).get("name", "")
     where = {"folder": folder, "subject": subject, "space": space, "analysis": analysis}
-    common = {"Sources": [str(source)], "Settings": made["settings"], "Software": made["versions"]}
-    distance = str(made["settings"].get("distance", "unknown"))
+    common = {"Sources": [str(source)], "Settings": provenance["settings"], "Software": provenance["versions"]}
+    distance = str(provenance["settings"].get("distance", "unknown"))
     parts, counts = _parts(scores, derived, distance), _counts(scores, subject)
     _require_distinct_files(where, [*_labels_of(parts), *({"statistic": name} for name in counts)])
     for labels, rows in _rows_of_files(parts):
         path = map_path(**where, **labels)
         times_s = times_of(rows.table)
-        about = {**_about(rows, scores, made["settings"].get("measure")), **({"Times": times_s} if times_s else {})}
+        about = {
+            **_about(rows, scores, provenance["settings"].get("measure")),
+            **({"Times": times_s} if times_s else {}),
+        }
         io.save_nifti(path, _image(volume, rows.values, times_s), {**about, **_whose(subject, **labels), **common})
     for name, (text, values) in counts.items():
         path = map_path(**where, statistic=name)

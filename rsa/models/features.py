@@ -162,7 +162,7 @@ def extract(
     *,
     device: str = "auto",
     batch_size: int | None = None,
-    made: Mapping[str, Any] | None = None,
+    provenance: Mapping[str, Any] | None = None,
 ) -> None:
     """Write what each layer of a network answers to each condition, averaged over the condition's images.
 
@@ -186,7 +186,7 @@ def extract(
         See `rsa.devices.choose_device`.
     batch_size : int, optional
         Images at a time; by default 8 on the CPU and 64 elsewhere.
-    made : mapping, optional
+    provenance : mapping, optional
         The provenance; see `rsa.files.io.provenance`.
 
     Raises
@@ -208,7 +208,7 @@ def extract(
     )
     with writing(output, recorded=False) as temporary:
         with h5py.File(temporary, "w") as file:
-            _describe(file, model, conditions, {**(made or {}), **used})
+            _describe(file, model, conditions, {**(provenance or {}), **used})
             means = _create_layers(file, model, layers, ordered)
             read = [partial(_read, preprocess, name) for name in ordered["file"]]
             with ExitStack() as stack:
@@ -311,10 +311,10 @@ def _by_condition(images: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
     return ordered, [str(name) for name in conditions]
 
 
-def _describe(file: h5py.File, model: Model, conditions: list[str], made: Mapping[str, Any]) -> None:
+def _describe(file: h5py.File, model: Model, conditions: list[str], provenance: Mapping[str, Any]) -> None:
     preprocessing = model.preprocessing()
-    made = {**made, "preprocessing": preprocessing}
-    file.attrs.update(kind="Activations", format_version=FORMAT_VERSION, provenance=json.dumps(made))
+    provenance = {**provenance, "preprocessing": preprocessing}
+    file.attrs.update(kind="Activations", format_version=FORMAT_VERSION, provenance=json.dumps(provenance))
     file.attrs.update(model=model.label, preprocessing=preprocessing)
     file.create_dataset("conditions", data=np.array(conditions, dtype=object), dtype=h5py.string_dtype())
 

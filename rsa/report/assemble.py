@@ -102,10 +102,10 @@ class StudyPage:
             self._peaks(),
             PageSection("Voxels with and without a score", table=reasons_table(self.maps)),
             self._methods(),
-            PageSection("Networks", table=networks_table(self.study.models, self.made[: len(self.references)])),
+            PageSection("Networks", table=networks_table(self.study.models, self.provenances[: len(self.references)])),
             self._provenance(),
         ]
-        warnings = [*undefined_references(self.stack), *small_coverage(self.maps), *mixed_versions(self.made)]
+        warnings = [*undefined_references(self.stack), *small_coverage(self.maps), *mixed_versions(self.provenances)]
         return page(self.study.study, sections, lead=LEAD, warnings=warnings)
 
     # ------------------------------------------------------------------------------------------- files
@@ -121,7 +121,7 @@ class StudyPage:
         return [(str(one.table["subject"].iloc[0]), one) for one in map(io.load_scores, self.scores)]
 
     @cached_property
-    def made(self) -> list[dict[str, Any]]:
+    def provenances(self) -> list[dict[str, Any]]:
         """The provenance of all files that the page tells of, references first."""
         files = (self.references, self.brain, self.scores, self.resampled, self.movies, self.sensors)
         return [io.read_provenance(path) for paths in files for path in paths]
@@ -201,11 +201,11 @@ class StudyPage:
         return PageSection("Methods, to adapt for a paper", paragraphs(*text.split("\n\n")))
 
     def _provenance(self) -> PageSection:
-        made = [
-            *({**one, "settings": {}} for one in self.made),
+        provenances = [
+            *({**one, "settings": {}} for one in self.provenances),
             io.provenance(settings=self.study.model_dump(mode="json")),
         ]
-        return PageSection("How this was made", provenance_html(made))
+        return PageSection("How this was made", provenance_html(provenances))
 
 
 # --------------------------------------------------------------------------------------------- tables
@@ -228,24 +228,24 @@ def first_peaks(peaks: pd.DataFrame) -> pd.DataFrame:
     return first[said].assign(**{name: words[name] for name in words if name in said})
 
 
-def networks_table(models: Sequence[Any], made: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+def networks_table(models: Sequence[Any], provenances: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     """List the networks of a study, in the order of the provenance of their layer RDMs, and what they were given."""
     told = ("device", "preprocessing", "weights_sha256")
     return pd.DataFrame(
         [
             {"model": model.label, "network": model.about(), **{name: one["source"].get(name) for name in told}}
-            for model, one in zip(models, made, strict=False)
+            for model, one in zip(models, provenances, strict=False)
             if "source" in one
         ]
     )
 
 
-def provenance_html(made: Sequence[Mapping[str, Any]]) -> str:
+def provenance_html(provenances: Sequence[Mapping[str, Any]]) -> str:
     """List versions, settings and inputs of all files that the page was made of; where they differ, all of them."""
     parts = []
     for heading, key in (("Versions", "versions"), ("Settings", "settings"), ("Inputs (SHA-256)", "inputs")):
         entries: dict[str, list[Any]] = {}
-        for name, value in (entry for one in made for entry in (one.get(key) or {}).items()):
+        for name, value in (entry for one in provenances for entry in (one.get(key) or {}).items()):
             if value not in ("", None) and value not in entries.setdefault(name, []):
                 entries[name].append(value)
         if any(entries.values()):

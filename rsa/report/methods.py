@@ -294,15 +294,15 @@ def _joined(names: Sequence[str]) -> str:
 # -------------------------------------------------------------------------------------------- versions
 
 
-def mixed_versions(made: Iterable[Mapping[str, Any]]) -> list[str]:
+def mixed_versions(provenances: Iterable[Mapping[str, Any]]) -> list[str]:
     """Return a warning if outputs were made by different versions of the package or of a library.
 
     Parameters
     ----------
-    made : iterable of mapping
+    provenances : iterable of mapping
         The provenance of each output (`rsa.files.io.read_provenance`); those without `versions` are passed over.
     """
-    found = [dict(one["versions"]) for one in made if one.get("versions")]
+    found = [dict(one["versions"]) for one in provenances if one.get("versions")]
     packages = dict.fromkeys((one.get("brain-model-rsa", "?"), one.get("commit", "")) for one in found)
     warnings = []
     if len(packages) > 1:

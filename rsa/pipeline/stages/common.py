@@ -38,4 +38,4 @@ def dictionary(
 
 def provenance_of(inputs: list[Path], **settings: Any) -> AbstractContextManager[dict[str, Any]]:
     """Give the provenance of what a stage makes of the files that it reads in a block."""
-    return io.made_of(inputs, settings)
+    return io.provenance_of(inputs, settings)

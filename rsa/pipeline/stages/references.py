@@ -41,7 +41,7 @@ def extract(model: Model, stimuli: Stimuli, output: Path, device: str = "auto", 
         io.writing(output, recorded=False) as temporary,
         provenance_of(inputs, model=model.model_dump(), stimuli=stimuli.model_dump()) as provenance,
     ):
-        features.extract(model, stimuli.load(), temporary, device=device, batch_size=batch_size, made=provenance)
+        features.extract(model, stimuli.load(), temporary, device=device, batch_size=batch_size, provenance=provenance)
 
 
 def layer_rdms(activations: Path, output: Path, distance: str = "correlation") -> None:
