@@ -6,7 +6,8 @@ permutation tests and the searchlight over sensors give the same walk, `scan_sou
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
+from functools import wraps
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
@@ -43,6 +44,7 @@ __all__ = [
     "RunSettings",
     "Scored",
     "compare",
+    "fields_as_keywords",
     "in_threads",
     "over_time",
     "region_rdms",
@@ -82,6 +84,28 @@ class RunSettings:
     progress: Callable[[int], None] | None = None
 
 
+def fields_as_keywords(**kinds: type) -> Callable[[Callable[..., Result]], Callable[..., Result]]:
+    """Let a function take the fields of its settings as keywords of its own: ``compare(..., min_voxels=20)``.
+
+    Parameters
+    ----------
+    **kinds : type
+        By the name of a parameter, the dataclass of its settings.
+    """
+
+    def decorate(function: Callable[..., Result]) -> Callable[..., Result]:
+        @wraps(function)
+        def call(*arguments: Any, **given: Any) -> Result:
+            for name, kind in kinds.items():
+                if own := {field.name: given.pop(field.name) for field in fields(kind) if field.name in given}:
+                    given[name] = replace(given.get(name, kind()), **own)
+            return function(*arguments, **given)
+
+        return call
+
+    return decorate
+
+
 class Scored(NamedTuple):
     """The scores of a chunk, and what a last step over all centres needs of it."""
 
@@ -90,6 +114,7 @@ class Scored(NamedTuple):
     found: Any
 
 
+@fields_as_keywords(rdm=RdmSettings, run=RunSettings)
 def compare(
     patterns: Patterns,
     neighbourhood: Neighbourhood,
@@ -117,9 +142,9 @@ def compare(
         Also compare the RDM of odd runs with that of even runs, on the CPU, in one more row of the result (model
         "reliability").
     rdm : RdmSettings
-        How RDMs are made.
+        How RDMs are made. Its fields can be given as keywords as well: ``distance``, ``shrinkage``, ``min_voxels``.
     run : RunSettings
-        How it runs.
+        How it runs, with its fields in the same way: ``n_threads``, ``device``, ...
 
     Returns
     -------
@@ -145,6 +170,7 @@ def compare(
     return stack([scores, scan(patterns, neighbourhood, of_halves, rdm=rdm, run=on_cpu)])
 
 
+@fields_as_keywords(rdm=RdmSettings, run=RunSettings)
 def scan(
     patterns: Patterns,
     neighbourhood: Neighbourhood,
@@ -369,6 +395,7 @@ def over_time(maps: list[ScoreMap], delays_s: list[float]) -> ScoreMap:
     return replace(maps[0], values=values, table=table, reason=reason, n_members=np.min(members_of, axis=0))
 
 
+@fields_as_keywords(rdm=RdmSettings)
 def region_rdms(patterns: Patterns, neighbourhood: Neighbourhood, rdm: RdmSettings = RdmSettings()) -> RDMs:
     """Build the RDM of every neighbourhood and keep them all; meant for regions, of which there are few.
 

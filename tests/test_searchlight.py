@@ -880,3 +880,16 @@ def test_any_measure_says_what_a_comparison_says():
     turned = references.reordered(list(references.conditions)[::-1])
     found = searchlight.scan(patterns, around, comparison_measure(turned, "spearman"))
     np.testing.assert_array_equal(found.values, searchlight.compare(patterns, around, references).values)
+
+
+def test_fields_of_settings_are_keywords_too():
+    patterns, references = study()
+    around = spheres(patterns.volume, 2)
+    made, run = RdmSettings("euclidean", min_voxels=5), RunSettings(n_threads=2)
+    expected = searchlight.compare(patterns, around, references, rdm=made, run=run)
+    found = searchlight.compare(patterns, around, references, distance="euclidean", min_voxels=5, n_threads=2)
+    np.testing.assert_array_equal(found.values, expected.values)
+    both = searchlight.compare(patterns, around, references, rdm=RdmSettings("euclidean"), min_voxels=5)
+    np.testing.assert_array_equal(both.values, expected.values)
+    with pytest.raises(TypeError, match="unexpected keyword argument 'min_voxel'"):
+        searchlight.compare(patterns, around, references, min_voxel=5)

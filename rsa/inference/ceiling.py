@@ -12,7 +12,7 @@ from rsa.inference.group import CEILINGS
 from rsa.neighbourhood import shared_spheres, sphere_centres
 from rsa.rdm import ceiling_bounds
 from rsa.registry import pick
-from rsa.searchlight import MapBuilder, RdmSettings, RunSettings, over_time, scan_sources
+from rsa.searchlight import MapBuilder, RdmSettings, RunSettings, fields_as_keywords, over_time, scan_sources
 from rsa.spheres import prepare_spheres
 
 __all__ = ["noise_ceilings"]
@@ -21,6 +21,7 @@ SPHERES_OF_ALL = 64
 """Spheres of all subjects at a time; bounds the memory."""
 
 
+@fields_as_keywords(rdm=RdmSettings, run=RunSettings)
 def noise_ceilings(
     subjects: Sequence[Patterns],
     radius_mm: float,

@@ -10,7 +10,7 @@ from rsa.core import Array, Neighbourhood, Patterns, RDMs, ScoreMap, align, requ
 from rsa.errors import UserError
 from rsa.measures import Measure, comparison_measure
 from rsa.registry import pick
-from rsa.searchlight import RdmSettings, RunSettings, Scored, scan
+from rsa.searchlight import RdmSettings, RunSettings, Scored, fields_as_keywords, scan
 
 __all__ = ["PermutationTest", "permutation_test"]
 
@@ -58,6 +58,7 @@ class PermutationTest:
         return np.where(np.isnan(self.scores.values), np.nan, (1 + n_permutations - n_lower) / (1 + n_permutations))
 
 
+@fields_as_keywords(rdm=RdmSettings, run=RunSettings)
 def permutation_test(
     patterns: Patterns,
     neighbourhood: Neighbourhood,

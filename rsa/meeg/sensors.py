@@ -13,7 +13,7 @@ from rsa.inference.group import GROUP_TESTS, require_against_0, require_same_map
 from rsa.measures import Measure
 from rsa.meeg.timecourse import Frames, MovieSettings, View, usable_channels, view_of
 from rsa.registry import pick
-from rsa.searchlight import RunSettings, scan_sources
+from rsa.searchlight import RunSettings, fields_as_keywords, scan_sources
 
 __all__ = ["GROUP", "SENSOR_PEAK_COLUMNS", "combine_sensors", "sensor_peaks", "sensor_searchlight"]
 
@@ -35,6 +35,7 @@ MOST_TIMES = 8
 """The most times whose RDMs are held together, for all sensors; more are no faster, fewer move a bar more often."""
 
 
+@fields_as_keywords(movie=MovieSettings, run=RunSettings)
 def sensor_searchlight(
     epochs: Epochs,
     neighbours: Sequence[Array],

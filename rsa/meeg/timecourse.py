@@ -23,7 +23,7 @@ from rsa.distances import (
 )
 from rsa.errors import UserError, listed
 from rsa.registry import pick
-from rsa.searchlight import RunSettings, in_threads
+from rsa.searchlight import RunSettings, fields_as_keywords, in_threads
 from rsa.spheres import cut
 
 __all__ = [
@@ -417,6 +417,7 @@ class MovieSettings:
             raise UserError(f"A window lasts 0 s or longer, not {self.window_s:g} s.")
 
 
+@fields_as_keywords(settings=MovieSettings, run=RunSettings)
 def rdm_movie(epochs: Epochs, settings: MovieSettings = MovieSettings(), run: RunSettings = RunSettings()) -> RDMs:
     """Build the RDM of every time of some trials.
 
