@@ -84,7 +84,7 @@ def test_kinds_answer_for_themselves():
         for name, kind in table.items():
             assert get_args(kind.model_fields["kind"].annotation) == (name,)
             assert kind.provides in provided
-            assert kind.located_by in kind.model_fields
+            assert {kind.located_by, *kind.templates} <= set(kind.model_fields)
             assert all(field.description for field in kind.model_fields.values()), "the docstring is the help"
     assert set(DATASETS.values()) == set(get_args(get_args(Dataset)[0]))
 

@@ -279,14 +279,14 @@ def test_designs_that_cannot_be_used_are_told_once_for_all_subjects(tmp_path, wr
 @pytest.mark.parametrize(
     ("make", "change", "message"),
     [
-        (spm_settings, {"folder": "sub-{run}"}, "unknown placeholder 'run': folder and mask take {subject}"),
+        (spm_settings, {"folder": "sub-{run}"}, "unknown placeholder 'run': folder takes {subject}"),
         (spm_settings, {"folder": "a", "subjects": ["1", "2"]}, "folder has no {subject}"),
         (spm_settings, {"images": "ess"}, "'beta', 'con' or 'spmT'"),
         (feat_settings, {"folder": "{subject}{task}{run}"}, "unknown placeholder 'task'"),
         (feat_settings, {"folder": "a{run}", "subjects": ["1", "2"]}, "folder has no {subject}"),
         (feat_settings, {"folder": "{subject}"}, "folder has no {run}, so all runs would be the same"),
         (feat_settings, {"runs": []}, "at least 1 item"),
-        (glmsingle_settings, {"table": "{run}.tsv"}, "unknown placeholder 'run': all paths take {subject}"),
+        (glmsingle_settings, {"table": "{run}.tsv"}, "unknown placeholder 'run': table takes {subject}"),
         (glmsingle_settings, {"betas": "a.npy", "subjects": ["1", "2"]}, "betas has no {subject}"),
         (glmsingle_settings, {"betas": "{subject}.nii"}, "betas are read from files '.npy', '.npz', '.hdf5'"),
     ],

@@ -249,7 +249,7 @@ def test_a_movie_of_this_pipeline_tells_its_times(tmp_path, vectors):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"file": "{run}.npy"}, "unknown placeholder 'run': file and key take {subject}"),
+        ({"file": "{run}.npy"}, "unknown placeholder 'run': file takes {subject}"),
         ({"file": "movie.csv"}, "movies are read from files '.npz', '.npy', '.mat', '.h5', '.hdf5', and file is"),
         ({"axes": "subject condition condition"}, "name time once and others of 'subject', 'session'"),
         ({"axes": "time times pair"}, "name time once and others of 'subject', 'session'"),

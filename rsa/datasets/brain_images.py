@@ -87,10 +87,6 @@ class BrainImages(AnyDataset):
         """List the files of images of a subject, run by run."""
         raise NotImplementedError
 
-    def _templates(self) -> list[str]:
-        """List the templates of files and folders, so that messages can show {subject} instead of each subject."""
-        raise NotImplementedError
-
     def _rows(self, source: Source) -> pd.DataFrame:
         """Describe the images of a file: the keys that are known; the index is the image's number in the file."""
         known = {"condition": source.condition, "run": source.run, "delay_s": source.delay_s}
@@ -306,7 +302,7 @@ class BrainImages(AnyDataset):
             found = list(self._found_problems(subject, conditions, residuals))
         except UserError as error:
             found = [str(error)]
-        for template in self._templates():
+        for template in filter(None, (getattr(self, name) for name in self.templates)):
             found = [with_subject_hidden(text, template, subject) for text in found]
         return found
 

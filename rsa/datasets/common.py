@@ -3,15 +3,16 @@
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Self
 
 import numpy as np
 import pandas as pd
+from pydantic import model_validator
 
 from rsa.core import SAME_S, Array, Patterns, Volume, as_labels, difference_of_conditions
 from rsa.errors import UserError, listed
 from rsa.rdm import span_of
-from rsa.settings import Section, Subjects, by_subject
+from rsa.settings import Section, Subjects, by_subject, placeholders
 
 __all__ = [
     "AnyDataset",
@@ -38,11 +39,26 @@ class AnyDataset(Section):
     """What `load` returns: patterns over voxels, RDMs of regions, epochs, or RDMs over time."""
     located_by: ClassVar[str]
     """The setting that says where the data are: a folder, or a template of files."""
+    templates: ClassVar[Mapping[str, Sequence[str]]]
+    """The settings that are templates of paths (or names in files), and the placeholders that each may have."""
 
     kind: str
     """What kind of data it is."""
     subjects: Subjects
     """Labels of the subjects, quoted: ["01", "02"]."""
+
+    @model_validator(mode="after")
+    def _placeholders_are_known(self) -> Self:
+        for name, allowed in self.templates.items():
+            if unknown := placeholders(getattr(self, name) or "") - set(allowed):
+                takes = " and ".join(f"{{{one}}}" for one in allowed)
+                raise ValueError(f"unknown placeholder {listed(sorted(unknown))}: {name} takes {takes}")
+        return self
+
+    def _require_subject(self, name: str) -> None:
+        """Raise a `ValueError` if a template has no {subject}, and there are several."""
+        if len(self.subjects) > 1 and "subject" not in placeholders(getattr(self, name)):
+            raise ValueError(f"{name} has no {{subject}}, so all subjects would be the same; put it there")
 
     @property
     def is_ready(self) -> bool:

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import numpy as np
 import pandas as pd
@@ -82,6 +82,7 @@ class EpochFiles(AnyDataset):
 
     provides = "epochs"
     located_by = "file"
+    templates: ClassVar = {"file": ("subject", "session", "run"), "fieldtrip_info": ("subject",)}
 
     kind: Literal["epochs"] = "epochs"
     """Trials of MEG or EEG, cut and cleaned: .fif of MNE-Python, .set of EEGLAB or .mat of FieldTrip."""
@@ -128,14 +129,7 @@ class EpochFiles(AnyDataset):
     @model_validator(mode="after")
     def _templates_agree(self) -> Self:
         names = placeholders(self.file)
-        unknown = (names - {"subject", "session", "run"}) | (placeholders(self.fieldtrip_info or "") - {"subject"})
-        if unknown:
-            raise ValueError(
-                f"unknown placeholder {listed(sorted(unknown))}: file takes {{subject}}, {{session}} and {{run}}, "
-                "fieldtrip_info {subject}"
-            )
-        if len(self.subjects) > 1 and "subject" not in names:
-            raise ValueError("file has no {subject}, so all subjects would read the same file; put it there")
+        self._require_subject("file")
         for name, labels in (("session", self.sessions), ("run", self.runs)):
             if bool(labels) != (name in names):
                 raise ValueError(f"{name}s and {{{name}}} in file belong together; give both, or neither")

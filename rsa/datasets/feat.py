@@ -4,7 +4,7 @@ import logging
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal, Self
+from typing import ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -36,6 +36,7 @@ class Feat(BrainImages):
     """
 
     located_by = "folder"
+    templates: ClassVar = {"folder": ("subject", "run"), "mask": ("subject",)}
 
     kind: Literal["feat"] = "feat"
     """A folder .feat per subject and run, as FEAT leaves it."""
@@ -55,15 +56,8 @@ class Feat(BrainImages):
 
     @model_validator(mode="after")
     def _folders_differ(self) -> Self:
-        names = placeholders(self.folder)
-        unknown = (names - {"subject", "run"}) | (placeholders(self.mask or "") - {"subject"})
-        if unknown:
-            raise ValueError(
-                f"unknown placeholder {listed(sorted(unknown))}: folder takes {{subject}} and {{run}}, mask {{subject}}"
-            )
-        if len(self.subjects) > 1 and "subject" not in names:
-            raise ValueError("folder has no {subject}, so all subjects would be the same; put it there")
-        if len(self.runs) > 1 and "run" not in names:
+        self._require_subject("folder")
+        if len(self.runs) > 1 and "run" not in placeholders(self.folder):
             raise ValueError("folder has no {run}, so all runs would be the same; put it there")
         return self
 
@@ -85,9 +79,6 @@ class Feat(BrainImages):
     def _images_folder(self, subject: str, run: str) -> Path:
         folder = self._folder(subject, run)
         return folder / "reg_standard" if self.reg_standard else folder
-
-    def _templates(self) -> list[str]:
-        return [self.folder, *([] if self.mask is None else [self.mask])]
 
     def files(self, subject: str, conditions: Sequence[str] | None = None, *, residuals: bool = False) -> list[Path]:
         """Return every file that `load` reads; only the designs where one of them is not there."""

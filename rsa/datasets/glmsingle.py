@@ -19,7 +19,7 @@ from rsa.errors import UserError, listed
 from rsa.files.images import read_mask
 from rsa.files.io import reading
 from rsa.inputs.stimuli import LabelPattern
-from rsa.settings import DataPath, fill, placeholders
+from rsa.settings import DataPath, fill
 
 __all__ = ["GlmSingle"]
 
@@ -59,6 +59,7 @@ class GlmSingle(BrainImages):
     """
 
     located_by = "betas"
+    templates = dict.fromkeys(("betas", "table", "grid_image", "mask"), ("subject",))
 
     kind: Literal["glmsingle"] = "glmsingle"
     """A file TYPED_FITHRF_GLMDENOISE_RR.npy, .hdf5 or .mat per subject, and a table of its trials."""
@@ -87,20 +88,12 @@ class GlmSingle(BrainImages):
 
     @model_validator(mode="after")
     def _files_differ(self) -> Self:
-        templates = (self.betas, self.table, self.grid_image, self.mask or "")
-        unknown = set().union(*map(placeholders, templates)) - {"subject"}
-        if unknown:
-            raise ValueError(f"unknown placeholder {listed(sorted(unknown))}: all paths take {{subject}}")
-        if len(self.subjects) > 1 and "subject" not in placeholders(self.betas):
-            raise ValueError("betas has no {subject}, so all subjects would read the same file; put it there")
+        self._require_subject("betas")
         if not self.betas.endswith(tuple(READERS)):
             raise ValueError(f"betas are read from files {listed(list(READERS))}, and it is {self.betas!r}")
         return self
 
     # --------------------------------------------------------------------------------------- the parts
-
-    def _templates(self) -> list[str]:
-        return [name for name in (self.betas, self.table, self.grid_image, self.mask) if name is not None]
 
     def _sources(self, subject: str, conditions: Sequence[str] | None = None) -> list[Source]:
         betas, table, grid = (fill(name, subject=subject) for name in (self.betas, self.table, self.grid_image))

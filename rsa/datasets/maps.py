@@ -4,7 +4,7 @@ import glob
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal, Self
+from typing import ClassVar, Literal, Self
 
 import pandas as pd
 from pydantic import Field, model_validator
@@ -30,6 +30,12 @@ class Maps(BrainImages):
     """
 
     located_by = "images"
+    templates: ClassVar = {
+        "images": ("subject", "session", "run", "condition"),
+        "table": ("subject", "session", "run"),
+        "mask": ("subject",),
+        "residuals": ("subject", "session", "run"),
+    }
 
     kind: Literal["maps"] = "maps"
     """One image per condition, or a 4-D image whose volumes a table describes."""
@@ -64,14 +70,6 @@ class Maps(BrainImages):
     @model_validator(mode="after")
     def _templates_agree(self) -> Self:
         names, in_table = placeholders(self.images), placeholders(self.table or "")
-        by_run = {"subject", "session", "run"}
-        unknown = (names - by_run - {"condition"}) | (in_table - by_run) | (placeholders(self.mask or "") - {"subject"})
-        unknown |= placeholders(self.residuals or "") - by_run
-        if unknown:
-            raise ValueError(
-                f"unknown placeholder {listed(sorted(unknown))}: images take {{subject}}, {{session}}, {{run}} and "
-                "{condition}, table and residuals {subject}, {session} and {run}, mask {subject}"
-            )
         if ("condition" in names) == (self.table is not None):
             raise ValueError(
                 "images with {condition} in their names need no table, and images without it need one: "
@@ -81,8 +79,7 @@ class Maps(BrainImages):
             raise ValueError("images or table has {run}, so give the runs: runs: ['1', '2']")
         if self.runs and "run" not in names:
             raise ValueError("runs are given, but images has no {run}; put it there, or leave runs out")
-        if len(self.subjects) > 1 and "subject" not in names:
-            raise ValueError("images has no {subject}, so all subjects would read the same file; put it there")
+        self._require_subject("images")
         return self
 
     @model_validator(mode="after")
@@ -143,9 +140,6 @@ class Maps(BrainImages):
 
     def _sessions_and_runs(self) -> list[tuple[str | None, str | None]]:
         return [(session, run) for session in self.sessions or (None,) for run in self.runs or (None,)]
-
-    def _templates(self) -> list[str]:
-        return [name for name in (self.images, self.table, self.mask, self.residuals) if name is not None]
 
     def _rows(self, source: Source) -> pd.DataFrame:
         """Describe the volumes of an image: `condition` and, if known, `run` and `delay_s`; the index is the volume."""

@@ -135,6 +135,7 @@ class Movies(AnyDataset):
 
     provides = "movie"
     located_by = "file"
+    templates = dict.fromkeys(("file", "key"), ("subject",))
 
     kind: Literal["movie"] = "movie"
     """RDMs over time in .npz, .npy, .mat, .h5 or .hdf5 files."""
@@ -165,9 +166,6 @@ class Movies(AnyDataset):
 
     @model_validator(mode="after")
     def _settings_agree(self) -> Self:
-        unknown = (placeholders(self.file) | placeholders(self.key or "")) - {"subject"}
-        if unknown:
-            raise ValueError(f"unknown placeholder {listed(sorted(unknown))}: file and key take {{subject}}")
         if not self.file.endswith(tuple(READERS)):
             raise ValueError(f"movies are read from files {listed(list(READERS))}, and file is {self.file!r}")
         if self.tmin_s is not None and self.tmax_s is not None and self.tmin_s > self.tmax_s:

@@ -28,6 +28,7 @@ class Rdms(AnyDataset):
 
     provides = "rdms"
     located_by = "file"
+    templates = dict.fromkeys(("file", "key"), ("subject", "region"))
     space: ClassVar[str] = ""
     """Regions have no grid, so there is no label of one."""
 
@@ -51,9 +52,6 @@ class Rdms(AnyDataset):
 
     @model_validator(mode="after")
     def _regions_differ(self) -> Self:
-        unknown = (placeholders(self.file) | placeholders(self.key or "")) - {"subject", "region"}
-        if unknown:
-            raise ValueError(f"unknown placeholder {sorted(unknown)}: file and key take {{subject}} and {{region}}")
         if len(self.regions) > 1 and "region" not in placeholders(self.file + (self.key or "{region}")):
             raise ValueError("neither file nor key has {region}, so all regions would be the same RDM; put it there")
         return self

@@ -16,7 +16,7 @@ from rsa.datasets.brain_images import BrainImages, Source
 from rsa.errors import UserError, listed
 from rsa.files.images import read_patterns
 from rsa.files.io import reading
-from rsa.settings import DataPath, fill, placeholders
+from rsa.settings import DataPath, fill
 
 __all__ = ["Spm"]
 
@@ -71,6 +71,7 @@ class Spm(BrainImages):
     """
 
     located_by = "folder"
+    templates = dict.fromkeys(("folder", "mask"), ("subject",))
 
     kind: Literal["spm"] = "spm"
     """A folder per subject with SPM.mat, the images and mask.nii, as SPM leaves it."""
@@ -84,11 +85,7 @@ class Spm(BrainImages):
 
     @model_validator(mode="after")
     def _folders_differ(self) -> Self:
-        unknown = (placeholders(self.folder) | placeholders(self.mask or "")) - {"subject"}
-        if unknown:
-            raise ValueError(f"unknown placeholder {listed(sorted(unknown))}: folder and mask take {{subject}}")
-        if len(self.subjects) > 1 and "subject" not in placeholders(self.folder):
-            raise ValueError("folder has no {subject}, so all subjects would be the same; put it there")
+        self._require_subject("folder")
         return self
 
     def files(self, subject: str, conditions: Sequence[str] | None = None, *, residuals: bool = False) -> list[Path]:
@@ -102,9 +99,6 @@ class Spm(BrainImages):
 
     def _folder(self, subject: str) -> Path:
         return fill(self.folder, subject=subject)
-
-    def _templates(self) -> list[str]:
-        return [self.folder, *([] if self.mask is None else [self.mask])]
 
     def _masks(self, subject: str) -> list[Path]:
         return super()._masks(subject) or [_existing(self._folder(subject) / "mask")]

@@ -12,7 +12,7 @@ import string
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 import nibabel as nib
 import numpy as np
@@ -92,6 +92,7 @@ class Bids(AnyDataset):
 
     provides = "patterns"
     located_by = "root"
+    templates: ClassVar = {"mask": ("subject",)}
 
     kind: Literal["bids"] = "bids"
     """Runs preprocessed by fMRIPrep in a BIDS data set, with a table of events for each."""
@@ -133,9 +134,6 @@ class Bids(AnyDataset):
 
     @model_validator(mode="after")
     def _settings_agree(self) -> Self:
-        unknown = placeholders(self.mask) - {"subject"}
-        if unknown:
-            raise ValueError(f"unknown placeholder {listed(sorted(unknown))}: mask takes {{subject}}")
         if not all(name is None or name for _, name, _, _ in string.Formatter().parse(self.condition)):
             raise ValueError(f"condition {self.condition!r} has braces without the name of a column")
         own = {"sub": "subjects", "task": "task", "space": "space", "res": "resolution"}
