@@ -275,7 +275,7 @@ def test_compressed_epochs_are_read_to_their_checksum(tmp_path, values, place):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"file": "sub-01_epo.fif", "subjects": ["01", "02"]}, "file has no {subject}, so all subjects would be the same"),
+        ({"file": "sub-01_epo.fif", "subjects": ["01", "02"]}, "file has no {subject}, so all subjects would be"),
         ({"file": "{subject}_{task}_epo.fif"}, "unknown placeholder 'task': file takes {subject} and {session} and"),
         ({"file": "{subject}_{run}_epo.fif"}, "runs and {run} in file belong together; give both, or neither"),
         ({"sessions": ["1"]}, "sessions and {session} in file belong together; give both, or neither"),
