@@ -92,6 +92,7 @@ def edit_image(path, change=lambda values: values, affine=None, tr_s=TR_S):
 # ---------------------------------------------------------------------------------------- what comes out
 
 
+@pytest.mark.slow
 def test_planted_responses_come_out_of_every_run(study):
     for subject in ("01", "02"):
         assert settings_of(study).problems(CONDITIONS) == []
@@ -711,6 +712,7 @@ DAMAGES = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("damage", "changes", "message"), DAMAGES)
 def test_each_problem_is_one_line_before_any_model_and_stops_the_reading(copied, damage, changes, message):
     damage(copied)
@@ -1129,6 +1131,7 @@ def haxby(data, tmp_path_factory):
     return settings.load("1", categories)
 
 
+@pytest.mark.slow
 def test_the_runs_of_haxby_have_the_betas_that_were_computed_elsewhere(haxby, data):
     assert haxby.values.shape == (12 * 8, 511)
     runs = [f"run-{run:02d}" for run in range(1, 13)]

@@ -162,6 +162,7 @@ def test_responses_of_the_real_slice_are_those_that_were_estimated_elsewhere(rea
 # ---------------------------------------------------------------------------------------- the layout
 
 
+@pytest.mark.slow
 def test_the_bids_reader_finds_nothing_wrong_and_reads_what_was_laid_out(tmp_path):
     for subject in ("1", "2"):
         simulate(tmp_path, subject)
@@ -174,6 +175,7 @@ def test_the_bids_reader_finds_nothing_wrong_and_reads_what_was_laid_out(tmp_pat
     assert {f"sub-2_task-objects_run-01_desc-{part}.nii.gz" for part in ("preproc_bold", "brain_mask")} <= names
 
 
+@pytest.mark.slow
 def test_subjects_after_the_sixth_keep_their_own_data(tmp_path):
     images = {subject: simulate(tmp_path, subject, mean=1000 * int(subject)) for subject in ("6", "1", "2")}
     fetch_haxby(tmp_path, ["6", "1", "2"])
@@ -243,6 +245,7 @@ def test_the_pictures_are_a_table_of_stimuli_with_all_categories(tmp_path):
     assert table.loc[table["condition"] == "scrambledpix", "file"].str.contains("controls").all()
 
 
+@pytest.mark.slow
 def test_a_second_fetch_replaces_what_the_first_laid_out(tmp_path):
     simulate(tmp_path)
     fetch_haxby(tmp_path, ["1"])
@@ -252,6 +255,7 @@ def test_a_second_fetch_replaces_what_the_first_laid_out(tmp_path):
     assert not list(tmp_path.glob(".partial-*"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name", ["README", "stimuli.tsv", "sub-1/func/notes.txt", "derivatives/pymvpa/sub-1/func/sub-1_bold.nii.gz"]
 )
@@ -291,6 +295,7 @@ def test_a_study_that_would_fetch_over_files_is_refused_before_it_runs(tmp_path)
 # -------------------------------------------------------------------------------------- what goes wrong
 
 
+@pytest.mark.slow
 def test_a_subject_is_laid_out_whole_or_not_at_all(tmp_path, monkeypatch):
     simulate(tmp_path, "1")
     simulate(tmp_path, "2")

@@ -31,6 +31,7 @@ def response_to_blocks(times_s: list[float], duration_s: float) -> np.ndarray:
     return response[[round(time_s / step_s) for time_s in times_s]]
 
 
+@pytest.mark.slow
 def test_the_map_of_v1_rises_and_falls_like_a_haemodynamic_response(god, data, tmp_path):
     """Blocks of 9 s: the response to one is highest some 10.5 s after its onset.
 
@@ -84,6 +85,7 @@ def reliability_of(patterns, distance):
     return searchlight.compare(patterns, around, reference, reliability=True, rdm=made).values[-1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("distance", "plain", "whitened"),
     [
@@ -101,6 +103,7 @@ def test_odd_and_even_runs_of_haxby_agree_plain_and_whitened(haxby, distance, pl
         assert (scores.max(), np.median(scores)) == pytest.approx(expected, abs=5e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("distance", ["correlation", "crossnobis", "cv_correlation"])
 def test_runs_without_their_labels_are_not_reliable(haxby, distance, rng):
     """Categories are shuffled in each run: odd and even runs agree by chance only."""

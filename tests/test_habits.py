@@ -315,6 +315,7 @@ def test_the_table_of_modules_is_complete_and_imports_point_down():
 # ---------------------------------------------------------------------------------- examples that are run
 
 
+@pytest.mark.slow
 def test_notebook_example(tmp_path, monkeypatch, rng):
     """The example of README.md runs, and its scores are those of scipy, one sphere at a time."""
     (example,) = code_blocks(ROOT / "README.md", "python")
@@ -423,6 +424,7 @@ def test_extending_example_of_a_kind_of_data(tmp_path, rng):
     np.testing.assert_allclose(patterns.values[:6].std(axis=0), 1, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("tables")
 def test_extending_example_of_a_model(tmp_path, rng):
     source = extending_example("class Pixels")["Model"]

@@ -394,6 +394,7 @@ FULL_DISK = """
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["tall.h5", "wide.h5", "a.nii.gz", "a.nii", "a.tsv", "a.json"])
 @pytest.mark.parametrize("had_one", [False, True])
 def test_a_full_disk_is_told_and_leaves_what_was_there(tmp_path, name, had_one):

@@ -413,6 +413,7 @@ def test_what_is_no_state_dict_is_refused(tmp_path):
         model.load()
 
 
+@pytest.mark.slow
 def test_names_and_counters_of_old_densenets_and_auxiliary_heads_are_understood(tmp_path):
     for architecture in ("densenet121", "googlenet", "mnasnet0_5"):
         network, _ = Torchvision(architecture=architecture, weights="untrained", seed=1).load()

@@ -113,6 +113,7 @@ def test_spheres_of_stored_grids_have_every_voxel_whose_centre_is_on_their_surfa
         assert centre_sphere(grid, float(radius_mm)) == expected, turn.tolist()
 
 
+@pytest.mark.slow
 def test_no_voxel_beyond_the_radius_comes_in():
     """Of usual voxel sizes, the closest outside a usual radius is 4.2e-5 mm beyond it."""
     for in_plane, between in product(["1.05", "1.25", "1.6", "2", "2.4", "3", "3.5"], ["1.2", "1.8", "2.2", "3.3"]):

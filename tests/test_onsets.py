@@ -124,6 +124,7 @@ def noise_movie(seed, n_before, width, distance):
     return movie, RDMs(np.stack([pdist(one, "correlation") for one in layers]), names, table), rng
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("n_before", "width", "distance"), [(5, 2, "crossnobis"), (10, 2, "correlation")])
 def test_a_single_subject_of_noise_whose_baseline_was_subtracted_has_onsets_at_the_nominal_rate(
     n_before, width, distance

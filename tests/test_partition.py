@@ -344,6 +344,7 @@ def in_order(rdms, names):
     return rdms.squares[:, places][:, :, places][:, *np.triu_indices(len(names), 1)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("comparison", CORRELATIONS)
 @pytest.mark.parametrize("kind", KINDS)
 def test_maps_equal_regressions_in_one_sphere_at_a_time(kind, comparison):

@@ -411,6 +411,7 @@ def test_every_atlas_of_nilearn_is_tried() -> None:
     assert {name.removeprefix("nilearn:").split("/")[0] for name in CACHED} == set(NILEARN_ATLASES)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CACHED)
 def test_atlases_of_nilearn_are_read_without_a_network(offline: Path, volume: Volume, name: str) -> None:
     path, names = CACHED[name](offline)

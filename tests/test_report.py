@@ -694,6 +694,7 @@ def test_missing_picture_is_said(tmp_path):
 # ------------------------------------------------------------------------------------------- study
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("space", ["MNI152", "flipped", "single slice"])
 def test_report_of_a_study_is_complete(tmp_path, rng, space):
     volume = VOLUMES[space]()

@@ -299,6 +299,7 @@ def test_a_file_counts_as_written_from_before_it_has_its_name(tmp_path: Path, mo
     assert seen[0] is not None
 
 
+@pytest.mark.slow
 def test_the_outputs_of_a_plan_are_those_of_the_rules(lab: Path) -> None:
     """What `verify` looks for is what Snakemake makes, but for the activations."""
     config = written_yaml(
@@ -349,6 +350,7 @@ def test_what_is_hashed_is_what_was_there_before_it_is_read(tmp_path: Path) -> N
 # --------------------------------------------------------------------------------- braces and workflow
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "is_refused"), [("a{1}.png", True), ("{subject}.png", True), ("a}{.png", False)])
 def test_words_in_braces_are_refused_before_snakemake_replaces_them(lab: Path, name: str, is_refused: bool) -> None:
     Path("pictures").mkdir()
@@ -387,6 +389,7 @@ def snakemake(config: Path, *options: str) -> list[str]:
     return ["snakemake", "--snakefile", str(snakefile), "--cores", "1", "--configfile", str(config), *options]
 
 
+@pytest.mark.slow
 def test_snakemake_refuses_what_check_refuses(lab: Path) -> None:
     before = contents(*OWN)
     config = written_yaml(simulate={"images_per_category": 2, "voxel_size_mm": 8})

@@ -123,6 +123,7 @@ def test_real_noise_keeps_the_covariance_of_the_residuals(rng: np.random.Generat
     assert (noise**2).mean() == pytest.approx(1, rel=1e-3)
 
 
+@pytest.mark.slow
 def test_the_events_are_taken_out_of_real_noise(data: Path) -> None:
     from rsa.simulation.write import _residuals
 

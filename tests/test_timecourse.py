@@ -238,6 +238,7 @@ def svm_of_pair(x, conditions, pair):
     return lambda test: machine.predict((test - mean)[None] / scale)[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("missing", [[], [0, 1, 12, 13]])
 @pytest.mark.parametrize(("distance", "fit"), [("decoding_lda", lda_of_all), ("decoding_svm", svm_of_pair)])
 def test_decoding_is_that_of_scikit_learn(rng, distance, fit, missing):
@@ -252,6 +253,7 @@ def test_decoding_is_that_of_scikit_learn(rng, distance, fit, missing):
         np.testing.assert_allclose(movie.values[time], decoded_by(fit, epochs, time), atol=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("distance", ["decoding_lda", "decoding_svm"])
 def test_noise_is_decoded_at_chance_and_strong_patterns_always(rng, distance):
     conditions = np.repeat(list("abc"), 9)
@@ -356,6 +358,7 @@ def test_a_window_averages_the_samples_around_each_time_that_there_are(rng, dist
     np.testing.assert_array_equal(rdm_movie(epochs, MovieSettings(distance=distance, window_s=0.019)).values, plain)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("distance", MOVIE_DISTANCES)
 def test_chunks_threads_and_the_order_of_conditions_change_nothing(rng, distance, monkeypatch):
     epochs = trials(rng, np.repeat(list("abcd"), 6), n_times=10, noise=coloured(rng, 60, 12))

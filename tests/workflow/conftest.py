@@ -1,19 +1,30 @@
 """Sandboxes for the tests that run Snakemake."""
 
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
 
 import pytest
+from forks import Forks
 from sandbox import LINKED, ROOT, Sandbox
 
 
 @pytest.fixture(scope="session")
-def make_sandbox(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Sandbox]:
-    """Return a function that makes a new sandbox."""
+def forks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forks]:
+    """Start the process whose forks run the jobs of small studies."""
+    forks = Forks(tmp_path_factory.mktemp("forks"))
+    yield forks
+    forks.close()
 
-    def make(name: str) -> Sandbox:
+
+@pytest.fixture(scope="session")
+def make_sandbox(tmp_path_factory: pytest.TempPathFactory, forks: Forks) -> Callable[..., Sandbox]:
+    """Return a function that makes a new sandbox, in which jobs are processes as a user has them or forks."""
+
+    def make(name: str, *, forked: bool = True) -> Sandbox:
         folder = tmp_path_factory.mktemp(name)
         for file in LINKED:
             (folder / file).symlink_to(ROOT / file)
-        return Sandbox(folder)
+        quick = forks.python(folder / "bin")
+        return Sandbox(folder, quick if forked else sys.executable, quick)
 
     return make

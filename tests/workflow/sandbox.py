@@ -1,10 +1,8 @@
 """Running Snakemake as a user does, in a folder of its own, on the files of this checkout."""
 
-import multiprocessing
 import os
 import subprocess
-import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +17,13 @@ class Sandbox:
     """A folder that looks like a checkout, with results of its own."""
 
     folder: Path
+    python: str
+    """What runs Snakemake, and what Snakemake runs."""
+    quick_python: str
+    """The same, in forks (see `forks`)."""
 
     def command(self, *options: str) -> list[str]:
-        return [sys.executable, "-m", "snakemake", "--cores", "2", *options]
+        return [self.python, "-m", "snakemake", "--cores", "2", *options]
 
     def run(self, *options: str) -> subprocess.CompletedProcess[str]:
         """Run Snakemake to its end; what it says is in `stdout`."""
@@ -41,12 +43,8 @@ class Sandbox:
         return result.stdout
 
     def dry_run(self, *options: str) -> subprocess.CompletedProcess[str]:
-        """Do what `snakemake --dry-run` does, in a process in which Snakemake is loaded already."""
-        said = self.folder / "said.txt"
-        process = FORKS.Process(target=snakemake, args=(self.folder, self.command("--dry-run", *options), said))
-        process.start()
-        process.join()
-        return subprocess.CompletedProcess(options, process.exitcode or 0, said.read_text(encoding="utf-8"))
+        """Let Snakemake say what it would do."""
+        return replace(self, python=self.quick_python).run("--dry-run", *options)
 
     def planned(self, *options: str) -> str:
         """Return what a dry run says, and insist that it succeeds."""
@@ -70,24 +68,6 @@ class Sandbox:
         """Return the rules that a dry run would run."""
         said = self.planned(*options)
         return {line.split()[1].rstrip(":") for line in said.splitlines() if line.startswith("rule ")}
-
-
-FORKS = multiprocessing.get_context("forkserver")
-FORKS.set_forkserver_preload(["snakemake.cli", "rsa.pipeline.checks", "rsa.pipeline.cli", "rsa.pipeline.plan"])
-"""Makes processes in which Snakemake is loaded."""
-
-
-def snakemake(folder: Path, command: list[str], said: Path) -> None:
-    """Do what a command does that begins with `python -m snakemake`, and write what it says into a file."""
-    from snakemake.cli import main
-
-    with said.open("w") as file:
-        os.dup2(file.fileno(), 1)
-        os.dup2(file.fileno(), 2)
-    os.chdir(folder)
-    for name in os.environ.keys() - environment().keys():
-        del os.environ[name]
-    main(command[3:])
 
 
 def environment() -> dict[str, str]:

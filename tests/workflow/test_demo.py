@@ -32,8 +32,8 @@ def study() -> Study:
 
 
 @pytest.fixture(scope="module")
-def demo(make_sandbox: Callable[[str], Sandbox]) -> Sandbox:
-    sandbox = make_sandbox("demo")
+def demo(make_sandbox: Callable[..., Sandbox]) -> Sandbox:
+    sandbox = make_sandbox("demo", forked=False)
     sandbox.succeed()
     return sandbox
 

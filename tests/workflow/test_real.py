@@ -18,10 +18,11 @@ from rsa.simulation.write import planted_voxels, simulated_volume
 pytestmark = pytest.mark.slow
 
 
-def run(make_sandbox: Callable[[str], Sandbox], name: str, data: Path) -> Path:
-    """Run one of the examples; return the folder of its results."""
+def run(make_sandbox: Callable[[str], Sandbox], name: str, data: Path, *targets: str) -> Path:
+    """Run one of the examples, or some targets of it; return the folder of its results."""
     sandbox = make_sandbox(name)
-    sandbox.succeed("--configfile", f"config/{name}.yaml", "--config", f"data_root={data}")
+    wanted = ["--", *targets] if targets else []
+    sandbox.succeed("--configfile", f"config/{name}.yaml", "--config", f"data_root={data}", *wanted)
     (results,) = (sandbox.folder / "results").iterdir()
     return results
 
@@ -93,6 +94,8 @@ def test_the_report_shows_regions_with_their_ceiling(cichy: Path) -> None:
     assert (cichy / "figures" / "regions" / "regions.png").exists()
     assert "Nili" in text
     assert "noise ceiling" in text
+    assert "Analysis: partial" in text
+    assert "Analysis: partition" in text
 
 
 # -------------------------------------------------------------------------- a whole brain against region V1
@@ -162,7 +165,7 @@ def test_a_single_slice_with_a_flipped_axis(haxby: Path, data: Path) -> None:
 def test_layers_planted_in_a_real_brain_are_found_and_nothing_else(
     make_sandbox: Callable[[str], Sandbox], data: Path
 ) -> None:
-    results = run(make_sandbox, "planted92", data)
+    results = run(make_sandbox, "planted92", data, "results/planted92/scores/sub-01_scores.h5")
     study = load_study({**read_yaml(ROOT / "config" / "planted92.yaml"), "data_root": str(data)})
     assert study.simulate is not None
     assert study.searchlight is not None

@@ -24,7 +24,7 @@ from rsa.pipeline import cli
 
 
 @pytest.fixture(scope="module")
-def sandbox(make_sandbox: Callable[[str], Sandbox]) -> Sandbox:
+def sandbox(make_sandbox: Callable[..., Sandbox]) -> Sandbox:
     return make_sandbox("running")
 
 
@@ -92,9 +92,9 @@ def wait_for_job(stage: str, folder: Path, run: subprocess.Popen[bytes]) -> int:
 
 
 @pytest.fixture(scope="module")
-def noise(make_sandbox: Callable[[str], Sandbox]) -> tuple[Sandbox, list[str]]:
+def noise(make_sandbox: Callable[..., Sandbox]) -> tuple[Sandbox, list[str]]:
     """Configure a small study without signal; return what runs it."""
-    sandbox = make_sandbox("null")
+    sandbox = make_sandbox("null", forked=False)
     small = {**SMALL, "study": "null", "simulate": {**SMALL["simulate"], "signal": 0.0}}  # type: ignore[dict-item]
     return sandbox, ["--configfile", sandbox.configured("config.yaml", **small)]
 
@@ -219,7 +219,7 @@ def test_ctrl_c_stops_a_stage_at_once_and_leaves_nothing(tmp_path: Path, study: 
 
 
 @pytest.mark.slow
-def test_a_stage_can_be_run_by_hand(make_sandbox: Callable[[str], Sandbox], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stage_can_be_run_by_hand(make_sandbox: Callable[..., Sandbox], monkeypatch: pytest.MonkeyPatch) -> None:
     folder = make_sandbox("by-hand").folder
     monkeypatch.chdir(folder)
     draw = ["simulate-stimuli", "--simulation-images-per-category", "2", "--stimuli-table", "s/stimuli.tsv"]
