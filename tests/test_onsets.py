@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 from scipy.ndimage import gaussian_filter1d
 from scipy.spatial.distance import pdist
+from scipy.stats import t as student_t
 
 from rsa.comparisons import COMPARISONS, compare_vectors
 from rsa.core import Epochs, RDMs
@@ -34,6 +35,15 @@ def maps_of_all_kinds(rng, n_voxels=12):
     scores[30, 9], scores[3, 10], scores[:20, 11], scores[:, 8] = np.nan, np.nan, 0.3, np.nan
     scores[27:29, 7] = -1
     return scores
+
+
+@pytest.mark.parametrize("level", [-0.4, 0.0, 0.4])
+def test_a_bound_is_the_root_of_the_mean_square_and_t_above_the_mean_if_that_is_above_0(rng, level):
+    baseline = level + 0.1 * rng.standard_normal((3, 9))
+    quantile = student_t.ppf(0.99, 6.5)
+    for series, bound in zip(baseline, upper_bounds(baseline, 6.5, 0.01), strict=True):
+        expected = max(series.mean(), 0) + np.sqrt((series @ series / 9) * (1 + quantile**2))
+        assert bound == pytest.approx(expected, rel=1e-12)
 
 
 def test_onsets_are_those_of_one_voxel_and_one_time_after_the_other(rng, monkeypatch):

@@ -219,3 +219,9 @@ def test_rdms_to_which_weights_are_fitted_are_those_of_the_others_at_the_same_pl
     np.testing.assert_allclose(found[0], zscore(values[3]), atol=1e-12)
     np.testing.assert_allclose(found[4], zscore(values[[1, 5]], axis=1).mean(axis=0), atol=1e-12)
     assert np.isnan(found[2]).all()
+
+
+def test_a_constant_brain_rdm_has_no_score_although_no_layer_says_anything_of_it(rng):
+    brain = np.vstack([np.ones(66), rng.random(66)])
+    scores = weighted_fit(brain, rng.random((3, 66)), n_folds=3).scores
+    np.testing.assert_array_equal(np.isnan(scores), [True, False])
