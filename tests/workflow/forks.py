@@ -84,8 +84,9 @@ def reap() -> None:
 
 
 def finish() -> None:
+    """End at once: to unload all modules takes seconds."""
     reap()
-    sys.exit()
+    os._exit(0)
 
 
 def answer(client: socket.socket) -> None:
