@@ -6,20 +6,26 @@ import shlex
 import subprocess
 import sys
 import warnings
+from collections.abc import Iterable
 from importlib import import_module
 from pathlib import Path
 
 import pytest
 
+from rsa.comparisons import COMPARISONS
 from rsa.datasets import EpochFiles, Movies
 from rsa.datasets.maps import Maps
+from rsa.distances import DISTANCES
 from rsa.errors import Problems, UserError
 from rsa.files import io
+from rsa.inference.group import GROUP_TESTS
 from rsa.inputs.references import PixelReference, TableReference
 from rsa.inputs.regions import Regions
+from rsa.maps import MAPS
 from rsa.models import MODELS
+from rsa.noise import SHRINKAGES
 from rsa.pipeline import cli, stages
-from rsa.pipeline.config import Movie, Sensors
+from rsa.pipeline.config import BRAIN_DISTANCES, Movie, Sensors
 from rsa.simulation.settings import PlantedRegion, Simulation
 
 
@@ -59,10 +65,48 @@ def test_the_table_of_stages_is_complete_and_help_imports_none() -> None:
     assert done.stdout.splitlines()[-1] == "[]"
 
 
+@pytest.mark.parametrize(
+    ("words", "names"),
+    [
+        (
+            "searchlight --patterns no.h5 --references no.h5 --subject 01 --output o.h5 --comparison sperman",
+            COMPARISONS,
+        ),
+        ("searchlight --patterns no.h5 --references no.h5 --subject 01 --output o.h5 --distance x", BRAIN_DISTANCES),
+        ("region-rdms --patterns no.h5 --subject 01 --output o.h5 --shrinkage x", SHRINKAGES),
+        ("group --scores no.h5 --space x --folder f --output o.h5 --tests mean medain", GROUP_TESTS),
+        ("maps --scores no.h5 --subject 01 --space x --folder f --derived best", MAPS),
+        ("layer-rdms --activations no.h5 --output o.h5 --distance crossnobis", DISTANCES),
+        ("layer-time --movies no.h5 --references no.h5 --folder f --generalisation both", ("within", "between")),
+    ],
+)
+def test_choices_are_checked_before_any_file(
+    words: str, names: Iterable[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as stop:
+        cli.main(shlex.split(words))
+    assert stop.value.code == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert "invalid choice" in said
+    assert all(f"'{name}'" in said for name in names)
+
+
+def test_optional_options_may_be_without_a_value() -> None:
+    given = parsed("region_fits", "--brain b.h5 --references r.h5 --output o.tsv")
+    assert "analysis" not in given
+    words = "--patterns p.h5 --references r.h5 --subject 01 --output o.h5 --shrinkage --others"
+    given = parsed("searchlight", f"{words} --searchlight-radius-mm 8")
+    assert given["shrinkage"] is None
+    assert given["others"] == []
+    with pytest.raises(SystemExit):
+        parsed("region_fits", "--brain b.h5 --references --output o.tsv")
+
+
 SECTIONS = [
     (
         "brain",
-        "dataset",
+        "brain",
         Maps(
             subjects=("01", "02"),
             runs=("1", "2"),
@@ -80,7 +124,7 @@ SECTIONS = [
     ("region_rdms", "regions", Regions(masks={"V 1": "a b.nii", "V2": "{subject}.nii"}, resample=True)),
     (
         "movie",
-        "dataset",
+        "meeg",
         EpochFiles(
             subjects=("01", "02"),
             file="my data/sub-{subject}_run-{run}-epo.fif",
@@ -95,7 +139,7 @@ SECTIONS = [
     ),
     (
         "movie",
-        "dataset",
+        "meeg",
         Movies(
             subjects=("01",),
             file="all movies.mat",
@@ -136,15 +180,15 @@ def test_a_section_survives_the_shell(stage: str, prefix: str, section: object) 
         "extract": "--stimuli-folder f --output o.h5",
         "region_rdms": "--patterns p.h5 --subject 01 --output o.h5",
         "movie": "--subject 01 --output o.h5",
-        "sensor_searchlight": "--dataset-kind epochs --dataset-subjects 01 --dataset-file {subject}-epo.fif "
+        "sensor_searchlight": "--meeg-kind epochs --meeg-subjects 01 --meeg-file {subject}-epo.fif "
         "--subject 01 --references r.h5 --output o.h5 --evokeds o_ave.fif",
-        "simulate_epochs": "--dataset-kind epochs --dataset-subjects 01 --dataset-file {subject}-epo.fif --subject 01"
+        "simulate_epochs": "--meeg-kind epochs --meeg-subjects 01 --meeg-file {subject}-epo.fif --subject 01"
         " --rdms r.h5",
         "reference": "--output o.h5",
         "simulate_stimuli": "--stimuli-table t.tsv",
     }
     assert function is not None
-    dataset = "--dataset-kind movie --dataset-subjects 01 --dataset-file m.npz " if prefix == "movie" else ""
+    dataset = "--meeg-kind movie --meeg-subjects 01 --meeg-file m.npz " if prefix == "movie" else ""
     arguments = parsed(stage, f"{dataset}{cli.options_of(prefix, section)} {others[stage]}")  # type: ignore[arg-type]
     assert arguments[prefix] == section
 
@@ -162,7 +206,7 @@ def test_defaults_are_not_written_out() -> None:
         (["layers", "alexnt"], "torchvision has no classification model 'alexnt'. Did you mean 'alexnet'"),
         (["check", "nowhere.yaml"], "Cannot read the configuration nowhere.yaml"),
         (["region-fits", "--brain", "no.h5", "--references", "no.h5", "--output", "o.tsv"], "There is no file no.h5"),
-        (["brain", "--dataset-kind", "betas", "--subject", "1", "--output", "o"], "--dataset"),
+        (["brain", "--brain-kind", "betas", "--subject", "1", "--output", "o"], "--brain"),
     ],
 )
 def test_a_mistake_is_one_line_and_exit_code_2(

@@ -328,8 +328,8 @@ def test_an_input_that_is_replaced_while_it_is_read_is_no_input(lab: Path, monke
         nib.save(nib.Nifti1Image(np.zeros((6, 6, 6, 5), np.float32), AFFINE), "sub-01_betas.nii.gz")
         return loaded
 
-    words = ["--dataset-kind", "maps", "--dataset-subjects", "01", "--dataset-images", "sub-{subject}_betas.nii.gz"]
-    words += ["--dataset-table", "sub-{subject}_betas.tsv", "--subject", "01", "--output", "out.h5"]
+    words = ["--brain-kind", "maps", "--brain-subjects", "01", "--brain-images", "sub-{subject}_betas.nii.gz"]
+    words += ["--brain-table", "sub-{subject}_betas.tsv", "--subject", "01", "--output", "out.h5"]
     assert cli.main(["brain", *words]) == 0
     assert io.read_provenance("out.h5")["inputs"]["sub-01_betas.nii.gz"] == before
     Path("out.h5").unlink()

@@ -604,7 +604,7 @@ def test_stages_lead_from_epochs_to_the_page(lab, rng):
     run("reference", cli.options_of("reference", settings.references[0]), output=lab / "net.h5")
     out = {subject: folder / "sensors" / f"sub-{subject}_scores.h5" for subject in ("01", "02")}
     evokeds = {subject: evoked_path(folder / "sensors", f"sub-{subject}") for subject in out}
-    dataset, movie = cli.options_of("dataset", settings.meeg), cli.options_of("movie", settings.movie)
+    dataset, movie = cli.options_of("meeg", settings.meeg), cli.options_of("movie", settings.movie)
     for subject, path in out.items():
         files = {"references": lab / "net.h5", "output": path, "evokeds": evokeds[subject]}
         run("sensor-searchlight", dataset, movie, subject=subject, **files)

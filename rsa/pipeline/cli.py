@@ -1,7 +1,7 @@
 """The command line, derived from the signatures of the stages.
 
 ``python -m rsa <stage> --help`` shows the options of a stage. A setting of a section of the configuration is an option
-that begins with the name of the section: ``brain.images`` is ``--dataset-images`` of the stages that take a dataset.
+that begins with the name of the section: ``brain.images`` is ``--brain-images``.
 """
 
 import argparse
@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, Never, get_args, get_origin, get_type_hints
 
-from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError, WithJsonSchema
 
 from rsa.errors import UserError, did_you_mean, flattened, is_mistake, told
 from rsa.files import io, records
@@ -154,8 +154,13 @@ def _add_option(parser: argparse.ArgumentParser, parameter: inspect.Parameter, h
     flags = [parameter.name] if positional else [_flag(parameter.name)]
     extra: dict[str, Any] = {} if positional else {"required": required, "default": argparse.SUPPRESS}
     if many:
-        extra |= {"nargs": "+", "action": "extend"}  # may be given in several pieces
-    extra |= {"action": "store_true"} if kind is bool else {"type": kind}
+        extra |= {"nargs": "+" if required else "*", "action": "extend"}  # may be given in several pieces
+    elif parameter.default is None:
+        extra |= {"nargs": "?"}  # without a value it is not given: a rule may write the option with nothing behind it
+    if choices := _choices(hint):
+        extra |= {"choices": choices, "metavar": parameter.name.upper()}
+        text = f"{text} One of {', '.join(choices)}."
+    extra |= {"action": "store_true"} if kind is bool else {"type": str if choices else kind}
     parser.add_argument(*flags, help=(text + default).replace("%", "%%"), **extra)
 
 
@@ -272,6 +277,14 @@ def _flag(name: str) -> str:
 
 def _sections(hint: Any) -> list[type[BaseModel]]:
     return [kind for kind in alternatives(hint) if isinstance(kind, type) and issubclass(kind, BaseModel)]
+
+
+def _choices(hint: Any) -> list[str]:
+    """Return the words of which a parameter takes one or several; none if it takes any."""
+    if get_origin(hint) is Literal:
+        return list(get_args(hint))
+    named = [part.json_schema or {} for part in get_args(hint) if isinstance(part, WithJsonSchema)]
+    return named[0].get("enum", []) if named else [name for part in get_args(hint) for name in _choices(part)]
 
 
 def _is_plain_sequence(hint: Any) -> bool:

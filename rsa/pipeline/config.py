@@ -51,6 +51,7 @@ MapName = Annotated[str, *choice_of(MAPS, "map")]
 MovieDistanceName = Annotated[str, *choice_of(MOVIE_DISTANCES, "distance")]
 NormalisationName = Annotated[str, *choice_of(NORMALISATIONS, "noise normalisation")]
 ShrinkageName = Annotated[str, *choice_of(SHRINKAGES, "shrinkage")]
+Generalisation = Literal["within", "between"]
 GroupTestName = Annotated[str, *choice_of(GROUP_TESTS, "group test")]
 
 
@@ -171,7 +172,7 @@ class Study(Section):
     """How RDMs are made of epochs."""
     sensors: Sensors | None = None
     """Searchlight over the sensors of epochs, at every time; leave it out for none."""
-    generalisation: Literal["within", "between"] | None = None
+    generalisation: Generalisation | None = None
     """Also compare the M/EEG RDMs of all times with each other: within subjects, or between each and the mean of the
     others."""
     fusion: Literal["mean", "paired"] | bool = False

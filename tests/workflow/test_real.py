@@ -106,9 +106,9 @@ def god(make_sandbox: Callable[[str], Sandbox], data: Path) -> Path:
     """Make the RDM of V1 by hand, as config/README.md tells, and run the study on it."""
     sandbox = make_sandbox("god_v1")
     folder, results = data / "god_sub01_run01", sandbox.folder / "results" / "godv1"
-    table = ["--dataset-table", f"{folder}/stimuli.tsv", "--dataset-condition-column", "stimulus_name"]
-    images = ["--dataset-images", f"{folder}/betas.nii.gz", "--dataset-mask", f"{folder}/mask.nii.gz"]
-    brain = ["brain", "--dataset-kind", "maps", "--dataset-subjects", "01", *images, *table, "--subject", "01"]
+    table = ["--brain-table", f"{folder}/stimuli.tsv", "--brain-condition-column", "stimulus_name"]
+    images = ["--brain-images", f"{folder}/betas.nii.gz", "--brain-mask", f"{folder}/mask.nii.gz"]
+    brain = ["brain", "--brain-kind", "maps", "--brain-subjects", "01", *images, *table, "--subject", "01"]
     assert cli.main([*brain, "--output", f"{results}/patterns.h5"]) == 0
     atlas = ["--regions-atlas", f"{folder}/roi_glasser.nii.gz", "--regions-labels", f"{folder}/roi_labels.tsv"]
     columns = ["--regions-index-column", "label", "--regions-name-column", "area", "--regions-keep", "V1"]

@@ -11,12 +11,12 @@ rule brain:
     conda:
         "../../envs/cpu.yaml"
     params:
-        dataset=options("dataset", STUDY.brain),
+        brain=options("brain", STUDY.brain),
         stimuli=options("stimuli", STUDY.stimuli),
         noise=options("noise", STUDY.noise),
         remove_mean="--remove-mean" if STUDY.remove_mean else "",
     shell:
-        "python -m rsa brain {params.dataset} --subject {wildcards.subject} {params.stimuli} {params.noise} "
+        "python -m rsa brain {params.brain} --subject {wildcards.subject} {params.stimuli} {params.noise} "
         "{params.remove_mean} --output {output} --log {log}"
 
 

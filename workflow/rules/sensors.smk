@@ -15,13 +15,13 @@ if STUDY.sensors is not None:
             "../../envs/cpu.yaml"
         threads: 2
         params:
-            dataset=options("dataset", STUDY.meeg),
+            meeg=options("meeg", STUDY.meeg),
             sensors=options("sensors", STUDY.sensors),
             movie=options("movie", STUDY.movie),
             stimuli=options("stimuli", STUDY.stimuli),
             comparison=STUDY.comparison,
         shell:
-            "python -m rsa sensor-searchlight {params.dataset} --subject {wildcards.subject} {params.sensors} {params.movie} "
+            "python -m rsa sensor-searchlight {params.meeg} --subject {wildcards.subject} {params.sensors} {params.movie} "
             "{params.stimuli} --references {input.references} --comparison {params.comparison} --threads {threads} "
             "--output {output.scores} --evokeds {output.evokeds} --log {log}"
 

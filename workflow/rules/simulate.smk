@@ -30,9 +30,9 @@ if STUDY.simulate is not None and STUDY.brain is not None:
             "../../envs/cpu.yaml"
         params:
             simulation=options("simulation", STUDY.simulate),
-            dataset=options("dataset", STUDY.brain),
+            brain=options("brain", STUDY.brain),
         shell:
-            "python -m rsa simulate-brain {params.simulation} {params.dataset} --subject {wildcards.subject} "
+            "python -m rsa simulate-brain {params.simulation} {params.brain} --subject {wildcards.subject} "
             "--rdms {input.rdms} --log {log}"
 
 
@@ -49,7 +49,7 @@ if STUDY.simulate is not None and STUDY.simulate.epochs is not None:
             "../../envs/cpu.yaml"
         params:
             simulation=options("simulation", STUDY.simulate),
-            dataset=options("dataset", STUDY.meeg),
+            meeg=options("meeg", STUDY.meeg),
         shell:
-            "python -m rsa simulate-epochs {params.simulation} {params.dataset} --subject {wildcards.subject} "
+            "python -m rsa simulate-epochs {params.simulation} {params.meeg} --subject {wildcards.subject} "
             "--rdms {input} --log {log}"

@@ -13,11 +13,11 @@ if STUDY.meeg is not None:
             "../../envs/cpu.yaml"
         threads: 2
         params:
-            dataset=options("dataset", STUDY.meeg),
+            meeg=options("meeg", STUDY.meeg),
             movie=options("movie", STUDY.movie),
             stimuli=options("stimuli", STUDY.stimuli),
         shell:
-            "python -m rsa movie {params.dataset} --subject {wildcards.subject} {params.movie} {params.stimuli} "
+            "python -m rsa movie {params.meeg} --subject {wildcards.subject} {params.movie} {params.stimuli} "
             "--threads {threads} --output {output} --log {log}"
 
     rule group_movie:

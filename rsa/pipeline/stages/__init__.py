@@ -31,13 +31,14 @@ MODULES = {
 
 PARAMETERS = {
     "analysis": "What is measured instead of the plain comparison.",
+    "brain": "The kind of data and where they are.",
     "comparison": "How similar two RDMs are.",
-    "dataset": "The kind of data and where they are.",
     "derived": "Maps made of several maps of a model: best_layer, layer_gradient, peak_time, ...",
     "distance": "How dissimilar two patterns are.",
     "fits": "Table of region fits (TSV).",
     "folder": "Where the pictures go.",
     "generalisation": "Also compare the RDMs of all times with each other: within or between subjects.",
+    "meeg": "The kind of data and where they are.",
     "movies": "RDMs over time of each subject (HDF5).",
     "output": "The file that is written (HDF5).",
     "patterns": "Patterns of the subject (HDF5).",

@@ -19,7 +19,15 @@ from rsa.inputs.templates import Template, resample_scores, template_files, temp
 from rsa.maps import stack
 from rsa.measures import reliability_measure
 from rsa.noise import prepared
-from rsa.pipeline.config import Noise, Searchlight
+from rsa.pipeline.config import (
+    BrainDistanceName,
+    ComparisonName,
+    GroupTestName,
+    MapName,
+    Noise,
+    Searchlight,
+    ShrinkageName,
+)
 from rsa.pipeline.stages.common import dictionary, patterns_of_voxels, provenance_of, stacked
 from rsa.progress import progress
 from rsa.rdm import own_references
@@ -29,7 +37,7 @@ __all__ = ["brain", "group", "maps", "noise_ceiling", "region_fits", "region_rdm
 
 
 def brain(
-    dataset: Dataset,
+    brain: Dataset,
     subject: str,
     output: Path,
     stimuli: Stimuli | None = None,
@@ -48,9 +56,9 @@ def brain(
     conditions = None if stimuli is None else stimuli.conditions()
     residuals = noise is not None and noise.source == "residuals"
     preparation = {"remove_mean": remove_mean, **({} if noise is None else noise.model_dump())}
-    files = dataset.files(subject, conditions, residuals=residuals)
-    with provenance_of(files, dataset=dataset.model_dump(), subject=subject, **preparation) as provenance:
-        data = dataset.load(subject, conditions, residuals=residuals)
+    files = brain.files(subject, conditions, residuals=residuals)
+    with provenance_of(files, dataset=brain.model_dump(), subject=subject, **preparation) as provenance:
+        data = brain.load(subject, conditions, residuals=residuals)
     if isinstance(data, Patterns):
         data = prepared(data, **preparation)
     io.save(output, data, provenance)
@@ -62,9 +70,9 @@ def searchlight(
     output: Path,
     subject: str,
     searchlight: Searchlight,
-    distance: str = "correlation",
-    shrinkage: str | None = None,
-    comparison: str = "spearman",
+    distance: BrainDistanceName = "correlation",
+    shrinkage: ShrinkageName | None = None,
+    comparison: ComparisonName = "spearman",
     analysis: Analysis | PlainComparison = PLAIN,
     others: list[Path] | None = None,
     device: str = "auto",
@@ -107,9 +115,9 @@ def noise_ceiling(
     patterns: list[Path],
     output: Path,
     searchlight: Searchlight,
-    distance: str = "correlation",
-    shrinkage: str | None = None,
-    comparison: str = "spearman",
+    distance: BrainDistanceName = "correlation",
+    shrinkage: ShrinkageName | None = None,
+    comparison: ComparisonName = "spearman",
     threads: int = 1,
 ) -> None:
     """Map the noise ceiling over subjects in the sphere around every voxel.
@@ -158,8 +166,8 @@ def region_rdms(
     regions: Regions,
     subject: str,
     output: Path,
-    distance: str = "correlation",
-    shrinkage: str | None = None,
+    distance: BrainDistanceName = "correlation",
+    shrinkage: ShrinkageName | None = None,
 ) -> None:
     """Build the RDM of every region of interest of one subject.
 
@@ -181,7 +189,7 @@ def region_fits(
     brain: list[Path],
     references: list[Path],
     output: Path,
-    comparison: str = "spearman",
+    comparison: ComparisonName = "spearman",
     analysis: Analysis | PlainComparison = PLAIN,
 ) -> None:
     """Compare the RDMs of regions of all subjects with all reference RDMs: a table with noise ceilings.
@@ -200,7 +208,9 @@ def region_fits(
     io.save_table(output, fits, dictionary(fits, rdm.REGION_FIT_COLUMNS, analysis, comparison))
 
 
-def maps(scores: list[Path], subject: str, space: list[str], folder: Path, derived: list[str] | None = None) -> None:
+def maps(
+    scores: list[Path], subject: str, space: list[str], folder: Path, derived: list[MapName] | None = None
+) -> None:
     """Write the scores of one subject as NIfTI maps with sidecars, derived maps, and a table of peaks.
 
     Parameters
@@ -221,9 +231,9 @@ def group(
     space: str,
     folder: Path,
     output: Path,
-    tests: list[str],
+    tests: list[GroupTestName],
     ceiling: Path | None = None,
-    derived: list[str] | None = None,
+    derived: list[MapName] | None = None,
 ) -> None:
     """Bring the maps of all subjects together and write the maps of the group.
 

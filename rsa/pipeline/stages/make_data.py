@@ -43,31 +43,31 @@ def simulate_stimuli(simulation: Simulation, stimuli: Stimuli) -> None:
     write_stimuli(simulation, stimuli)
 
 
-def simulate_brain(simulation: Simulation, dataset: Maps, subject: str, rdms: list[Path]) -> None:
+def simulate_brain(simulation: Simulation, brain: Maps, subject: str, rdms: list[Path]) -> None:
     """Write brain images of one subject in which layers are planted in regions.
 
     Parameters
     ----------
     simulation : Simulation
         What is planted where, and the noise.
-    dataset : Maps
+    brain : Maps
         The files are written where this dataset is going to read them.
     """
-    write_brain(simulation, dataset, subject, stacked(rdms))
+    write_brain(simulation, brain, subject, stacked(rdms))
 
 
-def simulate_epochs(simulation: Simulation, dataset: EpochFiles, subject: str, rdms: list[Path]) -> None:
+def simulate_epochs(simulation: Simulation, meeg: EpochFiles, subject: str, rdms: list[Path]) -> None:
     """Write M/EEG epochs of one subject in which layers appear one after the other.
 
     Parameters
     ----------
     simulation : Simulation
         What is planted when, and the noise.
-    dataset : EpochFiles
+    meeg : EpochFiles
         The file is written where this dataset is going to read it.
     """
     if simulation.epochs is None:
         raise UserError("There are no epochs to simulate; set simulate.epochs.")
     stack = stacked(rdms)
-    number, path = dataset.subjects.index(subject), fill(dataset.file, subject=subject)
+    number, path = meeg.subjects.index(subject), fill(meeg.file, subject=subject)
     write_epochs(simulation.epochs, path, stack, seed=simulation.seed, number=number)

@@ -17,7 +17,7 @@ from rsa.meeg import latencies
 from rsa.meeg import scores as over_time
 from rsa.meeg import sensors as over_sensors
 from rsa.meeg.timecourse import MovieSettings, rdm_movie
-from rsa.pipeline.config import Movie, Sensors
+from rsa.pipeline.config import ComparisonName, Generalisation, Movie, Sensors
 from rsa.pipeline.stages.common import dictionary, provenance_of, stacked
 from rsa.progress import progress
 from rsa.rdm import MEEG, average_over_subjects, own_references
@@ -27,7 +27,7 @@ __all__ = ["group_movie", "layer_time", "movie", "sensor_group", "sensor_peaks",
 
 
 def movie(
-    dataset: MeegDataset,
+    meeg: MeegDataset,
     subject: str,
     output: Path,
     movie: Movie | None = None,
@@ -42,9 +42,9 @@ def movie(
         How RDMs are made of epochs; ready ones stay as they are.
     """
     conditions, how = None if stimuli is None else stimuli.conditions(), movie or Movie()
-    files = dataset.files(subject, conditions)
-    with provenance_of(files, dataset=dataset.model_dump(), **how.model_dump()) as provenance:
-        data = dataset.load(subject, conditions, noise=dataset.has_baseline)
+    files = meeg.files(subject, conditions)
+    with provenance_of(files, dataset=meeg.model_dump(), **how.model_dump()) as provenance:
+        data = meeg.load(subject, conditions, noise=meeg.has_baseline)
     if isinstance(data, Epochs):
         with progress(len(data.times_s), "times") as advance:
             data = rdm_movie(data, MovieSettings(**how.model_dump()), RunSettings(n_threads=threads, progress=advance))
@@ -52,7 +52,7 @@ def movie(
     io.save(output, replace(data, table=table), provenance)
 
 
-def group_movie(movies: list[Path], output: Path, comparison: str = "spearman") -> None:
+def group_movie(movies: list[Path], output: Path, comparison: ComparisonName = "spearman") -> None:
     """Average the RDMs over time of all subjects, as a reference for fMRI data.
 
     Parameters
@@ -69,8 +69,8 @@ def layer_time(
     movies: list[Path],
     references: list[Path],
     folder: Path,
-    comparison: str = "spearman",
-    generalisation: str | None = None,
+    comparison: ComparisonName = "spearman",
+    generalisation: Generalisation | None = None,
     analysis: Analysis | PlainComparison = PLAIN,
 ) -> None:
     """Compare M/EEG RDMs with all references at every time: scores, group courses, latencies, their order along layers.
@@ -102,7 +102,7 @@ def layer_time(
 
 
 def sensor_searchlight(
-    dataset: EpochFiles,
+    meeg: EpochFiles,
     subject: str,
     references: list[Path],
     output: Path,
@@ -110,14 +110,14 @@ def sensor_searchlight(
     sensors: Sensors | None = None,
     movie: Movie | None = None,
     stimuli: Stimuli | None = None,
-    comparison: str = "spearman",
+    comparison: ComparisonName = "spearman",
     threads: int = 1,
 ) -> None:
     """Compare the RDMs of every M/EEG sensor with its neighbours, at every time, with all reference RDMs.
 
     Parameters
     ----------
-    dataset : EpochFiles
+    meeg : EpochFiles
         Where the epochs are.
     evokeds : path
         The same scores as evoked responses of MNE (.fif).
@@ -129,10 +129,10 @@ def sensor_searchlight(
     conditions = None if stimuli is None else stimuli.conditions()
     made_by, min_sensors = (movie or Movie()).model_dump(), (sensors or Sensors()).min_sensors
     how = {**made_by, "min_sensors": min_sensors, "comparison": comparison}
-    inputs = [*dataset.files(subject, conditions), *references]
-    with provenance_of(inputs, dataset=dataset.model_dump(), **how) as provenance:
-        epochs = dataset.load(subject, conditions, noise=dataset.has_baseline)
-        info, stack = dataset.sensor_info(subject), own_references(stacked(references), subject)
+    inputs = [*meeg.files(subject, conditions), *references]
+    with provenance_of(inputs, dataset=meeg.model_dump(), **how) as provenance:
+        epochs = meeg.load(subject, conditions, noise=meeg.has_baseline)
+        info, stack = meeg.sensor_info(subject), own_references(stacked(references), subject)
     with progress(len(epochs.times_s), "times") as advance:
         measure = comparison_measure(align(epochs.conditions, stack, "epochs", "reference RDMs"), comparison)
         settings, run = MovieSettings(**made_by), RunSettings(n_threads=threads, progress=advance)

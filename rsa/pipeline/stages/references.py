@@ -6,6 +6,7 @@ from rsa.files import io
 from rsa.inputs.references import Reference
 from rsa.inputs.stimuli import Stimuli
 from rsa.models import MODELS, Model, features
+from rsa.pipeline.config import DistanceName
 from rsa.pipeline.stages.common import provenance_of
 
 __all__ = ["extract", "layer_rdms", "layers", "reference"]
@@ -44,7 +45,7 @@ def extract(model: Model, stimuli: Stimuli, output: Path, device: str = "auto", 
         features.extract(model, stimuli.load(), temporary, device=device, batch_size=batch_size, provenance=provenance)
 
 
-def layer_rdms(activations: Path, output: Path, distance: str = "correlation") -> None:
+def layer_rdms(activations: Path, output: Path, distance: DistanceName = "correlation") -> None:
     """Build the RDM of every layer from its activations, block by block of features.
 
     The provenance of the activations, which are deleted when they are used, is kept in that of the RDMs.

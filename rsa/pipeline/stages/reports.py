@@ -7,7 +7,7 @@ from rsa.files import io
 from rsa.files.evokeds import read_info
 from rsa.inputs.stimuli import Stimuli
 from rsa.maps import derive_all
-from rsa.pipeline.config import Study
+from rsa.pipeline.config import ComparisonName, Generalisation, MapName, Study
 from rsa.pipeline.stages.common import stacked
 from rsa.rdm import MEEG, of_one_subject
 from rsa.report.assemble import StudyPage, categories_of
@@ -29,7 +29,7 @@ __all__ = [
 
 
 def draw_references(
-    references: list[Path], folder: Path, comparison: str = "spearman", stimuli: Stimuli | None = None
+    references: list[Path], folder: Path, comparison: ComparisonName = "spearman", stimuli: Stimuli | None = None
 ) -> None:
     """Draw the reference RDMs and how similar they are.
 
@@ -42,7 +42,7 @@ def draw_references(
     reference_figures(stack, folder, categories=categories_of(stimuli, stack), comparison=comparison)
 
 
-def draw_subject(scores: Path, subject: str, space: str, folder: Path, derived: list[str] | None = None) -> None:
+def draw_subject(scores: Path, subject: str, space: str, folder: Path, derived: list[MapName] | None = None) -> None:
     """Draw the maps of one subject: glass brains, slices, layer preference.
 
     Parameters
@@ -56,7 +56,7 @@ def draw_subject(scores: Path, subject: str, space: str, folder: Path, derived: 
 
 
 def draw_group(
-    scores: list[Path], space: str, folder: Path, group: Path | None = None, derived: list[str] | None = None
+    scores: list[Path], space: str, folder: Path, group: Path | None = None, derived: list[MapName] | None = None
 ) -> None:
     """Draw the maps of all subjects beside each other, and those of the group.
 
@@ -78,7 +78,9 @@ def draw_regions(fits: Path, folder: Path) -> None:
     region_figures(io.load_table(fits).fillna({"layer": ""}), folder)
 
 
-def draw_time(tables: Path, folder: Path, comparison: str = "spearman", generalisation: str | None = None) -> None:
+def draw_time(
+    tables: Path, folder: Path, comparison: ComparisonName = "spearman", generalisation: Generalisation | None = None
+) -> None:
     """Draw how well the references fit M/EEG RDMs over time, and when each fits best.
 
     Parameters
