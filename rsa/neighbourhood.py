@@ -131,12 +131,12 @@ def sphere_centres(volume: Volume, stride: int = 1) -> Array:
     return centres
 
 
-def some_spheres(around: Neighbourhood, chosen: Array) -> Neighbourhood:
+def some_spheres(neighbourhood: Neighbourhood, chosen: Array) -> Neighbourhood:
     """Return some of the spheres.
 
     Parameters
     ----------
-    around : Neighbourhood
+    neighbourhood : Neighbourhood
         Spheres around voxels.
     chosen : array of bool, shape (n_centres,), or array of int
         Which are wanted, one at least: a mask, or positions among the centres, in the order in which they are wanted.
@@ -146,23 +146,25 @@ def some_spheres(around: Neighbourhood, chosen: Array) -> Neighbourhood:
     UserError
         If these are regions, or none is chosen, or one twice, or it is chosen by something else.
     """
-    if around.centres is None:
+    if neighbourhood.centres is None:
         raise UserError("Spheres are chosen by their centres; these are regions.")
-    wanted = positions(chosen, len(around), "spheres")
+    wanted = positions(chosen, len(neighbourhood), "spheres")
     if not wanted.size:
-        raise UserError(f"None of {len(around)} spheres is chosen; choose one at least.")
+        raise UserError(f"None of {len(neighbourhood)} spheres is chosen; choose one at least.")
     if (n_spheres := len(np.unique(wanted))) < wanted.size:
         raise UserError(
             f"Each sphere is chosen once, and {wanted.size} positions name {n_spheres} spheres; a mask is of "
             "booleans, not of 0 and 1."
         )
-    if np.array_equal(wanted, np.arange(len(around))):
-        return around
-    n_members = around.n_members[wanted]
+    if np.array_equal(wanted, np.arange(len(neighbourhood))):
+        return neighbourhood
+    n_members = neighbourhood.n_members[wanted]
     indptr = np.concatenate([[0], np.cumsum(n_members)])
     # the n-th member of a sphere lies n places after its first
-    members = np.repeat(around.indptr[wanted] - indptr[:-1], n_members) + np.arange(indptr[-1])
-    return replace(around, indptr=indptr, indices=around.indices[members], centres=around.centres[wanted])
+    members = np.repeat(neighbourhood.indptr[wanted] - indptr[:-1], n_members) + np.arange(indptr[-1])
+    return replace(
+        neighbourhood, indptr=indptr, indices=neighbourhood.indices[members], centres=neighbourhood.centres[wanted]
+    )
 
 
 def shared_spheres(volumes: Sequence[Volume], radius_mm: float, *, stride: int = 1) -> list[Neighbourhood]:
@@ -187,8 +189,8 @@ def shared_spheres(volumes: Sequence[Volume], radius_mm: float, *, stride: int =
     """
     shared, found = shared_volume(volumes), []
     for volume in volumes:
-        around = spheres(volume, radius_mm, stride=stride)
-        found.append(some_spheres(around, shared.mask[volume.mask][around.centres]))
+        neighbourhood = spheres(volume, radius_mm, stride=stride)
+        found.append(some_spheres(neighbourhood, shared.mask[volume.mask][neighbourhood.centres]))
     return found
 
 

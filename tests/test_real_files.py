@@ -106,7 +106,7 @@ def test_an_order_of_voxels_that_is_not_certain_is_not_guessed(readers, slice_ma
         copy["betasmd"] = file["modelmd"][:].T
     problem = refused(of_glmsingle(readers, slice_mask, tmp_path / "betas.hdf5"))
     assert (
-        "is of the python version of GLMsingle, but neighbouring voxels are more alike in the order of matlab"
+        "is of the python version of GLMsingle, but neighbouring voxels are more similar in the order of matlab"
         in problem
     )
     section = of_glmsingle(readers, slice_mask, tmp_path / "betas.hdf5", voxel_order="matlab")

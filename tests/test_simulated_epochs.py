@@ -14,7 +14,15 @@ from scipy.spatial.distance import pdist
 
 from rsa.core import Epochs, RDMs
 from rsa.errors import UserError
-from rsa.simulation.draw import NOISE_V, SPREAD_M, WHITE_SHARE, draw_epochs, draw_trials, gaussian_course, sensor_noise
+from rsa.simulation.draw import (
+    NOISE_V,
+    SPREAD_M,
+    WHITE_SHARE,
+    draw_epochs,
+    draw_trials,
+    gaussian_time_course,
+    sensor_noise,
+)
 from rsa.simulation.settings import PlantedLatency, SimulatedEpochs
 from rsa.simulation.write import simulated_epochs, write_epochs
 
@@ -107,7 +115,7 @@ def test_patterns_lie_where_they_lay_in_the_other_run_but_not_in_the_other_subje
 
 
 def test_a_time_course_is_gaussian_after_onset() -> None:
-    course = gaussian_course([-0.1, 0.0, 0.01, 0.07, 0.1, 0.13], 0.1, 0.03)
+    course = gaussian_time_course([-0.1, 0.0, 0.01, 0.07, 0.1, 0.13], 0.1, 0.03)
     np.testing.assert_allclose(course, [0, 0, np.exp(-4.5), np.exp(-0.5), 1, np.exp(-0.5)])
 
 

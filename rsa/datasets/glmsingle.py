@@ -37,7 +37,7 @@ N_TOGETHER = 4096
 """Voxels of a list whose trials are read together."""
 
 SMOOTHER = 0.1
-"""If neighbours are alike by so much more in one order of voxels than in the other, it is that one."""
+"""If neighbours are more similar by so much in one order of voxels than in the other, it is that one."""
 
 
 class GlmSingle(BrainImages):
@@ -154,7 +154,7 @@ class GlmSingle(BrainImages):
         smooth = {name: _smoothness(file.smooth_map(), places[name]) for name in places}
         if smooth[other] > smooth[own] + SMOOTHER:
             raise UserError(
-                f"{source.image} is of the {own} version of GLMsingle, but neighbouring voxels are more alike in the "
+                f"{source.image} is of the {own} version of GLMsingle, but neighbouring voxels are more similar in the "
                 f"order of {other} (r {smooth[other]:.2f}, else {smooth[own]:.2f}): check the mask, and set "
                 f"brain.voxel_order to {other} or {own}, the order in which its voxels were taken."
             )

@@ -293,7 +293,7 @@ def require_differences(vectors: Array, conditions: Sequence[str], what: str) ->
 def oddities_of(rdms: RDMs) -> list[str]:
     """Say what is odd about RDMs that others have made: that they look like similarities, or some are all the same.
 
-    Conditions that are alike are near to the same others. So distances make a cloud of points, and the largest
+    Similar conditions are near to the same others. So distances make a cloud of points, and the largest
     eigenvalue of the doubly centred matrix is positive; of similarities it is negative.
 
     Returns
@@ -302,9 +302,9 @@ def oddities_of(rdms: RDMs) -> list[str]:
         A line for each, which can follow the name of the RDMs; empty if nothing is odd.
     """
     found = []
-    alike = np.flatnonzero(~varies(rdms.values))
-    if len(alike):
-        found.append(f"{len(alike)} of {len(rdms)} RDMs are the same for all pairs, so they have no score.")
+    constant = np.flatnonzero(~varies(rdms.values))
+    if len(constant):
+        found.append(f"{len(constant)} of {len(rdms)} RDMs are the same for all pairs, so they have no score.")
     if rdms.distance in CROSS_VALIDATED:
         return found
     if _are_like_similarities(rdms):

@@ -204,8 +204,8 @@ def _of_rows(columns: Sequence[Column], array: str, shape: Sequence[int], wanted
         and not OTHER_DESCRIPTORS & set(_group(column.name))
         and (column.n is None or column.n in sizes or column.name == LABELS_KEY)
     ]
-    around = [column for column in there if _n_shared(column, array) >= 0]
-    there = around if any(column.kind != "numbers" for column in around) else there
+    beside = [column for column in there if _n_shared(column, array) >= 0]
+    there = beside if any(column.kind != "numbers" for column in beside) else there
     words = set(_words(array)) - {"", "rdm", "rdms"}
     akin = [column for column in there if column.kind != "numbers" and words & set(_words(column.name))]
     return akin or there

@@ -366,16 +366,20 @@ def read_regions(settings: Regions, subject: str, volume: Volume | None) -> Neig
     """
     if volume is None:
         raise UserError("Regions need patterns over voxels.")
-    around = _read_regions(settings, subject, volume)
-    assert around.regions is not None, "regions have names"
-    small = [name for name, n in zip(around.regions["region"], np.diff(around.indptr), strict=True) if n <= TOO_SMALL]
+    neighbourhood = _read_regions(settings, subject, volume)
+    assert neighbourhood.regions is not None, "regions have names"
+    small = [
+        name
+        for name, n in zip(neighbourhood.regions["region"], np.diff(neighbourhood.indptr), strict=True)
+        if n <= TOO_SMALL
+    ]
     if small:
         logger.warning(
             "subject %r: regions of 1 or 2 voxels, in which a correlation is not defined or always 1 or -1: %s",
             subject,
             listed(small),
         )
-    return around
+    return neighbourhood
 
 
 def _read_regions(settings: Regions, subject: str, volume: Volume) -> Neighbourhood:

@@ -396,10 +396,10 @@ def _weight(chosen: Array, weights: Array) -> Array:
 
 def _interpolated(scores: Array, members: Array, weights: Array) -> Array:
     """Average the scores of one map (n_voxels,) around each point; NaN where less than half of the weight has one."""
-    around = np.append(scores, np.float32(np.nan))[members].astype(np.float64)  # (8, n); -1 is the last, outside
-    finite = np.isfinite(around)
+    corners = np.append(scores, np.float32(np.nan))[members].astype(np.float64)  # (8, n); -1 is the last, outside
+    finite = np.isfinite(corners)
     weight = _weight(finite, weights)
-    total = _weight(np.where(finite, around, 0), weights)
+    total = _weight(np.where(finite, corners, 0), weights)
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.where(weight >= HALF, total / weight, np.nan)
 

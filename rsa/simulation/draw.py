@@ -16,7 +16,7 @@ __all__ = [
     "draw_epochs",
     "draw_image",
     "draw_trials",
-    "gaussian_course",
+    "gaussian_time_course",
     "patterns_like",
     "picture_names",
     "real_noise",
@@ -208,7 +208,7 @@ def spheres_mask(volume: Volume, centres_mm: npt.ArrayLike, radius_mm: float) ->
 # ------------------------------------------------------------------------------------------- sensors
 
 
-def gaussian_course(times_s: npt.ArrayLike, peak_s: float, width_s: float) -> Array:
+def gaussian_time_course(times_s: npt.ArrayLike, peak_s: float, width_s: float) -> Array:
     """Return a Gaussian of standard deviation `width_s` that is 1 at `peak_s`, and 0 until onset; shape (n_times,)."""
     times = np.asarray(times_s, dtype=np.float64)
     return np.where(times > 0, np.exp(-0.5 * ((times - peak_s) / width_s) ** 2), 0)
@@ -278,7 +278,7 @@ def draw_epochs(
     channels : DataFrame, n_channels rows
         Columns `name` and `type`.
     positions_m : array, shape (n_channels, 3)
-        Where the sensors are; the patterns and the noise are alike in sensors that are close.
+        Where the sensors are; the patterns and the noise of sensors that are close are similar.
     times_s : array, shape (n_times,)
         In s after onset.
     signal : float
@@ -299,9 +299,10 @@ def draw_epochs(
     topographies = [_topographies(rdm, positions_m, rng) for rdm, _ in planted]
     noise = sensor_noise(len(trials), positions_m, np.size(times_s), rng)
     values = noise
-    for (rdm, course), topography in zip(planted, topographies, strict=True):
+    for (rdm, time_course), topography in zip(planted, topographies, strict=True):
         shown = _places(trials["condition"], rdm.conditions)
-        values += signal * topography[shown][:, :, None] * course.astype(np.float32)  # (n_trials, n_channels, n_times)
+        by_time = time_course.astype(np.float32)
+        values += signal * topography[shown][:, :, None] * by_time  # (n_trials, n_channels, n_times)
     return Epochs(NOISE_V * values, trials, np.asarray(times_s), channels)
 
 

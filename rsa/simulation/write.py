@@ -23,7 +23,7 @@ from rsa.settings import fill
 from rsa.simulation.draw import (
     draw_epochs,
     draw_trials,
-    gaussian_course,
+    gaussian_time_course,
     patterns_like,
     picture_names,
     real_noise,
@@ -185,7 +185,7 @@ def simulated_epochs(plan: SimulatedEpochs, rdms: RDMs, *, seed: int, number: in
     planted = [
         (
             select(rdms, model=one.model, layer=one.layer),
-            one.strength * gaussian_course(plan.times_s, one.peak_s, one.width_s),
+            one.strength * gaussian_time_course(plan.times_s, one.peak_s, one.width_s),
         )
         for one in plan.latencies
     ]

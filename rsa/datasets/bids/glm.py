@@ -414,8 +414,8 @@ def _least_squares(run: _Run, regressors: Array, seen: Array, estimate: Callable
     _require_freedom(n_kept, n_kept - n_columns - one_more)
     _check_estimable(regressors, run.nuisance, run.rows[seen])
     n_rows = int(np.count_nonzero(seen))
-    how = partial(estimate, n_rows=n_rows, patterns=run.settings.patterns)
-    fit = partial(_fitted, design=design, n_rows=n_rows, settings=run.settings, estimate=how)
+    estimated = partial(estimate, n_rows=n_rows, patterns=run.settings.patterns)
+    fit = partial(_fitted, design=design, n_rows=n_rows, settings=run.settings, estimate=estimated)
     return _model(run, seen, fit, n_kept - n_columns)
 
 
