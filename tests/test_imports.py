@@ -110,6 +110,18 @@ def test_the_engine_loads_without_torch_and_nilearn(tmp_path):
     assert python(code, cwd=tmp_path) == "[]"
 
 
+def test_rsa_offers_its_modules_and_imports_them_when_they_are_asked_for(tmp_path):
+    code = "import sys, rsa\n"
+    code += "print(sorted(name for name in sys.modules if name.startswith('rsa.')))\n"
+    code += "print(rsa.searchlight.compare.__module__, hasattr(rsa, 'nothing'), 'rsa.report' in sys.modules)\n"
+    code += "print(*dir(rsa))"
+    before, found, names = python(code, cwd=tmp_path).splitlines()
+    assert before == "[]"
+    assert found == "rsa.searchlight False False"
+    public = {module.split(".")[0] for module in MODULES} - {"", "__init__"}
+    assert public <= set(names.split())
+
+
 def test_rsa_is_this_package_even_when_site_packages_come_first(tmp_path):
     """A cryptography package on the index has the same import name."""
     site = sysconfig.get_paths()["purelib"]
