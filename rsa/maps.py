@@ -257,13 +257,13 @@ def _require_all_times(model: str, rows: pd.DataFrame) -> None:
         )
 
 
-def derive_all(scores: ScoreMap, names: Iterable[str], *, distance: str = "unknown") -> ScoreMap | None:
-    """Make several derived maps, in one stack: map by map. Those that the scores lack layers or times for are left out.
+def derive_all(scores: ScoreMap, names: Iterable[str] | None = None, *, distance: str = "unknown") -> ScoreMap | None:
+    """Make several derived maps, by default all of `MAPS`, in one stack: map by map.
 
-    None where no map is left.
+    Those for which the scores lack layers or times are left out. None where no map is left.
     """
     table = _with_times(scores.table)
-    chosen = [name for name in names if _rows_of_maps(table, pick(MAPS, name, "map").over)]
+    chosen = [name for name in (MAPS if names is None else names) if _rows_of_maps(table, pick(MAPS, name, "map").over)]
     return stack([derive(scores, name, distance=distance) for name in chosen]) if chosen else None
 
 

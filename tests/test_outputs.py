@@ -10,6 +10,7 @@ import pytest
 from rsa.core import QUALITY, ScoreMap, Volume
 from rsa.errors import UserError
 from rsa.files.maps import PEAK_COLUMNS, write_maps
+from rsa.inference.group import GROUP_TESTS
 from rsa.maps import MAPS, derive
 
 MADE = {"settings": {"radius_mm": 8}, "versions": {"brain-model-rsa": "1"}}
@@ -208,3 +209,17 @@ def test_a_map_is_never_that_of_a_count(tmp_path, rng):
     scores = scores_of([("", "", np.nan)], rng, statistic="n_voxels")
     with pytest.raises(UserError, match=r"The maps 'n_voxels' and 'nvoxels' would both be"):
         written(tmp_path, scores, derived=())
+
+
+def test_the_sidecar_of_a_group_map_says_what_was_made_of_the_scores_of_how_many(tmp_path, rng):
+    each = scores_of([("net", "a", np.nan)], rng)
+    group = ScoreMap(each.values, each.table.assign(statistic="t"), each.volume, n_members=each.n_members)
+    about = {"t": GROUP_TESTS["t"].about(12)}
+    write_maps(group, tmp_path, "", "T1w", (), MADE, tmp_path / "group.h5", about)
+    said = sidecar(tmp_path / "group" / "space-T1w_model-net_layer-a_stat-t_statmap.nii.gz")
+    assert said["Description"] == (
+        "One-sample t over subjects, against 0, of Fisher's z; not corrected for many voxels. Of each subject: "
+        "Similarity of the RDM of the sphere around each voxel to the RDM of net a"
+    )
+    assert (said["Units"], said["Subjects"], said["DegreesOfFreedom"]) == ("t", 12, 11)
+    assert "DegreesOfFreedom" not in GROUP_TESTS["mean"].about(12)

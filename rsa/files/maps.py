@@ -82,9 +82,10 @@ def write_maps(
     folder: Path,
     subject: str,
     space: str,
-    derived: Iterable[str],
+    derived: Iterable[str] | None,
     provenance: Mapping[str, Any],
     source: Path,
+    tests: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> None:
     """Write every map of a subject (or group) as NIfTI with a JSON sidecar, derived maps, and the table of peaks.
 
@@ -99,12 +100,14 @@ def write_maps(
         Empty for the group.
     space : str
         BIDS label of the space.
-    derived : iterable of str
-        Keys of `MAPS`.
+    derived : iterable of str, optional
+        Keys of `MAPS`; by default all.
     provenance : mapping
         Provenance of the scores.
     source : path
         The file of the scores, for the sidecars.
+    tests : mapping, optional
+        For each statistic that is made of the scores of all subjects, what sidecars say of it: `Description` and more.
     """
     volume = scores.volume
     if volume is None:
@@ -118,10 +121,8 @@ def write_maps(
     for labels, rows in _rows_of_files(parts):
         path = map_path(**where, **labels)
         times_s = times_of(rows.table)
-        about = {
-            **_about(rows, scores, provenance["settings"].get("measure")),
-            **({"Times": times_s} if times_s else {}),
-        }
+        about = _about(rows, scores, provenance["settings"].get("measure"), tests or {})
+        about |= {"Times": times_s} if times_s else {}
         io.save_nifti(path, _image(volume, rows.values, times_s), {**about, **_whose(subject, **labels), **common})
     for name, (text, values) in counts.items():
         path = map_path(**where, statistic=name)
@@ -136,7 +137,7 @@ def _whose(subject: str, model: str = "", layer: str = "", statistic: str = "") 
     return {"Subject": subject or "group", "Model": model, "Layer": layer, "Statistic": statistic}
 
 
-def _parts(scores: ScoreMap, derived: Iterable[str], distance: str) -> list[ScoreMap]:
+def _parts(scores: ScoreMap, derived: Iterable[str] | None, distance: str) -> list[ScoreMap]:
     """Return the scores, and derived maps, which are made of the first statistic, if there are some."""
     result = derive_all(select(scores, statistic=scores.table["statistic"].iloc[0]), derived, distance=distance)
     return [scores] if result is None else [scores, result]
@@ -176,7 +177,9 @@ def _rows_of_files(parts: list[ScoreMap]) -> Iterator[tuple[dict[str, str], Scor
             )
 
 
-def _about(rows: ScoreMap, scores: ScoreMap, measure: str | None = None) -> dict[str, Any]:
+def _about(
+    rows: ScoreMap, scores: ScoreMap, measure: str | None, tests: Mapping[str, Mapping[str, Any]]
+) -> dict[str, Any]:
     """Say in a sidecar what the numbers of a file are: a measure, if they are no similarities."""
     model, layer, statistic = rows.table[LABELS].iloc[0]
     if statistic in MAPS:
@@ -189,7 +192,11 @@ def _about(rows: ScoreMap, scores: ScoreMap, measure: str | None = None) -> dict
         similarity = f"{measure[:1].upper()}{measure[1:]}, of the RDM of the sphere around each voxel: {name}"
     of_data = DESCRIPTIONS.get(model) if rows.table["role"].iloc[0] == QUALITY else None
     described = DESCRIPTIONS.get(statistic) or of_data or similarity
-    return {"Description": described, "Undefined": "NaN outside the mask and where a sphere has no score"}
+    about = {"Description": described, "Undefined": "NaN outside the mask and where a sphere has no score"}
+    if statistic not in tests:
+        return about
+    said = tests[statistic]
+    return {**said, **about, "Description": f"{said['Description']}. Of each subject: {described}"}
 
 
 def _image(volume: Volume, values: Array, times_s: Sequence[float]) -> nib.Nifti1Image:

@@ -71,6 +71,15 @@ class GroupTest:
     against_0: bool = False
     lost_df: int | None = None
 
+    def about(self, n_subjects: int) -> dict[str, str | int]:
+        """Return what the sidecar of a map says of its numbers."""
+        said: dict[str, str | int] = {
+            "Description": self.summary[:1].upper() + self.summary[1:],
+            "Units": self.unit,
+            "Subjects": n_subjects,
+        }
+        return said | ({} if self.lost_df is None else {"DegreesOfFreedom": n_subjects - self.lost_df})
+
 
 GROUP_TESTS: dict[str, GroupTest] = {
     "mean": GroupTest(mean, "mean over subjects"),

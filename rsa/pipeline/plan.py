@@ -14,7 +14,6 @@ from rsa.inference.group import GROUP_TESTS
 from rsa.inputs.references import Reference
 from rsa.inputs.regions import region_files
 from rsa.inputs.templates import template_files
-from rsa.maps import MAPS
 from rsa.models import Model
 from rsa.pipeline import checks
 from rsa.pipeline.config import Study, load_study, read_yaml
@@ -453,11 +452,10 @@ class Plan:
         names += ["time"] if self.all_time(part) else []
         return [*names, *(["sensors"] if self.study.sensors is not None and is_main else [])]
 
-    def derived_option(self, part: str) -> str:
-        """Return the option that asks for derived maps: of shares of variance, none by a baseline (see `MAPS`)."""
-        tested = self.analysis(part).tested
-        names = [name for name in self.study.maps if tested or MAPS[name].over != "times and baseline"]
-        return self.option("--derived", names)
+    def derived_option(self) -> str:
+        """Return the option that asks for derived maps; none for all of them, so that a new one re-runs nothing."""
+        is_default = self.study.maps == Study.model_fields["maps"].default
+        return "" if is_default else " ".join(["--derived", *self.study.maps])
 
     def shrinkage_option(self) -> str:
         """Return the option that has the patterns of each sphere whitened."""

@@ -57,7 +57,7 @@ rule maps:
     params:
         space=PLAN.spaces(),
         folder=lambda wildcards: PLAN.root(wildcards.part),
-        derived=lambda wildcards: PLAN.derived_option(wildcards.part),
+        derived=PLAN.derived_option(),
     shell:
         "python -m rsa maps --scores {input} --subject {wildcards.subject} --space {params.space} --folder {params.folder} "
         "{params.derived} --log {log}"

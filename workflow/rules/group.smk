@@ -42,7 +42,7 @@ if STUDY.group:
                 "--ceiling", PLAN.all_noise_ceilings(wildcards.part)
             ),
             tests=lambda wildcards: PLAN.group_tests(wildcards.part),
-            derived=lambda wildcards: PLAN.derived_option(wildcards.part),
+            derived=PLAN.derived_option(),
         shell:
             "python -m rsa group --scores {input.scores} --space {params.space} --folder {params.folder} --tests {params.tests} "
             "{params.ceiling} {params.derived} --output {output.scores} --log {log}"

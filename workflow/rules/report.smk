@@ -47,7 +47,7 @@ rule draw_subject:
         "../../envs/cpu.yaml"
     params:
         space=PLAN.space,
-        derived=lambda wildcards: PLAN.derived_option(wildcards.part),
+        derived=PLAN.derived_option(),
     shell:
         "python -m rsa draw-subject --scores {input} --subject {wildcards.subject} --space {params.space} {params.derived} "
         "--folder {output} --log {log}"
@@ -68,7 +68,7 @@ rule draw_group:
         group=lambda wildcards: PLAN.option(
             "--group", PLAN.all_group_scores(wildcards.part)
         ),
-        derived=lambda wildcards: PLAN.derived_option(wildcards.part),
+        derived=PLAN.derived_option(),
     shell:
         "python -m rsa draw-group --scores {input.scores} {params.group} --space {params.space} {params.derived} "
         "--folder {output} --log {log}"

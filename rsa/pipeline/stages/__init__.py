@@ -33,7 +33,7 @@ PARAMETERS = {
     "analysis": "What is measured instead of the plain comparison.",
     "brain": "The kind of data and where they are.",
     "comparison": "How similar two RDMs are.",
-    "derived": "Maps made of several maps of a model: best_layer, layer_gradient, peak_time, ...",
+    "derived": "Maps made of several maps of a model, such as best_layer; by default all that can be made.",
     "distance": "How dissimilar two patterns are.",
     "fits": "Table of region fits (TSV).",
     "folder": "Where the pictures go.",

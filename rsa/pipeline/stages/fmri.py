@@ -223,7 +223,7 @@ def maps(
         Folder of the study's results.
     """
     for path, label in zip(scores, space, strict=True):
-        write_maps(io.load_scores(path), folder, subject, label, derived or [], io.read_provenance(path), path)
+        write_maps(io.load_scores(path), folder, subject, label, derived, io.read_provenance(path), path)
 
 
 def group(
@@ -256,4 +256,5 @@ def group(
     if bounds is not None:
         result = groups.with_ceiling(result, bounds)
     io.save(output, result, provenance)
-    write_maps(result, folder, "", space, derived or [], provenance, output)
+    about = {test: groups.GROUP_TESTS[test].about(len(subjects)) for test in tests}
+    write_maps(result, folder, "", space, derived, provenance, output, about)

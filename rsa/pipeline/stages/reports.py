@@ -51,7 +51,7 @@ def draw_subject(scores: Path, subject: str, space: str, folder: Path, derived: 
         Scores of the subject (HDF5).
     """
     maps, distance = io.load_scores(scores), str(io.read_provenance(scores)["settings"].get("distance", "unknown"))
-    made = derive_all(maps, derived or [], distance=distance)
+    made = derive_all(maps, derived, distance=distance)
     subject_figures(maps, made, space=space, folder=folder, title=f"subject {subject}")
 
 
@@ -69,7 +69,7 @@ def draw_group(
     together = None if group is None else io.load_scores(group)
     made = None
     if together is not None:
-        made = derive_all(select(together, statistic=together.table["statistic"].iloc[0]), derived or [])
+        made = derive_all(select(together, statistic=together.table["statistic"].iloc[0]), derived)
     group_figures(subjects, together, made, space=space, folder=folder)
 
 
