@@ -2,11 +2,14 @@
 
 from collections.abc import Sequence
 from fractions import Fraction
+from functools import partial
 from itertools import combinations, pairwise, product
 
 import numpy as np
 from scipy.spatial.distance import pdist
 from scipy.stats import pearsonr, rankdata, spearmanr, t
+
+from rsa import comparisons, distances
 
 
 def sphere_members(mask: np.ndarray, affine: np.ndarray, centre: int, radius_mm: float) -> np.ndarray:
@@ -27,17 +30,42 @@ def sphere_steps(voxel_mm: Sequence[str], radius_mm: str) -> set[tuple[int, int,
     }
 
 
+def of_correlation(patterns: np.ndarray) -> np.ndarray:
+    """1 - r by scipy; NaN where a pattern is constant."""
+    patterns = np.where(np.ptp(patterns, axis=1, keepdims=True) == 0, np.nan, patterns)
+    return without_rounding(pdist(patterns, "correlation"))
+
+
+def of_cosine(patterns: np.ndarray) -> np.ndarray:
+    """1 - cosine by scipy; NaN where a pattern is zero."""
+    return without_rounding(pdist(np.where((patterns == 0).all(axis=1, keepdims=True), np.nan, patterns), "cosine"))
+
+
+def without_rounding(distances: np.ndarray) -> np.ndarray:
+    """Make what equal patterns are apart, but for rounding, 0."""
+    return np.where(np.abs(distances) < 2.0**-44, 0, distances)
+
+
+DISTANCES = {
+    "correlation": of_correlation,
+    "cosine": of_cosine,
+    "euclidean": partial(pdist, metric="euclidean"),
+    "sqeuclidean": partial(pdist, metric="sqeuclidean"),
+}
+"""The distances that another library has."""
+
+
 def rdm(patterns: np.ndarray, distance: str) -> np.ndarray:
-    """Build one condensed RDM with scipy, in float64; NaN where correlation or cosine has a pattern without length."""
+    """Build one condensed RDM in float64, by scipy; a distance that it lacks from the sums of all products at once."""
     patterns = np.asarray(patterns, dtype=np.float64)
-    if distance == "correlation" and (np.ptp(patterns, axis=1) == 0).any():
-        patterns = np.where(np.ptp(patterns, axis=1, keepdims=True) == 0, np.nan, patterns)
-    if distance == "cosine":
-        patterns = np.where((patterns == 0).all(axis=1, keepdims=True), np.nan, patterns)
-    distances = pdist(patterns, distance)
-    if distance in ("correlation", "cosine"):
-        distances[np.abs(distances) < 2.0**-44] = 0  # equal patterns, but for rounding
-    return distances
+    if distance in DISTANCES:
+        return DISTANCES[distance](patterns)
+    entry = distances.DISTANCES[distance]
+    axis = {"pattern": 1, "feature": 0}.get(entry.origin)
+    centred = patterns if axis is None else patterns - patterns.mean(axis=axis, keepdims=True)
+    gram, n_features = centred @ centred.T, np.array(patterns.shape[1])
+    upper = np.triu_indices(len(gram), 1)
+    return entry.from_products(distances.CrossProducts(gram[upper], np.diag(gram), centred.sum(axis=1), n_features))
 
 
 def rdm_of_differences(patterns: np.ndarray, distance: str) -> np.ndarray:
@@ -63,28 +91,53 @@ def tied(values: np.ndarray) -> np.ndarray:
     return back
 
 
+def by_cosine(a: np.ndarray, b: np.ndarray) -> float:
+    length = np.sqrt(a @ a) * np.sqrt(b @ b)
+    return float(a @ b / length) if length > 0 else np.nan
+
+
+def by_pearson(a: np.ndarray, b: np.ndarray) -> float:
+    return float(pearsonr(a, b).statistic) if varies(a, b) else np.nan
+
+
+def by_spearman(a: np.ndarray, b: np.ndarray) -> float:
+    return float(spearmanr(tied(a), tied(b)).statistic) if varies(a, b) else np.nan
+
+
+def by_rho_a(a: np.ndarray, b: np.ndarray) -> float:
+    n, middle = len(a), (len(a) + 1) / 2
+    products = (rankdata(tied(a)) - middle) * (rankdata(tied(b)) - middle)
+    return float(12 * products.sum() / (n**3 - n)) if varies(a, b) else np.nan
+
+
+def by_kendall_tau_a(a: np.ndarray, b: np.ndarray) -> float:
+    n, x, y = len(a), tied(a), tied(b)
+    signs = [np.sign(x[i] - x[j]) * np.sign(y[i] - y[j]) for i, j in combinations(range(n), 2)]
+    return float(sum(signs) / (n * (n - 1) / 2)) if varies(a, b) else np.nan
+
+
+def varies(*rdms: np.ndarray) -> bool:
+    """Say whether no RDM is constant, but for rounding."""
+    return all(np.ptp(tied(rdm)) > 0 for rdm in rdms)
+
+
+COMPARISONS = {
+    "spearman": by_spearman,
+    "pearson": by_pearson,
+    "kendall_tau_a": by_kendall_tau_a,
+    "rho_a": by_rho_a,
+    "cosine": by_cosine,
+}
+"""The comparisons by scipy, or one pair of dissimilarities at a time where it has no function."""
+
+
 def compare(a: np.ndarray, b: np.ndarray, comparison: str) -> float:
-    """Compare two RDMs, one pair of dissimilarities at a time where scipy has no function for it."""
+    """Compare two RDMs; by a comparison that is not above, as its entry does with these two alone."""
     if np.isnan(a).any() or np.isnan(b).any():
         return np.nan
-    if comparison == "cosine":
-        length = np.sqrt(a @ a) * np.sqrt(b @ b)
-        return float(a @ b / length) if length > 0 else np.nan
-    if np.ptp(tied(a)) == 0 or np.ptp(tied(b)) == 0:
-        return np.nan
-    if comparison == "pearson":
-        return float(pearsonr(a, b).statistic)
-    a, b = tied(a), tied(b)
-    if comparison == "spearman":
-        return float(spearmanr(a, b).statistic)
-    n = len(a)
-    if comparison == "rho_a":
-        middle = (n + 1) / 2
-        return float(12 * ((rankdata(a) - middle) * (rankdata(b) - middle)).sum() / (n**3 - n))
-    if comparison == "kendall_tau_a":
-        signs = [np.sign(a[i] - a[j]) * np.sign(b[i] - b[j]) for i, j in combinations(range(n), 2)]
-        return float(sum(signs) / (n * (n - 1) / 2))
-    raise ValueError(comparison)
+    if comparison in COMPARISONS:
+        return COMPARISONS[comparison](a, b)
+    return float(comparisons.compare_vectors(a, b, comparisons.COMPARISONS[comparison])[0, 0])
 
 
 def reduced_mask(values: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

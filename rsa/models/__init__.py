@@ -5,12 +5,9 @@ from typing import Any
 from pydantic import BeforeValidator, Field
 
 from rsa.models.torchvision import Torchvision
+from rsa.settings import alternatives
 
 __all__ = ["BY_SOURCE", "MODELS", "Model", "Torchvision"]
-
-MODELS: dict[str, type[Torchvision]] = {"torchvision": Torchvision}
-"""Sources of models by the name that `source` gives in the configuration."""
-
 
 def _of_torchvision(given: Any) -> Any:
     """Take torchvision for the source of a model that names none."""
@@ -21,4 +18,7 @@ BY_SOURCE = Field(discriminator="source"), BeforeValidator(_of_torchvision)
 """Annotations of a union of sources: which of them is meant is told by `source`, by default torchvision."""
 
 Model = Torchvision
-"""Any entry of `MODELS`; of several, ``Annotated[Torchvision | Other, *BY_SOURCE]``."""
+"""The settings of any source of networks; of several, ``Annotated[Torchvision | Other, *BY_SOURCE]``."""
+
+MODELS: dict[str, Any] = {one.model_fields["source"].default: one for one in alternatives(Model)}
+"""Sources of networks, by the word in `source` of the configuration."""
