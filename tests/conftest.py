@@ -1,11 +1,20 @@
-"""What all tests share: the real data where they are, and a generator of random numbers."""
+"""What all tests share: the real data where they are, a generator of random numbers, and tables that tests extend."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import matplotlib
 import numpy as np
 import pytest
+
+from rsa.comparisons import COMPARISONS
+from rsa.datasets import DATASETS
+from rsa.distances import DISTANCES
+from rsa.inference.group import GROUP_TESTS
+from rsa.inputs.references import RULES
+from rsa.maps import MAPS
+from rsa.models import MODELS
 
 matplotlib.use("Agg")
 
@@ -24,6 +33,17 @@ def data() -> Path:
     if not DATA.is_dir():
         pytest.skip(f"the real data are not in {DATA}; set RSA_DATA to where they are")
     return DATA
+
+
+@pytest.fixture
+def tables() -> Iterator[None]:
+    """Let examples add to the tables, and take what they added out again."""
+    ours: list[dict] = [DISTANCES, COMPARISONS, MAPS, GROUP_TESTS, RULES, DATASETS, MODELS]
+    before = [dict(table) for table in ours]
+    yield
+    for table, entries in zip(ours, before, strict=True):
+        table.clear()
+        table.update(entries)
 
 
 @pytest.fixture

@@ -165,7 +165,7 @@ def nearly_equal(rng, n_features, difference, offset=0.0):
     return patterns
 
 
-@pytest.mark.parametrize("distance", DISTANCES)
+@pytest.mark.parametrize("distance", oracles.DISTANCES)
 @pytest.mark.parametrize("n_features", [120, 20_000])
 def test_small_distances_are_those_of_differences(rng, distance, n_features):
     patterns = nearly_equal(rng, n_features, 3e-6)
@@ -174,7 +174,7 @@ def test_small_distances_are_those_of_differences(rng, distance, n_features):
     )
 
 
-@pytest.mark.parametrize("distance", DISTANCES)
+@pytest.mark.parametrize("distance", oracles.DISTANCES)
 def test_small_distances_in_spheres_are_those_of_differences(rng, distance):
     patterns = in_volume(nearly_equal(rng, 216, 3e-6).astype(np.float32), shape=(6, 6, 6))
     around = spheres(patterns.volume, 3)
@@ -184,7 +184,7 @@ def test_small_distances_in_spheres_are_those_of_differences(rng, distance):
         np.testing.assert_allclose(found[centre], expected, rtol=0.01)
 
 
-@pytest.mark.parametrize("distance", DISTANCES)
+@pytest.mark.parametrize("distance", oracles.DISTANCES)
 def test_small_distances_over_time_are_those_of_differences(rng, distance):
     patterns = nearly_equal(rng, 60, 3e-6)
     found = rdm_movie(

@@ -22,7 +22,7 @@ from pydantic import BaseModel, TypeAdapter
 from scipy.spatial.distance import pdist
 from scipy.stats import spearmanr
 
-from rsa import datasets, models
+from rsa import datasets
 from rsa.comparisons import COMPARISONS, compare_vectors
 from rsa.distances import DISTANCES, rdm_vectors
 from rsa.inference.group import GROUP_TESTS
@@ -347,28 +347,9 @@ def test_notebook_example(tmp_path, monkeypatch, rng):
     np.testing.assert_allclose(image.get_fdata()[tuple(voxels[centre])], expected[0], atol=1e-5)
 
 
-def extending_example(name: str) -> dict:
-    """Run the example of docs/extending.md that defines this name; return what it defines."""
-    (block,) = [block for block in code_blocks(ROOT / "docs/extending.md", "python") if name in block]
-    space: dict = {"__name__": "example"}
-    exec(compile(block, "extending.md", "exec"), space)
-    return space
-
-
-@pytest.fixture
-def tables():
-    """Let examples add to the tables, and take what they added out again."""
-    ours = (DISTANCES, COMPARISONS, MAPS, GROUP_TESTS, references.RULES, datasets.DATASETS, models.MODELS)
-    before = [dict(table) for table in ours]
-    yield
-    for table, entries in zip(ours, before, strict=True):
-        table.clear()
-        table.update(entries)
-
-
 @pytest.mark.usefixtures("tables")
 def test_extending_example_of_a_distance(rng):
-    extending_example("mean_sqeuclidean")
+    conformance.extending_example("mean_sqeuclidean")
     conformance.test_distances("mean_sqeuclidean", rng)
     patterns = rng.standard_normal((6, 25))
     found = rdm_vectors(patterns, DISTANCES["mean_sqeuclidean"])
@@ -377,7 +358,7 @@ def test_extending_example_of_a_distance(rng):
 
 @pytest.mark.usefixtures("tables")
 def test_extending_example_of_a_comparison(rng):
-    extending_example("concordance")
+    conformance.extending_example("concordance")
     conformance.test_comparisons("concordance", rng)
     a, b = rng.random((2, 10))
     (found,) = compare_vectors(a, b, COMPARISONS["concordance"])[0]
@@ -388,28 +369,28 @@ def test_extending_example_of_a_comparison(rng):
 
 @pytest.mark.usefixtures("tables")
 def test_extending_example_of_a_map(rng):
-    extending_example("layer_range")
+    conformance.extending_example("layer_range")
     conformance.test_maps("layer_range", rng)
     assert MAPS["layer_range"].from_scores(np.array([[0.1], [0.5], [-0.1]])) == pytest.approx([0.6])
 
 
 @pytest.mark.usefixtures("tables")
 def test_extending_example_of_a_group_test(rng):
-    extending_example("median")
+    conformance.extending_example("median")
     conformance.test_group_tests("median", rng)
     assert GROUP_TESTS["median"].compute(np.array([[1.0], [2.0], [9.0]])) == pytest.approx([2.0])
 
 
 @pytest.mark.usefixtures("tables")
 def test_extending_example_of_a_rule():
-    extending_example("ratio")
+    conformance.extending_example("ratio")
     found = references.RULES["ratio"].compute(pd.Series([1.0, 10.0, 100.0]))
     np.testing.assert_allclose(found, np.log([10, 100, 10]))
 
 
 @pytest.mark.usefixtures("tables")
 def test_extending_example_of_a_kind_of_data(tmp_path, rng):
-    kind = extending_example("ZScoredMaps")["Dataset"]
+    kind = conformance.extending_example("ZScoredMaps")["Dataset"]
     values = 5 + rng.standard_normal((4, 4, 4, 12))
     nib.save(nib.Nifti1Image(values, np.eye(4)), tmp_path / "betas.nii.gz")
     table = pd.DataFrame({"condition": list("abcdef") * 2, "run": ["1"] * 6 + ["2"] * 6})
@@ -427,7 +408,7 @@ def test_extending_example_of_a_kind_of_data(tmp_path, rng):
 @pytest.mark.slow
 @pytest.mark.usefixtures("tables")
 def test_extending_example_of_a_model(tmp_path, rng):
-    source = extending_example("class Pixels")["Model"]
+    source = conformance.extending_example("class Pixels")["Model"]
     files = [tmp_path / f"{n}.png" for n in range(4)]
     for path in files:
         Image.fromarray(rng.integers(0, 255, (16, 16), dtype=np.uint8)).save(path)

@@ -4,6 +4,7 @@ import warnings
 
 import nibabel as nib
 import numpy as np
+import oracles
 import pandas as pd
 import pytest
 
@@ -118,7 +119,7 @@ def test_rsatoolbox_has_the_same_noise_ceiling(rsatoolbox, rng, ours, theirs):
 # -------------------------------------------------------------------------------------------- mne-rsa
 
 
-@pytest.mark.parametrize("distance", DISTANCES)
+@pytest.mark.parametrize("distance", oracles.DISTANCES)
 def test_mne_rsa_measures_the_same_rdms(mne_rsa, rng, distance):
     patterns = rng.standard_normal((9, 40)) + 2
     peer = mne_rsa.compute_rdm(patterns, metric=distance)

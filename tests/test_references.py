@@ -5,6 +5,7 @@ from typing import get_args
 
 import h5py
 import numpy as np
+import oracles
 import pandas as pd
 import pytest
 from array_files import write_arrays
@@ -15,7 +16,6 @@ from pydantic import TypeAdapter, ValidationError
 from scipy.spatial.distance import pdist, squareform
 
 from rsa.core import RDMs
-from rsa.distances import DISTANCES
 from rsa.errors import UserError
 from rsa.files.io import load_table, save
 from rsa.files.rdm_files import READERS, read_conditions, read_rdms
@@ -519,7 +519,7 @@ def pictures(tmp_path, rng):
 
 
 @pytest.mark.parametrize("colour", [False, True])
-@pytest.mark.parametrize("distance", DISTANCES)
+@pytest.mark.parametrize("distance", oracles.DISTANCES)
 def test_pixels_are_those_of_scipy_on_block_means(pictures, distance, colour):
     reference = PixelReference(name="pixels", size=6, colour=colour, distance=distance)
     assert (reference.problems(pictures), reference.files()) == ([], [])

@@ -9,6 +9,7 @@ from rsa.settings import alternatives
 
 __all__ = ["BY_SOURCE", "MODELS", "Model", "Torchvision"]
 
+
 def _of_torchvision(given: Any) -> Any:
     """Take torchvision for the source of a model that names none."""
     return {"source": "torchvision", **given} if isinstance(given, dict) else given
