@@ -293,7 +293,7 @@ REQUIRED = {
     "task": "look",
     "regions": ["V1"],
     "times": {"start": 0, "step": 1, "unit": "ms"},
-    "runs": [1],
+    "runs": ["1"],
 }
 FILES = {"glmsingle": "some/{subject}.npy", "epochs": "some/{subject}-epo.fif", "movie": "some/{subject}.npz"}
 """Settings that kinds of data ask for; all others without a default are files, some with an ending of their own."""
