@@ -439,6 +439,11 @@ def test_each_problem_is_found(lab: Path, changes: dict[str, Any], message: str)
     assert any(message in problem for problem in problems), problems
 
 
+def test_a_network_may_be_called_like_what_tells_how_good_the_data_are(lab: Path) -> None:
+    network = {"architecture": "alexnet", "weights": "untrained", "layers": ["features.1"], "name": "reliability"}
+    assert checks.problems_of(study(models=[network])) == []
+
+
 def test_one_run_has_no_distance_and_no_noise_between_runs(lab: Path) -> None:
     one = {"brain__runs": ["1"], "searchlight__reliability": True}
     problems = checks.problems_of(study(**one, brain_distance="cv_correlation", noise={"source": "runs"}))

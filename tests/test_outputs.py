@@ -178,6 +178,21 @@ def test_maps_of_the_group_say_what_they_are(tmp_path, rng):
     np.testing.assert_array_equal(values, scores.values[4])
 
 
+def test_a_network_may_be_called_like_what_tells_how_good_the_data_are(tmp_path, rng):
+    rows = [("reliability", "a", np.nan), ("reliability", "b", np.nan), ("reliability", "", np.nan)]
+    scores = scores_of(rows, rng)
+    scores.table.loc[2, "role"] = QUALITY
+    _, _, stem = written(tmp_path, scores, derived=["best_layer"])
+    assert (
+        "to the RDM of reliability a" in sidecar(named(stem, "model-reliability_layer-a_stat-spearman"))["Description"]
+    )
+    assert "odd and of even runs" in sidecar(named(stem, "model-reliability_stat-spearman"))["Description"]
+    assert sidecar(named(stem, "model-reliability_stat-bestlayer"))["Layers"] == {"1": "a", "2": "b"}
+    best = nib.load(named(stem, "model-reliability_stat-bestlayer")).get_fdata()[scores.volume.mask]
+    np.testing.assert_array_equal(best, derive(scores, "best_layer").values[0])
+    assert np.nanmax(best) == 2
+
+
 def test_maps_that_no_time_tells_apart_do_not_overwrite_each_other(tmp_path, rng):
     for times in ([1.0, 1.0], [1.0, np.nan], [np.nan, np.nan]):
         with pytest.raises(UserError, match="The scores have 2 maps 'x  spearman' that no time tells apart; run all"):

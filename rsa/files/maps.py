@@ -183,7 +183,8 @@ def _about(
     """Say in a sidecar what the numbers of a file are: a measure, if they are no similarities."""
     model, layer, statistic = rows.table[LABELS].iloc[0]
     if statistic in MAPS:
-        layers = scores.table["layer"][scores.table["model"] == model].unique()
+        own = (scores.table["model"] == model) & (scores.table["role"] != QUALITY)
+        layers = scores.table["layer"][own].unique()
         numbers = {} if layer or not all(layers) else {"Layers": dict(enumerate(layers, start=1))}
         return {"Description": MAPS[statistic].unit, **numbers}
     name = f"{model} {layer}".strip()
