@@ -1,4 +1,4 @@
-"""Onsets by a baseline: from when on scores are above what one more sample before 0 s would have been."""
+"""Onset: the first time at which scores exceed, and stay above, a prediction bound from the baseline."""
 
 import numpy as np
 from scipy.special import stdtrit
@@ -57,7 +57,7 @@ def effective_sample_size(products: Array) -> float:
     """Return how many independent samples tell as much about the size of a series, from `products_over_time`.
 
     It is n^2 / sum(r_tu^2) over all pairs of times t and u, each with itself included (Satterthwaite), r_tu being how
-    alike samples at the two times are over all series; of few series, which are alike by chance, it is too low. 0 if no
+    similar samples at the two times are over all series; of few series, similar by chance, it is too low. 0 if no
     series varies.
     """
     squares = np.diag(products)

@@ -45,7 +45,7 @@ WIDTH, HEIGHT, NAMES, N_ACROSS = 3.3, 1.9, 1.3, 2
 """Inches of a panel, and beside it for the names of layers; panels in a row."""
 
 ROW, GAP, SIDE = 0.11, 0.08, 3.2
-"""Inches of the line of a layer below its course, of the gap above it, and of the side of a square of times."""
+"""Inches: the line of a layer below its time course, the gap above it, and the side of a square of times."""
 
 BAND = "#cfcfcf"
 MARKS = {"onset": ">", "peak": "o"}
@@ -68,10 +68,10 @@ ALONG_LAYERS = "Latency of the {what} along the layers{interval}. A layer withou
 RHO = " In the title: the rank correlation of the number of a layer with its latency{interval}."
 INTERVALS = ", with confidence intervals over subjects"
 GENERALISED = (
-    "How alike the RDMs of every two times are ({comparison}): what is high off the diagonal lasts, or returns. {how} "
+    "Similarity of the RDMs of every two times ({comparison}): what is high off the diagonal lasts, or returns. {how} "
     "The colours are scaled to what is off the diagonal."
 )
-WITHIN = "Times are compared within subjects, where noise that both share counts as likeness and a time is like itself."
+WITHIN = "Times are compared within subjects, so noise that both share counts as similarity, and a time equals itself."
 BETWEEN = "The RDM of each subject (upwards) is compared with the average of the others (to the right)."
 
 
@@ -79,7 +79,7 @@ BETWEEN = "The RDM of each subject (upwards) is compared with the average of the
 
 
 def layer_time_figure(courses: pd.DataFrame, latencies: pd.DataFrame | None = None, *, alpha: float = 0.05) -> Figure:
-    """Draw the course of each layer: a panel per model, a line per layer, from first (dark) to last (bright).
+    """Draw the time course of each layer: a panel per model, a line per layer, from first (dark) to last (bright).
 
     Parameters
     ----------
@@ -319,7 +319,7 @@ def _latency_title(model: str, hierarchy: pd.DataFrame | None) -> str:
 def generalisation_figure(
     matrix: npt.ArrayLike, times_s: npt.ArrayLike, *, score: str = "score", between: bool = False, title: str = ""
 ) -> Figure:
-    """Draw how alike the RDMs of every two times are.
+    """Draw how similar the RDMs of every two times are.
 
     Parameters
     ----------

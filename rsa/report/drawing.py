@@ -55,7 +55,7 @@ def is_mni(space: str) -> bool:
 
 
 def drawn_views(volume: Volume, space: str) -> str:
-    """Return the views that are drawn: all of the MNI brain, elsewhere those in which the mask is no line."""
+    """Return the views that are drawn: all of the MNI brain, elsewhere those in which the mask has area."""
     return "xyz" if is_mni(space) else views_of(volume)
 
 

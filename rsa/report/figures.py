@@ -102,7 +102,7 @@ def _labels(table: pd.DataFrame, column: str) -> list[str]:
 
 
 def percentiles(rdms: Array) -> Array:
-    """Rank each RDM from 0 (most alike) to 100, ties by their average: (n_rdms, n_pairs) in and out; NaN stays."""
+    """Rank each RDM from 0 (most similar) to 100, ties by their average: (n_rdms, n_pairs) in and out; NaN stays."""
     ranks = rankdata(rdms, axis=-1, nan_policy="omit")
     n_ranked = np.isfinite(rdms).sum(axis=-1, keepdims=True)
     return np.asarray(100 * (ranks - 0.5) / np.maximum(n_ranked, 1))
@@ -184,7 +184,7 @@ def axis_labels(conditions: Sequence[str], groups: list[str] | None) -> tuple[li
 
 
 def rdm_similarity(rdms: RDMs, titles: Sequence[str], comparison: str = "spearman") -> Figure:
-    """Draw how alike RDMs are among themselves: a matrix of scores on a scale from -1 to 1, with its numbers.
+    """Draw how similar RDMs are to each other: a matrix of scores on a scale from -1 to 1, with its numbers.
 
     Raises
     ------

@@ -43,7 +43,7 @@ SEEN_THROUGH = (
     "One colour scale for all maps; nothing is thresholded, and where no score is defined the brain is left blank."
 )
 SLICED = (
-    "A cross marks the highest score, whose place in mm is in the title; left is on the left. "
+    "A cross marks the highest score, whose coordinates in mm are in the title; left is on the left. "
     "The further a score is from 0, the more opaque it is, fully from half of the scale on."
 )
 REGIONS = "Scores in regions. Bars are means over subjects, whiskers their standard error, dots the subjects"
@@ -69,14 +69,14 @@ AT_PEAK = " Of all times, each reference is shown at that of its highest score{w
 def reference_figures(
     references: RDMs, folder: str | Path, *, categories: pd.Series | None = None, comparison: str = "spearman"
 ) -> list[Path]:
-    """Draw the reference RDMs, and how alike they are; return the files (`rdms.png`, `similarity.png`)."""
+    """Draw the reference RDMs, and how similar they are; return the files (`rdms.png`, `similarity.png`)."""
     names, folder = reference_names(references.table), Path(folder)
     order = " Conditions are sorted by category." if categories is not None else ""
     grid = f"Reference RDMs. The colour is the rank of a dissimilarity among all pairs of its RDM.{order}"
     paths = [save_figure(folder / "rdms.png", rdm_grid(references, names, categories), grid)]
     if len(references) > 1:
-        alike = f"How alike the reference RDMs are ({comparison}). Those that are alike have like maps."
-        paths.append(save_figure(folder / "similarity.png", rdm_similarity(references, names, comparison), alike))
+        said = f"How similar the reference RDMs are ({comparison}). References with similar RDMs give similar maps."
+        paths.append(save_figure(folder / "similarity.png", rdm_similarity(references, names, comparison), said))
     return paths
 
 
@@ -124,7 +124,7 @@ def subject_figures(
         figure = time_courses(courses(models), str(models.table["statistic"].iloc[0]))
         text = (
             f"Scores over time{who}, at the voxel where a model's best layer and time score highest. The voxel was "
-            "chosen by these scores, so they are too high on the whole; their shape and order are what to look at."
+            "selected on these scores, so the values are inflated; look at their shape and order."
         )
         paths.append(save_figure(folder / "courses.png", figure, text))
     look = {"space": space, "background": background}
@@ -265,8 +265,8 @@ def group_figures(
             folder / "profile.png",
             profile(table),
             f"Scores along the layers, at the voxel{timed} of each subject where the best layer scores highest. "
-            f"Thin lines are subjects, thick ones their mean. The voxel{timed} was chosen by these scores, so they are "
-            "too high on the whole; their order along the layers is what to look at.",
+            f"Thin lines are subjects, thick ones their mean. The voxel{timed} was selected on these scores, so the "
+            "values are inflated; look at their order along the layers.",
         )
     )
     if group is not None and first is not None:
