@@ -1,6 +1,7 @@
 """Analyses: which references their settings name, what is wrong with them, and that they measure what they say."""
 
 import shlex
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -324,7 +325,7 @@ def test_other_subjects_and_m_eeg_of_the_same_subject_are_inputs():
     assert [path.name for path in study.compared("02")] == ["ref-a_rdms.h5", "sub-02_movie.h5"]
     assert [path.name for path in study.fused(["01", "02"])] == ["sub-01_movie.h5", "sub-02_movie.h5"]
     assert study.others("", "01") == []
-    assert study.others_option("analyses/weighted/", "01") == "--others results/test/brain/sub-02_patterns.h5"
+    assert study.others("analyses/weighted/", "01") == [Path("results/test/brain/sub-02_patterns.h5")]
     assert [path.name for path in plan(meeg=MEEG, fusion="mean").fused(["01"])] == ["group_movie.h5"]
 
 

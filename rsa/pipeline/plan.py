@@ -288,10 +288,9 @@ class Plan:
         """Return the folder of the tables of layers over time."""
         return self._in_part(part, "time")
 
-    def generalisation_option(self, part: str) -> str:
-        """Return the option that has all times compared with each other."""
-        wanted = self.study.generalisation
-        return self.option("--generalisation", [wanted] if wanted and self.analysis(part).is_main else [])
+    def generalisation(self, part: str) -> str:
+        """Return whether all times are compared with each other, within or between subjects; empty if they are not."""
+        return self.study.generalisation or "" if self.analysis(part).is_main else ""
 
     def all_time(self, part: str = "") -> list[Path]:
         """Return that folder, if the study has M/EEG data, and the analysis is one of them."""
@@ -346,10 +345,6 @@ class Plan:
         if not self.analysis(part).across_subjects:
             return []
         return [self.brain(other) for other in self.study.subjects if other != subject]
-
-    def others_option(self, part: str, subject: str) -> str:
-        """Return the option that names them."""
-        return self.option("--others", self.others(part, subject))
 
     def scores(self, subject: str, part: str = "") -> Path:
         """Return the file of the searchlight scores of a subject, in the space of the images."""
@@ -456,10 +451,6 @@ class Plan:
         """Return the option that asks for derived maps; none for all of them, so that a new one re-runs nothing."""
         is_default = self.study.maps == Study.model_fields["maps"].default
         return "" if is_default else " ".join(["--derived", *self.study.maps])
-
-    def shrinkage_option(self) -> str:
-        """Return the option that has the patterns of each sphere whitened."""
-        return self.option("--shrinkage", [self.study.shrinkage] if self.study.shrinkage else [])
 
     def option(self, name: str, values: Sequence[str | float | Path]) -> str:
         """Write an option of a stage with its values; nothing if there are none."""

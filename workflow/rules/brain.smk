@@ -35,7 +35,7 @@ if STUDY.regions is not None:
         params:
             regions=options("regions", STUDY.regions),
             distance=STUDY.brain_distance,
-            shrinkage=PLAN.shrinkage_option(),
+            shrinkage=STUDY.shrinkage or "",
         shell:
             "python -m rsa region-rdms --patterns {input.patterns} {params.regions} --subject {wildcards.subject} "
-            "--distance {params.distance} {params.shrinkage} --output {output} --log {log}"
+            "--distance {params.distance} --shrinkage {params.shrinkage} --output {output} --log {log}"

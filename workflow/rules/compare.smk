@@ -16,14 +16,13 @@ rule searchlight:
     params:
         searchlight=options("searchlight", STUDY.searchlight),
         distance=STUDY.brain_distance,
-        shrinkage=PLAN.shrinkage_option(),
+        shrinkage=STUDY.shrinkage or "",
         comparison=STUDY.comparison,
         analysis=analysis,
-        others=lambda wildcards: PLAN.others_option(wildcards.part, wildcards.subject),
     shell:
         "python -m rsa searchlight --patterns {input.patterns} --references {input.references} --subject {wildcards.subject} "
-        "{params.searchlight} --distance {params.distance} {params.shrinkage} --comparison {params.comparison} "
-        "{params.analysis} {params.others} --threads {threads} --output {output} --log {log}"
+        "{params.searchlight} --distance {params.distance} --shrinkage {params.shrinkage} --comparison {params.comparison} "
+        "{params.analysis} --others {input.others} --threads {threads} --output {output} --log {log}"
 
 
 if STUDY.template is not None:

@@ -15,11 +15,11 @@ if STUDY.noise_ceiling:
         params:
             searchlight=options("searchlight", STUDY.searchlight),
             distance=STUDY.brain_distance,
-            shrinkage=PLAN.shrinkage_option(),
+            shrinkage=STUDY.shrinkage or "",
             comparison=STUDY.comparison,
         shell:
             "python -m rsa noise-ceiling --patterns {input} {params.searchlight} --distance {params.distance} "
-            "{params.shrinkage} --comparison {params.comparison} --threads {threads} --output {output} --log {log}"
+            "--shrinkage {params.shrinkage} --comparison {params.comparison} --threads {threads} --output {output} --log {log}"
 
 
 if STUDY.group:
@@ -38,11 +38,8 @@ if STUDY.group:
         params:
             space=PLAN.group_space,
             folder=lambda wildcards: PLAN.root(wildcards.part),
-            ceiling=lambda wildcards: PLAN.option(
-                "--ceiling", PLAN.all_noise_ceilings(wildcards.part)
-            ),
             tests=lambda wildcards: PLAN.group_tests(wildcards.part),
             derived=PLAN.derived_option(),
         shell:
             "python -m rsa group --scores {input.scores} --space {params.space} --folder {params.folder} --tests {params.tests} "
-            "{params.ceiling} {params.derived} --output {output.scores} --log {log}"
+            "--ceiling {input.ceiling} {params.derived} --output {output.scores} --log {log}"

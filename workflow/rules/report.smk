@@ -65,12 +65,9 @@ rule draw_group:
         "../../envs/cpu.yaml"
     params:
         space=PLAN.group_space,
-        group=lambda wildcards: PLAN.option(
-            "--group", PLAN.all_group_scores(wildcards.part)
-        ),
         derived=PLAN.derived_option(),
     shell:
-        "python -m rsa draw-group --scores {input.scores} {params.group} --space {params.space} {params.derived} "
+        "python -m rsa draw-group --scores {input.scores} --group {input.group} --space {params.space} {params.derived} "
         "--folder {output} --log {log}"
 
 
@@ -110,14 +107,7 @@ rule report:
         "../../envs/cpu.yaml"
     params:
         folder=OUT,
-        scores=PLAN.option("--scores", PLAN.own_scores()),
-        resampled=PLAN.option("--resampled", PLAN.resampled()),
-        brain=PLAN.option("--brain", PLAN.all_brain()),
-        fits=PLAN.option("--fits", PLAN.all_region_fits()),
-        movies=PLAN.option("--movies", PLAN.all_movies()),
-        time=PLAN.option("--time", PLAN.all_time()),
-        sensors=PLAN.option("--sensors", PLAN.all_sensor_scores()),
     shell:
-        "python -m rsa report --study {input.study} --references {input.references} {params.brain} {params.scores} "
-        "{params.resampled} {params.fits} {params.movies} {params.time} {params.sensors} --folder {params.folder} --output {output} "
-        "--log {log}"
+        "python -m rsa report --study {input.study} --references {input.references} --brain {input.brain} "
+        "--scores {input.scores} --resampled {input.resampled} --fits {input.fits} --movies {input.movies} "
+        "--time {input.time} --sensors {input.sensors} --folder {params.folder} --output {output} --log {log}"

@@ -46,11 +46,11 @@ if STUDY.meeg is not None:
             "../../envs/cpu.yaml"
         params:
             comparison=STUDY.comparison,
-            generalisation=lambda wildcards: PLAN.generalisation_option(wildcards.part),
+            generalisation=lambda wildcards: PLAN.generalisation(wildcards.part),
             analysis=analysis,
         shell:
             "python -m rsa layer-time --movies {input.movies} --references {input.references} --comparison {params.comparison} "
-            "{params.generalisation} {params.analysis} --folder {output} --log {log}"
+            "--generalisation {params.generalisation} {params.analysis} --folder {output} --log {log}"
 
     rule draw_time:
         input:
@@ -63,10 +63,10 @@ if STUDY.meeg is not None:
             "../../envs/cpu.yaml"
         params:
             comparison=STUDY.comparison,
-            generalisation=lambda wildcards: PLAN.generalisation_option(wildcards.part),
+            generalisation=lambda wildcards: PLAN.generalisation(wildcards.part),
         shell:
             "python -m rsa draw-time --tables {input} --folder {output} --comparison {params.comparison} "
-            "{params.generalisation} --log {log}"
+            "--generalisation {params.generalisation} --log {log}"
 
 
 if PLAN.has_films:
@@ -84,7 +84,7 @@ if PLAN.has_films:
         params:
             space=PLAN.group_space,
             stimuli=options("stimuli", STUDY.stimuli),
-            times=PLAN.option("--times-s", STUDY.film_times_s),
+            times=STUDY.film_times_s,
         shell:
             "python -m rsa draw-fusion --scores {input.scores} --movie {input.movie} --space {params.space} {params.stimuli} "
-            "{params.times} --folder {output} --log {log}"
+            "--times-s {params.times} --folder {output} --log {log}"
