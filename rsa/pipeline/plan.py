@@ -452,10 +452,6 @@ class Plan:
         is_default = self.study.maps == Study.model_fields["maps"].default
         return "" if is_default else " ".join(["--derived", *self.study.maps])
 
-    def option(self, name: str, values: Sequence[str | float | Path]) -> str:
-        """Write an option of a stage with its values; nothing if there are none."""
-        return f"{name} {' '.join(map(str, values))}" if values else ""
-
     def outputs(self) -> list[Path]:
         """Return the outputs of all jobs of a run, files and folders, but for the activations of models.
 
