@@ -11,11 +11,13 @@ from pydantic import model_validator
 
 from rsa.core import SAME_S, Array, Patterns, Volume, as_labels, difference_of_conditions
 from rsa.errors import UserError, listed
+from rsa.files.rdm_files import ReadyRdms
 from rsa.rdm import span_of
-from rsa.settings import Section, Subjects, by_subject, placeholders
+from rsa.settings import DataPath, Section, Subjects, by_subject, placeholders
 
 __all__ = [
     "AnyDataset",
+    "ReadyDataset",
     "joined",
     "problems_of_conditions",
     "problems_of_exclude",
@@ -117,6 +119,27 @@ class AnyDataset(Section):
     def problems_of_sensors(self, min_sensors: int) -> list[str]:
         """Say what keeps the sensors of data without problems from neighbourhoods of `min_sensors`, as lines."""
         return []
+
+
+class ReadyDataset(ReadyRdms, AnyDataset):
+    """Settings of RDMs that are ready: one for each region or time, in files of each subject or of all."""
+
+    file: DataPath
+    key: str | None = None
+
+    @property
+    def rdm_distance(self) -> str:
+        """How the dissimilarities were measured."""
+        return self.distance
+
+    @property
+    def is_of_each_subject(self) -> bool:
+        """Whether each subject has a file or an array."""
+        return "subject" in placeholders(self.file + (self.key or ""))
+
+    def conditions(self, subject: str) -> list[str] | None:
+        """Return the conditions in the order of the rows, or None if that is the order of the stimulus table."""
+        return self.told_order()
 
 
 # ------------------------------------------------------------------------------------------- messages

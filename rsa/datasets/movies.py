@@ -14,7 +14,7 @@ import scipy.io
 from pydantic import Field, model_validator
 
 from rsa.core import Array, RDMs, align, select
-from rsa.datasets.common import AnyDataset, problems_of_times
+from rsa.datasets.common import ReadyDataset, problems_of_times
 from rsa.datasets.epochs import chosen_times
 from rsa.errors import UserError, listed
 from rsa.files.io import load_rdms, reading
@@ -22,7 +22,6 @@ from rsa.files.rdm_files import (
     chosen_array,
     is_rdms_file,
     oddities_of,
-    read_conditions,
     refuse_key,
     require_differences,
     require_finite,
@@ -30,7 +29,7 @@ from rsa.files.rdm_files import (
     varies,
 )
 from rsa.files.rdm_labels import columns_of, dataset_names, labels_of_rows
-from rsa.settings import DataPath, Section, Subjects, by_subject, fill, placeholders
+from rsa.settings import DataPath, Section, Subjects, by_subject, fill
 
 __all__ = ["MovieTimes", "Movies", "oddities_of_times"]
 
@@ -122,7 +121,7 @@ class _Movie:
     times: Array | None
 
 
-class Movies(AnyDataset):
+class Movies(ReadyDataset):
     """RDM movies that are ready, as others have published or made them.
 
     A matrix of which only one triangle is filled, the other with NaN or 0, is mirrored. Sessions are averaged.
@@ -156,13 +155,6 @@ class Movies(AnyDataset):
     """Last time to keep, s after onset; by default the last in the file."""
     decimate: int = Field(1, ge=1)
     """Keep every so many-th time, onset among them."""
-    condition_order: Literal["stimuli"] | DataPath = "stimuli"
-    """Order of the rows of a file without labels: that of the stimulus table, or of another file (a table, or .txt with
-    a label on each line). Labels that the file itself has must not contradict it."""
-    condition_column: str = "condition"
-    """Column of that table."""
-    distance: str = "unknown"
-    """How the dissimilarities were measured, for the record."""
 
     @model_validator(mode="after")
     def _settings_agree(self) -> Self:
@@ -186,22 +178,10 @@ class Movies(AnyDataset):
 
     # ---------------------------------------------------------------------------------- what there is
 
-    @property
-    def rdm_distance(self) -> str:
-        """How the dissimilarities were measured."""
-        return self.distance
-
     def files(self, subject: str, conditions: Sequence[str] | None = None) -> list[Path]:
         """Return every file that `load` reads for a subject; `conditions` make no difference."""
-        order = self.condition_order if self.condition_order != "stimuli" else None
-        others = [order, None if self.times is None else self.times.file]
-        return [fill(self.file, subject=subject), *(Path(name) for name in others if name is not None)]
-
-    def conditions(self, subject: str) -> list[str] | None:
-        """Return the conditions in the order of the rows, or None if that is the order of the stimulus table."""
-        if self.condition_order == "stimuli":
-            return None
-        return read_conditions(self.condition_order, self.condition_column)
+        times = [] if self.times is None or self.times.file is None else [Path(self.times.file)]
+        return [fill(self.file, subject=subject), *self.order_files, *times]
 
     def times_s(self, subject: str, conditions: Sequence[str] | None = None) -> Array:
         """Return the times that are kept in s after onset, shape (n_times,); `conditions` as for `load`."""
@@ -307,10 +287,9 @@ class Movies(AnyDataset):
         self, subject: str, movie: _Movie, conditions: Sequence[str] | None, only_first: bool
     ) -> tuple[RDMs, Array]:
         """Take the movie of a subject from an array."""
-        in_order = self.condition_order != "stimuli"
-        order = self.conditions(subject) if in_order else conditions
+        order = self.told_order(conditions)
         columns = [column for column in columns_of(movie.path) if self.times is None or column.name != self.times.key]
-        labels = labels_of_rows(columns, movie.name, movie.shape, order, str(movie.path), in_order=in_order)
+        labels = labels_of_rows(columns, movie.name, movie.shape, order, str(movie.path), in_order=self.is_in_order)
         if self.times is None:
             raise UserError(f"{movie.path} does not tell the times of its RDMs; set `times`.")
         times = self.times.told(movie)
@@ -351,7 +330,7 @@ class Movies(AnyDataset):
         sizes = {"condition": n_conditions, "pair": n_conditions * (n_conditions - 1) // 2}
         if n_times is not None:
             sizes["time"] = n_times
-        if "subject" not in placeholders(self.file + (self.key or "")):
+        if not self.is_of_each_subject:
             sizes["subject"] = len(self.subjects)
         if self.axes is not None:
             given = tuple(self.axes.split())
@@ -396,7 +375,7 @@ class Movies(AnyDataset):
 
     def _part(self, subject: str, movie: _Movie, axes: Sequence[str], rows: Array) -> Array:
         """Read a subject's RDMs at some times, (n_times, n, n) or (n_times, n_pairs), averaged over sessions."""
-        place = 0 if "subject" in placeholders(self.file + (self.key or "")) else self.subjects.index(subject)
+        place = 0 if self.is_of_each_subject else self.subjects.index(subject)
         index: dict[str, int | slice] = {"time": slice(int(rows[0]), int(rows[-1]) + 1), "subject": place}
         with reading(movie.path, f"a {movie.path.suffix} file of numbers"):
             part = movie.read(tuple(index.get(name, slice(None)) for name in axes))

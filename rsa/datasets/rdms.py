@@ -8,16 +8,16 @@ import pandas as pd
 from pydantic import Field, model_validator
 
 from rsa.core import Array, RDMs, align, concatenate, select
-from rsa.datasets.common import AnyDataset
+from rsa.datasets.common import ReadyDataset
 from rsa.errors import UserError
 from rsa.files.io import load_rdms
-from rsa.files.rdm_files import is_rdms_file, oddities_of, read_conditions, read_rdms, require_differences
+from rsa.files.rdm_files import is_rdms_file, oddities_of, read_rdms, require_differences
 from rsa.settings import DataPath, Names, Subjects, by_subject, fill, placeholders
 
 __all__ = ["Rdms"]
 
 
-class Rdms(AnyDataset):
+class Rdms(ReadyDataset):
     """Brain RDMs that are ready, per subject and region.
 
     Raises
@@ -42,13 +42,6 @@ class Rdms(AnyDataset):
     """Names of the regions, as in the file or key: ["EVC", "IT"]."""
     key: str | None = None
     """Name of the array, with {region} and {subject}; by default "{region}" unless `file` has it."""
-    condition_order: Literal["stimuli"] | DataPath = "stimuli"
-    """Order of the rows of a file without labels: that of the stimulus table, or of another file (a table, or .txt with
-    a label on each line). Labels that the file itself has must not contradict it."""
-    condition_column: str = "condition"
-    """Column of that table."""
-    distance: str = "unknown"
-    """How the dissimilarities were measured, for the record."""
 
     @model_validator(mode="after")
     def _regions_differ(self) -> Self:
@@ -56,21 +49,9 @@ class Rdms(AnyDataset):
             raise ValueError("neither file nor key has {region}, so all regions would be the same RDM; put it there")
         return self
 
-    @property
-    def rdm_distance(self) -> str:
-        """How the dissimilarities were measured."""
-        return self.distance
-
     def files(self, subject: str, conditions: Sequence[str] | None = None, *, residuals: bool = False) -> list[Path]:
         """Return every file that `load` reads for a subject; neither `conditions` nor `residuals` make a difference."""
-        orders = [] if self.condition_order == "stimuli" else [Path(self.condition_order)]
-        return list(dict.fromkeys([*(self._file(subject, region) for region in self.regions), *orders]))
-
-    def conditions(self, subject: str) -> list[str] | None:
-        """Return the conditions in the order of the rows, or None if that is the order of the stimulus table."""
-        if self.condition_order == "stimuli":
-            return None
-        return read_conditions(self.condition_order, self.condition_column)
+        return list(dict.fromkeys([*(self._file(subject, region) for region in self.regions), *self.order_files]))
 
     def problems(self, conditions: Sequence[str] | None = None, *, residuals: bool = False) -> list[str]:
         """Read all RDMs and return what is wrong with them, one line for each problem.
@@ -143,9 +124,7 @@ class Rdms(AnyDataset):
             default = None if "region" in placeholders(self.file) else "{region}"
             key = self.key if self.key is not None else default
             name = None if key is None else str(fill(key, subject=subject, region=region))
-            in_order = self.condition_order != "stimuli"
-            order = self.conditions(subject) if in_order else conditions
-            array, labels = read_rdms(path, name, order, in_order=in_order)
+            array, labels = read_rdms(path, name, self.told_order(conditions), in_order=self.is_in_order)
             values, distance = self._row_of(subject, array, path), self.distance
         require_differences(values, labels, f"the RDMs of {region!r} in {path}")
         rdms = RDMs(values, labels, table, distance)
@@ -153,7 +132,7 @@ class Rdms(AnyDataset):
 
     def _row_of(self, subject: str, array: Array, path: Path) -> Array:
         """Take the subject's RDM, shape (1, n_pairs), from all that an array holds, shape (n_rdms, n_pairs)."""
-        if "subject" in placeholders(self.file + (self.key or "")):
+        if self.is_of_each_subject:
             if len(array) != 1:
                 raise UserError(f"{path} holds {len(array)} RDMs but one subject has 1; average them.")
             return array

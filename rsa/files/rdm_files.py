@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Literal
 
 import h5py
 import numpy as np
@@ -15,8 +16,10 @@ from rsa.errors import UserError, did_you_mean, listed
 from rsa.files.io import load_rdms, load_table, reading
 from rsa.files.rdm_labels import LABELS_KEY, Column, columns_of, dataset_names, labels_of_rows
 from rsa.files.sources import is_number, load_cells, load_text, require_content
+from rsa.settings import DataPath, Section
 
 __all__ = [
+    "ReadyRdms",
     "chosen_array",
     "is_rdms_file",
     "oddities_of",
@@ -34,6 +37,34 @@ ROUNDING = 2.0**-17
 
 ROOT_OF_ROUNDING = ROUNDING**0.5
 """How far its diagonal may be from zero, relative to its largest entry: a root makes more of rounding."""
+
+
+class ReadyRdms(Section):
+    """What is said of any RDMs that others have made: the order of their rows, and how they were measured."""
+
+    condition_order: Literal["stimuli"] | DataPath = "stimuli"
+    """Order of the rows of a file without labels: that of the stimulus table, or of another file (a table, or .txt with
+    a label on each line). Labels that the file itself has must not contradict it."""
+    condition_column: str = "condition"
+    """Column of that table."""
+    distance: str = "unknown"
+    """How the dissimilarities were measured, for the record."""
+
+    @property
+    def is_in_order(self) -> bool:
+        """Whether the user says in which order the rows are."""
+        return self.condition_order != "stimuli"
+
+    @property
+    def order_files(self) -> list[Path]:
+        """The file that tells the order, if there is one."""
+        return [Path(self.condition_order)] if self.is_in_order else []
+
+    def told_order(self, stimuli: Sequence[str] | None = None) -> list[str] | None:
+        """Return the conditions in the order of the rows: those of the file that tells it, or else the stimuli."""
+        if self.is_in_order:
+            return read_conditions(self.condition_order, self.condition_column)
+        return None if stimuli is None else list(stimuli)
 
 
 def read_rdms(

@@ -15,14 +15,14 @@ from rsa.core import Array, RDMs, align, as_label, concatenate, require_enough
 from rsa.distances import DISTANCES, rdm_vectors
 from rsa.errors import UserError, did_you_mean, listed
 from rsa.files.io import load_rdms
-from rsa.files.rdm_files import is_rdms_file, oddities_of, read_conditions, read_rdms, require_differences
+from rsa.files.rdm_files import ReadyRdms, is_rdms_file, oddities_of, read_rdms, require_differences
 from rsa.inputs.stimuli import condition_table, read_image
 from rsa.settings import DataPath, Label, Names, Section, choice_of, fill, placeholders
 
 __all__ = ["REFERENCES", "RULES", "FileReference", "PixelReference", "Reference", "Rule", "TableReference"]
 
 
-class FileReference(Section):
+class FileReference(ReadyRdms):
     """RDMs that others have made: of behaviour, of M/EEG, of another model or species.
 
     Raises
@@ -42,13 +42,6 @@ class FileReference(Section):
     """Labels of the subjects, quoted, if file has {subject}."""
     key: str | None = None
     """Name of the array in the file; not needed if it has only one."""
-    condition_order: Literal["stimuli"] | DataPath = "stimuli"
-    """Order of the rows of a file without labels: that of the stimulus table, or of another file (a table, or .txt with
-    a label on each line). Labels that the file itself has must not contradict it."""
-    condition_column: str = "condition"
-    """Column of that table."""
-    distance: str = "unknown"
-    """How the dissimilarities were measured, for the record."""
     needs_pictures: ClassVar[bool] = False
     """Whether `build` opens the pictures of the stimulus table."""
 
@@ -64,8 +57,7 @@ class FileReference(Section):
 
     def files(self) -> list[Path]:
         """Return every file that `build` reads."""
-        order = [] if self.condition_order == "stimuli" else [Path(self.condition_order)]
-        return [*(fill(self.file, subject=subject) for subject in self.subjects or ("",)), *order]
+        return [*(fill(self.file, subject=subject) for subject in self.subjects or ("",)), *self.order_files]
 
     def problems(self, stimuli: pd.DataFrame | None = None) -> list[str]:
         """Return what is wrong, as lines; empty if the reference can be built."""
@@ -106,9 +98,7 @@ class FileReference(Section):
 
     def _of_file(self, file: str, stimuli: pd.DataFrame | None) -> RDMs:
         wanted = None if stimuli is None else list(dict.fromkeys(stimuli["condition"].astype(str)))
-        in_order = self.condition_order != "stimuli"
-        order = read_conditions(self.condition_order, self.condition_column) if in_order else wanted
-        values, labels = read_rdms(file, self.key, order, in_order=in_order)
+        values, labels = read_rdms(file, self.key, self.told_order(wanted), in_order=self.is_in_order)
         table = pd.DataFrame({"model": self.name, "layer": self._layers(file, len(values))})
         require_differences(values, labels, f"the RDMs of the reference {self.name!r} ({file})")
         rdms = RDMs(values, labels, table, load_rdms(file).distance if is_rdms_file(file) else self.distance)

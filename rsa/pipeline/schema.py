@@ -120,8 +120,10 @@ def _tag_of(section: type[BaseModel]) -> str:
 def _table_of(section: type[BaseModel], required: str) -> str:
     hints = get_type_hints(section, include_extras=True)
     rows = ["| key | type | default | meaning |", "|---|---|---|---|"]
-    for name, field in section.model_fields.items():
-        default = "**required**" if field.is_required() or name == required else _default(field)
+    needed = {name: field.is_required() or name == required for name, field in section.model_fields.items()}
+    for name in sorted(needed, key=needed.__getitem__, reverse=True):
+        field = section.model_fields[name]
+        default = "**required**" if needed[name] else _default(field)
         cells = [f"`{name}`", _words(hints[name], field), default, " ".join((field.description or "").split())]
         rows.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
     return "\n".join(rows) + "\n"
