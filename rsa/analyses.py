@@ -64,6 +64,11 @@ class _Analysis(Section):
         """Whether M/EEG RDMs over time can be measured, and are not among the references."""
         return not self.needs_fusion
 
+    @property
+    def of_sensors(self) -> bool:
+        """Whether RDMs of single sensors and their neighbours can be measured: within subjects, at each time."""
+        return self.of_times and not self.across_subjects
+
     def measure(self, references: RDMs, comparison: str) -> Measure:
         """Return what is measured, with references that may have times."""
         raise NotImplementedError

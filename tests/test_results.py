@@ -243,11 +243,11 @@ def test_verify_finds_what_is_missing_changed_and_not_of_the_study(
     (plan.folder / "sub-01" / "one.nii.gz").unlink()
     cut = plan.folder / "regions.tsv"
     cut.write_bytes(cut.read_bytes()[:4])
-    for path in plan.figures("group").rglob("*"):
+    for path in plan.path("group_figures", part="").rglob("*"):
         if path.is_file():
             path.unlink()
-    (plan.figures("group") / ".checksums").rmdir()
-    plan.figures("group").rmdir()
+    (plan.path("group_figures", part="") / ".checksums").rmdir()
+    plan.path("group_figures", part="").rmdir()
     (plan.folder / "sub-02" / "mine.txt").touch()
     (plan.folder / ".checksums" / "report.html.sha256").write_bytes(b"\xff\xfe")
     assert cli.main(["verify", str(config)]) == 2

@@ -3,13 +3,14 @@
 import logging
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 from rsa.analyses import PLAIN, Analysis, PlainComparison
 from rsa.errors import Problems, UserError, is_mistake, listed, told
-from rsa.files.evokeds import evoked_path
 from rsa.inference.group import GROUP_TESTS
 from rsa.inputs.references import Reference
 from rsa.inputs.regions import region_files
@@ -19,7 +20,7 @@ from rsa.pipeline import checks
 from rsa.pipeline.config import Study, load_study, read_yaml
 from rsa.pipeline.results import problems_of_folder
 
-__all__ = ["Plan", "read_plan", "study_of"]
+__all__ = ["OUTPUTS", "Output", "Plan", "read_plan", "study_of"]
 
 logger = logging.getLogger(__name__)
 
@@ -67,6 +68,114 @@ def read_plan(path: str | Path, *, check: bool) -> "Plan":
     return plan
 
 
+@dataclass(frozen=True)
+class Output:
+    """A kind of file, or of folder, that jobs write.
+
+    Parameters
+    ----------
+    path : str
+        Its template below the folder of the results. {part} is the folder of an analysis, "" for the plain comparison.
+    when : callable
+        Whether a study has it, for the analysis of a part.
+    of_meeg : bool
+        Whether the subjects are those of M/EEG.
+    """
+
+    path: str
+    when: Callable[["Plan", str], bool] = lambda plan, part: True
+    of_meeg: bool = False
+
+
+def _searchlight(plan: "Plan", part: str) -> bool:
+    return plan.study.searchlight is not None
+
+
+def _template(plan: "Plan", part: str) -> bool:
+    return plan.study.searchlight is not None and plan.study.template is not None
+
+
+def _group(plan: "Plan", part: str) -> bool:
+    return plan.study.searchlight is not None and bool(plan.study.group)
+
+
+def _noise_ceiling(plan: "Plan", part: str) -> bool:
+    return plan.study.noise_ceiling and plan.analysis(part).is_main
+
+
+def _regions(plan: "Plan", part: str) -> bool:
+    return plan.study.regions is not None or (plan.study.brain is not None and plan.study.brain.is_ready)
+
+
+def _subjects_drawn(plan: "Plan", part: str) -> bool:
+    """Single subjects are drawn by other analyses only where there is no group of them."""
+    return _searchlight(plan, part) and (plan.analysis(part).is_main or len(plan.study.subjects) == 1)
+
+
+def _subjects_beside(plan: "Plan", part: str) -> bool:
+    return _searchlight(plan, part) and len(plan.study.subjects) > 1
+
+
+def _films(plan: "Plan", part: str) -> bool:
+    return plan.has_films
+
+
+def _fusion(plan: "Plan", part: str) -> bool:
+    return plan.has_films or (bool(plan.study.fusion) and not plan.is_paired)
+
+
+def _time(plan: "Plan", part: str) -> bool:
+    return plan.study.meeg is not None and plan.analysis(part).of_times
+
+
+def _sensors(plan: "Plan", part: str) -> bool:
+    return plan.study.sensors is not None and plan.analysis(part).of_sensors
+
+
+def _sensor_group(plan: "Plan", part: str) -> bool:
+    return _sensors(plan, part) and len(plan.study.meeg_subjects) > 1
+
+
+OUTPUTS = {
+    "activations": Output("models/model-{model}_activations.h5"),
+    "model_rdms": Output("models/model-{model}_rdms.h5"),
+    "reference_rdms": Output("references/ref-{reference}_rdms.h5"),
+    "brain": Output("brain/sub-{subject}_{provides}.h5"),
+    "region_rdms": Output("brain/sub-{subject}_rdms.h5", _regions),
+    "movie": Output("meeg/sub-{subject}_movie.h5", of_meeg=True),
+    "group_movie": Output("meeg/group_movie.h5", _fusion),
+    "scores": Output("{part}scores/sub-{subject}_scores.h5", _searchlight),
+    "resampled": Output("{part}scores/sub-{subject}_space-{space}_scores.h5", _template),
+    "noise_ceiling": Output("scores/noise_ceiling.h5", _noise_ceiling),
+    "group_scores": Output("{part}scores/group_scores.h5", _group),
+    "maps": Output("{part}sub-{subject}", _searchlight),
+    "group_maps": Output("{part}group", _group),
+    "region_fits": Output("{part}regions.tsv", _regions),
+    "region_dictionary": Output("{part}regions.json", _regions),
+    "time": Output("{part}time", _time),
+    "sensor_scores": Output("{part}sensors/sub-{subject}_scores.h5", _sensors, of_meeg=True),
+    "sensor_evokeds": Output("{part}sensors/sub-{subject}_scores_ave.fif", _sensors, of_meeg=True),
+    "sensor_group": Output("{part}sensors/group_scores.h5", _sensor_group),
+    "sensor_group_evokeds": Output("{part}sensors/group_stat-{test}_scores_ave.fif", _sensor_group),
+    "sensor_peaks": Output("{part}sensors/peaks.tsv", _sensors),
+    "references_figures": Output("figures/references"),
+    "fusion_figures": Output("figures/fusion", _films),
+    "subject_figures": Output("figures/{part}sub-{subject}", _subjects_drawn),
+    "group_figures": Output("figures/{part}group", _subjects_beside),
+    "region_figures": Output("figures/{part}regions", _regions),
+    "time_figures": Output("figures/{part}time", _time),
+    "sensor_figures": Output("figures/{part}sensors", _sensors),
+    "settings": Output("study.json"),
+    "bidsignore": Output(".bidsignore"),
+    "readme": Output("README"),
+    "description": Output("dataset_description.json"),
+    "report": Output("report.html"),
+}
+"""What the jobs of a study write, but for simulated data."""
+
+LABEL = re.compile(r"\{(\w+)\}")
+
+
 class Plan:
     """The files of a study.
 
@@ -82,10 +191,232 @@ class Plan:
         self.simulates_stimuli = checks.simulates_stimuli(study)
         self.space = "" if study.brain is None else study.brain.space
         self.group_space = self.space if study.template is None else study.template.space
+        self._provides = "patterns" if study.brain is None else study.brain.provides
         self._models = {model.label: model for model in study.models}
         self._references = {reference.name: reference for reference in study.references}
         self._analyses: dict[str, Analysis | PlainComparison] = {"": PLAIN}
         self._analyses |= {f"analyses/{analysis.name}/": analysis for analysis in study.analyses}
+
+    # ---------------------------------------------------------------------------------- what jobs write
+
+    def path(self, kind: str, **labels: str) -> Path:
+        """Return the path of a kind of output; labels that are not given stay words in braces, for Snakemake."""
+        known = {"provides": self._provides, "space": self.group_space, **labels}
+        return Path(f"{self.folder}/{LABEL.sub(lambda word: known.get(word[1], word[0]), OUTPUTS[kind].path)}")
+
+    def all(self, kind: str, part: str = "") -> list[Path]:
+        """Return all outputs of a kind in the folder of an analysis; none where the study has none."""
+        output = OUTPUTS[kind]
+        if not output.when(self, part):
+            return []
+        subjects = self.study.meeg_subjects if output.of_meeg else self.study.subjects
+        labels: dict[str, Iterable[str]] = {"model": self._models, "reference": self._references, "subject": subjects}
+        labels |= {"part": [part], "test": self.sensor_tests(part)}
+        words = [word for word in labels if f"{{{word}}}" in output.path]
+        each = product(*(labels[word] for word in words))
+        return [self.path(kind, **dict(zip(words, chosen, strict=True))) for chosen in each]
+
+    def every(self, *kinds: str) -> list[Path]:
+        """Return all outputs of some kinds, of all analyses."""
+        found = [path for part in self.parts() for kind in kinds for path in self.all(kind, part)]
+        return list(dict.fromkeys(found))
+
+    def figures(self) -> list[Path]:
+        """Return the folders of all pictures."""
+        return self.every(*(kind for kind in OUTPUTS if kind.endswith("_figures")))
+
+    def outputs(self) -> list[Path]:
+        """Return the outputs of all jobs of a run, files and folders, but for the activations of models.
+
+        The names of jobs' outputs are these: `snakemake --forcerun` takes them.
+        """
+        return self.every(*(kind for kind in OUTPUTS if kind != "activations")) + self._simulated()
+
+    def targets(self) -> list[Path]:
+        """Return the files that a run is for; the rest follows from the report."""
+        return [self.path("report"), self.path("description")]
+
+    # -------------------------------------------------------------------------------- parts of a study
+
+    def parts(self) -> list[str]:
+        """Return the folders of the analyses, as they stand in file names; that of the plain comparison is ""."""
+        return list(self._analyses)
+
+    def analysis(self, part: str) -> Analysis | PlainComparison:
+        """Return the analysis of a folder."""
+        return self._analyses[part]
+
+    def root(self, part: str) -> Path:
+        """Return the folder of an analysis, or of the study for the plain comparison."""
+        return Path(f"{self.folder}/{part}")
+
+    def model(self, label: str) -> Model:
+        """Return the model with this label."""
+        return self._models[label]
+
+    def reference(self, name: str) -> Reference:
+        """Return the reference with this name."""
+        return self._references[name]
+
+    def settings(self) -> str:
+        """Return all settings of the study as JSON."""
+        return self.study.model_dump_json()
+
+    @property
+    def is_paired(self) -> bool:
+        """Whether each fMRI subject is compared with the M/EEG RDMs of its own."""
+        return self.study.fusion == "paired"
+
+    @property
+    def has_films(self) -> bool:
+        """Whether there are maps of M/EEG RDMs over time."""
+        return bool(self.study.fusion) and self.study.searchlight is not None
+
+    def generalisation(self, part: str) -> str:
+        """Return whether all times are compared with each other, within or between subjects; empty if they are not."""
+        return self.study.generalisation or "" if self.analysis(part).is_main else ""
+
+    def group_tests(self, part: str) -> tuple[str, ...]:
+        """Return how maps of the group are made: by means alone, where scores are above 0 by chance."""
+        return self.study.group if self.analysis(part).tested else ("mean",)
+
+    def sensor_tests(self, part: str) -> tuple[str, ...]:
+        """Return how scores over sensors are brought together: by all tests, or by means alone."""
+        return tuple(GROUP_TESTS) if self.analysis(part).tested else ("mean",)
+
+    def derived_option(self) -> str:
+        """Return the option that asks for derived maps; none for all of them, so that a new one re-runs nothing."""
+        is_default = self.study.maps == Study.model_fields["maps"].default
+        return "" if is_default else " ".join(["--derived", *self.study.maps])
+
+    # ------------------------------------------------------------------------ what jobs read of each other
+
+    def references(self) -> list[Path]:
+        """Return all RDMs that the brain is compared with, in order."""
+        return self.all("model_rdms") + self.all("reference_rdms")
+
+    def fused(self, subjects: Sequence[str]) -> list[Path]:
+        """Return the RDMs over time with which the fMRI data of some subjects are compared, if there are any."""
+        if not self.study.fusion:
+            return []
+        each = [self.path("movie", subject=subject) for subject in subjects]
+        return each if self.is_paired else [self.path("group_movie")]
+
+    def compared(self, subject: str) -> list[Path]:
+        """Return the RDMs with which those of the spheres of a subject are compared."""
+        return self.references() + self.fused([subject])
+
+    def others(self, part: str, subject: str) -> list[Path]:
+        """Return the patterns of the other subjects, if the analysis fits weights to them."""
+        others = [other for other in self.study.subjects if other != subject]
+        return [self.path("brain", subject=other) for other in others if self.analysis(part).across_subjects]
+
+    def in_spaces(self) -> list[Path]:
+        """Return the scores of a subject in every space in which there are maps of them, with its label in braces."""
+        return [self.path("scores"), *([] if self.study.template is None else [self.path("resampled")])]
+
+    def spaces(self) -> list[str]:
+        """Return the labels of these spaces."""
+        return [self.space, *([] if self.study.template is None else [self.group_space])]
+
+    def all_scores(self, part: str = "") -> list[Path]:
+        """Return the scores of all subjects, in the space of the group; none where the study has no searchlight."""
+        return self.all("scores" if self.study.template is None else "resampled", part)
+
+    def filmed_scores(self) -> Path:
+        """Return the scores of which films are made: of the group, or else of the first subject."""
+        return (self.all("group_scores") or self.all_scores())[0]
+
+    def sensor_groups(self) -> dict[tuple[str, ...], list[str]]:
+        """Return how scores over sensors are brought together, and the folders of the analyses for which it is so."""
+        found: dict[tuple[str, ...], list[str]] = {}
+        for part in self.parts():
+            if self.all("sensor_group", part):
+                found.setdefault(self.sensor_tests(part), []).append(part)
+        return found
+
+    def drawn_sensors(self, part: str) -> list[Path]:
+        """Return the scores that are drawn, of the group or of the only subject, and a file that has their sensors."""
+        scores = self.all("sensor_group", part) or self.all("sensor_scores", part)
+        return [scores[0], self.all("sensor_evokeds", part)[0]]
+
+    def sensor_title(self) -> str:
+        """Say whose scores these are."""
+        subjects = self.study.meeg_subjects
+        return f"mean over {len(subjects)} subjects" if len(subjects) > 1 else f"subject {subjects[0]}"
+
+    # --------------------------------------------------------------------------- what is read from users
+
+    def stimulus_files(self) -> list[Path]:
+        """Return the files of the stimuli: of those that the study makes or fetches the table alone, written last."""
+        stimuli = self.study.stimuli
+        if stimuli is None:
+            return []
+        return stimuli.files() if self.study.fetch is None and not self.simulates_stimuli else self.stimulus_table()
+
+    def stimulus_table(self) -> list[Path]:
+        """Return the table of the stimuli, if there is one."""
+        stimuli = self.study.stimuli
+        return [] if stimuli is None or stimuli.table is None else [Path(stimuli.table)]
+
+    def reference_files(self, name: str) -> list[Path]:
+        """Return what a reference is made of."""
+        reference = self.reference(name)
+        return [*reference.files(), *(self.stimulus_files() if reference.needs_pictures else self.stimulus_table())]
+
+    def fetched(self) -> list[Path]:
+        """Return the files that are written last when a data set is fetched; none where none is."""
+        return checks.fetched(self.study)
+
+    def brain_files(self, subject: str) -> list[Path]:
+        """Return what the brain data of a subject are read from: of data that are fetched, what is written last."""
+        if self.study.fetch is not None or self.study.brain is None:
+            return self.fetched()
+        conditions, residuals = checks.study_conditions(self.study), self.study.needs_residuals
+        return [*self.study.brain.files(subject, conditions, residuals=residuals), *self.stimulus_table()]
+
+    def meeg_files(self, subject: str) -> list[Path]:
+        """Return what the M/EEG data of a subject are read from."""
+        if self.study.meeg is None:
+            return []
+        conditions = checks.study_conditions(self.study)
+        return [*self.study.meeg.files(subject, conditions), *self.stimulus_table()]
+
+    def region_files(self, subject: str) -> list[Path]:
+        """Return what the regions of a subject are read from."""
+        return [] if self.study.regions is None else region_files(self.study.regions, subject)
+
+    def template_files(self, subject: str) -> list[Path]:
+        """Return what is read to bring the maps of a subject to the template."""
+        return [] if self.study.template is None else template_files(self.study.template, subject)
+
+    # ---------------------------------------------------------------------------------------- simulation
+
+    def simulation_files(self) -> list[Path]:
+        """Return the files that a simulation reads."""
+        simulation = self.study.simulate
+        if simulation is None:
+            return []
+        named = (simulation.mask, simulation.atlas, simulation.noise_images, simulation.noise_events)
+        return [Path(path) for path in named if path is not None]
+
+    def simulated_brain(self, subject: str) -> list[Path]:
+        """Return the files that the simulation of a subject writes."""
+        return checks.simulated_brain(self.study, [subject])
+
+    def simulated_epochs(self, subject: str) -> list[Path]:
+        """Return the file of epochs that the simulation of a subject writes, if it does."""
+        return checks.simulated_meeg(self.study, [subject])
+
+    def _simulated(self) -> list[Path]:
+        """Return the outputs of a simulation: the table of the stimuli, images and epochs."""
+        if self.study.simulate is None:
+            return []
+        table = self.stimulus_table() if self.simulates_stimuli else []
+        images = [path for subject in self.study.subjects for path in self.simulated_brain(subject)]
+        return [*table, *images, *(path for one in self.study.meeg_subjects for path in self.simulated_epochs(one))]
+
+    # --------------------------------------------------------------------------------------------- checks
 
     def require_no_problems(self) -> None:
         """Raise a `UserError` that lists all problems of the study, of its files, and of the folder of its results.
@@ -115,376 +446,3 @@ class Plan:
         return [
             f"{listed(found, 3)}: a word in braces stands for something else in the workflow; rename it, or link to it."
         ]
-
-    # -------------------------------------------------------------------------------------- analyses
-
-    def parts(self) -> list[str]:
-        """Return the folders of the analyses, as they stand in file names; that of the plain comparison is ""."""
-        return list(self._analyses)
-
-    def analysis(self, part: str) -> Analysis | PlainComparison:
-        """Return the analysis of a folder."""
-        return self._analyses[part]
-
-    def root(self, part: str) -> Path:
-        """Return the folder of an analysis, or of the study for the plain comparison."""
-        return self._in_part(part)
-
-    def _in_part(self, part: str, *names: str) -> Path:
-        """Return a path in the folder of an analysis, whose name ends with a stroke (or is a wildcard)."""
-        return Path(f"{self.folder}/{part}{'/'.join(names)}")
-
-    # ------------------------------------------------------------------------------------ references
-
-    def model(self, label: str) -> Model:
-        """Return the model with this label."""
-        return self._models[label]
-
-    def reference(self, name: str) -> Reference:
-        """Return the reference with this name."""
-        return self._references[name]
-
-    def stimulus_files(self) -> list[Path]:
-        """Return the files of the stimuli: of those that the study makes or fetches the table alone, written last."""
-        stimuli = self.study.stimuli
-        if stimuli is None:
-            return []
-        return stimuli.files() if self.study.fetch is None and not self.simulates_stimuli else self.stimulus_table()
-
-    def stimulus_table(self) -> list[Path]:
-        """Return the table of the stimuli, if there is one."""
-        stimuli = self.study.stimuli
-        return [] if stimuli is None or stimuli.table is None else [Path(stimuli.table)]
-
-    def activations(self, label: str) -> Path:
-        """Return the file of the activations of a model."""
-        return self.folder / "models" / f"model-{label}_activations.h5"
-
-    def model_rdms(self, label: str) -> Path:
-        """Return the file of the layer RDMs of a model."""
-        return self.folder / "models" / f"model-{label}_rdms.h5"
-
-    def reference_rdms(self, name: str) -> Path:
-        """Return the file of the RDMs of another reference."""
-        return self.folder / "references" / f"ref-{name}_rdms.h5"
-
-    def reference_files(self, name: str) -> list[Path]:
-        """Return what a reference is made of."""
-        reference = self.reference(name)
-        stimuli = self.stimulus_files() if reference.needs_pictures else self.stimulus_table()
-        return [*reference.files(), *stimuli]
-
-    def layer_rdms(self) -> list[Path]:
-        """Return the layer RDMs of all models."""
-        return [self.model_rdms(label) for label in self._models]
-
-    def references(self) -> list[Path]:
-        """Return all RDMs that the brain is compared with, in order."""
-        return self.layer_rdms() + [self.reference_rdms(name) for name in self._references]
-
-    def fetched(self) -> list[Path]:
-        """Return the files that are written last when a data set is fetched; none where none is."""
-        return checks.fetched(self.study)
-
-    # ----------------------------------------------------------------------------------------- brain
-
-    def brain_files(self, subject: str) -> list[Path]:
-        """Return what the brain data of a subject are read from: of data that are fetched, what is written last."""
-        if self.study.fetch is not None:
-            return self.fetched()
-        if self.study.brain is None:
-            return []
-        conditions, residuals = checks.study_conditions(self.study), self.study.needs_residuals
-        return [*self.study.brain.files(subject, conditions, residuals=residuals), *self.stimulus_table()]
-
-    def brain(self, subject: str) -> Path:
-        """Return the file of the patterns, or of the ready RDMs, of a subject."""
-        provides = "patterns" if self.study.brain is None else self.study.brain.provides
-        return self.folder / "brain" / f"sub-{subject}_{provides}.h5"
-
-    def all_brain(self) -> list[Path]:
-        """Return the brain data of all subjects."""
-        return [self.brain(subject) for subject in self.study.subjects]
-
-    def region_rdms(self, subject: str) -> Path:
-        """Return the file of the RDMs of the regions of a subject."""
-        return self.folder / "brain" / f"sub-{subject}_rdms.h5"
-
-    def region_files(self, subject: str) -> list[Path]:
-        """Return what the regions of a subject are read from."""
-        return [] if self.study.regions is None else region_files(self.study.regions, subject)
-
-    def all_region_rdms(self) -> list[Path]:
-        """Return the RDMs of the regions of all subjects; none where the study has no regions."""
-        return [self.region_rdms(subject) for subject in self.study.subjects] if self.has_regions else []
-
-    @property
-    def has_regions(self) -> bool:
-        """Say whether the study has RDMs of regions."""
-        return self.study.regions is not None or (self.study.brain is not None and self.study.brain.is_ready)
-
-    def simulated_brain(self, subject: str) -> list[Path]:
-        """Return the files that the simulation of a subject writes."""
-        return checks.simulated_brain(self.study, [subject])
-
-    def simulated_epochs(self, subject: str) -> list[Path]:
-        """Return the file of epochs that the simulation of a subject writes, if it does."""
-        return checks.simulated_meeg(self.study, [subject])
-
-    def simulation_files(self) -> list[Path]:
-        """Return the files that a simulation reads."""
-        simulation = self.study.simulate
-        if simulation is None:
-            return []
-        named = (simulation.mask, simulation.atlas, simulation.noise_images, simulation.noise_events)
-        return [Path(path) for path in named if path is not None]
-
-    def settings(self) -> str:
-        """Return all settings of the study as JSON."""
-        return self.study.model_dump_json()
-
-    # ------------------------------------------------------------------------------------------ time
-
-    def meeg_files(self, subject: str) -> list[Path]:
-        """Return what the M/EEG data of a subject are read from."""
-        if self.study.meeg is None:
-            return []
-        conditions = checks.study_conditions(self.study)
-        return [*self.study.meeg.files(subject, conditions), *self.stimulus_table()]
-
-    def movie(self, subject: str) -> Path:
-        """Return the file of the RDMs over time of a subject."""
-        return self.folder / "meeg" / f"sub-{subject}_movie.h5"
-
-    def all_movies(self) -> list[Path]:
-        """Return the RDMs over time of all subjects."""
-        return [self.movie(subject) for subject in self.study.meeg_subjects]
-
-    def group_movie(self) -> Path:
-        """Return the file of the mean RDMs over time."""
-        return self.folder / "meeg" / "group_movie.h5"
-
-    def fused(self, subjects: Sequence[str]) -> list[Path]:
-        """Return the RDMs over time with which the fMRI data of some subjects are compared, if there are any."""
-        if not self.study.fusion:
-            return []
-        return [self.movie(subject) for subject in subjects] if self.is_paired else [self.group_movie()]
-
-    @property
-    def is_paired(self) -> bool:
-        """Whether each fMRI subject is compared with the M/EEG RDMs of its own."""
-        return self.study.fusion == "paired"
-
-    @property
-    def has_films(self) -> bool:
-        """Whether there are maps of M/EEG RDMs over time."""
-        return self.study.fusion and self.study.searchlight is not None
-
-    def filmed_scores(self) -> Path:
-        """Return the scores of which films are made: of the group, or else of the first subject."""
-        return self.group_scores() if self.study.group else self.all_scores()[0]
-
-    def time(self, part: str = "") -> Path:
-        """Return the folder of the tables of layers over time."""
-        return self._in_part(part, "time")
-
-    def generalisation(self, part: str) -> str:
-        """Return whether all times are compared with each other, within or between subjects; empty if they are not."""
-        return self.study.generalisation or "" if self.analysis(part).is_main else ""
-
-    def all_time(self, part: str = "") -> list[Path]:
-        """Return that folder, if the study has M/EEG data, and the analysis is one of them."""
-        return [self.time(part)] if self.study.meeg is not None and self.analysis(part).of_times else []
-
-    # --------------------------------------------------------------------------------------- sensors
-
-    def sensor_scores(self, subject: str) -> Path:
-        """Return the file of the scores over sensors of a subject, or of the group ("")."""
-        return self.folder / "sensors" / f"{f'sub-{subject}' if subject else 'group'}_scores.h5"
-
-    def sensor_evokeds(self, subject: str) -> Path:
-        """Return the same scores of a subject for MNE."""
-        return evoked_path(self.folder / "sensors", f"sub-{subject}")
-
-    def all_sensor_scores(self) -> list[Path]:
-        """Return the scores over sensors of all subjects; none where there is no searchlight over sensors."""
-        return [] if self.study.sensors is None else [self.sensor_scores(one) for one in self.study.meeg_subjects]
-
-    def sensor_group(self) -> list[Path]:
-        """Return those of the group, if there are two subjects or more: for the pipeline, and for MNE."""
-        if len(self.all_sensor_scores()) < 2:
-            return []
-        return [self.sensor_scores(""), *(evoked_path(self.folder / "sensors", "group", test) for test in GROUP_TESTS)]
-
-    def drawn_sensors(self) -> tuple[Path, Path]:
-        """Return the scores that are drawn, of the group or of the only subject, with a file that has their sensors."""
-        group, (first, *_) = self.sensor_group(), self.study.meeg_subjects
-        return (group[0], group[1]) if group else (self.sensor_scores(first), self.sensor_evokeds(first))
-
-    def sensor_title(self) -> str:
-        """Say whose scores these are."""
-        subjects = self.study.meeg_subjects
-        return f"mean over {len(subjects)} subjects" if self.sensor_group() else f"subject {subjects[0]}"
-
-    def sensor_peaks(self) -> Path:
-        """Return the table of the peaks of scores over sensors."""
-        return self.folder / "sensors" / "peaks.tsv"
-
-    def all_sensor_peaks(self) -> list[Path]:
-        """Return that table, if there is a searchlight over sensors."""
-        return [] if self.study.sensors is None else [self.sensor_peaks()]
-
-    # ---------------------------------------------------------------------------------------- scores
-
-    def compared(self, subject: str) -> list[Path]:
-        """Return the RDMs with which those of the spheres of a subject are compared."""
-        return self.references() + self.fused([subject])
-
-    def others(self, part: str, subject: str) -> list[Path]:
-        """Return the patterns of the other subjects, if the analysis fits weights to them."""
-        if not self.analysis(part).across_subjects:
-            return []
-        return [self.brain(other) for other in self.study.subjects if other != subject]
-
-    def scores(self, subject: str, part: str = "") -> Path:
-        """Return the file of the searchlight scores of a subject, in the space of the images."""
-        return self._in_part(part, "scores", f"sub-{subject}_scores.h5")
-
-    def resampled_scores(self, subject: str, part: str = "") -> Path:
-        """Return the file of the same scores on the grid of the template."""
-        return self._in_part(part, "scores", f"sub-{subject}_space-{self.group_space}_scores.h5")
-
-    def scores_in_spaces(self, subject: str, part: str = "") -> list[Path]:
-        """Return the scores of a subject in every space in which there are maps of them."""
-        resampled = [] if self.study.template is None else [self.resampled_scores(subject, part)]
-        return [self.scores(subject, part), *resampled]
-
-    def spaces(self) -> list[str]:
-        """Return the labels of these spaces."""
-        return [self.space, *([] if self.study.template is None else [self.group_space])]
-
-    def template_files(self, subject: str) -> list[Path]:
-        """Return what is read to bring the maps of a subject to the template."""
-        return [] if self.study.template is None else template_files(self.study.template, subject)
-
-    def all_scores(self, part: str = "") -> list[Path]:
-        """Return the scores of all subjects, in the space of the group; none where the study has no searchlight."""
-        if self.study.searchlight is None:
-            return []
-        return [self.scores_in_spaces(subject, part)[-1] for subject in self.study.subjects]
-
-    def own_scores(self) -> list[Path]:
-        """Return the scores of all subjects, each in the space of its images; none where there is no searchlight."""
-        return [] if self.study.searchlight is None else [self.scores(subject) for subject in self.study.subjects]
-
-    def resampled(self) -> list[Path]:
-        """Return the scores of all subjects on the grid of the template, if the study has one."""
-        return [] if self.study.template is None else self.all_scores()
-
-    def noise_ceiling(self) -> Path:
-        """Return the file of the noise ceiling over subjects."""
-        return self.folder / "scores" / "noise_ceiling.h5"
-
-    def all_noise_ceilings(self, part: str = "") -> list[Path]:
-        """Return that file, if the study has one; it is one of plain comparisons."""
-        return [self.noise_ceiling()] if self.study.noise_ceiling and self.analysis(part).is_main else []
-
-    def group_scores(self, part: str = "") -> Path:
-        """Return the file of the scores of the group."""
-        return self._in_part(part, "scores", "group_scores.h5")
-
-    def all_group_scores(self, part: str) -> list[Path]:
-        """Return that file, if the study has maps of the group."""
-        return [self.group_scores(part)] if self.study.group else []
-
-    def group_tests(self, part: str) -> tuple[str, ...]:
-        """Return how maps of the group are made: by means alone, where scores are above 0 by chance."""
-        return self.study.group if self.analysis(part).tested else ("mean",)
-
-    def maps(self, subject: str, part: str = "") -> Path:
-        """Return the folder of the maps and peaks of a subject, or of the group ("")."""
-        return self._in_part(part, f"sub-{subject}" if subject else "group")
-
-    def all_maps(self) -> list[Path]:
-        """Return the folders of the maps of all subjects, and of the group; none where there is no searchlight."""
-        if self.study.searchlight is None:
-            return []
-        whose = [*self.study.subjects, *([""] if self.study.group else [])]
-        return [self.maps(subject, part) for part in self.parts() for subject in whose]
-
-    def region_fits(self, part: str = "") -> Path:
-        """Return the table of the fits of regions."""
-        return self._in_part(part, "regions.tsv")
-
-    def all_region_fits(self, part: str = "") -> list[Path]:
-        """Return that table, if the study has regions."""
-        return [self.region_fits(part)] if self.has_regions else []
-
-    def analysis_tables(self) -> list[Path]:
-        """Return the tables of regions and of layers over time of all analyses."""
-        return [path for part in self.parts() for path in (*self.all_region_fits(part), *self.all_time(part))]
-
-    # ---------------------------------------------------------------------------------------- report
-
-    def figures(self, name: str, part: str = "") -> Path:
-        """Return the folder of the pictures of one part of the study."""
-        return Path(f"{self.folder}/figures/{part}{name}")
-
-    def all_figures(self) -> list[Path]:
-        """Return the folders of all pictures."""
-        names = [self.figures("references"), *([self.figures("fusion")] if self.has_films else [])]
-        for part in self.parts():
-            names += [self.figures(name, part) for name in self._figures_of(part)]
-        return names
-
-    def _figures_of(self, part: str) -> list[str]:
-        """Name the folders of the pictures of an analysis: of subjects only where there is no group of them."""
-        names, several, is_main = [], len(self.study.subjects) > 1, self.analysis(part).is_main
-        if self.study.searchlight is not None:
-            names += [f"sub-{subject}" for subject in self.study.subjects] if is_main or not several else []
-            names += ["group"] if several else []
-        names += ["regions"] if self.has_regions else []
-        names += ["time"] if self.all_time(part) else []
-        return [*names, *(["sensors"] if self.study.sensors is not None and is_main else [])]
-
-    def derived_option(self) -> str:
-        """Return the option that asks for derived maps; none for all of them, so that a new one re-runs nothing."""
-        is_default = self.study.maps == Study.model_fields["maps"].default
-        return "" if is_default else " ".join(["--derived", *self.study.maps])
-
-    def outputs(self) -> list[Path]:
-        """Return the outputs of all jobs of a run, files and folders, but for the activations of models.
-
-        The names of jobs' outputs are these: `snakemake --forcerun` takes them.
-        """
-        top = [self.folder / name for name in ("study.json", ".bidsignore", "README")]
-        found = [*self.targets(), *top, *self.references(), *self.all_brain(), *self.all_region_rdms()]
-        found += [*self.all_noise_ceilings(), *self.all_maps(), *self.all_figures()]
-        for part in self.parts():
-            found += self._scores_of(part)
-            found += [file for table in self.all_region_fits(part) for file in (table, table.with_suffix(".json"))]
-            found += self.all_time(part)
-        found += [*self.all_movies(), *([self.group_movie()] if self.has_films or self.fused([]) else [])]
-        found += [*self.all_sensor_scores(), *self.sensor_group()]
-        found += [self.sensor_evokeds(subject) for subject in self.study.meeg_subjects if self.all_sensor_scores()]
-        found += [*self.all_sensor_peaks(), *self._simulated()]
-        return list(dict.fromkeys(found))
-
-    def _scores_of(self, part: str) -> list[Path]:
-        """Return the files of the scores of an analysis: of subjects in all spaces, and of the group."""
-        if self.study.searchlight is None:
-            return []
-        each = [path for subject in self.study.subjects for path in self.scores_in_spaces(subject, part)]
-        return [*each, *self.all_group_scores(part)]
-
-    def _simulated(self) -> list[Path]:
-        """Return the outputs of a simulation: the table of the stimuli, images and epochs."""
-        if self.study.simulate is None:
-            return []
-        table = self.stimulus_table() if self.simulates_stimuli else []
-        images = [path for subject in self.study.subjects for path in self.simulated_brain(subject)]
-        return [*table, *images, *(path for one in self.study.meeg_subjects for path in self.simulated_epochs(one))]
-
-    def targets(self) -> list[Path]:
-        """Return the files that a run is for; the rest follows from the report."""
-        return [self.folder / "report.html", self.folder / "dataset_description.json"]

@@ -185,7 +185,7 @@ class StudyPage:
         about, folder = analysis.about(self.study.comparison), f"analyses/{analysis.name}"
         whose = ["group"] if len(self.maps) > 1 else [f"sub-{subject}" for subject, _ in self.maps]
         text = f"{about[:1].upper()}{about[1:]}. Maps and tables are in {folder}/."
-        pictures = self._pictures(*(f"{folder}/{name}" for name in (*whose, "regions", "time")))
+        pictures = self._pictures(*(f"{folder}/{name}" for name in (*whose, "regions", "time", "sensors")))
         return PageSection(f"Analysis: {analysis.name}", paragraphs(text), pictures)
 
     def _peaks(self) -> PageSection:

@@ -5,7 +5,7 @@ rule brain:
     input:
         lambda wildcards: PLAN.brain_files(wildcards.subject),
     output:
-        PLAN.brain("{subject}"),
+        PLAN.path("brain"),
     log:
         f"{LOGS}/brain_sub-{{subject}}.log",
     conda:
@@ -24,10 +24,10 @@ if STUDY.regions is not None:
 
     rule region_rdms:
         input:
-            patterns=PLAN.brain("{subject}"),
+            patterns=PLAN.path("brain"),
             regions=lambda wildcards: PLAN.region_files(wildcards.subject),
         output:
-            PLAN.region_rdms("{subject}"),
+            PLAN.path("region_rdms"),
         log:
             f"{LOGS}/region_rdms_sub-{{subject}}.log",
         conda:

@@ -3,11 +3,11 @@
 
 rule searchlight:
     input:
-        patterns=PLAN.brain("{subject}"),
+        patterns=PLAN.path("brain"),
         references=lambda wildcards: PLAN.compared(wildcards.subject),
         others=lambda wildcards: PLAN.others(wildcards.part, wildcards.subject),
     output:
-        PLAN.scores("{subject}", "{part}"),
+        PLAN.path("scores"),
     log:
         f"{LOGS}/{{part}}searchlight_sub-{{subject}}.log",
     conda:
@@ -29,10 +29,10 @@ if STUDY.template is not None:
 
     rule resample:
         input:
-            scores=PLAN.scores("{subject}", "{part}"),
+            scores=PLAN.path("scores"),
             files=lambda wildcards: PLAN.template_files(wildcards.subject),
         output:
-            PLAN.resampled_scores("{subject}", "{part}"),
+            PLAN.path("resampled"),
         log:
             f"{LOGS}/{{part}}resample_sub-{{subject}}.log",
         conda:
@@ -46,9 +46,9 @@ if STUDY.template is not None:
 
 rule maps:
     input:
-        PLAN.scores_in_spaces("{subject}", "{part}"),
+        PLAN.in_spaces(),
     output:
-        directory(PLAN.maps("{subject}", "{part}")),
+        directory(PLAN.path("maps")),
     log:
         f"{LOGS}/{{part}}maps_sub-{{subject}}.log",
     conda:
@@ -64,11 +64,11 @@ rule maps:
 
 rule region_fits:
     input:
-        brain=PLAN.all_region_rdms(),
+        brain=PLAN.all("region_rdms"),
         references=PLAN.references() + PLAN.fused(STUDY.subjects),
     output:
-        table=PLAN.region_fits("{part}"),
-        dictionary=f"{OUT}/{{part}}regions.json",
+        table=PLAN.path("region_fits"),
+        dictionary=PLAN.path("region_dictionary"),
     log:
         f"{LOGS}/{{part}}region_fits.log",
     conda:

@@ -6,9 +6,9 @@ rule extract:
         stimuli=PLAN.stimulus_files(),
         weights=lambda wildcards: PLAN.model(wildcards.model).files(),
     output:
-        PLAN.activations("{model}")
+        PLAN.path("activations")
         if STUDY.keep_activations
-        else temp(PLAN.activations("{model}")),
+        else temp(PLAN.path("activations")),
     log:
         f"{LOGS}/extract_model-{{model}}.log",
     conda:
@@ -25,9 +25,9 @@ rule extract:
 
 rule layer_rdms:
     input:
-        PLAN.activations("{model}"),
+        PLAN.path("activations"),
     output:
-        PLAN.model_rdms("{model}"),
+        PLAN.path("model_rdms"),
     log:
         f"{LOGS}/layer_rdms_model-{{model}}.log",
     conda:
@@ -43,7 +43,7 @@ rule reference:
     input:
         lambda wildcards: PLAN.reference_files(wildcards.reference),
     output:
-        PLAN.reference_rdms("{reference}"),
+        PLAN.path("reference_rdms"),
     log:
         f"{LOGS}/reference_{{reference}}.log",
     conda:

@@ -4,9 +4,9 @@ if STUDY.noise_ceiling:
 
     rule noise_ceiling:
         input:
-            PLAN.all_brain(),
+            PLAN.all("brain"),
         output:
-            PLAN.noise_ceiling(),
+            PLAN.path("noise_ceiling"),
         log:
             f"{LOGS}/noise_ceiling.log",
         conda:
@@ -27,10 +27,10 @@ if STUDY.group:
     rule group:
         input:
             scores=lambda wildcards: PLAN.all_scores(wildcards.part),
-            ceiling=lambda wildcards: PLAN.all_noise_ceilings(wildcards.part),
+            ceiling=lambda wildcards: PLAN.all("noise_ceiling", wildcards.part),
         output:
-            scores=PLAN.group_scores("{part}"),
-            maps=directory(PLAN.maps("", "{part}")),
+            scores=PLAN.path("group_scores"),
+            maps=directory(PLAN.path("group_maps")),
         log:
             f"{LOGS}/{{part}}group.log",
         conda:

@@ -3,10 +3,10 @@
 
 rule describe:
     output:
-        f"{OUT}/study.json",
-        f"{OUT}/dataset_description.json",
-        f"{OUT}/.bidsignore",
-        f"{OUT}/README",
+        PLAN.path("settings"),
+        PLAN.path("description"),
+        PLAN.path("bidsignore"),
+        PLAN.path("readme"),
     log:
         f"{LOGS}/describe.log",
     conda:
@@ -23,7 +23,7 @@ rule draw_references:
         references=PLAN.references(),
         stimuli=PLAN.stimulus_table(),
     output:
-        directory(PLAN.figures("references")),
+        directory(PLAN.path("references_figures")),
     log:
         f"{LOGS}/draw_references.log",
     conda:
@@ -38,9 +38,9 @@ rule draw_references:
 
 rule draw_subject:
     input:
-        PLAN.scores("{subject}", "{part}"),
+        PLAN.path("scores"),
     output:
-        directory(PLAN.figures("sub-{subject}", "{part}")),
+        directory(PLAN.path("subject_figures")),
     log:
         f"{LOGS}/{{part}}draw_subject_sub-{{subject}}.log",
     conda:
@@ -56,9 +56,9 @@ rule draw_subject:
 rule draw_group:
     input:
         scores=lambda wildcards: PLAN.all_scores(wildcards.part),
-        group=lambda wildcards: PLAN.all_group_scores(wildcards.part),
+        group=lambda wildcards: PLAN.all("group_scores", wildcards.part),
     output:
-        directory(PLAN.figures("group", "{part}")),
+        directory(PLAN.path("group_figures")),
     log:
         f"{LOGS}/{{part}}draw_group.log",
     conda:
@@ -73,9 +73,9 @@ rule draw_group:
 
 rule draw_regions:
     input:
-        PLAN.region_fits("{part}"),
+        PLAN.path("region_fits"),
     output:
-        directory(PLAN.figures("regions", "{part}")),
+        directory(PLAN.path("region_figures")),
     log:
         f"{LOGS}/{{part}}draw_regions.log",
     conda:
@@ -86,21 +86,20 @@ rule draw_regions:
 
 rule report:
     input:
-        study=f"{OUT}/study.json",
+        study=PLAN.path("settings"),
         references=PLAN.references(),
-        brain=PLAN.all_brain(),
-        scores=PLAN.own_scores(),
-        resampled=PLAN.resampled(),
-        fits=PLAN.all_region_fits(),
-        tables=PLAN.analysis_tables(),
-        maps=PLAN.all_maps(),
-        figures=PLAN.all_figures(),
-        movies=PLAN.all_movies(),
-        time=PLAN.all_time(),
-        sensors=PLAN.all_sensor_scores(),
-        peaks=PLAN.all_sensor_peaks(),
+        brain=PLAN.all("brain"),
+        scores=PLAN.all("scores"),
+        resampled=PLAN.all("resampled"),
+        fits=PLAN.all("region_fits"),
+        tables=PLAN.every("region_fits", "time", "sensor_peaks"),
+        maps=PLAN.every("maps", "group_maps"),
+        figures=PLAN.figures(),
+        movies=PLAN.all("movie"),
+        time=PLAN.all("time"),
+        sensors=PLAN.all("sensor_scores"),
     output:
-        f"{OUT}/report.html",
+        PLAN.path("report"),
     log:
         f"{LOGS}/report.log",
     conda:

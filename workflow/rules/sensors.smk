@@ -7,10 +7,10 @@ if STUDY.sensors is not None:
             epochs=lambda wildcards: PLAN.meeg_files(wildcards.subject),
             references=PLAN.references(),
         output:
-            scores=PLAN.sensor_scores("{subject}"),
-            evokeds=PLAN.sensor_evokeds("{subject}"),
+            scores=PLAN.path("sensor_scores"),
+            evokeds=PLAN.path("sensor_evokeds"),
         log:
-            f"{LOGS}/sensor_searchlight_sub-{{subject}}.log",
+            f"{LOGS}/{{part}}sensor_searchlight_sub-{{subject}}.log",
         conda:
             "../../envs/cpu.yaml"
         threads: 2
@@ -20,19 +20,20 @@ if STUDY.sensors is not None:
             movie=options("movie", STUDY.movie),
             stimuli=options("stimuli", STUDY.stimuli),
             comparison=STUDY.comparison,
+            analysis=analysis,
         shell:
             "python -m rsa sensor-searchlight {params.meeg} --subject {wildcards.subject} {params.sensors} {params.movie} "
-            "{params.stimuli} --references {input.references} --comparison {params.comparison} --threads {threads} "
-            "--output {output.scores} --evokeds {output.evokeds} --log {log}"
+            "{params.stimuli} --references {input.references} --comparison {params.comparison} {params.analysis} "
+            "--threads {threads} --output {output.scores} --evokeds {output.evokeds} --log {log}"
 
     rule sensor_peaks:
         input:
-            PLAN.all_sensor_scores(),
-            PLAN.sensor_group()[:1],
+            lambda wildcards: PLAN.all("sensor_scores", wildcards.part),
+            lambda wildcards: PLAN.all("sensor_group", wildcards.part),
         output:
-            PLAN.sensor_peaks(),
+            PLAN.path("sensor_peaks"),
         log:
-            f"{LOGS}/sensor_peaks.log",
+            f"{LOGS}/{{part}}sensor_peaks.log",
         conda:
             "../../envs/cpu.yaml"
         shell:
@@ -40,34 +41,39 @@ if STUDY.sensors is not None:
 
     rule draw_sensors:
         input:
-            scores=PLAN.drawn_sensors()[0],
-            evokeds=PLAN.drawn_sensors()[1],
+            lambda wildcards: PLAN.drawn_sensors(wildcards.part),
         output:
-            directory(PLAN.figures("sensors")),
+            directory(PLAN.path("sensor_figures")),
         log:
-            f"{LOGS}/draw_sensors.log",
+            f"{LOGS}/{{part}}draw_sensors.log",
         conda:
             "../../envs/cpu.yaml"
         params:
             title=PLAN.sensor_title(),
         shell:
-            "python -m rsa draw-sensors --scores {input.scores} --evokeds {input.evokeds} --title {params.title:q} "
-            "--folder {output} --log {log}"
+            "python -m rsa draw-sensors --scores {input[0]} --evokeds {input[1]} --title {params.title:q} --folder {output} "
+            "--log {log}"
 
 
-if PLAN.sensor_group():
+for TESTS, PARTS in PLAN.sensor_groups().items():
 
-    rule sensor_group:
+    rule:
+        name:
+            f"sensor_group_{'_'.join(TESTS)}"
         input:
-            scores=PLAN.all_sensor_scores(),
-            evokeds=PLAN.sensor_evokeds(STUDY.meeg.subjects[0]),
+            scores=lambda wildcards: PLAN.all("sensor_scores", wildcards.part),
+            evokeds=lambda wildcards: PLAN.all("sensor_evokeds", wildcards.part)[0],
         output:
-            scores=PLAN.sensor_group()[0],
-            evokeds=PLAN.sensor_group()[1:],
+            scores=PLAN.path("sensor_group"),
+            evokeds=[PLAN.path("sensor_group_evokeds", test=test) for test in TESTS],
         log:
-            f"{LOGS}/sensor_group.log",
+            f"{LOGS}/{{part}}sensor_group.log",
+        wildcard_constraints:
+            part="|".join(PARTS),
         conda:
             "../../envs/cpu.yaml"
+        params:
+            tests=TESTS,
         shell:
-            "python -m rsa sensor-group --scores {input.scores} --evokeds {input.evokeds} --output {output.scores} "
-            "--log {log}"
+            "python -m rsa sensor-group --scores {input.scores} --evokeds {input.evokeds} --tests {params.tests} "
+            "--output {output.scores} --log {log}"

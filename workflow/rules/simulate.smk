@@ -20,7 +20,7 @@ if STUDY.simulate is not None and STUDY.brain is not None:
 
     rule simulate_brain:
         input:
-            rdms=PLAN.layer_rdms(),
+            rdms=PLAN.all("model_rdms"),
             files=PLAN.simulation_files(),
         output:
             PLAN.simulated_brain("{subject}"),
@@ -40,7 +40,7 @@ if STUDY.simulate is not None and STUDY.simulate.epochs is not None:
 
     rule simulate_epochs:
         input:
-            PLAN.layer_rdms(),
+            PLAN.all("model_rdms"),
         output:
             PLAN.simulated_epochs("{subject}"),
         log:

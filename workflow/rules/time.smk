@@ -6,7 +6,7 @@ if STUDY.meeg is not None:
         input:
             lambda wildcards: PLAN.meeg_files(wildcards.subject),
         output:
-            PLAN.movie("{subject}"),
+            PLAN.path("movie"),
         log:
             f"{LOGS}/movie_sub-{{subject}}.log",
         conda:
@@ -22,9 +22,9 @@ if STUDY.meeg is not None:
 
     rule group_movie:
         input:
-            PLAN.all_movies(),
+            PLAN.all("movie"),
         output:
-            PLAN.group_movie(),
+            PLAN.path("group_movie"),
         log:
             f"{LOGS}/group_movie.log",
         conda:
@@ -36,10 +36,10 @@ if STUDY.meeg is not None:
 
     rule layer_time:
         input:
-            movies=PLAN.all_movies(),
+            movies=PLAN.all("movie"),
             references=PLAN.references(),
         output:
-            directory(PLAN.time("{part}")),
+            directory(PLAN.path("time")),
         log:
             f"{LOGS}/{{part}}layer_time.log",
         conda:
@@ -54,9 +54,9 @@ if STUDY.meeg is not None:
 
     rule draw_time:
         input:
-            PLAN.time("{part}"),
+            PLAN.path("time"),
         output:
-            directory(PLAN.figures("time", "{part}")),
+            directory(PLAN.path("time_figures")),
         log:
             f"{LOGS}/{{part}}draw_time.log",
         conda:
@@ -74,9 +74,9 @@ if PLAN.has_films:
     rule draw_fusion:
         input:
             scores=PLAN.filmed_scores(),
-            movie=PLAN.group_movie(),
+            movie=PLAN.path("group_movie"),
         output:
-            directory(PLAN.figures("fusion")),
+            directory(PLAN.path("fusion_figures")),
         log:
             f"{LOGS}/draw_fusion.log",
         conda:

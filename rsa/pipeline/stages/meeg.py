@@ -6,18 +6,17 @@ from pathlib import Path
 from typing import Any
 
 from rsa.analyses import PLAIN, Analysis, PlainComparison
-from rsa.core import Epochs, align, select
+from rsa.core import Epochs, select
 from rsa.datasets import EpochFiles, MeegDataset
 from rsa.datasets.sensors import neighbours_of
 from rsa.files import io
 from rsa.files.evokeds import evoked_path, read_info, write_evokeds
 from rsa.inputs.stimuli import Stimuli
-from rsa.measures import comparison_measure
 from rsa.meeg import latencies
 from rsa.meeg import scores as over_time
 from rsa.meeg import sensors as over_sensors
 from rsa.meeg.timecourse import MovieSettings, rdm_movie
-from rsa.pipeline.config import ComparisonName, Generalisation, Movie, Sensors
+from rsa.pipeline.config import ComparisonName, Generalisation, GroupTestName, Movie, Sensors
 from rsa.pipeline.stages.common import dictionary, provenance_of, stacked
 from rsa.progress import progress
 from rsa.rdm import MEEG, average_over_subjects, own_references
@@ -111,6 +110,7 @@ def sensor_searchlight(
     movie: Movie | None = None,
     stimuli: Stimuli | None = None,
     comparison: ComparisonName = "spearman",
+    analysis: Analysis | PlainComparison = PLAIN,
     threads: int = 1,
 ) -> None:
     """Compare the RDMs of every M/EEG sensor with its neighbours, at every time, with all reference RDMs.
@@ -128,13 +128,13 @@ def sensor_searchlight(
     """
     conditions = None if stimuli is None else stimuli.conditions()
     made_by, min_sensors = (movie or Movie()).model_dump(), (sensors or Sensors()).min_sensors
-    how = {**made_by, "min_sensors": min_sensors, "comparison": comparison}
+    how = {**made_by, "min_sensors": min_sensors, "comparison": comparison, **analysis.provenance(comparison)}
     inputs = [*meeg.files(subject, conditions), *references]
     with provenance_of(inputs, dataset=meeg.model_dump(), **how) as provenance:
         epochs = meeg.load(subject, conditions, noise=meeg.has_baseline)
         info, stack = meeg.sensor_info(subject), own_references(stacked(references), subject)
     with progress(len(epochs.times_s), "times") as advance:
-        measure = comparison_measure(align(epochs.conditions, stack, "epochs", "reference RDMs"), comparison)
+        measure = analysis.measure_of(epochs.conditions, comparison)(stack)
         settings, run = MovieSettings(**made_by), RunSettings(n_threads=threads, progress=advance)
         scores = over_sensors.sensor_searchlight(
             epochs, neighbours_of(info), measure, movie=settings, min_sensors=min_sensors, run=run
@@ -144,7 +144,7 @@ def sensor_searchlight(
     write_evokeds(evokeds, scores, info)
 
 
-def sensor_group(scores: list[Path], evokeds: Path, output: Path) -> None:
+def sensor_group(scores: list[Path], evokeds: Path, output: Path, tests: list[GroupTestName]) -> None:
     """Bring the scores of all subjects over sensors together: their mean, and t.
 
     Parameters
@@ -152,12 +152,12 @@ def sensor_group(scores: list[Path], evokeds: Path, output: Path) -> None:
     evokeds : path
         Evoked responses of a subject, for where the sensors are (.fif).
     output : path
-        Scores of the group (HDF5); beside it evoked responses, a file for the mean and one for t (.fif).
+        Scores of the group (HDF5); beside it evoked responses, a file for each test (.fif).
     """
     settings = io.read_provenance(scores[0])["settings"]
     distance = str(settings.get("distance", "unknown"))
     with provenance_of(scores, **settings) as provenance:
-        group = over_sensors.combine_sensors([io.load_scores(path) for path in scores], distance=distance)
+        group = over_sensors.combine_sensors([io.load_scores(path) for path in scores], tests, distance=distance)
     io.save(output, group, provenance)
     for test in dict.fromkeys(group.table["statistic"]):
         path = evoked_path(output.parent, "group", test)
