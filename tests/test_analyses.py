@@ -305,14 +305,14 @@ def test_an_analysis_has_folders_of_its_own():
         analyses=[{"kind": "commonality", "name": "shared"}, {"kind": "weighted", "fitted_to": "others"}],
     )
     assert study.parts() == ["", "analyses/shared/", "analyses/weighted/"]
-    made = {path.as_posix().removeprefix("results/test/") for path in study.all_maps()}
+    made = {path.as_posix().removeprefix("results/test/") for path in study.every("maps", "group_maps")}
     assert made == {f"{part}{name}" for part in study.parts() for name in ("sub-01", "sub-02", "group")}
-    assert study.scores("{subject}", "{part}").as_posix() == "results/test/{part}scores/sub-{subject}_scores.h5"
+    assert study.path("scores").as_posix() == "results/test/{part}scores/sub-{subject}_scores.h5"
     assert [study.group_tests(part) for part in study.parts()] == [("mean", "t"), ("mean",), ("mean", "t")]
-    assert [len(study.all_noise_ceilings(part)) for part in study.parts()] == [1, 0, 0]
-    assert study.all_time("analyses/shared/") == []
-    assert len(study.all_time("analyses/weighted/")) == 1
-    figures = {path.as_posix().removeprefix("results/test/figures/") for path in study.all_figures()}
+    assert [len(study.all("noise_ceiling", part)) for part in study.parts()] == [1, 0, 0]
+    assert study.all("time", "analyses/shared/") == []
+    assert len(study.all("time", "analyses/weighted/")) == 1
+    figures = {path.as_posix().removeprefix("results/test/figures/") for path in study.figures()}
     assert {name for name in figures if "analyses" in name} == {
         "analyses/shared/group",
         "analyses/weighted/group",

@@ -169,37 +169,53 @@ TABLE = {"kind": "table", "name": "a", "column": "b"}
 def test_a_study_of_m_eeg_alone_plans_nothing_of_fmri() -> None:
     meeg = {**EPOCHS, "subjects": ["01", "02"], "file": "{subject}_run-{run}-epo.fif", "runs": ["1", "2"]}
     plan = Plan(load_study({"study": "test", "meeg": meeg, "references": [TABLE]}))
-    assert names(plan.all_movies()) == ["meeg/sub-01_movie.h5", "meeg/sub-02_movie.h5"]
-    assert names(plan.all_time()) == ["time"]
-    assert names(plan.all_figures()) == ["figures/references", "figures/time"]
+    assert names(plan.all("movie")) == ["meeg/sub-01_movie.h5", "meeg/sub-02_movie.h5"]
+    assert names(plan.all("time")) == ["time"]
+    assert names(plan.figures()) == ["figures/references", "figures/time"]
     assert names(plan.meeg_files("02")) == ["02_run-1-epo.fif", "02_run-2-epo.fif"]
-    for nothing in (plan.all_brain, plan.all_scores, plan.all_maps, plan.all_region_rdms, plan.resampled):
-        assert nothing() == [], nothing
+    for nothing in ("brain", "scores", "maps", "group_maps", "region_rdms", "region_fits", "resampled"):
+        assert plan.all(nothing) == [], nothing
     assert plan.brain_files("01") == plan.simulated_epochs("01") == plan.fused(["01"]) == []
-    assert (plan.space, plan.has_films, plan.has_regions) == ("", False, False)
+    assert (plan.space, plan.has_films) == ("", False)
 
 
 def test_a_study_without_m_eeg_plans_nothing_over_time() -> None:
     plan = Plan(load_study(BASE))
-    assert plan.all_movies() == plan.all_time() == plan.fused(["01"]) == plan.meeg_files("01") == []
+    assert plan.all("movie") == plan.all("time") == plan.fused(["01"]) == plan.meeg_files("01") == []
     assert not plan.has_films
-    assert names(plan.all_figures()) == ["figures/references", "figures/sub-01"]
+    assert names(plan.figures()) == ["figures/references", "figures/sub-01"]
 
 
 def test_a_searchlight_over_sensors_ends_in_the_group_or_the_only_subject() -> None:
     given = {"study": "test", "meeg": {**EPOCHS, "subjects": ["01", "02"]}, "references": [TABLE], "sensors": {}}
     plan = Plan(load_study(given))
-    assert names(plan.all_sensor_scores()) == ["sensors/sub-01_scores.h5", "sensors/sub-02_scores.h5"]
+    assert names(plan.all("sensor_scores")) == ["sensors/sub-01_scores.h5", "sensors/sub-02_scores.h5"]
     group = [f"sensors/group_stat-{test}_scores_ave.fif" for test in ("mean", "t")]
-    assert names(plan.sensor_group()) == ["sensors/group_scores.h5", *group]
-    assert names(plan.drawn_sensors()) == ["sensors/group_scores.h5", group[0]]
-    assert names(plan.all_figures()) == ["figures/references", "figures/time", "figures/sensors"]
+    assert names([*plan.all("sensor_group"), *plan.all("sensor_group_evokeds")]) == ["sensors/group_scores.h5", *group]
+    assert names(plan.drawn_sensors("")) == ["sensors/group_scores.h5", group[0]]
+    assert names(plan.figures()) == ["figures/references", "figures/time", "figures/sensors"]
     alone = Plan(load_study({**given, "meeg": {**EPOCHS, "subjects": ["01"]}}))
-    assert alone.sensor_group() == []
-    assert names(alone.drawn_sensors()) == ["sensors/sub-01_scores.h5", "sensors/sub-01_scores_ave.fif"]
+    assert alone.all("sensor_group") == alone.all("sensor_group_evokeds") == []
+    assert names(alone.drawn_sensors("")) == ["sensors/sub-01_scores.h5", "sensors/sub-01_scores_ave.fif"]
     assert (plan.sensor_title(), alone.sensor_title()) == ("mean over 2 subjects", "subject 01")
     without = Plan(load_study({**given, "sensors": None}))
-    assert without.all_sensor_scores() == without.all_sensor_peaks() == without.sensor_group() == []
+    assert not any(without.all(kind) for kind in ("sensor_scores", "sensor_peaks", "sensor_group", "sensor_figures"))
+
+
+def test_a_searchlight_over_sensors_takes_the_analyses_within_subjects() -> None:
+    given = {"study": "test", "meeg": {**EPOCHS, "subjects": ["01", "02"]}, "sensors": {}}
+    given["references"] = [{**TABLE, "name": name} for name in "abc"]
+    given["analyses"] = [
+        {"kind": "partial"},
+        {"kind": "partition", "predictors": {"one": ["a"], "two": ["b"]}},
+        {"kind": "weighted", "of": ["a"], "fitted_to": "others"},
+    ]
+    plan = Plan(load_study(given))
+    has = [part for part in plan.parts() if plan.all("sensor_scores", part)]
+    assert has == ["", "analyses/partial/", "analyses/partition/"], "weights of other subjects are for maps and regions"
+    assert plan.sensor_groups() == {("mean", "t"): has[:2], ("mean",): has[2:]}, "shares of variance have no t"
+    assert names(plan.all("sensor_group_evokeds", has[2])) == [f"{has[2]}sensors/group_stat-mean_scores_ave.fif"]
+    assert {f"figures/{part}sensors" for part in has} <= set(names(plan.figures()))
 
 
 @pytest.mark.parametrize(
@@ -221,7 +237,7 @@ def test_fusion_films_the_group_or_else_the_first_subject(
     assert names(plan.fused(["01"])) == ["meeg/group_movie.h5"]
     assert set(names(plan.compared("01"))) > {"meeg/group_movie.h5"}
     assert plan.has_films == (filmed is not None)
-    assert set(names(plan.all_figures())) == {f"figures/{name}" for name in [*figures, *(["fusion"] if filmed else [])]}
+    assert set(names(plan.figures())) == {f"figures/{name}" for name in [*figures, *(["fusion"] if filmed else [])]}
     if filmed is not None:
         assert names([plan.filmed_scores()]) == [filmed]
 

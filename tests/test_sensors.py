@@ -67,7 +67,7 @@ def test_scores_are_those_of_the_movie_of_each_neighbourhood(rng, how):
         for row, scores in zip(expected, found.values[:, sensor].reshape(2, -1), strict=True):
             one_by_one = [oracles.compare(row, rdm, comparison) for rdm in movie.values]
             np.testing.assert_allclose(scores, one_by_one, atol=1e-6)
-    assert list(found.table) == ["model", "layer", "time_s", "statistic"]
+    assert list(found.labels) == ["model", "layer", "time_s", "statistic"]
     assert found.table["layer"].tolist() == ["conv0"] * 11 + ["conv1"] * 11
     np.testing.assert_array_equal(found.table["time_s"], [*epochs.times_s, *epochs.times_s])
     assert list(found.regions["sensor"]) == list(epochs.channels["name"])

@@ -337,8 +337,9 @@ class Plan:
 
     def drawn_sensors(self, part: str) -> list[Path]:
         """Return the scores that are drawn, of the group or of the only subject, and a file that has their sensors."""
-        scores = self.all("sensor_group", part) or self.all("sensor_scores", part)
-        return [scores[0], self.all("sensor_evokeds", part)[0]]
+        has_group = _sensor_group(self, part)
+        kinds = ("sensor_group", "sensor_group_evokeds") if has_group else ("sensor_scores", "sensor_evokeds")
+        return [self.all(kind, part)[0] for kind in kinds]
 
     def sensor_title(self) -> str:
         """Say whose scores these are."""

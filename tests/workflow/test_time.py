@@ -391,10 +391,12 @@ def test_a_searchlight_over_sensors_is_planned_down_to_the_page(sandbox: Sandbox
     rules = {"sensor_searchlight", "sensor_group", "sensor_peaks", "draw_sensors"}
     meeg = {"subjects": ["01", "02"]}
     fmri = dict.fromkeys(["brain", "searchlight", "group", "fusion", "film_times_s", "noise_ceiling", "layer_distance"])
-    default = sandbox.configured("config.yaml", study="sensors", meeg=meeg, sensors={}, **fmri)
+    partial = [{"kind": "partial", "nuisance": ["category"]}]
+    default = sandbox.configured("config.yaml", study="sensors", meeg=meeg, sensors={}, analyses=partial, **fmri)
     said = sandbox.planned("--printshellcmds", "--configfile", default)
     assert {line.split()[-1].rstrip(":") for line in said.splitlines() if "rule " in line} >= rules
-    assert said.count("python -m rsa sensor-searchlight --meeg-kind=epochs") == 2
+    assert said.count("python -m rsa sensor-searchlight --meeg-kind=epochs") == 4, "the comparison and the analysis"
+    assert said.count("python -m rsa sensor-group") == 2
     assert "--movie-distance=crossnobis --movie-whiten=ledoit_wolf" in said.split("sensor-searchlight")[1]
     assert "--sensors results/sensors/sensors/sub-01_scores.h5 results/sensors/sensors/sub-02_scores.h5" in said
 

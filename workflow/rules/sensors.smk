@@ -59,7 +59,7 @@ for TESTS, PARTS in PLAN.sensor_groups().items():
 
     rule:
         name:
-            f"sensor_group_{'_'.join(TESTS)}"
+            "sensor_group" if "" in PARTS else "sensor_group_of_shares"
         input:
             scores=lambda wildcards: PLAN.all("sensor_scores", wildcards.part),
             evokeds=lambda wildcards: PLAN.all("sensor_evokeds", wildcards.part)[0],

@@ -11,6 +11,7 @@ from rsa.datasets import EpochFiles, MeegDataset
 from rsa.datasets.sensors import neighbours_of
 from rsa.files import io
 from rsa.files.evokeds import evoked_path, read_info, write_evokeds
+from rsa.inference.group import GROUP_TESTS
 from rsa.inputs.stimuli import Stimuli
 from rsa.meeg import latencies
 from rsa.meeg import scores as over_time
@@ -144,7 +145,7 @@ def sensor_searchlight(
     write_evokeds(evokeds, scores, info)
 
 
-def sensor_group(scores: list[Path], evokeds: Path, output: Path, tests: list[GroupTestName]) -> None:
+def sensor_group(scores: list[Path], evokeds: Path, output: Path, tests: list[GroupTestName] | None = None) -> None:
     """Bring the scores of all subjects over sensors together: their mean, and t.
 
     Parameters
@@ -157,7 +158,8 @@ def sensor_group(scores: list[Path], evokeds: Path, output: Path, tests: list[Gr
     settings = io.read_provenance(scores[0])["settings"]
     distance = str(settings.get("distance", "unknown"))
     with provenance_of(scores, **settings) as provenance:
-        group = over_sensors.combine_sensors([io.load_scores(path) for path in scores], tests, distance=distance)
+        subjects = [io.load_scores(path) for path in scores]
+        group = over_sensors.combine_sensors(subjects, tests or tuple(GROUP_TESTS), distance=distance)
     io.save(output, group, provenance)
     for test in dict.fromkeys(group.table["statistic"]):
         path = evoked_path(output.parent, "group", test)
