@@ -16,8 +16,7 @@ from rsa.datasets.common import (
     problems_of_conditions,
     problems_of_exclude,
     require_no_problems,
-    warn_of_uneven_runs,
-    warn_of_unusable_voxels,
+    warn_of_gaps,
 )
 from rsa.errors import UserError, listed
 from rsa.files.images import (
@@ -152,20 +151,7 @@ class BrainImages(AnyDataset):
         return self._grid(self._sources(subject)[0])
 
     def problems(self, conditions: Sequence[str] | None = None, *, residuals: bool = False) -> list[str]:
-        """Check files, tables, grids and conditions of all subjects without reading a voxel.
-
-        Parameters
-        ----------
-        conditions : sequence of str, optional
-            The conditions that there should be.
-        residuals : bool
-            Whether residuals will be needed as well.
-
-        Returns
-        -------
-        list of str
-            Every problem as one line, with the subjects that have it; empty if all is well.
-        """
+        """Check files, tables, grids and conditions of all subjects without reading a voxel."""
         found = [
             (subject, text) for subject in self.subjects for text in self._problems_of(subject, conditions, residuals)
         ]
@@ -199,15 +185,6 @@ class BrainImages(AnyDataset):
 
         Only the images that are kept are held in memory, in single precision and in the voxels of the mask.
 
-        Parameters
-        ----------
-        subject : str
-            One of `subjects`.
-        conditions : sequence of str, optional
-            The conditions that there should be; checked by label, in any order.
-        residuals : bool
-            Whether to read the residuals of the model as well, as samples of the noise.
-
         Returns
         -------
         Patterns
@@ -227,8 +204,7 @@ class BrainImages(AnyDataset):
         if noise is not None:
             usable &= np.isfinite(noise.values).all(axis=0)
         patterns = Patterns(values, table, volume, usable, noise)
-        warn_of_unusable_voxels(subject, patterns)
-        warn_of_uneven_runs(subject, patterns)
+        warn_of_gaps(subject, patterns)
         return patterns
 
     # --------------------------------------------------------------------------------------- the parts
@@ -391,11 +367,8 @@ def _warn_of_zeros(subject: str, values: Array, table: pd.DataFrame, runs: pd.Se
             raise UserError(f"Run {run!r} has no data: all of its images are 0; make it again, or leave the run out.")
     first = " ".join(f"{name} {value!r}" for name, value in table[empty].iloc[0].items() if not pd.isna(value))
     logger.warning(
-        "subject %r: %d of %d images are 0 in all voxels of the mask (the first: %s), and count as measured",
-        subject,
-        np.count_nonzero(empty),
-        len(values),
-        first,
+        f"subject {subject!r}: {np.count_nonzero(empty)} of {len(values)} images are 0 in all voxels of the mask (the "
+        f"first: {first}), and count as measured"
     )
 
 

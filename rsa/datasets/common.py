@@ -23,8 +23,7 @@ __all__ = [
     "problems_of_exclude",
     "problems_of_times",
     "require_no_problems",
-    "warn_of_uneven_runs",
-    "warn_of_unusable_voxels",
+    "warn_of_gaps",
 ]
 
 logger = logging.getLogger(__name__)
@@ -34,7 +33,17 @@ class AnyDataset(Section):
     """What is asked of any data set, of fMRI or M/EEG, besides `files`, `conditions`, `problems` and `load`.
 
     The answers here are those of most kinds; a kind overrides those that differ. Nothing else tests of which class
-    a data set is.
+    a data set is. Every kind has as well
+
+    * ``files(subject, conditions)``: every file that `load` reads;
+    * ``conditions(subject)``: the conditions of a subject, each once; None where only the stimulus table knows them;
+    * ``problems(conditions)``: what is wrong with all subjects, before any long reading: a list of lines, each with the
+      subjects that have the problem; empty if all is well;
+    * ``load(subject, conditions)``: the data of one subject; a `UserError` if `problems` has anything to say about it.
+
+    `conditions`, optional, are those that there should be: of ready RDMs without labels the order of the rows, of other
+    data in any order. With ``residuals=True`` (fMRI) or ``noise=True`` (M/EEG), samples of the noise are read as well,
+    if the kind of data has them; ready RDMs have none.
     """
 
     provides: ClassVar[Literal["patterns", "rdms", "epochs", "movie"]]
@@ -202,34 +211,22 @@ def problems_of_exclude(
     return [f"exclude names {listed(never)}, which no subject has; there are {listed(sorted(found))}."]
 
 
-def warn_of_unusable_voxels(subject: str, patterns: Patterns) -> None:
-    """Log how many voxels of the mask have no data, and what that means if they are most."""
+def warn_of_gaps(subject: str, patterns: Patterns) -> None:
+    """Log how many voxels of the mask have no data, what that means if they are most, and that runs lack conditions."""
     n_unusable, n_voxels = int(np.count_nonzero(~patterns.usable)), patterns.n_features
     if n_unusable:
         n_partial = patterns.n_in_some_runs
         partial = f"; {n_partial} of them are the same in all rows of some run only" if n_partial else ""
         guess = "; the mask probably does not belong to the images" if n_unusable > n_voxels / 2 else ""
         logger.warning(
-            "subject %r: %d of %d voxels of the mask have no data (NaN in a row, or the same in all rows)%s",
-            subject,
-            n_unusable,
-            n_voxels,
-            partial + guess,
+            f"subject {subject!r}: {n_unusable} of {n_voxels} voxels of the mask have no data (NaN in a row, or the "
+            f"same in all rows){partial}{guess}"
         )
-
-
-def warn_of_uneven_runs(subject: str, patterns: Patterns) -> None:
-    """Log that some run lacks conditions that others have."""
-    if "run" not in patterns.table:
-        return
-    n_of_run = patterns.table.groupby("run", sort=False).size()
-    if n_of_run.min() < len(patterns.conditions):
+    n_conditions, n_of_run = len(patterns.conditions), patterns.table.get("run", pd.Series()).value_counts(sort=False)
+    if len(n_of_run) and n_of_run.min() < n_conditions:
         logger.warning(
-            "subject %r: not every run has each of the %d conditions; run %r has %d",
-            subject,
-            len(patterns.conditions),
-            n_of_run.idxmin(),
-            n_of_run.min(),
+            f"subject {subject!r}: not every run has each of the {n_conditions} conditions; run {n_of_run.idxmin()!r} "
+            f"has {n_of_run.min()}"
         )
 
 

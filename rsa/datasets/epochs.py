@@ -183,18 +183,7 @@ class EpochFiles(AnyDataset):
         return np.round(self._kept(np.asarray(self._opened(self._sources(subject)[0]).times))[1], 6)
 
     def problems(self, conditions: Sequence[str] | None = None) -> list[str]:
-        """Check files, channels, times and conditions of all subjects by the headers of the files.
-
-        Parameters
-        ----------
-        conditions : sequence of str, optional
-            The conditions that there should be.
-
-        Returns
-        -------
-        list of str
-            Every problem as one line, with the subjects that have it; empty if all is well.
-        """
+        """Check files, channels, times and conditions of all subjects by the headers of the files."""
         found: list[tuple[str, str]] = []
         times_s: dict[str, Array] = {}
         for subject in self.subjects:
@@ -213,15 +202,8 @@ class EpochFiles(AnyDataset):
     def load(self, subject: str, conditions: Sequence[str] | None = None, *, noise: bool = False) -> Epochs:
         """Read the trials of a subject, with one file in memory at a time.
 
-        Parameters
-        ----------
-        subject : str
-            One of `subjects`.
-        conditions : sequence of str, optional
-            The conditions that there should be; checked by label, in any order.
-        noise : bool
-            Return samples of noise as well: those of the baseline of each trial, smoothed and decimated like the rest,
-            less their mean over the baseline of this trial and channel.
+        Noise is that of the baseline of each trial, smoothed and decimated like the rest, less its mean over the
+        baseline of this trial and channel.
 
         Returns
         -------
@@ -447,13 +429,9 @@ class EpochFiles(AnyDataset):
         step_s = float(header.times_s[1] - header.times_s[0]) * self.decimate
         if self.decimate > 1 and self.smooth_s < step_s - SAME_S and header.lowpass_hz > 1 / (2 * step_s):
             logger.warning(
-                "every %d-th time is kept (%.4g Hz) of signals up to %.4g Hz: faster than %.4g Hz turn into slow ones; "
-                "filter before, or set smooth_s to %.3g",
-                self.decimate,
-                1 / step_s,
-                header.lowpass_hz,
-                1 / (2 * step_s),
-                step_s,
+                f"every {self.decimate}-th time is kept ({1 / step_s:.4g} Hz) of signals up to {header.lowpass_hz:.4g} "
+                f"Hz: faster than {1 / (2 * step_s):.4g} Hz turn into slow ones; filter before, or set smooth_s to "
+                f"{step_s:.3g}"
             )
 
 

@@ -65,9 +65,8 @@ class Feat(BrainImages):
         """Read the patterns of a subject; see `BrainImages.load`."""
         if len(self.runs) > 1 and not self.reg_standard:
             logger.warning(
-                "subject %r: FEAT leaves each run in its own space; unless the runs were aligned before FEAT, run "
-                "featregapply on each folder and set brain.reg_standard: true",
-                subject,
+                f"subject {subject!r}: FEAT leaves each run in its own space; unless the runs were aligned before "
+                "FEAT, run featregapply on each folder and set brain.reg_standard: true"
             )
         return super().load(subject, conditions, residuals=residuals)
 

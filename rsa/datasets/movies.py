@@ -188,18 +188,7 @@ class Movies(ReadyDataset):
         return self._loaded(subject, conditions, only_first=True)[1]
 
     def problems(self, conditions: Sequence[str] | None = None) -> list[str]:
-        """Check files, shapes, times and labels of all subjects, and the first RDM of each.
-
-        Parameters
-        ----------
-        conditions : sequence of str, optional
-            Labels of the stimuli, in the order of the stimulus table.
-
-        Returns
-        -------
-        list of str
-            Every problem as one line, with the subjects that have it; empty if all is well.
-        """
+        """Check files, shapes, times and labels of all subjects, and the first RDM of each."""
         found: list[tuple[str, str]] = []
         times_s: dict[str, Array] = {}
         for subject in self.subjects:
@@ -226,16 +215,6 @@ class Movies(ReadyDataset):
 
     def load(self, subject: str, conditions: Sequence[str] | None = None, *, noise: bool = False) -> RDMs:
         """Read the movie of a subject; of a file with all subjects, only this one's part where the format allows it.
-
-        Parameters
-        ----------
-        subject : str
-            One of `subjects`.
-        conditions : sequence of str, optional
-            Labels of the stimuli, in the order of the stimulus table; needed if the file holds no labels and
-            `condition_order` is "stimuli".
-        noise : bool
-            Makes no difference: RDMs have none.
 
         Returns
         -------

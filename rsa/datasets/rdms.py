@@ -54,15 +54,7 @@ class Rdms(ReadyDataset):
         return list(dict.fromkeys([*(self._file(subject, region) for region in self.regions), *self.order_files]))
 
     def problems(self, conditions: Sequence[str] | None = None, *, residuals: bool = False) -> list[str]:
-        """Read all RDMs and return what is wrong with them, one line for each problem.
-
-        Parameters
-        ----------
-        conditions : sequence of str, optional
-            Labels of the stimuli, in the order of the stimulus table.
-        residuals : bool
-            Makes no difference.
-        """
+        """Read all RDMs and return what is wrong with them, one line for each problem."""
         found: list[tuple[str, str]] = []
         for subject in self.subjects:
             for region in self.regions:
@@ -85,16 +77,6 @@ class Rdms(ReadyDataset):
 
     def load(self, subject: str, conditions: Sequence[str] | None = None, *, residuals: bool = False) -> RDMs:
         """Read the RDMs of a subject.
-
-        Parameters
-        ----------
-        subject : str
-            One of `subjects`.
-        conditions : sequence of str, optional
-            Labels of the stimuli, in the order of the stimulus table; needed if the files hold no labels and
-            `condition_order` is "stimuli".
-        residuals : bool
-            Makes no difference: RDMs have none.
 
         Returns
         -------

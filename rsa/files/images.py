@@ -109,12 +109,7 @@ def require_grid_of_mask(grid: Volume, mask: nib.Nifti1Pair, name: str, whose: s
     grid.require_grid(mask.shape, mask.affine, name, whose, nearly=True)
     if not grid.same_grid(mask.shape, mask.affine):
         apart_mm = grid.apart_mm(mask.affine)
-        logger.warning(
-            "%s lies up to %.2g mm beside %s, and is taken for the same grid",
-            name,
-            apart_mm,
-            whose,
-        )
+        logger.warning(f"{name} lies up to {apart_mm:.2g} mm beside {whose}, and is taken for the same grid")
 
 
 def require_one_volume(image: nib.Nifti1Pair, name: str) -> None:
@@ -187,12 +182,8 @@ def inside_of(values: Array, name: str) -> Array:
     levels = np.unique(values[inside])
     if len(levels) > 1:
         logger.warning(
-            "%s has %d different values above 0, from %.3g to %.3g, and all count as inside; if they are probabilities "
-            "or numbers of regions, write a mask of those that are wanted",
-            name,
-            len(levels),
-            levels[0],
-            levels[-1],
+            f"{name} has {len(levels)} different values above 0, from {levels[0]:.3g} to {levels[-1]:.3g}, and all "
+            "count as inside; if they are probabilities or numbers of regions, write a mask of those that are wanted"
         )
     return inside
 

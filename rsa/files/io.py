@@ -122,16 +122,8 @@ LIBRARIES = (
 
 DAMAGES = (
     *(OSError, EOFError, ValueError, LookupError, TypeError, AttributeError, RuntimeError, ArithmeticError),
-    *(
-        MemoryError,
-        AssertionError,
-        ImportError,
-        UnboundLocalError,
-        SyntaxError,
-        tokenize.TokenError,
-        struct.error,
-        zlib.error,
-    ),
+    *(MemoryError, AssertionError, ImportError, UnboundLocalError, SyntaxError, tokenize.TokenError),
+    *(struct.error, zlib.error),
     *(lzma.LZMAError, zipfile.BadZipFile, pickle.PickleError, MatReadError, nib.filebasedimages.ImageFileError),
     *(nib.spatialimages.HeaderDataError, ExpatError),
 )
@@ -776,10 +768,8 @@ def _header_and_rows(path: str | Path) -> tuple[list[str], list[tuple[int, list[
     short = [line for line, cells in rows if len(cells) < n_named]
     if short:
         logger.warning(
-            "%s: %d lines have fewer cells than there are columns, first line %d; the others count as missing",
-            path,
-            len(short),
-            short[0],
+            f"{path}: {len(short)} lines have fewer cells than there are columns, first line {short[0]}; the others "
+            "count as missing"
         )
     return header, [(line, (cells + [""] * n_columns)[:n_columns]) for line, cells in rows]
 
@@ -795,12 +785,8 @@ def _require_labels(path: str | Path, name: str, header: Sequence[str], rows: Se
     nans = [line for line, cell in cells.items() if cell in ("nan", "NaN")]
     if nans and any(cell not in MISSING["na_values"] and not is_number(cell) for cell in cells.values()):
         logger.warning(
-            "%s: 'nan' in column %r (%d lines, first line %d) counts as no value, as n/a does; if it is a label, "
-            "rename it",
-            path,
-            name,
-            len(nans),
-            nans[0],
+            f"{path}: 'nan' in column {name!r} ({len(nans)} lines, first line {nans[0]}) counts as no value, as n/a "
+            "does; if it is a label, rename it"
         )
 
 
@@ -819,10 +805,7 @@ def save_table(path: str | Path, table: pd.DataFrame, dictionary: Mapping[str, s
     with writing(path) as temporary:
         cells.to_csv(temporary, sep="\t", index=False, na_rep="n/a", float_format="%.6g", quoting=csv.QUOTE_NONE)
     if dictionary is not None:
-        save_json(
-            Path(path).with_suffix(".json"),
-            {name: {"Description": text} for name, text in dictionary.items()},
-        )
+        save_json(Path(path).with_suffix(".json"), {name: {"Description": text} for name, text in dictionary.items()})
 
 
 def save_json(path: str | Path, content: Mapping[str, Any]) -> None:

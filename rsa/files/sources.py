@@ -252,12 +252,8 @@ def _warn_of_guess(path: str, line: int, n_lines: int, text: str) -> None:
     """Log, once for each file, how text that is not in UTF-8 was read."""
     words = [word for word in re.split(r"[\s,;\"]+", text) if not word.isascii()]
     logger.warning(
-        "%s is not in UTF-8: %d lines are read as Windows-1252 (Latin-1), the first, line %d, with %s; if that is "
-        "wrong, save the file as UTF-8",
-        path,
-        n_lines,
-        line,
-        listed(words, 3),
+        f"{path} is not in UTF-8: {n_lines} lines are read as Windows-1252 (Latin-1), the first, line {line}, with "
+        f"{listed(words, 3)}; if that is wrong, save the file as UTF-8"
     )
 
 

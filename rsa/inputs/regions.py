@@ -368,16 +368,11 @@ def read_regions(settings: Regions, subject: str, volume: Volume | None) -> Neig
         raise UserError("Regions need patterns over voxels.")
     neighbourhood = _read_regions(settings, subject, volume)
     assert neighbourhood.regions is not None, "regions have names"
-    small = [
-        name
-        for name, n in zip(neighbourhood.regions["region"], np.diff(neighbourhood.indptr), strict=True)
-        if n <= TOO_SMALL
-    ]
+    small = list(neighbourhood.regions["region"][neighbourhood.n_members <= TOO_SMALL])
     if small:
         logger.warning(
-            "subject %r: regions of 1 or 2 voxels, in which a correlation is not defined or always 1 or -1: %s",
-            subject,
-            listed(small),
+            f"subject {subject!r}: regions of 1 or 2 voxels, in which a correlation is not defined or always 1 or -1: "
+            f"{listed(small)}"
         )
     return neighbourhood
 
@@ -409,11 +404,8 @@ def _with_voxels(labels: pd.DataFrame, numbers: Array, subject: str) -> pd.DataF
     absent = [name for name in names if name not in set(labels.loc[there, "region"])]
     if absent:
         logger.warning(
-            "subject %r: %d of %d labels of the atlas have no voxel in the mask: %s",
-            subject,
-            len(absent),
-            len(names),
-            listed(absent),
+            f"subject {subject!r}: {len(absent)} of {len(names)} labels of the atlas have no voxel in the mask: "
+            f"{listed(absent)}"
         )
     return labels[there]
 

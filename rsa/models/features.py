@@ -203,8 +203,8 @@ def extract(
     network, preprocess = model.load()
     used = {"device": place, "weights_sha256": weights_sha256(network.state_dict()), "layers": layers}
     log.info(
-        "%s: %d images of %d conditions through %d layers on %s, %d at a time",
-        *(model.label, len(ordered), len(conditions), len(layers), place, size),
+        f"{model.label}: {len(ordered)} images of {len(conditions)} conditions through {len(layers)} layers on "
+        f"{place}, {size} at a time"
     )
     with writing(output, recorded=False) as temporary:
         with h5py.File(temporary, "w") as file:
@@ -388,6 +388,6 @@ def _warn_of_undefined(
     if undefined.any():
         names = [name for name, bad in zip(conditions, undefined, strict=True) if bad]
         log.warning(
-            "The %s distance of %s is undefined for %d conditions, whose patterns do not vary or are zero: %s",
-            *(distance, where, len(names), listed(names)),
+            f"The {distance} distance of {where} is undefined for {len(names)} conditions, whose patterns do not vary "
+            f"or are zero: {listed(names)}"
         )

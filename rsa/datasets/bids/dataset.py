@@ -40,8 +40,7 @@ from rsa.datasets.common import (
     joined,
     problems_of_exclude,
     require_no_problems,
-    warn_of_uneven_runs,
-    warn_of_unusable_voxels,
+    warn_of_gaps,
 )
 from rsa.errors import UserError, listed, one_line
 from rsa.files.images import (
@@ -203,20 +202,7 @@ class Bids(AnyDataset):
         return whole_grid(opened(self._runs(subject)[0].bold))
 
     def problems(self, conditions: Sequence[str] | None = None, *, residuals: bool = False) -> list[str]:
-        """Check files, events, confounds, times, grids and conditions of all subjects without reading a voxel.
-
-        Parameters
-        ----------
-        conditions : sequence of str, optional
-            The conditions that there should be.
-        residuals : bool
-            Makes no difference: a model always has them.
-
-        Returns
-        -------
-        list of str
-            Every problem as one line, with the subjects that have it; empty if all is well.
-        """
+        """Check files, events, confounds, times, grids and conditions of all subjects without reading a voxel."""
         for folder, name in ((Path(self.root), "root"), (self._derivatives, "derivatives")):
             if not folder.is_dir():
                 return problems_of_content([folder]) or [f"There is no folder {folder}; see `{name}`."]
@@ -258,15 +244,6 @@ class Bids(AnyDataset):
     def load(self, subject: str, conditions: Sequence[str] | None = None, *, residuals: bool = False) -> Patterns:
         """Fit the model of each run of a subject in the voxels of the mask, with one run in memory at a time.
 
-        Parameters
-        ----------
-        subject : str
-            One of `subjects`.
-        conditions : sequence of str, optional
-            The conditions that there should be; checked by label, in any order.
-        residuals : bool
-            Keep what the models leave unexplained as well.
-
         Returns
         -------
         Patterns
@@ -299,8 +276,7 @@ class Bids(AnyDataset):
         table = pd.concat(tables, ignore_index=True)
         samples = Residuals(joined(noise), degrees_of_freedom) if residuals else None
         patterns = Patterns(joined(values), table, volume, residuals=samples)
-        warn_of_unusable_voxels(subject, patterns)
-        warn_of_uneven_runs(subject, patterns)
+        warn_of_gaps(subject, patterns)
         return patterns
 
     # --------------------------------------------------------------------------------------- the parts
@@ -417,13 +393,10 @@ class Bids(AnyDataset):
             )
         except UserError as error:
             raise UserError(f"{run.bold.name}: {error}") from error
+        n_confounds = 0 if given.confounds is None else given.confounds.shape[1]
         logger.info(
-            "%s: %d of %d volumes, %d events, %d regressors of no interest",
-            run.bold.name,
-            np.count_nonzero(given.kept),
-            given.n_scans,
-            len(given.events),
-            0 if given.confounds is None else given.confounds.shape[1],
+            f"{run.bold.name}: {np.count_nonzero(given.kept)} of {given.n_scans} volumes, {len(given.events)} events, "
+            f"{n_confounds} regressors of no interest"
         )
         return estimates
 

@@ -429,10 +429,8 @@ def _model(run: _Run, seen: Array, fit: _Fit, degrees_of_freedom: int) -> _Model
     """Return the model of the rows that are seen, and log which are not."""
     if not seen.all():
         logger.warning(
-            "%d of %d responses are left out, because too little of them is in the volumes that are kept: %s",
-            np.count_nonzero(~seen),
-            len(seen),
-            listed(_names(run.rows[~seen])),
+            f"{np.count_nonzero(~seen)} of {len(seen)} responses are left out, because too little of them is in the "
+            f"volumes that are kept: {listed(_names(run.rows[~seen]))}"
         )
     return _Model(run.rows[seen].reset_index(drop=True), fit, degrees_of_freedom)
 
@@ -544,15 +542,12 @@ def _check_estimable(regressors: Array, nuisance: Array, rows: pd.DataFrame) -> 
         )
     errors = np.linalg.norm(directions / sizes[:, None], axis=0)[: len(rows)]  # 1 if nothing else is in the design
     if errors.max() > INFLATED:
+        n_inflated, worst = np.count_nonzero(errors > INFLATED), _names(rows.iloc[[int(errors.argmax())]])
         logger.warning(
-            "drifts, confounds and overlapping responses make the standard errors of %d of %d responses more than "
-            "%g times larger (up to %.0f times, %s): these patterns are mostly noise; take a lower high_pass_hz "
-            "(drift none if the signal is filtered already), fewer confounds, or method volumes",
-            np.count_nonzero(errors > INFLATED),
-            len(errors),
-            INFLATED,
-            errors.max(),
-            listed(_names(rows.iloc[[int(errors.argmax())]])),
+            f"drifts, confounds and overlapping responses make the standard errors of {n_inflated} of {len(errors)} "
+            f"responses more than {INFLATED:g} times larger (up to {errors.max():.0f} times, {listed(worst)}): these "
+            "patterns are mostly noise; take a lower high_pass_hz (drift none if the signal is filtered already), "
+            "fewer confounds, or method volumes"
         )
 
 
@@ -668,12 +663,7 @@ def usable_events(n_scans: int, events: pd.DataFrame, *, tr_s: float, settings: 
     volume, if they are few; events whose response is over before the first volume; and conditions all of whose events
     start too late for a response. `problems_of_run` says if so many are late that the run is another.
 
-    Parameters
-    ----------
-    n_scans : int
-        Number of volumes.
-    events, tr_s, settings
-        As in `fit_run`.
+    Parameters are those of `fit_run`, with the number of volumes for the signal.
 
     Returns
     -------
@@ -752,19 +742,9 @@ def _peak(duration_s: float, tr_s: float, settings: Glm) -> float:
 
 
 def problems_of_run(n_scans: int, events: pd.DataFrame, *, tr_s: float, settings: Glm) -> list[str]:
-    """Check what can be known before a model is fitted; confounds and scrubbing are not known here.
+    """Check what can be known before a model is fitted, and return every problem as one line.
 
-    Parameters
-    ----------
-    n_scans : int
-        Number of volumes.
-    events, tr_s, settings
-        As in `fit_run`.
-
-    Returns
-    -------
-    list of str
-        Every problem as one line; empty if all is well.
+    Confounds and scrubbing are not known here. Parameters are those of `usable_events`.
     """
     missing = [name for name in ("onset", "duration", "condition") if name not in events]
     if missing:
