@@ -21,9 +21,9 @@ from rsa.datasets.common import (
 from rsa.errors import UserError, listed
 from rsa.files.images import (
     count_volumes,
+    inside_all,
     opened,
     problems_of_grids,
-    read_mask,
     read_patterns,
     require_undamaged,
     varying_voxels,
@@ -173,12 +173,7 @@ class BrainImages(AnyDataset):
             require_undamaged(sources[0].grid, opened(sources[0].grid))
         if not masks:
             return replace(grid, mask=varying_voxels(self._images_of_runs(sources, grid.mask, conditions)))
-        inside = grid.mask
-        for path in masks:
-            mask = opened(path)
-            grid.require_grid(mask.shape, mask.affine, f"The mask {path}", f"the image {sources[0].image}", nearly=True)
-            inside = inside & read_mask(path)
-        return replace(grid, mask=inside)
+        return replace(grid, mask=inside_all(masks, grid, f"the image {sources[0].image}"))
 
     def load(self, subject: str, conditions: Sequence[str] | None = None, *, residuals: bool = False) -> Patterns:
         """Read the patterns of a subject in the voxels of the mask.
@@ -352,13 +347,7 @@ class BrainImages(AnyDataset):
 
 
 def _warn_of_zeros(subject: str, values: Array, table: pd.DataFrame, runs: pd.Series) -> None:
-    """Log that images are 0 in every voxel of the mask, as estimates of what was not shown are.
-
-    Raises
-    ------
-    UserError
-        If all images of a run are 0.
-    """
+    """Log that images are 0 in every voxel, as estimates of what was not shown are; all of a run are a `UserError`."""
     empty = ~values.any(axis=1)
     if not empty.any():
         return

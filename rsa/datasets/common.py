@@ -164,12 +164,7 @@ def require_no_problems(subject: str, problems: Sequence[str]) -> None:
 def problems_of_conditions(conditions: Sequence[str], rows: pd.DataFrame) -> Iterator[str]:
     """Compare the conditions of one subject with those that there should be, and name the runs with others.
 
-    Parameters
-    ----------
-    conditions : sequence of str
-        Those that there should be.
-    rows : DataFrame
-        Those that there are: `condition` and, if known, `run`.
+    `rows` are those that there are: `condition` and, if known, `run`.
     """
     difference = difference_of_conditions(conditions, list(rows["condition"]), "the stimulus table", "the maps")
     if not difference:
@@ -184,22 +179,10 @@ def problems_of_conditions(conditions: Sequence[str], rows: pd.DataFrame) -> Ite
 def problems_of_exclude(
     exclude: Sequence[str], subjects: Sequence[str], conditions_of: Callable[[str], Sequence[str]]
 ) -> list[str]:
-    """Name the excluded conditions that no subject has.
+    """Name the excluded conditions that no subject has, in one line; without any to exclude, nothing is read.
 
-    Parameters
-    ----------
-    exclude : sequence of str
-        The conditions to leave out; if there are none, nothing is read.
-    subjects : sequence of str
-        Labels of all subjects.
-    conditions_of : function
-        Takes the label of a subject and returns all its conditions. If it raises a `UserError`, nothing is said here:
-        the checks of that subject have told what is wrong.
-
-    Returns
-    -------
-    list of str
-        One line, or nothing.
+    `conditions_of` returns all conditions of a subject. If it raises a `UserError`, nothing is said here: the checks of
+    that subject have told what is wrong.
     """
     try:
         found = {name for subject in subjects if exclude for name in conditions_of(subject)}

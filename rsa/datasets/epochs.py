@@ -276,13 +276,7 @@ class EpochFiles(AnyDataset):
         return epochs
 
     def _header(self, source: _Source) -> _Header:
-        """Read the header of a file.
-
-        Raises
-        ------
-        UserError
-            If it cannot be read, or has no such channels, columns or conditions.
-        """
+        """Read the header of a file; a `UserError` if it has no such channels, columns or conditions."""
         epochs = self._opened(source)
         if len(epochs.times) < 2:
             raise UserError(f"{source.path} holds epochs of a single time; they need two or more.")

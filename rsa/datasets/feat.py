@@ -121,13 +121,7 @@ def _design_file(folder: Path, estimate: str) -> Path:
 
 
 def _named_estimates(folder: Path, estimate: str) -> dict[int, str]:
-    """Return the conditions of a run by the number in the file names.
-
-    Raises
-    ------
-    UserError
-        If the design cannot be read or names nothing.
-    """
+    """Return the conditions of a run by the number in the file names; a `UserError` if the design names nothing."""
     _require_first_level(folder)
     path = _design_file(folder, estimate)
     text = _text_of(path)

@@ -96,14 +96,7 @@ def fetch(dataset: str, folder: str | Path, subjects: Sequence[str]) -> None:
 def fetched_files(folder: str | Path, subjects: Sequence[str]) -> list[Path]:
     """Return the files that `fetch` writes last: the table of the stimuli, and a stamp for each subject.
 
-    All other files are there when these are.
-
-    Parameters
-    ----------
-    folder : path
-        The root of the data set.
-    subjects : sequence of str
-        Labels of the subjects.
+    All other files are there when these are. Parameters are those of `fetch`.
     """
     folder = Path(folder)
     return [folder / "stimuli.tsv", *(_stamp(folder, subject) for subject in subjects)]
@@ -122,17 +115,7 @@ def fetch_haxby(folder: Path, subjects: Sequence[str]) -> None:
     A subject is laid out whole or not at all, and its stamp (see `fetched_files`) is written last. What was downloaded
     stays in ``sourcedata/haxby2001`` and is not downloaded again.
 
-    Parameters
-    ----------
-    folder : path
-        The root of the data set: `brain.root` of a study.
-    subjects : sequence of str
-        Labels from "1" to "6".
-
-    Raises
-    ------
-    UserError
-        If there is no such subject, the download fails, or what came is not what was expected.
+    Parameters and errors are those of `fetch`; labels go from "1" to "6".
 
     References
     ----------
@@ -185,17 +168,7 @@ def _replaced(folder: Path, subjects: Sequence[str]) -> list[Path]:
 def not_fetched(folder: str | Path, subjects: Sequence[str]) -> list[str]:
     """Return what `fetch` would replace and did not write: found by names, but for the table of the stimuli.
 
-    Parameters
-    ----------
-    folder : path
-        The root of the data set.
-    subjects : sequence of str
-        Labels of the subjects.
-
-    Returns
-    -------
-    list of str
-        Paths. There are none in a folder that an earlier version, which kept no checksums, has fetched.
+    There is none in a folder that an earlier version, which kept no checksums, has fetched.
     """
     folder = Path(folder)
     table, *stamps = fetched_files(folder, subjects)

@@ -136,10 +136,7 @@ class GlmSingle(BrainImages):
     def _places(self, source: Source, file: "_File") -> Array:
         """Return where in the file the voxels of the mask are, shape (n_x, n_y, n_z), with -1 outside.
 
-        Raises
-        ------
-        UserError
-            If there is no mask, it has another number of voxels, or the order of voxels is not certain.
+        A `UserError` if there is no mask, it has another number of voxels, or the order of voxels is not certain.
         """
         inside, n_voxels = self._inside(source, file), file.shape[0]
         if n_voxels != np.count_nonzero(inside):

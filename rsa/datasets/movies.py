@@ -299,13 +299,7 @@ class Movies(ReadyDataset):
         return kept, times_s[kept]
 
     def _axes_of(self, subject: str, movie: _Movie, n_conditions: int, n_times: int | None) -> tuple[str, ...]:
-        """Return what each axis is: what the settings say, or what fits the sizes and holds RDMs.
-
-        Raises
-        ------
-        UserError
-            If nothing fits, or several things do.
-        """
+        """Return what each axis is: what the settings say, or the one thing that fits the sizes and holds RDMs."""
         sizes = {"condition": n_conditions, "pair": n_conditions * (n_conditions - 1) // 2}
         if n_times is not None:
             sizes["time"] = n_times
@@ -495,22 +489,23 @@ def _from_npz(path: Path, key: str | None, times_key: str | None) -> Iterator[_M
 
 @contextmanager
 def _from_hdf5(path: Path, key: str | None, times_key: str | None) -> Iterator[_Movie]:
+    """Open HDF5 files, which are read in parts; in those of MATLAB, the axes come in reverse."""
     with h5py.File(path, "r") as file:
         name = chosen_array(path, [name for name in dataset_names(file) if name != times_key], key)
         stored = file[name]
         times = file[times_key][()] if times_key is not None and times_key in file else None
-        yield _Movie(path, name, stored.shape, lambda index: np.asarray(stored[index]), times)
+        if path.suffix == ".mat":
+            yield _Movie(path, name, stored.shape[::-1], lambda index: np.asarray(stored[index[::-1]]).T, times)
+        else:
+            yield _Movie(path, name, stored.shape, lambda index: np.asarray(stored[index]), times)
 
 
 @contextmanager
 def _from_mat(path: Path, key: str | None, times_key: str | None) -> Iterator[_Movie]:
-    """Open MATLAB files; version 7.3 is HDF5, where the axes come in reverse, and is read in parts."""
+    """Open MATLAB files, of which those of version 7.3 are HDF5."""
     if h5py.is_hdf5(path):
-        with h5py.File(path, "r") as file:
-            name = chosen_array(path, [name for name in dataset_names(file) if name != times_key], key)
-            stored = file[name]
-            times = file[times_key][()] if times_key is not None and times_key in file else None
-            yield _Movie(path, name, stored.shape[::-1], lambda index: np.asarray(stored[index[::-1]]).T, times)
+        with _from_hdf5(path, key, times_key) as movie:
+            yield movie
         return
     names = [name for name, _, _ in scipy.io.whosmat(path)]
     name = chosen_array(path, [other for other in names if other != times_key], key)

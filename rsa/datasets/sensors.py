@@ -98,17 +98,7 @@ def _short(name: str) -> str:
 def problems_of_sensors(infos: "Mapping[str, mne.Info]", min_sensors: int) -> list[str]:
     """Say what keeps sensors from having neighbourhoods of `min_sensors`, or subjects from being a group.
 
-    Parameters
-    ----------
-    infos : mapping of subject to mne.Info
-        Channels of each subject, with their places.
-    min_sensors : int
-        The smallest neighbourhood that is wanted.
-
-    Returns
-    -------
-    list of str
-        Every problem as one line, with the subjects that have it; empty if all is well.
+    `infos` has the channels of each subject, with their places. Problems are lines, as in `AnyDataset`.
     """
     found = []
     for subject, info in infos.items():

@@ -158,13 +158,7 @@ class Spm(BrainImages):
 
 
 def _read_design(path: Path) -> Design:
-    """Read what is needed of SPM.mat.
-
-    Raises
-    ------
-    UserError
-        If there is no such file, or it is of a format or content that cannot be read.
-    """
+    """Read what is needed of SPM.mat."""
     if not path.exists():
         raise UserError(f"There is no file {path}.")
     return _read_once(path, path.stat().st_mtime_ns)

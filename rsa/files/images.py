@@ -3,6 +3,7 @@
 import logging
 import math
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import nibabel as nib
@@ -16,12 +17,14 @@ from rsa.files.io import DAMAGES, load_image, require_whole
 
 __all__ = [
     "count_volumes",
+    "inside_all",
     "inside_of",
     "opened",
     "problems_of_grids",
     "read_mask",
     "read_patterns",
     "read_voxels",
+    "reading_data",
     "require_one_volume",
     "require_grid_of_mask",
     "require_undamaged",
@@ -95,16 +98,9 @@ def _four_dimensional(image: nib.Nifti1Pair, shape: tuple[int, ...], keep_open: 
 
 
 def require_grid_of_mask(grid: Volume, mask: nib.Nifti1Pair, name: str, whose: str) -> None:
-    """Raise a `UserError` unless a mask or atlas lies on a grid, or nearly; say so if it is nearly.
+    """Raise a `UserError` unless a mask or atlas lies on the grid of images, or nearly; say so if it is nearly.
 
-    Parameters
-    ----------
-    grid : Volume
-        The grid of the images, which is kept.
-    mask : Nifti1Pair
-        The image of the mask.
-    name, whose : str
-        What messages call the mask, and what has the grid.
+    Messages call the mask `name`, and what has the grid `whose`.
     """
     grid.require_grid(mask.shape, mask.affine, name, whose, nearly=True)
     if not grid.same_grid(mask.shape, mask.affine):
@@ -156,11 +152,8 @@ def read_voxels(path: Path, dtype: npt.DTypeLike = np.float32) -> Array:
     """
     image = opened(path)
     require_undamaged(path, image)
-    try:
-        with np.errstate(over="ignore"):  # beyond single precision becomes infinite: not usable
-            values = np.asarray(image.dataobj, dtype=dtype)
-    except DAMAGES as error:
-        raise _damaged(path, error) from error
+    with reading_data(path), np.errstate(over="ignore"):  # beyond single precision becomes infinite: not usable
+        values = np.asarray(image.dataobj, dtype=dtype)
     return values.reshape((*image.shape[:3], count_volumes(image)))
 
 
@@ -174,6 +167,16 @@ def read_mask(path: Path) -> Array:
     """
     require_one_volume(opened(path), f"The mask {path}")
     return inside_of(read_voxels(path)[..., 0], f"The mask {path}")
+
+
+def inside_all(paths: Sequence[Path], grid: Volume, whose: str) -> Array:
+    """Read which voxels of a grid, of what messages call `whose`, lie in all masks, shape (n_x, n_y, n_z)."""
+    inside = grid.mask
+    for path in paths:
+        mask = opened(path)
+        grid.require_grid(mask.shape, mask.affine, f"The mask {path}", whose, nearly=True)
+        inside = inside & read_mask(path)
+    return inside
 
 
 def inside_of(values: Array, name: str) -> Array:
@@ -213,18 +216,22 @@ def read_patterns(path: Path, numbers: Sequence[int], mask: Array) -> Array:
     image = opened(path, keep_open=True)
     require_undamaged(path, image)
     values = np.empty((len(numbers), np.count_nonzero(mask)), dtype=np.float32)
-    try:
-        with np.errstate(over="ignore"):  # beyond single precision becomes infinite: not usable
-            for row, number in enumerate(numbers):
-                volume = np.asarray(image.dataobj[..., number] if image.ndim == 4 else image.dataobj)
-                values[row] = volume[mask]
-    except DAMAGES as error:
-        raise _damaged(path, error) from error
+    with reading_data(path), np.errstate(over="ignore"):  # beyond single precision becomes infinite: not usable
+        for row, number in enumerate(numbers):
+            volume = np.asarray(image.dataobj[..., number] if image.ndim == 4 else image.dataobj)
+            values[row] = volume[mask]
     return values
 
 
-def _damaged(path: Path, error: BaseException) -> UserError:
-    return UserError(f"{path} is damaged, its data cannot be read: {one_line(error)}. Copy or make it again.")
+@contextmanager
+def reading_data(path: Path) -> Iterator[None]:
+    """Say in one line that the data of an image cannot be read; its header could."""
+    try:
+        yield
+    except DAMAGES as error:
+        raise UserError(
+            f"{path} is damaged, its data cannot be read: {one_line(error)}. Copy or make it again."
+        ) from error
 
 
 def varying_voxels(images_of_runs: Iterable[tuple[str, Array]]) -> Array:

@@ -576,13 +576,7 @@ def add_checksum(path: Path) -> None:
 
 @lru_cache(maxsize=1024)
 def _is_whole(path: str, n_bytes: int, stamp: int) -> bool:
-    """Say whether a file has a checksum, which is right; it is read once, unless its size or time changes.
-
-    Raises
-    ------
-    UserError
-        If the checksum is wrong.
-    """
+    """Say whether a file has a checksum; one that is wrong is a `UserError`. It is read once for each size and time."""
     n_data = n_bytes - len(CHECKSUM) - 64
     with open(path, "rb") as file:
         file.seek(max(n_data, 0))

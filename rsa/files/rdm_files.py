@@ -211,9 +211,8 @@ def _from_hdf5(path: Path, key: str | None) -> Found:
 def _from_mat(path: Path, key: str | None) -> Found:
     """Read MATLAB files; version 7.3 is HDF5, where the axes come in reverse."""
     if h5py.is_hdf5(path):
-        with h5py.File(path, "r") as file:
-            name = chosen_array(path, dataset_names(file), key)
-            return name, np.asarray(file[name][()]).T, columns_of(path)
+        name, array, columns = _from_hdf5(path, key)
+        return name, np.asarray(array).T, columns
     name = chosen_array(path, [name for name, _, _ in scipy.io.whosmat(path)], key)
     return name, scipy.io.loadmat(path, variable_names=[name])[name], columns_of(path)
 

@@ -79,17 +79,9 @@ def require_content(path: str | Path) -> None:
 
 
 def problems_of_content(paths: Iterable[str | Path]) -> list[str]:
-    """Say which files are here by name only, in one line for each place where their content is.
+    """Say which files are here by name only, and what fetches them, in one line for each place of their content.
 
-    Parameters
-    ----------
-    paths : iterable of path
-        Files; those that are not there at all count as whole.
-
-    Returns
-    -------
-    list of str
-        What is not here, and the command that fetches it; empty if all is here.
+    Files that are not there at all count as whole.
     """
     everything = list(dict.fromkeys(Path(path) for path in paths))
     absent: dict[str, list[Path]] = {}

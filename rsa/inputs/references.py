@@ -1,6 +1,6 @@
 """What the brain is compared with, besides the layers of networks: RDMs from files, stimulus tables and pixels."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal, Self
@@ -22,7 +22,50 @@ from rsa.settings import DataPath, Label, Names, Section, choice_of, fill, place
 __all__ = ["REFERENCES", "RULES", "FileReference", "PixelReference", "Reference", "Rule", "TableReference"]
 
 
-class FileReference(ReadyRdms):
+class AnyReference(Section):
+    """What references share: a name, and `build`, which makes their RDMs of the stimulus table."""
+
+    name: Label
+    """What the reference is called in tables and file names."""
+    needs_pictures: ClassVar[bool] = False
+    """Whether `build` opens the pictures of the stimulus table."""
+
+    def files(self) -> list[Path]:
+        """Return every file that `build` reads besides the stimulus table and its pictures."""
+        return []
+
+    def problems(self, stimuli: pd.DataFrame | None = None) -> list[str]:
+        """Return what is wrong, as lines, without opening a picture; empty if the reference can be built."""
+        try:
+            self._check(stimuli)
+        except UserError as error:
+            return [str(error)]
+        return []
+
+    def _check(self, stimuli: pd.DataFrame | None) -> None:
+        """Raise a `UserError` if the reference cannot be built."""
+        self.build(stimuli)
+
+    def build(self, stimuli: pd.DataFrame | None = None) -> RDMs:
+        """Make the RDMs.
+
+        Parameters
+        ----------
+        stimuli : DataFrame, optional
+            The stimulus table: `condition`, and what the reference needs of it.
+
+        Returns
+        -------
+        RDMs
+            The table has `model`, the name of this reference, and `layer`, empty for one RDM.
+        """
+        raise NotImplementedError
+
+    def _one_rdm(self, values: Array, conditions: Sequence[str], distance: str) -> RDMs:
+        return RDMs(values, conditions, pd.DataFrame({"model": [self.name], "layer": [""]}), distance)
+
+
+class FileReference(ReadyRdms, AnyReference):
     """RDMs that others have made: of behaviour, of M/EEG, of another model or species.
 
     Raises
@@ -33,8 +76,6 @@ class FileReference(ReadyRdms):
 
     kind: Literal["file"] = "file"
     """RDMs from a .npz, .npy, .mat, .h5, .csv or .tsv file."""
-    name: Label
-    """What the reference is called in tables and file names."""
     file: DataPath
     """The file; several RDMs in it become several references, numbered from 1. With {subject} in its name there is one
     for each of `subjects`, who are then compared with their own: reaction times, order of presentation."""
@@ -42,8 +83,6 @@ class FileReference(ReadyRdms):
     """Labels of the subjects, quoted, if file has {subject}."""
     key: str | None = None
     """Name of the array in the file; not needed if it has only one."""
-    needs_pictures: ClassVar[bool] = False
-    """Whether `build` opens the pictures of the stimulus table."""
 
     @model_validator(mode="after")
     def _subjects_are_known(self) -> Self:
@@ -59,24 +98,14 @@ class FileReference(ReadyRdms):
         """Return every file that `build` reads."""
         return [*(fill(self.file, subject=subject) for subject in self.subjects or ("",)), *self.order_files]
 
-    def problems(self, stimuli: pd.DataFrame | None = None) -> list[str]:
-        """Return what is wrong, as lines; empty if the reference can be built."""
-        return _problems(self, stimuli)
-
     def build(self, stimuli: pd.DataFrame | None = None) -> RDMs:
-        """Read the RDMs.
-
-        Parameters
-        ----------
-        stimuli : DataFrame, optional
-            The stimulus table, with `condition`; needed for the order, if the file has no labels.
+        """Read the RDMs; the stimulus table is needed for the order, if the file has no labels.
 
         Returns
         -------
         RDMs
-            The table has `model`, the name of this reference, and `layer`: empty for one RDM, otherwise a number
-            from 1 or the layers that a file of this pipeline names; and `subject`, if there are several. In the order
-            of `stimuli`, if given.
+            As of any reference. `layer` is a number from 1 if there are several RDMs, or what a file of this pipeline
+            names; there is `subject` as well, if there are several. In the order of `stimuli`, if given.
 
         Raises
         ------
@@ -170,44 +199,22 @@ RuleName = Annotated[str, *choice_of(RULES, "rule")]
 DistanceName = Annotated[str, *choice_of(DISTANCES, "distance")]
 
 
-class TableReference(Section):
+class TableReference(AnyReference):
     """An RDM that a column of the stimulus table implies: a category, or a number such as a rating."""
 
     kind: Literal["table"] = "table"
     """A column of the stimulus table."""
-    name: Label
-    """What the reference is called in tables and file names."""
     column: str
     """Column of the stimulus table."""
     rule: RuleName = "different"
     """different: 0 within a category, 1 between; difference: absolute difference of two numbers."""
-    needs_pictures: ClassVar[bool] = False
-    """Whether `build` opens the pictures of the stimulus table."""
 
     def about(self) -> str:
         """Say what the RDM holds, for the methods text."""
         return f"{self.column}: {RULES[self.rule].summary}"
 
-    def files(self) -> list[Path]:
-        """Return every file that `build` reads: none, since the stimulus table is given."""
-        return []
-
-    def problems(self, stimuli: pd.DataFrame | None = None) -> list[str]:
-        """Return what is wrong, as lines; empty if the reference can be built."""
-        return _problems(self, stimuli)
-
     def build(self, stimuli: pd.DataFrame | None = None) -> RDMs:
-        """Make the RDM.
-
-        Parameters
-        ----------
-        stimuli : DataFrame
-            The stimulus table: `condition` and `column`, of which the first row of each condition counts.
-
-        Returns
-        -------
-        RDMs
-            One RDM; the table has `model`, the name of this reference, and an empty `layer`.
+        """Make the RDM of `condition` and `column`, of which the first row of each condition counts.
 
         Raises
         ------
@@ -226,8 +233,7 @@ class TableReference(Section):
                 f"Reference {self.name!r}: column {self.column!r} has {column.nunique()} values in {len(column)} "
                 "conditions, so all pairs differ alike and no score is defined; choose another column or rule."
             )
-        table = pd.DataFrame({"model": [self.name], "layer": [""]})
-        return RDMs(values, list(column.index), table, self.rule)
+        return self._one_rdm(values, list(column.index), self.rule)
 
     def _values(self, stimuli: pd.DataFrame | None) -> pd.Series:
         """Return the column, complete, with the conditions as its index."""
@@ -252,13 +258,11 @@ class TableReference(Section):
 # ------------------------------------------------------------------------------------------- pictures
 
 
-class PixelReference(Section):
+class PixelReference(AnyReference):
     """The RDM of the pictures themselves, small and grey: what low-level similarity alone explains."""
 
     kind: Literal["pixels"] = "pixels"
     """The pixels of the pictures."""
-    name: Label
-    """What the reference is called in tables and file names."""
     size: int = Field(32, ge=2)
     """Each picture is reduced to so many pixels in width and height, whatever its own are: means over areas."""
     colour: bool = False
@@ -266,7 +270,6 @@ class PixelReference(Section):
     distance: DistanceName = "correlation"
     """How dissimilar two pictures are. `correlation` knows nothing of mean luminance and contrast, `euclidean` does."""
     needs_pictures: ClassVar[bool] = True
-    """Whether `build` opens the pictures of the stimulus table."""
 
     def about(self) -> str:
         """Say what the RDM holds, for the methods text."""
@@ -274,31 +277,11 @@ class PixelReference(Section):
         distance = DISTANCES[self.distance]
         return f"{distance.words or distance.summary} of {colours} pictures of {self.size} x {self.size} pixels"
 
-    def files(self) -> list[Path]:
-        """Return every file that `build` reads besides the pictures: none."""
-        return []
-
-    def problems(self, stimuli: pd.DataFrame | None = None) -> list[str]:
-        """Return what is wrong, as lines, without opening a picture."""
-        try:
-            self._pictures(stimuli)
-        except UserError as error:
-            return [str(error)]
-        return []
+    def _check(self, stimuli: pd.DataFrame | None) -> None:
+        self._pictures(stimuli)
 
     def build(self, stimuli: pd.DataFrame | None = None) -> RDMs:
-        """Make the RDM.
-
-        Parameters
-        ----------
-        stimuli : DataFrame
-            The stimulus table: `condition` and `file`, one row per picture. Pictures of a condition are averaged, pixel
-            by pixel.
-
-        Returns
-        -------
-        RDMs
-            One RDM; the table has `model`, the name of this reference, and an empty `layer`.
+        """Make the RDM of `condition` and `file`; pictures of a condition are averaged, pixel by pixel.
 
         Raises
         ------
@@ -311,8 +294,7 @@ class PixelReference(Section):
         patterns = np.stack([np.mean([self._pixels(file) for file in files], axis=0) for files in pictures.values()])
         values = rdm_vectors(patterns, DISTANCES[self.distance])
         self._require_differences(values, list(pictures))
-        table = pd.DataFrame({"model": [self.name], "layer": [""]})
-        return RDMs(values, list(pictures), table, self.distance)
+        return self._one_rdm(values, list(pictures), self.distance)
 
     def _require_differences(self, values: Array, conditions: list[str]) -> None:
         """Raise a `UserError` unless all dissimilarities, shape (n_pairs,), are defined, and not all the same."""
@@ -358,11 +340,3 @@ REFERENCES: dict[str, type[FileReference] | type[TableReference] | type[PixelRef
 
 Reference = Annotated[FileReference | TableReference | PixelReference, Field(discriminator="kind")]
 """The settings of any reference, told apart by `kind`."""
-
-
-def _problems(reference: FileReference | TableReference, stimuli: pd.DataFrame | None) -> list[str]:
-    try:
-        reference.build(stimuli)
-    except UserError as error:
-        return [str(error)]
-    return []

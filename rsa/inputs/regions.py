@@ -54,13 +54,7 @@ decimals, and quaternions in single precision move an oblique grid by as much.""
 
 
 def _points(given: Any) -> Any:
-    """Take one point as a list of one.
-
-    Raises
-    ------
-    ValueError
-        If it is neither three numbers nor a list of such.
-    """
+    """Take one point as a list of one; a `ValueError` if it is neither three numbers nor a list of such."""
     many = isinstance(given, list | tuple) and bool(given) and all(isinstance(one, list | tuple) for one in given)
     points = given if many else [given]
     if any(not isinstance(point, list | tuple) or len(point) != 3 for point in points):
@@ -139,17 +133,7 @@ def _image_files(settings: Regions, subject: str) -> list[Path]:
 
 
 def problems_of_regions(settings: Regions, subject: str, grid: Volume | None = None) -> Iterator[str]:
-    """Say what is wrong with the images of the regions of a subject, from their headers.
-
-    Parameters
-    ----------
-    settings : Regions
-        Where regions are.
-    subject : str
-        Label of the subject.
-    grid : Volume, optional
-        The grid on which they should be.
-    """
+    """Say what is wrong with the images of the regions of a subject, by their headers; `grid` is where they belong."""
     for path in _image_files(settings, subject):
         try:
             image = opened(path)

@@ -1,6 +1,7 @@
 """The pictures and the conditions that they belong to: a table or a folder in, one tidy table out."""
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -187,11 +188,9 @@ def _from_folder(folder: Path, pattern: str | None = None) -> pd.DataFrame:
     files = sorted(path for path in folder.iterdir() if _has_image_name(path))
     if not files:
         raise UserError(f"The folder {folder} has no images ({', '.join(IMAGE_SUFFIXES)}).")
-    if pattern is not None:
-        return _labelled(files, pattern)
-    conditions = as_labels(path.stem for path in files)
-    repeated = {name for name in conditions if conditions.count(name) > 1} if _has_repeats(conditions) else set()
-    twice = [path.name for path, name in zip(files, conditions, strict=True) if name in repeated]
+    conditions = as_labels(path.stem for path in files) if pattern is None else _found_in(files, pattern)
+    n_files = Counter(conditions)
+    twice = [path.name for path, name in zip(files, conditions, strict=True) if n_files[name] > 1 and pattern is None]
     if twice:
         raise UserError(
             f"Files of {folder} share a name, so a condition: {listed(twice)}. Remove or rename one, or, if the "
@@ -200,16 +199,11 @@ def _from_folder(folder: Path, pattern: str | None = None) -> pd.DataFrame:
     return pd.DataFrame({"condition": conditions, "file": [str(path) for path in files]})
 
 
-def _labelled(files: Sequence[Path], pattern: str) -> pd.DataFrame:
-    conditions = [label_in(path.name, pattern) for path in files]
-    without = [path.name for path, condition in zip(files, conditions, strict=True) if not condition]
-    if without:
+def _found_in(files: Sequence[Path], pattern: str) -> list[str]:
+    found = {path.name: label_in(path.name, pattern) for path in files}
+    if without := [name for name, condition in found.items() if not condition]:
         raise UserError(f"{pattern!r} finds no condition in {listed(without)}; change stimuli.condition_pattern.")
-    return pd.DataFrame({"condition": conditions, "file": [str(path) for path in files]})
-
-
-def _has_repeats(names: Sequence[str]) -> bool:
-    return len(set(names)) < len(names)
+    return [str(condition) for condition in found.values()]
 
 
 def _has_image_name(path: Path) -> bool:

@@ -100,15 +100,7 @@ def template_files(settings: Template, subject: str) -> list[Path]:
 
 
 def problems_of_template(settings: Template, subjects: Sequence[str]) -> list[str]:
-    """Return everything that is wrong with a template and the transforms to it, without reading a field.
-
-    Parameters
-    ----------
-    settings : Template
-        The grid and the transforms.
-    subjects : sequence of str
-        Labels of the subjects.
-    """
+    """Return everything that is wrong with a template and the transforms to it, without reading a field."""
     problems = []
     try:
         template_volume(settings)

@@ -10,21 +10,17 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import pandas as pd
 from PIL import Image
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo
+from pydantic import BeforeValidator, Field
 
 from rsa.errors import UserError, did_you_mean
 from rsa.models.default_layers import DEFAULT_LAYERS
 from rsa.models.weights import WEIGHTS_SUFFIXES, fetch_state, fill_network, fitted, is_weights_file, read_state
-from rsa.settings import Label, Section, below_data_root
+from rsa.settings import Label, Section, path_unless
 
 if TYPE_CHECKING:
     import torch
 
 __all__ = ["Torchvision", "single_tensor"]
-
-
-def _path_below_data_root(weights: str, info: ValidationInfo) -> str:
-    return below_data_root(weights, info) if is_weights_file(weights) else weights
 
 
 def _as_tuple(layers: Any) -> Any:
@@ -46,7 +42,7 @@ class Torchvision(Section):
     """Label of the model in file names (letters and digits); by default the architecture's."""
     architecture: str
     """Name by which torchvision knows the network: alexnet, resnet50, vit_b_16, ..."""
-    weights: Annotated[str, AfterValidator(_path_below_data_root)] = "DEFAULT"
+    weights: Annotated[str, path_unless(lambda weights: not is_weights_file(weights))] = "DEFAULT"
     """Name of torchvision's weights (DEFAULT, IMAGENET1K_V1, ...), `untrained`, or a file with a state dict (.pth, .pt,
     .pth.tar, .ckpt, .bin, .safetensors): the network's alone or in the checkpoint of a training, also with what
     wrappers put before all names (`module.`, `_orig_mod.`, `model.`). All of the network has to be there, and nothing

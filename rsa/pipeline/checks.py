@@ -258,21 +258,15 @@ def _chance(study: Study) -> Iterator[str]:
     """
     distances = {}
     if study.brain is not None:
-        distances["brain.distance" if study.brain.is_ready else "brain_distance"] = _brain_distance(study)
+        distances["brain.distance" if study.brain.is_ready else "brain_distance"] = study.brain_rdm_distance
     if study.meeg is not None:
-        distances["meeg.distance" if study.meeg.is_ready else "movie.distance"] = _meeg_distance(study)
+        distances["meeg.distance" if study.meeg.is_ready else "movie.distance"] = study.meeg_rdm_distance
     for setting, distance in distances.items():
         if not chance_is_0(study.comparison, distance):
             yield (
                 f"by {study.comparison}, unrelated RDMs score above 0 unless distances of noise are 0 on average, so "
                 f"none can be read against 0: set another `comparison`, or crossnobis for {setting}, not {distance}."
             )
-
-
-def _brain_distance(study: Study) -> str:
-    """Return how the RDMs of the brain are measured, or how ready ones were."""
-    ready = None if study.brain is None else study.brain.rdm_distance
-    return study.brain_distance if ready is None else ready
 
 
 def _fused(study: Study) -> Iterator[str]:
@@ -390,12 +384,6 @@ def _too_long(study: Study) -> Iterator[str]:
             f"the settings have {n_bytes / 1e3:.0f} kB, and systems let commands have {MOST_SETTINGS / 1e3:.0f}: put "
             "long lists into files, such as many regions into one atlas with a table of `labels`."
         )
-
-
-def _meeg_distance(study: Study) -> str:
-    """Return how the M/EEG RDMs are measured, or how ready ones were."""
-    ready = None if study.meeg is None else study.meeg.rdm_distance
-    return study.movie.distance if ready is None else ready
 
 
 def _problems_of_fetch(study: Study) -> Iterator[str]:
@@ -747,7 +735,7 @@ def _subject_lines(study: Study) -> list[str]:
 def _distances(study: Study) -> list[str]:
     """Say how the RDMs of each kind of data are measured."""
     of_brain = [f"{study.brain_distance} (brain)"] if study.has_images else []
-    of_meeg = [f"{_meeg_distance(study)} (M/EEG)"] if study.meeg is not None else []
+    of_meeg = [f"{study.meeg_rdm_distance} (M/EEG)"] if study.meeg is not None else []
     return [f"{study.layer_distance} (layers)", *of_brain, *of_meeg]
 
 

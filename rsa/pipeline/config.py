@@ -8,10 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin
 
-from pydantic import (
-    Field,
-    ValidationError,
-)
+from pydantic import Field, ValidationError
 
 from rsa.analyses import Analysis
 from rsa.comparisons import COMPARISONS
@@ -121,13 +118,7 @@ class Noise(Section):
         return [self.normalisation, *covariance, self.source]
 
     def methods(self, *, between_runs: bool) -> list[str]:
-        """Return sentences for the methods text: how patterns were brought into units of their noise.
-
-        Parameters
-        ----------
-        between_runs : bool
-            Whether distances are between runs.
-        """
+        """Return sentences for the methods text: how patterns were normalised, for distances between runs or not."""
         source = {"residuals": " of the residuals", "runs": " between runs"}[self.source]
         where = {"sphere": " of each searchlight or region", "brain": " of the whole brain"}[self.scope]
         sentences = [f"Each voxel was divided by the standard deviation of its noise{source} (Walther et al., 2016)."]
@@ -230,6 +221,16 @@ class Study(Section):
     def has_images(self) -> bool:
         """Whether there are brain images, of which patterns are made, and not ready RDMs."""
         return self.brain is not None and self.brain.provides == "patterns"
+
+    @property
+    def brain_rdm_distance(self) -> str:
+        """How the RDMs of the brain are measured, or how ready ones were; empty if there are no such data."""
+        return "" if self.brain is None else self.brain.rdm_distance or self.brain_distance
+
+    @property
+    def meeg_rdm_distance(self) -> str:
+        """How the M/EEG RDMs are measured, or how ready ones were; empty if there are no such data."""
+        return "" if self.meeg is None else self.meeg.rdm_distance or self.movie.distance
 
     @property
     def needs_residuals(self) -> bool:

@@ -121,7 +121,7 @@ def _table_of(section: type[BaseModel], required: str) -> str:
     hints = get_type_hints(section, include_extras=True)
     rows = ["| key | type | default | meaning |", "|---|---|---|---|"]
     needed = {name: field.is_required() or name == required for name, field in section.model_fields.items()}
-    for name in sorted(needed, key=needed.__getitem__, reverse=True):
+    for name in sorted(needed, key=lambda name: (not needed[name], name != required)):
         field = section.model_fields[name]
         default = "**required**" if needed[name] else _default(field)
         cells = [f"`{name}`", _words(hints[name], field), default, " ".join((field.description or "").split())]

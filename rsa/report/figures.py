@@ -129,11 +129,26 @@ def rdm_grid(rdms: RDMs, titles: Sequence[str], categories: pd.Series | None = N
     _require_titles(rdms, titles)
     ordered, groups = (rdms, None) if categories is None else by_category(rdms, categories)
     ranked = RDMs(percentiles(ordered.values), ordered.conditions, ordered.table)
-    labels, places, edges = axis_labels(ordered.conditions, groups)
-    n_across, side, margin = min(len(rdms), N_ACROSS), 1.75, 0.15 + 0.062 * max(map(len, labels), default=0)
-    n_down = -(-len(rdms) // n_across)
-    figure = Figure((margin + n_across * (side + 0.12) + 0.1, n_down * (side + 0.3) + 0.75))
-    for i, (square, title) in enumerate(zip(ranked.squares, short_names(titles, 22), strict=True)):
+    return rdm_sheet(ranked, short_names(titles, 22), groups, "in each RDM", side=1.75, n_most=N_ACROSS)
+
+
+def rdm_sheet(
+    ranked: RDMs,
+    titles: Sequence[str],
+    groups: list[str] | None,
+    among: str,
+    *,
+    side: float,
+    n_most: int,
+    least_width: float = 0.0,
+) -> Figure:
+    """Draw ranked RDMs (0 to 100 `among` others) in rows of `n_most`, titles above, one colour bar; sizes in inches."""
+    labels, places, edges = axis_labels(ranked.conditions, groups)
+    n_across, margin = min(len(ranked), n_most), 0.15 + 0.062 * max(map(len, labels), default=0)
+    n_down = -(-len(ranked) // n_across)
+    width = max(margin + n_across * (side + 0.12) + 0.1, least_width)
+    figure = Figure((width, n_down * (side + 0.3) + 0.75))
+    for i, (square, title) in enumerate(zip(ranked.squares, titles, strict=True)):
         np.fill_diagonal(square := square.copy(), np.nan)
         left, bottom = margin + i % n_across * (side + 0.12), 0.75 + (n_down - 1 - i // n_across) * (side + 0.3)
         axes = axes_at(figure, left, bottom, side, side)
@@ -148,9 +163,9 @@ def rdm_grid(rdms: RDMs, titles: Sequence[str], categories: pd.Series | None = N
         for edge in edges:
             axes.axhline(edge, color="white", linewidth=0.7)
             axes.axvline(edge, color="white", linewidth=0.7)
-    width = min(3.2, figure.get_figwidth() - 0.4)
-    bar = axes_at(figure, (figure.get_figwidth() - width) / 2, 0.48, width, 0.1)
-    colour_bar(figure, bar, shown, "dissimilarity (percentile in each RDM, 0 to 100)")
+    of_bar = min(3.2, width - 0.4)
+    bar = axes_at(figure, (width - of_bar) / 2, 0.48, of_bar, 0.1)
+    colour_bar(figure, bar, shown, f"dissimilarity (percentile {among}, 0 to 100)")
     return figure
 
 

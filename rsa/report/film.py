@@ -13,8 +13,6 @@ import numpy as np
 import pandas as pd
 from matplotlib import colormaps
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.cm import ScalarMappable
-from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from PIL import Image
 from scipy.spatial import cKDTree
@@ -23,16 +21,11 @@ from rsa.core import Array, RDMs, ScoreMap
 from rsa.errors import UserError
 from rsa.files.io import writing
 from rsa.maps import times_of
-from rsa.report.figures import axis_labels, by_category, percentiles, reference_names
+from rsa.report.figures import by_category, percentiles, rdm_sheet, reference_names
 from rsa.report.glass import glass_grid
 from rsa.report.style import (
-    INK,
     PAIRS,
     SIGNED,
-    TEXT,
-    TITLE,
-    axes_at,
-    colour_bar,
     save_figure,
     signed_limit,
     written_times,
@@ -296,29 +289,9 @@ def _ranked(movie: RDMs, categories: pd.Series | None) -> tuple[RDMs, list[str] 
 
 
 def _rdm_row(shown: RDMs, among: Array, groups: list[str] | None, side: float) -> Figure:
-    """Draw ranked RDMs in rows of eight, with their times above and one colour bar."""
-    labels, places, edges = axis_labels(shown.conditions, groups)
-    n_across, margin = min(len(shown), N_SHOWN), 0.15 + 0.062 * max(map(len, labels), default=0)
-    n_down = -(-len(shown) // n_across)
-    figure = Figure((max(margin + n_across * (side + 0.1) + 0.1, 3.6), n_down * (side + 0.3) + 0.75))
+    """Draw ranked RDMs in rows of eight, with their times above."""
     titles = written_times(shown.table["time_s"], among)
-    for i, (square, title) in enumerate(zip(shown.squares, titles, strict=True)):
-        np.fill_diagonal(square := square.copy(), np.nan)
-        left, bottom = margin + i % n_across * (side + 0.1), 0.75 + (n_down - 1 - i // n_across) * (side + 0.3)
-        axes = axes_at(figure, left, bottom, side, side)
-        axes.imshow(square, cmap=PAIRS, vmin=0, vmax=100, interpolation="nearest")
-        axes.set_title(title, fontsize=TITLE - 0.5, color=INK, pad=4)
-        is_first = i % n_across == 0
-        axes.set_xticks([])
-        axes.set_yticks(places if is_first else [], labels if is_first else [], fontsize=TEXT - 0.5)
-        axes.tick_params(length=0, colors=INK)
-        for edge in edges:
-            axes.axhline(edge, color="white", linewidth=0.6)
-            axes.axvline(edge, color="white", linewidth=0.6)
-    bar = axes_at(figure, (figure.get_figwidth() - 3.2) / 2, 0.48, 3.2, 0.1)
-    scale = ScalarMappable(Normalize(0, 100), PAIRS)
-    colour_bar(figure, bar, scale, "dissimilarity (percentile of all times, 0 to 100)")
-    return figure
+    return rdm_sheet(shown, titles, groups, "of all times", side=side, n_most=N_SHOWN, least_width=3.6)
 
 
 # ------------------------------------------------------------------------------------------- animations

@@ -59,7 +59,7 @@ class Measured:
 def counts(study: Any, measured: Measured) -> dict[str, str]:
     """Return the numbers of a study (`rsa.pipeline.config.Study`) as the rows of a table."""
     layers = [f"{name} ({_number(len(of))} layers)" if of else name for name, of in measured.layers.items()]
-    light, is_averaged = study.searchlight, _brain_distance(study) not in CROSS_VALIDATED
+    light, is_averaged = study.searchlight, study.brain_rdm_distance not in CROSS_VALIDATED
     rows = {
         "subjects": _number(_n_subjects(study)),
         "conditions": f"{_number(measured.n_conditions)} ({_number(measured.n_pairs)} pairs)",
@@ -69,14 +69,14 @@ def counts(study: Any, measured: Measured) -> dict[str, str]:
         "voxels in the mask": _number(measured.n_voxels),
         "searchlight centres": _number(measured.n_centres),
         "searchlight radius": "" if light is None else f"{light.radius_mm:g} mm",
-        "distance": _brain_distance(study),
+        "distance": study.brain_rdm_distance,
         "noise normalisation": "" if study.noise is None else ", ".join(study.noise.shown()),
         "comparison": study.comparison,
         "space": study.brain.space if measured.n_centres else "",
         "space of the template": "" if study.template is None else study.template.space,
         "regions": ", ".join(measured.regions),
         "M/EEG subjects": "" if study.meeg is None else _number(len(study.meeg.subjects)),
-        "M/EEG distance": _meeg_distance(study),
+        "M/EEG distance": study.meeg_rdm_distance,
         "M/EEG": _span_ms(measured.meeg_times_s),
     }
     return {name: text for name, text in rows.items() if text}
@@ -157,7 +157,7 @@ def _brain_rdms(study: Any, measured: Measured) -> list[str]:
     """Say of which voxels and regions RDMs were made."""
     sentences, light = [], study.searchlight
     whitened = study.noise is not None and study.noise.normalisation == "multivariate"
-    distance = _brain_distance(study)
+    distance = study.brain_rdm_distance
     measure = f" ({_words(distance, whitened=whitened)})" if study.has_images else ""
     if light is not None:
         centres = f"each of {_number(measured.n_centres)} voxels" if measured.n_centres else "each voxel"
@@ -178,7 +178,7 @@ def _meeg_rdms(study: Any, measured: Measured) -> list[str]:
     """Say how RDMs were made of M/EEG data, and what they were compared with."""
     if study.meeg is None:
         return []
-    name, is_ready = _meeg_distance(study), study.meeg.is_ready
+    name, is_ready = study.meeg_rdm_distance, study.meeg.is_ready
     white = None if is_ready else study.movie.whiten
     distance = "" if name == "unknown" else f" ({_words(name, whitened=is_ready or white is not None)})"
     subjects = _counted(len(study.meeg.subjects), "subject")
@@ -235,16 +235,6 @@ def _scores(study: Any, measured: Measured) -> list[str]:
 
 def _n_subjects(study: Any) -> int:
     return len(study.subjects or study.meeg_subjects)
-
-
-def _brain_distance(study: Any) -> str:
-    """Return how RDMs of the brain were measured, or how ready ones were; "" without such data."""
-    return "" if study.brain is None else str(study.brain.rdm_distance or study.brain_distance)
-
-
-def _meeg_distance(study: Any) -> str:
-    """Return the same for M/EEG data."""
-    return "" if study.meeg is None else str(study.meeg.rdm_distance or study.movie.distance)
 
 
 def _words(distance: str, *, whitened: bool = True) -> str:

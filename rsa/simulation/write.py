@@ -54,15 +54,7 @@ logger = logging.getLogger(__name__)
 
 
 def files_of_stimuli(simulation: Simulation, stimuli: Stimuli) -> list[Path]:
-    """Return the files that `write_stimuli` writes: the pictures, and last their table; none where there is no table.
-
-    Parameters
-    ----------
-    simulation : Simulation
-        How many pictures.
-    stimuli : Stimuli
-        Where they go.
-    """
+    """Return the files that `write_stimuli` writes: the pictures, and last their table; none without a table."""
     if stimuli.table is None:
         return []
     folder = Path(stimuli.table).parent
@@ -236,15 +228,8 @@ def _for_mne(plan: SimulatedEpochs, epochs: Epochs, conditions: Sequence[str]) -
     codes = {name: code for code, name in enumerate(conditions, start=1)}
     onsets = np.arange(len(epochs.table)) * len(epochs.times_s) - round(plan.tmin_s * plan.sampling_hz)
     events = np.column_stack([onsets, np.zeros_like(onsets), epochs.table["condition"].map(codes)])
-    return mne.EpochsArray(
-        epochs.values,
-        info,
-        events,
-        tmin=epochs.times_s[0],
-        event_id=codes,
-        metadata=epochs.table,
-        verbose="error",
-    )
+    told = {"tmin": epochs.times_s[0], "event_id": codes, "metadata": epochs.table}
+    return mne.EpochsArray(epochs.values, info, events, **told, verbose="error")
 
 
 def simulated_volume(simulation: Simulation) -> Volume:

@@ -42,16 +42,17 @@ from rsa.datasets.common import (
     require_no_problems,
     warn_of_gaps,
 )
-from rsa.errors import UserError, listed, one_line
+from rsa.errors import UserError, listed
 from rsa.files.images import (
     count_volumes,
+    inside_all,
     opened,
     problems_of_grids,
-    read_mask,
+    reading_data,
     require_undamaged,
     whole_grid,
 )
-from rsa.files.io import DAMAGES, load_table
+from rsa.files.io import load_table
 from rsa.files.sources import problems_of_content
 from rsa.settings import Conditions, DataPath, Label, Names, by_subject, fill, placeholders
 
@@ -175,8 +176,8 @@ class Bids(AnyDataset):
         """
         paths: list[Path] = []
         for run in self._runs(subject):
-            masks = [run.mask] if self.mask == "fmriprep" else [fill(self.mask, subject=subject)]
-            paths += [run.bold, *masks, *self._sidecars(run), *self._raw_sidecars(run), *self._events_files(run)[-1:]]
+            paths += [run.bold, *self._masks(subject, [run]), *self._sidecars(run), *self._raw_sidecars(run)]
+            paths += self._events_files(run)[-1:]
             table = run.confounds() if self.confounds is not None else None
             if table is not None:
                 paths += [path for path in (table, table.with_suffix(".json")) if os.path.lexists(path)]
@@ -231,12 +232,8 @@ class Bids(AnyDataset):
         """
         runs = self._runs(subject)
         grid = whole_grid(opened(runs[0].bold))
-        paths = [run.mask for run in runs] if self.mask == "fmriprep" else [fill(self.mask, subject=subject)]
-        inside = grid.mask
-        for path in paths:
-            mask = opened(path)
-            grid.require_grid(mask.shape, mask.affine, f"The mask {path}", f"the images {runs[0].bold}", nearly=True)
-            inside = inside & read_mask(path)
+        paths = self._masks(subject, runs)
+        inside = inside_all(paths, grid, f"the images {runs[0].bold}")
         if not inside.any():
             raise UserError(f"subject {subject!r}: no voxel is in all {len(paths)} masks; look at {paths[0]}.")
         return Volume(inside, grid.affine, grid.sform_code, grid.qform_code)
@@ -285,6 +282,9 @@ class Bids(AnyDataset):
     def _derivatives(self) -> Path:
         return Path(self.derivatives) if self.derivatives is not None else Path(self.root) / "derivatives" / "fmriprep"
 
+    def _masks(self, subject: str, runs: Sequence[Run]) -> list[Path]:
+        return [run.mask for run in runs] if self.mask == "fmriprep" else [fill(self.mask, subject=subject)]
+
     def _runs(self, subject: str) -> list[Run]:
         """Return the runs that the settings choose."""
         runs, problem = self._chosen(subject)
@@ -299,11 +299,8 @@ class Bids(AnyDataset):
             return [], problem_of_no_images(self._derivatives, subject)
         for entity in (entity for entity, label in self.entities.items() if label is None):
             if all(entity in run.entities for run in runs):
-                labels = list(dict.fromkeys(run.entities[entity] for run in runs))
-                return (
-                    [],
-                    f"no preprocessed images without {entity} in their name; there are {entity} {listed(labels)}.",
-                )
+                others = listed(list(dict.fromkeys(run.entities[entity] for run in runs)))
+                return [], f"no preprocessed images without {entity} in their name; there are {entity} {others}."
             runs = [run for run in runs if entity not in run.entities]
         for entity, wanted in self._wanted().items():
             there = list(dict.fromkeys(run.entities[entity] for run in runs if entity in run.entities))
@@ -351,13 +348,7 @@ class Bids(AnyDataset):
         return list(dict.fromkeys(pd.concat(events)))
 
     def _input(self, run: Run) -> _Input:
-        """Read all that the model of a run needs besides the images.
-
-        Raises
-        ------
-        UserError
-            If something is missing, or sources contradict each other.
-        """
+        """Read all that the model of a run needs besides the images; a `UserError` if sources contradict each other."""
         given = self._timed_events(run)
         if self.confounds is None:
             return replace(given, kept=np.ones(given.n_scans, dtype=bool))
@@ -440,7 +431,7 @@ class Bids(AnyDataset):
 
     def _problems_of_images(self, subject: str, runs: Sequence[Run]) -> Iterator[str]:
         """Name the masks that are missing, and the images and masks that do not lie on the grid of the first."""
-        masks = [run.mask for run in runs] if self.mask == "fmriprep" else [fill(self.mask, subject=subject)]
+        masks = self._masks(subject, runs)
         missing = [str(path) if self.mask == "fmriprep" else self.mask for path in masks if not path.exists()]
         if missing:
             yield f"{len(missing)} of {len(masks)} masks do not exist: {listed(missing, 3)}."
@@ -467,7 +458,7 @@ class Bids(AnyDataset):
 
     def _warn_of_missing_runs(self) -> None:
         """Log the subjects that lack runs which others have."""
-        labels = {subject: [run.label for run in self._runs(subject)] for subject in self.subjects}
+        labels = {subject: self.run_labels(subject) for subject in self.subjects}
         everything = list(dict.fromkeys(label for having in labels.values() for label in having))
         for subject, having in labels.items():
             if absent := [label for label in everything if label not in having]:
@@ -511,10 +502,7 @@ def _problem_of_repeats(runs: Sequence[Run]) -> str:
 def _read_events(path: Path, condition: str, where: Mapping[str, Sequence[str]]) -> pd.DataFrame:
     """Read the events that are modelled: `onset` and `duration` in s, `condition`, and `source`, what it is made of.
 
-    Raises
-    ------
-    UserError
-        If a column is missing, no event is left, or an onset or duration is no number.
+    A `UserError` if a column is missing, no event is left, or an onset or duration is no number.
     """
     names = sorted(placeholders(condition)) or [condition]
     table = load_table(path, optional=["onset", "duration", *names, *where])
@@ -574,10 +562,7 @@ def _problems_of_labels(events: Sequence[pd.DataFrame]) -> Iterator[str]:
 def _timed(glm: Glm, tr_s: float, derived: Mapping[str, Any]) -> Glm:
     """Put the time to which slices were corrected, if the sidecar tells it, into the settings of the model.
 
-    Raises
-    ------
-    UserError
-        If it is no time within a TR, or the settings have another.
+    A `UserError` if it is no time within a TR, or the settings have another.
     """
     if not derived.get("SliceTimingCorrected") or "StartTime" not in derived:
         return glm
@@ -647,25 +632,15 @@ def _generalised(text: str, labels: Mapping[str, str], names: Mapping[str, str] 
 
 
 def _read_bold(path: Path, mask: Array, smoothing_fwhm_mm: float) -> Array:
-    """Read the voxels of a mask, (n_scans, n_voxels) in float32, a block of volumes at a time.
-
-    Raises
-    ------
-    UserError
-        If the file is missing or damaged.
-    """
+    """Read the voxels of a mask, (n_scans, n_voxels) in float32, a block of volumes at a time."""
     image = opened(path, keep_open=True)
     require_undamaged(path, image)
     n_scans, n_block = count_volumes(image), max(1, VOXELS_PER_BLOCK // mask.size)
     bold = np.empty((n_scans, np.count_nonzero(mask)), dtype=np.float32)
-    try:
+    with reading_data(path):
         for start in range(0, n_scans, n_block):
             block = np.asarray(image.dataobj[..., start : start + n_block], dtype=np.float32)
             bold[start : start + n_block] = _smoothed(block, image.affine, smoothing_fwhm_mm)[mask].T
-    except DAMAGES as error:
-        raise UserError(
-            f"{path} is damaged, its data cannot be read: {one_line(error)}. Copy or make it again."
-        ) from error
     return bold
 
 

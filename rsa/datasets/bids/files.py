@@ -124,13 +124,7 @@ def plainest(runs: Sequence[Run], asked: Collection[str]) -> list[Run]:
 
 
 def problem_of_no_images(derivatives: Path, subject: str) -> str:
-    """Say what there is of a subject instead of preprocessed images, and what to do.
-
-    Parameters
-    ----------
-    derivatives, subject
-        As in `find_runs`, which has found nothing; in the text stands {subject} for the label.
-    """
+    """Say what there is instead of the images that `find_runs` looks for, and what to do; {subject} is the label."""
     folder, name = derivatives / f"sub-{subject}", str(derivatives / "sub-{subject}")
     if not folder.is_dir():
         empty = derivatives.is_dir() and not any(derivatives.iterdir())
@@ -151,12 +145,7 @@ def problem_of_no_images(derivatives: Path, subject: str) -> str:
 def find_runs(derivatives: Path, subject: str) -> list[Run]:
     """Find all preprocessed images of a subject, in the order of their labels ('run-2' before 'run-10').
 
-    Parameters
-    ----------
-    derivatives : path
-        Folder of the outputs of fMRIPrep, which holds ``sub-<label>``.
-    subject : str
-        Label of the subject.
+    `derivatives` is the folder of the outputs of fMRIPrep, which holds ``sub-<label>``.
     """
     name = f"sub-{subject}_*desc-preproc_bold.nii.gz"
     folder = derivatives / f"sub-{subject}"
@@ -170,15 +159,7 @@ def inherited(root: Path, entities: Mapping[str, str], suffix: str) -> list[Path
 
     A file holds for all runs that have each of the labels in its name, in its folder and those below. The last of
     the list is the nearest; of tables it alone counts, and of sidecars what it says goes before what the others say.
-
-    Parameters
-    ----------
-    root : path
-        The data set.
-    entities : mapping
-        Those of the run.
-    suffix : str
-        End of the names, such as "events.tsv" or "bold.json".
+    `root` is the folder of the data set, `suffix` the end of the names, such as "events.tsv" or "bold.json".
     """
     subject = root / f"sub-{entities['sub']}"
     session = [subject / f"ses-{entities['ses']}"] if "ses" in entities else []
@@ -249,10 +230,8 @@ def repetition_time(run: Run, derived: Mapping[str, Any], raw: Mapping[str, Any]
     if agree and (step == 0 or abs(step * SECONDS_PER_UNIT.get(unit, 1.0) - tr_s) <= SAME_TIME_S):
         return tr_s, ""
     if agree and _is_slip(step, unit, tr_s, len(times)):
-        return (
-            tr_s,
-            f"the header of the images has a repetition time of {in_header}; {tr_s:g} s of the sidecars counts.",
-        )
+        came = f"the header of the images has a repetition time of {in_header}"
+        return tr_s, f"{came}; {tr_s:g} s of the sidecars counts."
     told = ", ".join(f"{time:g} s in the {name}" for name, time in times.items())
     raise UserError(
         f"the repetition time differs: {told}, {in_header} in the header of the preprocessed images. Correct the one "

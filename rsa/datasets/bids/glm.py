@@ -703,17 +703,8 @@ def _left_out(events: pd.DataFrame, n_events: int, reason: str) -> str:
 def warnings_of_durations(events: pd.DataFrame, *, tr_s: float, settings: Glm) -> list[str]:
     """Say if the betas of some events are many times as large as those of others, because these last longer.
 
-    Parameters
-    ----------
-    events : DataFrame
-        Events whose patterns are compared, of any number of runs.
-    tr_s, settings
-        As in `fit_run`.
-
-    Returns
-    -------
-    list of str
-        One line, or nothing; nothing for t values, which have no such units, and where durations play no part.
+    `events` are those whose patterns are compared, of any number of runs. One line, or nothing; nothing for t values,
+    which have no such units, and where durations play no part.
     """
     durations_s = np.unique(_tidy(events, settings)["duration"].dropna())
     if settings.delays_s or settings.patterns == "t" or len(durations_s) < 2:

@@ -31,41 +31,17 @@ def fetch(dataset: str, folder: Path, subjects: list[str]) -> None:
 
 
 def simulate_stimuli(simulation: Simulation, stimuli: Stimuli) -> None:
-    """Draw the pictures of a simulated study and write them with their table.
-
-    Parameters
-    ----------
-    simulation : Simulation
-        How many pictures, and the seed.
-    stimuli : Stimuli
-        Where they are written: the pictures beside the table.
-    """
+    """Draw the pictures of a simulated study and write them beside the table that `stimuli` names."""
     write_stimuli(simulation, stimuli)
 
 
 def simulate_brain(simulation: Simulation, brain: Maps, subject: str, rdms: list[Path]) -> None:
-    """Write brain images of one subject in which layers are planted in regions.
-
-    Parameters
-    ----------
-    simulation : Simulation
-        What is planted where, and the noise.
-    brain : Maps
-        The files are written where this dataset is going to read them.
-    """
+    """Write brain images of one subject, in which layers are planted in regions, where `brain` will read them."""
     write_brain(simulation, brain, subject, stacked(rdms))
 
 
 def simulate_epochs(simulation: Simulation, meeg: EpochFiles, subject: str, rdms: list[Path]) -> None:
-    """Write M/EEG epochs of one subject in which layers appear one after the other.
-
-    Parameters
-    ----------
-    simulation : Simulation
-        What is planted when, and the noise.
-    meeg : EpochFiles
-        The file is written where this dataset is going to read it.
-    """
+    """Write epochs of one subject, in which layers appear one after the other, where `meeg` will read them."""
     if simulation.epochs is None:
         raise UserError("There are no epochs to simulate; set simulate.epochs.")
     stack = stacked(rdms)
