@@ -83,7 +83,8 @@ class MovieTimes(Section):
             If there is no such file or array.
         """
         if self.file is not None:
-            return _numbers_in(Path(self.file))
+            with reading(self.file, "a file with a time on each line"):
+                return np.loadtxt(self.file, dtype=float, ndmin=1, encoding="utf-8-sig").ravel()
         if self.key is not None and movie.times is None:
             raise UserError(f"{movie.path} has no array {self.key!r} of times; see `times.key`.")
         if movie.times is None:
@@ -307,7 +308,11 @@ class Movies(ReadyDataset):
             sizes["subject"] = len(self.subjects)
         if self.axes is not None:
             given = tuple(self.axes.split())
-            self._require_axes(given, movie, sizes)
+            if not _fits(given, movie.shape, sizes):
+                raise UserError(
+                    f"{movie.path} has shape {movie.shape}, which is not {' '.join(given)!r}, {self._wanted(sizes)}; "
+                    "correct `axes`."
+                )
             return given
         possible = [axes for axes in _layouts(len(movie.shape)) if _fits(axes, movie.shape, sizes)]
         if not possible:
@@ -318,13 +323,6 @@ class Movies(ReadyDataset):
             either = " or ".join(repr(" ".join(axes)) for axes in possible)
             raise UserError(f"{movie.path} has shape {movie.shape}, which may be {either}; say which by `axes`.")
         return possible[0]
-
-    def _require_axes(self, axes: Sequence[str], movie: _Movie, sizes: dict[str, int]) -> None:
-        if not _fits(axes, movie.shape, sizes):
-            raise UserError(
-                f"{movie.path} has shape {movie.shape}, which is not {' '.join(axes)!r}, {self._wanted(sizes)}; "
-                "correct `axes`."
-            )
 
     def _wanted(self, sizes: dict[str, int]) -> str:
         """Say how long axes have to be."""
@@ -460,12 +458,6 @@ LONGEST_STEP_S, LONGEST_SPAN_S = 1.0, 60.0
 """Steps from which on, and spans beyond which, times are odd."""
 SHORTEST_STEP_S, SHORTEST_SPAN_S = 1e-4, 0.01
 """Steps and spans below which times are odd."""
-
-
-def _numbers_in(path: Path) -> Array:
-    """Read a text file with a number on each line."""
-    with reading(path, "a file with a time on each line"):
-        return np.loadtxt(path, dtype=float, ndmin=1, encoding="utf-8-sig").ravel()
 
 
 # ---------------------------------------------------------------------------------------------- formats

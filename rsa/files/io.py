@@ -417,27 +417,19 @@ def save(path: str | Path, thing: Storable, provenance: Mapping[str, Any] | None
     provenance : mapping, optional
         See the function `provenance`.
     """
-    n_bytes = _n_bytes(thing)
-    if n_bytes > IN_MEMORY:
-        require_space(path, n_bytes)
-        with writing(path) as temporary:
-            with h5py.File(temporary, "w") as file:
-                _fill_file(file, thing, provenance or {})
-            add_checksum(temporary)
-        return
-    # HDF5 crashes the whole process when a disk is full, so the file is made in memory and written as bytes.
-    with writing(path) as temporary:
-        with h5py.File(temporary, "w", driver="core", backing_store=False) as file:
-            _fill_file(file, thing, provenance or {})
-            file.flush()
-            temporary.write_bytes(file.id.get_file_image())
-        add_checksum(temporary)
-
-
-def _n_bytes(thing: Storable) -> int:
-    """Return about how many bytes a thing takes on disk."""
     residuals = thing.residuals.values.nbytes if isinstance(thing, Patterns) and thing.residuals is not None else 0
-    return thing.values.nbytes + residuals
+    is_large = thing.values.nbytes + residuals > IN_MEMORY
+    if is_large:
+        require_space(path, thing.values.nbytes + residuals)
+    # HDF5 crashes the whole process when a disk is full, so a file is made in memory and written as bytes.
+    how: dict[str, Any] = {} if is_large else {"driver": "core", "backing_store": False}
+    with writing(path) as temporary:
+        with h5py.File(temporary, "w", **how) as file:
+            _fill_file(file, thing, provenance or {})
+            if not is_large:
+                file.flush()
+                temporary.write_bytes(file.id.get_file_image())
+        add_checksum(temporary)
 
 
 def _fill_file(file: h5py.File, thing: Storable, provenance: Mapping[str, Any]) -> None:

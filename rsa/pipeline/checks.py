@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -226,19 +227,15 @@ def _parts(study: Study) -> Iterator[Callable[[], Sequence[Path]]]:
         if study.template is not None:
             yield partial(template_files, study.template, subject)
         if study.brain is not None and study.simulate is None and not awaits_fetch(study):
-            yield partial(_brain_files, study, subject)
+            yield partial(_data_files, study, study.brain, subject, residuals=study.needs_residuals)
     for subject in study.meeg_subjects if not awaits_epochs(study) else ():
-        yield partial(_meeg_files, study, subject)
+        yield partial(_data_files, study, study.meeg, subject)
 
 
-def _brain_files(study: Study, subject: str) -> list[Path]:
-    assert study.brain is not None
-    return study.brain.files(subject, study_conditions(study), residuals=study.needs_residuals)
-
-
-def _meeg_files(study: Study, subject: str) -> list[Path]:
-    assert study.meeg is not None
-    return study.meeg.files(subject, study_conditions(study))
+def _data_files(study: Study, data: Any, subject: str, **options: bool) -> list[Path]:
+    """List the files of a subject; only now, since the conditions may not be known."""
+    files: list[Path] = data.files(subject, study_conditions(study), **options)
+    return files
 
 
 def _what_is_compared(study: Study) -> Iterator[str]:
