@@ -19,7 +19,16 @@ from rsa.files.rdm_files import ReadyRdms, is_rdms_file, oddities_of, read_rdms,
 from rsa.inputs.stimuli import condition_table, read_image
 from rsa.settings import DataPath, Label, Names, Section, choice_of, fill, placeholders
 
-__all__ = ["REFERENCES", "RULES", "FileReference", "PixelReference", "Reference", "Rule", "TableReference"]
+__all__ = [
+    "REFERENCES",
+    "RULES",
+    "AnyReference",
+    "FileReference",
+    "PixelReference",
+    "Reference",
+    "Rule",
+    "TableReference",
+]
 
 
 class AnyReference(Section):
@@ -331,7 +340,7 @@ class PixelReference(AnyReference):
 
 # ------------------------------------------------------------------------------------------- the table
 
-REFERENCES: dict[str, type[FileReference] | type[TableReference] | type[PixelReference]] = {
+REFERENCES: dict[str, type[AnyReference]] = {
     "file": FileReference,
     "table": TableReference,
     "pixels": PixelReference,
