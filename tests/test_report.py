@@ -924,7 +924,7 @@ def test_onsets_are_drawn_of_references_without_layers_in_the_colours_of_most_of
     paths = subject_figures(scores, derived, space="", folder=tmp_path, title="one")
     assert [path.stem for path in paths if "_time" in path.stem] == ["peak_time-2", "onset_time-2"]
     assert caption_of(paths[-1]).startswith(
-        "Time from which on meeg scores above its baseline, one. Blank where scores"
+        "Time from which on meeg scores above its baseline, one. Blank where the score does not stay above"
     )
     numbers, labels, what = drawn[-1]
     assert (labels, what) == (["30 ms", "40 ms", "50 ms", "60 ms"], "onset")
