@@ -50,6 +50,7 @@ __all__ = [
     "region_rdms",
     "scan",
     "scan_sources",
+    "scan_with_reliability",
 ]
 
 Result = TypeVar("Result")
@@ -162,12 +163,35 @@ def compare(
     """
     require_enough(patterns.conditions, "the patterns")
     measure = comparison_measure(align(patterns.conditions, references), comparison)
-    scores = scan(patterns, neighbourhood, measure, rdm=rdm, run=run)
-    if not reliability:
-        return scores
-    of_halves = reliability_measure(measure, comparison)
+    if reliability:
+        return scan_with_reliability(patterns, neighbourhood, measure, comparison, rdm, run)
+    return scan(patterns, neighbourhood, measure, rdm=rdm, run=run)
+
+
+def scan_with_reliability(
+    patterns: Patterns,
+    neighbourhood: Neighbourhood,
+    measure: Measure,
+    comparison: str,
+    rdm: RdmSettings,
+    run: RunSettings,
+) -> ScoreMap:
+    """Map a measure and, in one more row, the split-half reliability by a comparison; see `compare`.
+
+    The reliability comes first, so that halves which lack a condition are told before long work; so are a device and
+    references that don't fit.
+    """
+    _choose_place(run.device, measure, rdm, patterns)
+    _require_one_time(patterns, measure)
     on_cpu = replace(run, device="cpu", chunk_size=run.chunk_size if run.device == "cpu" else None)
-    return stack([scores, scan(patterns, neighbourhood, of_halves, rdm=rdm, run=on_cpu)])
+    of_halves = scan(patterns, neighbourhood, reliability_measure(measure, comparison), rdm=rdm, run=on_cpu)
+    return stack([scan(patterns, neighbourhood, measure, rdm=rdm, run=run), of_halves])
+
+
+def _require_one_time(patterns: Patterns, measure: Measure) -> None:
+    """Raise a `UserError` if references have times, and the patterns delays."""
+    if patterns.delays_s and "time_s" in measure.table:
+        raise UserError("References over time need patterns of one response per condition, not of several delays.")
 
 
 @fields_as_keywords(rdm=RdmSettings, run=RunSettings)
@@ -220,8 +244,7 @@ def scan(
     delays_s = patterns.delays_s
     if not delays_s:
         return _scan(subjects, measure, rdm, run, out, last_step)
-    if "time_s" in measure.table:
-        raise UserError("References over time need patterns of one response per condition, not of several delays.")
+    _require_one_time(patterns, measure)
     if out is not None or last_step is not None:
         raise UserError("Maps of several delays cannot be written to `out`, nor have a last step; leave it out.")
     if any(one.delays_s != delays_s for one, _ in subjects):

@@ -787,8 +787,10 @@ def test_reliability_needs_every_condition_in_both_halves():
     gone = (patterns.table["run"] == order[1]) & (patterns.table["condition"] == "img3")
     some = Patterns(patterns.values[~gone], patterns.table[~gone], patterns.volume)
     around = spheres(patterns.volume, 2)
+    done = []
     with pytest.raises(UserError, match="in both halves; no even run has 'img3'"):
-        searchlight.compare(some, around, references, reliability=True)
+        searchlight.compare(some, around, references, reliability=True, progress=done.append)
+    assert not done, "told before any work"
     with pytest.raises(UserError, match="reliability needs patterns of 2 runs or more"):
         searchlight.compare(patterns.mean_over_runs(), around, references, reliability=True)
 

@@ -1,7 +1,6 @@
 """fMRI: patterns or ready RDMs, searchlights, regions, and maps of subjects and of the group."""
 
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 from rsa import neighbourhood, rdm
@@ -17,7 +16,6 @@ from rsa.inputs.regions import Regions, read_regions, region_files
 from rsa.inputs.stimuli import Stimuli
 from rsa.inputs.templates import Template, resample_scores, template_files, template_volume, transform_path
 from rsa.maps import stack
-from rsa.measures import reliability_measure
 from rsa.noise import prepared
 from rsa.pipeline.config import (
     BrainDistanceName,
@@ -99,13 +97,15 @@ def searchlight(
     volumes = [one.volume for one in subjects if one.volume is not None]
     spheres = neighbourhood.shared_spheres(volumes, searchlight.radius_mm, stride=searchlight.stride)
     rest = list(zip(subjects, spheres, strict=True))[1:]
-    measures = [analysis.measure_of(subjects[0].conditions, comparison)(own)]
-    if analysis.is_main and searchlight.reliability:
-        measures.append(reliability_measure(measures[0], comparison))
-    with progress(len(measures) * len(spheres[0]) * max(1, len(subjects[0].delays_s)), "spheres") as advance:
-        run = RunSettings(n_threads=threads, device=device, progress=advance)
-        walk = partial(engine.scan, subjects[0], spheres[0], others=rest, rdm=rdm_settings, run=run)
-        scores = stack([walk(measure) for measure in measures])
+    measure = analysis.measure_of(subjects[0].conditions, comparison)(own)
+    with_reliability = analysis.is_main and searchlight.reliability
+    n_walks = (1 + with_reliability) * max(1, len(subjects[0].delays_s))
+    with progress(n_walks * len(spheres[0]), "spheres") as advance:
+        run, what = RunSettings(n_threads=threads, device=device, progress=advance), (subjects[0], spheres[0], measure)
+        if with_reliability:
+            scores = engine.scan_with_reliability(*what, comparison, rdm_settings, run)
+        else:
+            scores = engine.scan(*what, others=rest, rdm=rdm_settings, run=run)
     table = scores.table.assign(subject=subject)
     scores = replace(scores, table=table[[name for name in MAP_COLUMNS if name in table]])
     io.save(output, scores, provenance)
