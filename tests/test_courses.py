@@ -16,6 +16,7 @@ from rsa.core import RDMs, ScoreMap, concatenate
 from rsa.errors import UserError
 from rsa.meeg.latencies import group_courses, hierarchy, latencies
 from rsa.meeg.scores import layer_time
+from rsa.rdm import noise_ceiling
 from rsa.report import film
 from rsa.report.courses import (
     course_figures,
@@ -155,15 +156,48 @@ def test_layers_without_onset_or_peak_are_drawn_without_them():
     assert not [line for line in drawn_lines(below) if len(line) == 1]
 
 
+def bounds_drawn(axes) -> dict[str, np.ndarray]:
+    """The points of both bounds of a noise ceiling, by the labels of their lines."""
+    lines = {str(line.get_label()): line.get_xydata() for line in axes.lines}
+    return {name: points[np.isfinite(points).all(axis=1)] for name, points in lines.items() if "ceiling" in name}
+
+
 @pytest.mark.parametrize(("top", "expected"), [(0.35, 0.35), (0.9, 1.6 * 0.33)])
-def test_noise_ceiling_is_a_grey_band_that_does_not_squeeze_the_scores(top, expected):
+def test_bounds_of_the_noise_ceiling_are_lines_that_do_not_squeeze_the_scores(top, expected):
     table = banded().assign(ceiling_lower=0.1, ceiling_upper=top)
     axes = layer_time_figure(table).axes[0]
-    (grey,) = [part for part in polygons(axes) if same_color(part.get_facecolor()[0], "#cfcfcf")]
-    np.testing.assert_allclose(extent(grey), [-100, 0.1, 300, top])
+    drawn = bounds_drawn(axes)
+    np.testing.assert_allclose(drawn["ceiling, lower bound"], [[time, 0.1] for time in (0, 100, 200, 300)])
+    np.testing.assert_allclose(drawn["ceiling, upper bound"], [[time, top] for time in (0, 100, 200, 300)])
     low, high = axes.get_ylim()
     assert (low, high) == pytest.approx((min(table["lower"].min(), 0), expected), abs=0.06 * 0.6)
-    assert "noise ceiling" in [text.get_text() for text in axes.get_legend().get_texts()]
+    assert {*drawn} <= {text.get_text() for text in axes.get_legend().get_texts()}
+
+
+def test_no_ceiling_is_drawn_before_onset_nor_where_its_lower_bound_is_not_above_0():
+    table = course(ceiling_lower=[0.2, 0.0, 0.3, -0.1, np.nan], ceiling_upper=0.5)
+    drawn = bounds_drawn(layer_time_figure(table).axes[0])
+    np.testing.assert_allclose(drawn["ceiling, lower bound"], [[100, 0.3]])
+    np.testing.assert_allclose(drawn["ceiling, upper bound"], [[100, 0.5]])
+    nothing = table.assign(ceiling_lower=[0.2, 0.0, -0.1, -0.1, np.nan])
+    assert not bounds_drawn(layer_time_figure(nothing).axes[0])
+    assert "ceiling" not in layer_time_caption(nothing)
+
+
+@pytest.mark.parametrize(
+    ("statistic", "n_subjects", "said"),
+    [("spearman", 4, "about 0.50 (1/√4)"), ("pearson", 16, "about 0.25 (1/√16)"), ("kendall_tau_a", 4, "more than 0")],
+)
+def test_captions_say_how_high_noise_lifts_the_upper_ceiling(statistic, n_subjects, said):
+    table = course(ceiling_lower=0.1, ceiling_upper=0.5, n_subjects=n_subjects, statistic=statistic)
+    assert f"so noise alone reaches {said}" in layer_time_caption(table)
+
+
+def test_the_upper_ceiling_of_noise_is_about_1_over_the_root_of_n(rng):
+    noise = RDMs(
+        rng.normal(size=(4, 48 * 47 // 2)), [f"c{i}" for i in range(48)], pd.DataFrame({"subject": list("abcd")})
+    )
+    assert noise_ceiling(noise, "spearman")[1] == pytest.approx(1 / np.sqrt(4), abs=0.03)
 
 
 def test_one_subject_has_no_band_no_p_and_no_words_for_them():
@@ -183,7 +217,8 @@ def test_caption_says_what_is_shown():
     for said in (
         "mean over 9 subjects",
         "bands are confidence intervals over subjects",
-        "noise ceiling",
+        "lower bound of the noise ceiling",
+        "about 0.33 (1/√9)",
         "a corrected p of 0.01 or less",
         "Triangles are onsets, dots peaks, with confidence intervals over subjects.",
     ):

@@ -483,7 +483,7 @@ def fits(scores, subjects=("01", "02", "03"), layers=("conv1", "fc")) -> pd.Data
 
 def test_region_bars_show_mean_error_subjects_and_ceiling():
     table = fits([0.1, 0.4, 0.2, 0.5, 0.3, 0.9])
-    ceiling = pd.DataFrame({"region": ["V1"], "lower": [0.5], "upper": [0.6]})
+    ceiling = pd.DataFrame({"region": ["V1"], "ceiling_lower": [0.5], "ceiling_upper": [0.6]})
     axes = region_bars(table, ceiling).axes[0]
     bars = [patch for patch in axes.patches if patch.get_width() == pytest.approx(0.72)]
     np.testing.assert_allclose([bar.get_height() for bar in bars], [0.2, 0.6])
@@ -492,9 +492,8 @@ def test_region_bars_show_mean_error_subjects_and_ceiling():
     np.testing.assert_allclose(np.ptp(first[:, 1]) / 2, np.std([0.1, 0.2, 0.3], ddof=1) / np.sqrt(3))
     dots = [sorted(line.get_ydata()) for line in axes.lines if line.get_marker() == "."]
     np.testing.assert_allclose(dots, [[0.1, 0.2, 0.3], [0.4, 0.5, 0.9]])
-    bands = [patch.get_extents() for patch in axes.patches if patch not in bars]
-    inverse = axes.transData.inverted()
-    assert [tuple(np.round(inverse.transform(band)[:, 1], 6)) for band in bands] == [(0.5, 0.6)]
+    bounds = {line.get_label(): tuple(line.get_ydata()) for line in axes.lines if "ceiling" in str(line.get_label())}
+    assert bounds == {"ceiling, lower bound": (0.5, 0.5), "ceiling, upper bound": (0.6, 0.6)}
     assert axes.get_title() == "V1 (3 subjects)"
     assert axes.get_ylim()[0] <= 0 < 0.9 <= axes.get_ylim()[1]
 
@@ -986,6 +985,25 @@ def test_figures_of_the_group_show_ceilings_and_shares(tmp_path, rng, has_times)
     assert "share of the upper bound" in caption_of(paths[-1])
 
 
+@pytest.mark.slow
+def test_the_lower_ceiling_is_drawn_first_and_the_bias_of_the_upper_one_is_said(tmp_path, rng, monkeypatch):
+    volume, drawn = flipped(), []
+    monkeypatch.setattr(
+        "rsa.report.study.glass_grid", lambda maps, **look: drawn.append(maps) or glass_grid(maps, **look)
+    )
+    table = pd.DataFrame(
+        {"model": ["net", "reliability", "ceilingupper", "ceilinglower"], "layer": "", "statistic": "mean"}
+    )
+    table["role"] = [REFERENCE, *[QUALITY] * 3]
+    scores = ScoreMap(rng.random((4, volume.n_voxels)), table, volume, n_members=np.full(volume.n_voxels, 16))
+    *_, ceiling = subject_figures(scores, None, space="", folder=tmp_path, comparison="spearman")
+    ((_, shown),) = drawn[-1]
+    assert shown.table["model"].tolist() == ["ceilinglower", "reliability", "ceilingupper"]
+    np.testing.assert_array_equal(shown.values, scores.values[[3, 1, 2]])
+    assert "upper bound of the noise ceiling is too high" in caption_of(ceiling)
+    assert "noise alone reaches about 0.25 (1/√16)" in caption_of(ceiling)
+
+
 def test_slices_at_the_peaks_of_other_maps(rng):
     volume = single_slice()
     shares, means = maps(volume, rng, ["a", "b"]), maps(volume, rng, ["a", "b"])
@@ -1042,10 +1060,12 @@ def test_regions_over_time_are_drawn_at_their_best_time(tmp_path, monkeypatch):
     assert set(bars["region"]) == {"V1, 2 s", "V4, 4 s"}
     means = bars.groupby(["region", "layer"])["score"].mean()
     np.testing.assert_allclose(means, [0.8, 0.3, 0.1, 0.6])
-    np.testing.assert_allclose(ceilings[["lower", "upper"]], [[0.42, 0.52], [0.44, 0.54]])
+    np.testing.assert_allclose(ceilings[["ceiling_lower", "ceiling_upper"]], [[0.42, 0.52], [0.44, 0.54]])
     assert list(dict.fromkeys(course["model"])) == ["V1, net", "V4, net"]
     of_fc = course[(course["model"] == "V4, net") & (course["layer"] == "fc")]
-    np.testing.assert_allclose(of_fc[["time_s", "score", "upper"]], [[0, 0.05, 0.5], [2, 0.05, 0.52], [4, 0.6, 0.54]])
+    np.testing.assert_allclose(
+        of_fc[["time_s", "score", "ceiling_upper"]], [[0, 0.05, 0.5], [2, 0.05, 0.52], [4, 0.6, 0.54]]
+    )
     figure = time_courses(course)
     assert figure.axes[0].get_title() == "V1, net\nhighest at 2 s"
     assert figure.axes[0].get_ylim()[1] > 0.8

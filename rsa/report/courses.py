@@ -15,6 +15,7 @@ from rsa.core import Array
 from rsa.errors import UserError, listed
 from rsa.names import full_name
 from rsa.registry import pick
+from rsa.report.ceilings import ceiling_words, draw_ceiling, drawn_ceiling
 from rsa.report.style import (
     FAINT,
     GREY,
@@ -47,16 +48,12 @@ WIDTH, HEIGHT, NAMES, N_ACROSS = 3.3, 1.9, 1.3, 2
 ROW, GAP, SIDE = 0.11, 0.08, 3.2
 """Inches: the line of a layer below its time course, the gap above it, and the side of a square of times."""
 
-BAND = "#cfcfcf"
 MARKS = {"onset": ">", "peak": "o"}
 """The latencies that are drawn, and how."""
 
 COURSES = "Scores over time, a line per layer from the first (dark) to the last (bright){mean}."
 BANDS = "Coloured bands are confidence intervals over subjects."
-CEILING = (
-    "The grey band is the noise ceiling, the range in which the best possible model would score given the subjects' "
-    "differences; it is cut off where it is far above the scores."
-)
+CUT_OFF = " It is cut off where it is far above the scores."
 SIGNIFICANT = (
     "Below, in the order of the layers, bars are the times at which a score is above 0 with a corrected p of {alpha:g} "
     "or less."
@@ -100,7 +97,7 @@ def layer_time_figure(courses: pd.DataFrame, latencies: pd.DataFrame | None = No
     """
     _require(courses, ("model", "layer", "time_s", "mean"), "courses")
     factor, unit = _unit(courses["time_s"])
-    rows, marks = _in_unit(courses, factor), _marks(latencies, factor)
+    rows, marks = _in_unit(drawn_ceiling(courses), factor), _marks(latencies, factor)
     models = list(dict.fromkeys(rows["model"]))
     below = [ROW * rows.loc[rows["model"] == model, "layer"].nunique() for model in models]
     below = below if _has(rows, "p") or len(marks) else [0.0] * len(models)
@@ -127,10 +124,13 @@ def layer_time_figure(courses: pd.DataFrame, latencies: pd.DataFrame | None = No
 
 def layer_time_caption(courses: pd.DataFrame, latencies: pd.DataFrame | None = None, *, alpha: float = 0.05) -> str:
     """Say what `layer_time_figure` shows of these tables; what they don't have is not spoken of."""
+    courses = drawn_ceiling(courses)
     n_subjects = int(courses["n_subjects"].max()) if _has(courses, "n_subjects") else 0
+    statistic = str(courses["statistic"].iloc[0]) if "statistic" in courses else ""
     mean = f", mean over {n_subjects} subjects" if n_subjects > 1 else ""
     said = [COURSES.format(mean=mean)]
-    said += [text for column, text in (("lower", BANDS), ("ceiling_lower", CEILING)) if _has(courses, column)]
+    said += [BANDS] if _has(courses, "lower") else []
+    said += [ceiling_words(n_subjects, statistic) + CUT_OFF] if _has(courses, "ceiling_lower") else []
     said += [SIGNIFICANT.format(alpha=alpha)] if _has(courses, "p") else []
     if latencies is not None and len(latencies):
         said.append(LATENCIES.format(interval=INTERVALS if _has(latencies, "peak_lower_s") else ""))
@@ -144,8 +144,7 @@ def _draw_courses(axes: Axes, rows: pd.DataFrame, marks: pd.DataFrame) -> None:
     axes.axhline(0, color=GREY, linewidth=0.6, zorder=1)
     if _has(rows, "ceiling_lower"):
         ceiling = rows.drop_duplicates("time").sort_values("time")
-        look: dict[str, Any] = {"color": BAND, "linewidth": 0, "zorder": 0, "label": "noise ceiling"}
-        axes.fill_between(ceiling["time"], ceiling["ceiling_lower"], ceiling["ceiling_upper"], **look)
+        draw_ceiling(axes, ceiling["time"].to_numpy(), ceiling)
     layers = _layers(rows)
     faint = min(0.16, 0.8 / len(layers))  # bands of many layers lie on each other
     for name, (layer, colour) in zip(short_names(list(layers), 16), layers.items(), strict=True):
@@ -158,7 +157,8 @@ def _draw_courses(axes: Axes, rows: pd.DataFrame, marks: pd.DataFrame) -> None:
         axes.plot(peaks, heights, MARKS["peak"], color=colour, markersize=4, mec=INK, mew=0.5, zorder=3)
     axes.grid(axis="y", color=FAINT, linewidth=0.5)
     if len(layers) > 1 or _has(rows, "ceiling_lower"):
-        look = {"fontsize": TEXT - 1, "frameon": False, "labelcolor": INK, "handlelength": 1.2, "labelspacing": 0.25}
+        look: dict[str, Any] = {"fontsize": TEXT - 1, "frameon": False, "labelcolor": INK}
+        look |= {"handlelength": 1.4, "labelspacing": 0.25}
         axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.03), ncols=-(-len(layers) // 20), **look)
     if not np.isfinite(rows["mean"]).any():
         axes.text(0.5, 0.5, "no score is defined", transform=axes.transAxes, ha="center", color=GREY, fontsize=TEXT)

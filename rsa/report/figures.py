@@ -6,6 +6,7 @@ from operator import itemgetter
 
 import numpy as np
 import pandas as pd
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy.stats import rankdata
@@ -15,6 +16,7 @@ from rsa.core import Array, RDMs
 from rsa.errors import UserError, listed
 from rsa.names import full_models, full_name
 from rsa.registry import pick
+from rsa.report.ceilings import LINES, ceiling_handles
 from rsa.report.style import (
     FAINT,
     GREY,
@@ -252,7 +254,7 @@ def region_bars(table: pd.DataFrame, ceilings: pd.DataFrame | None = None) -> Fi
     table : DataFrame
         Columns `subject`, `region`, `model`, `layer` (in order), `score`, and optionally `statistic`.
     ceilings : DataFrame, optional
-        Columns `region`, `lower`, `upper`: the noise ceiling, a grey band.
+        Columns `region`, `ceiling_lower`, `ceiling_upper`: the noise ceiling, a line for each bound.
     """
     return _panels(table, _draw_bars, ceilings)
 
@@ -286,7 +288,7 @@ def _panels(
         axes.set_ylim(low, high)
         axes.set_ylabel(_score_name(rows) if i % n_across == 0 else "", fontsize=TEXT, color=INK)
     has_layers = len(places) > len(colours)
-    has_ceiling = ceilings is not None and bool(np.isfinite(ceilings[["lower", "upper"]]).any(axis=None))
+    has_ceiling = ceilings is not None and bool(np.isfinite(ceilings[[*LINES]]).any(axis=None))
     _legend(figure, colours if has_layers or len(colours) <= N_IN_LEGEND else {}, has_ceiling)
     return figure
 
@@ -315,15 +317,16 @@ def _score_name(rows: pd.DataFrame) -> str:
 
 def _score_range(rows: pd.DataFrame, ceilings: pd.DataFrame | None) -> tuple[float, float]:
     """Return one scale for all panels; it includes 0."""
-    values = [0.0, *rows["score"], *([] if ceilings is None else ceilings[["lower", "upper"]].to_numpy().ravel())]
+    values = [0.0, *rows["score"], *([] if ceilings is None else ceilings[[*LINES]].to_numpy().ravel())]
     finite = np.array(values, dtype=float)[np.isfinite(np.array(values, dtype=float))]
     room = 0.06 * np.ptp(finite) or 0.05
     return float(finite.min() - room * (finite.min() < 0)), float(finite.max() + room)
 
 
 def _draw_ceiling(axes: Axes, ceiling: pd.DataFrame) -> None:
-    for lower, upper in ceiling[["lower", "upper"]].drop_duplicates().dropna().to_numpy():
-        axes.axhspan(lower, upper, color="#cfcfcf", linewidth=0, zorder=0)
+    for _, bounds in ceiling[[*LINES]].drop_duplicates().dropna().iterrows():
+        for name, look in LINES.items():
+            axes.axhline(bounds[name], zorder=1.5, **look)
 
 
 def _draw_lines(axes: Axes, here: pd.DataFrame, colours: dict[str, str]) -> None:
@@ -370,7 +373,7 @@ def _dress(
 def _legend(figure: Figure, colours: dict[str, str], has_ceiling: bool) -> None:
     from matplotlib.patches import Patch
 
-    patches = [Patch(color=colour, label=plain(model)) for model, colour in colours.items()]
-    patches += [Patch(color="#cfcfcf", label="noise ceiling")] if has_ceiling else []
-    if len(patches) > 1 or not colours:
-        figure.legend(handles=patches, loc="upper center", ncols=5, fontsize=TEXT, frameon=False, labelcolor=INK)
+    handles: list[Artist] = [Patch(color=colour, label=plain(model)) for model, colour in colours.items()]
+    handles += ceiling_handles() if has_ceiling else []
+    if len(handles) > 1 or not colours:
+        figure.legend(handles=handles, loc="upper center", ncols=5, fontsize=TEXT, frameon=False, labelcolor=INK)

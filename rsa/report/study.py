@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 
 from rsa.core import REASONS, SAME_S, Array, RDMs, ScoreMap, select
 from rsa.maps import MAPS, layered_models, times_of
+from rsa.report.ceilings import LINES, ceiling_words, drawn_ceiling, noise_words
 from rsa.report.figures import profile, rdm_grid, rdm_similarity, reference_names, region_bars
 from rsa.report.glass import glass_grid
 from rsa.report.slices import label_slices, signed_slices, slices
@@ -46,15 +47,14 @@ SLICED = (
     "A cross marks the highest score, whose coordinates in mm are in the title; left is on the left. "
     "The further a score is from 0, the more opaque it is, fully from half of the scale on."
 )
-REGIONS = "Scores in regions. Bars are means over subjects, whiskers their standard error, dots the subjects"
-REGION_CEILING = (
-    "; the grey band is the noise ceiling, the range in which the best possible model would score given the subjects' "
-    "differences."
-)
-QUALITY = (
-    "Split-half reliability is the score of the RDM of odd runs with that of even ones; the noise ceiling is the range "
-    "in which the best possible model would score, given the subjects' differences."
-)
+REGIONS = "Scores in regions. Bars are means over subjects, whiskers their standard error, dots the subjects."
+QUALITY_WORDS = {
+    "ceilinglower": "The lower bound of the noise ceiling is the mean score of each subject's RDM with the average of "
+    "the others: what any model can be expected to reach.",
+    "reliability": "Split-half reliability is the score of the RDM of odd runs with that of even ones.",
+    "ceilingupper": "The upper bound of the noise ceiling is too high, where there is no signal as well: {noise}.",
+}
+"""What is said of each row that tells how good the data are, by its model, in the order in which they are drawn."""
 SHARE = (
     "Mean scores as a share of the upper bound of the noise ceiling: 1, where the colours end, is as near to the "
     "subjects as their own mean. A cross marks the highest mean score, the title says what its share is; the lower a "
@@ -88,6 +88,7 @@ def subject_figures(
     folder: str | Path,
     title: str = "",
     background: nib.Nifti1Image | None = None,
+    comparison: str = "",
 ) -> list[Path]:
     """Draw the maps of one subject (or group): glass brains, slices at the peaks, courses over time, what is derived.
 
@@ -105,6 +106,8 @@ def subject_figures(
         Who it is, for the captions.
     background : image, optional
         What the slices are drawn on.
+    comparison : str
+        How RDMs were compared, if it is known: what noise alone does to the upper noise ceiling.
 
     Returns
     -------
@@ -130,7 +133,7 @@ def subject_figures(
     look = {"space": space, "background": background}
     for row in [] if derived is None else _single_rows(derived):
         paths += _derived_figure(row, models, folder, who, look)
-    return [*paths, *_quality_figures(scores, folder, title, space)]
+    return [*paths, *_quality_figures(scores, folder, title, space, comparison)]
 
 
 def _single_rows(scores: ScoreMap) -> list[ScoreMap]:
@@ -138,14 +141,19 @@ def _single_rows(scores: ScoreMap) -> list[ScoreMap]:
     return [replace(scores, values=scores.values[[i]], table=scores.table.iloc[[i]]) for i in range(len(scores))]
 
 
-def _quality_figures(scores: ScoreMap, folder: Path, title: str, space: str) -> list[Path]:
+def _quality_figures(scores: ScoreMap, folder: Path, title: str, space: str, comparison: str) -> list[Path]:
     """Draw split-half reliability and noise ceilings, if there are any, each at the time at which it is highest."""
     quality = of_data(scores)
     if quality is None:
         return []
     (shown,), timed = at_peak_times([quality]), AT_PEAK.format(whose="") if has_times(quality) else ""
+    place = {name: i for i, name in enumerate(QUALITY_WORDS)}
+    shown = rows_like(shown, shown.table.sort_values("model", key=lambda names: names.map(place), kind="stable"))
     figure = glass_grid([(title, shown)], space=space)
-    text = f"What the data allow{f', {title}' if title else ''}. {QUALITY} {SEEN_THROUGH}{timed}"
+    n_subjects = 0 if scores.n_members is None else int(scores.n_members.max(initial=0))
+    noise = noise_words(n_subjects, comparison)
+    said = " ".join(QUALITY_WORDS[name].format(noise=noise) for name in dict.fromkeys(shown.table["model"]))
+    text = f"What the data allow{f', {title}' if title else ''}. {said} {SEEN_THROUGH}{timed}"
     return [save_figure(folder / "ceiling.png", figure, text, BRAIN_DPI)]
 
 
@@ -239,6 +247,7 @@ def group_figures(
     space: str,
     folder: str | Path,
     background: nib.Nifti1Image | None = None,
+    comparison: str = "",
 ) -> list[Path]:
     """Draw all subjects beside each other, the scores at their peaks, and the maps of the group.
 
@@ -249,7 +258,7 @@ def group_figures(
     group, derived : ScoreMap, optional
         The group's maps, and what is derived of them. The first statistic is drawn ("mean" joins the subjects' scale;
         any other has its own), and shares of the noise ceiling, if there are some, in `share.png`.
-    space, folder, background
+    space, folder, background, comparison
         As in `subject_figures`.
     """
     folder, paths = Path(folder), []
@@ -271,7 +280,8 @@ def group_figures(
     )
     if group is not None and first is not None:
         name = f"group: {first.table['statistic'].iloc[0]}"
-        paths += subject_figures(first, derived, space=space, folder=folder, title=name, background=background)
+        look: dict[str, Any] = {"space": space, "background": background, "comparison": comparison}
+        paths += subject_figures(first, derived, folder=folder, title=name, **look)
         paths += _share_figures(group, first, folder, space, background)
     return paths
 
@@ -304,12 +314,13 @@ def region_figures(table: pd.DataFrame, folder: str | Path) -> list[Path]:
     Over time, regions are drawn at the time of their highest score, and `regions_courses.png` shows all times. If
     some references have no time, their scores alone are the bars.
     """
-    has_ceiling = "ceiling_lower" in table
-    table = table if has_ceiling else table.assign(ceiling_lower=np.nan, ceiling_upper=np.nan)
-    caption, paths, timed = REGIONS + (REGION_CEILING if has_ceiling else "."), [], _with_time(table)
+    table = table if "ceiling_lower" in table else table.assign(ceiling_lower=np.nan, ceiling_upper=np.nan)
+    table = drawn_ceiling(table)
+    has_ceiling = bool(table["ceiling_lower"].notna().any())
+    ceiling = " " + ceiling_words(table["subject"].nunique(), str(table["statistic"].iloc[0])) if has_ceiling else ""
+    caption, paths, timed = REGIONS + ceiling, [], _with_time(table)
     if len(times_of(timed)) > 1:
-        band = "; the grey band is the noise ceiling" if has_ceiling else ""
-        text = f"Scores in regions over time, mean over subjects{band}."
+        text = f"Scores in regions over time, mean over subjects.{ceiling}"
         course = time_courses(_region_courses(timed), str(table["statistic"].iloc[0]))
         paths.append(save_figure(Path(folder) / "regions_courses.png", course, text))
     if len(timed) == len(table) > 0 and paths:
@@ -318,8 +329,7 @@ def region_figures(table: pd.DataFrame, folder: str | Path) -> list[Path]:
     if "time_s" in bars and bars["time_s"].notna().all():
         times = pd.Series(written_times(bars["time_s"]), bars.index)
         bars = bars.assign(region=bars["region"] + ", " + times)
-    ceilings = bars.rename(columns={"ceiling_lower": "lower", "ceiling_upper": "upper"})
-    ceilings = ceilings[["region", "lower", "upper"]].drop_duplicates()
+    ceilings = bars[["region", *LINES]].drop_duplicates()
     return [save_figure(Path(folder) / "regions.png", region_bars(bars, ceilings), caption), *paths]
 
 
@@ -352,10 +362,7 @@ def at_region_times(table: pd.DataFrame) -> pd.DataFrame:
 def _region_courses(table: pd.DataFrame) -> pd.DataFrame:
     """Average over subjects for `time_courses`: a panel for each region and model."""
     table = table.assign(layer=table["layer"].fillna(""), panel=table["region"] + ", " + table["model"])
-    columns = {"score": "score", "lower": "ceiling_lower", "upper": "ceiling_upper"}
-    means = table.groupby(["panel", "layer", "time_s"], sort=False).agg(
-        **{name: (column, "mean") for name, column in columns.items()}
-    )
+    means = table.groupby(["panel", "layer", "time_s"], sort=False)[["score", *LINES]].mean()
     return means.reset_index().rename(columns={"panel": "model"})
 
 

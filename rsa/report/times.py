@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,6 +13,7 @@ from matplotlib.figure import Figure
 from rsa.core import QUALITY, Array, ScoreMap, select
 from rsa.maps import times_of
 from rsa.names import full_name
+from rsa.report.ceilings import LINES, draw_ceiling
 from rsa.report.drawing import volume_of
 from rsa.report.style import FAINT, GREY, INK, ORDINAL, TEXT, TITLE, axes_at, plain, short_names, written_times
 
@@ -119,7 +121,7 @@ def time_courses(table: pd.DataFrame, score: str = "score") -> Figure:
     Parameters
     ----------
     table : DataFrame
-        From `courses`, or without a place and with a noise ceiling (`lower`, `upper`).
+        From `courses`, or without a place and with a noise ceiling (`ceiling_lower`, `ceiling_upper`).
     score : str
         What the score is, for the axes.
     """
@@ -127,7 +129,7 @@ def time_courses(table: pd.DataFrame, score: str = "score") -> Figure:
     n_across, room = min(len(models), N_ACROSS), 0.3 + 0.062 * 16  # room for the names of layers
     n_down, cell = -(-len(models) // n_across), HEIGHT + 0.95
     figure = Figure((0.65 + n_across * (WIDTH + room), n_down * cell + 0.05))
-    drawn = table[[name for name in ("score", "lower", "upper") if name in table]].stack()
+    drawn = table[[name for name in ("score", *LINES) if name in table]].stack()
     ends = np.nan_to_num([drawn.min(), drawn.max()])
     low, high = min(float(ends[0]), 0.0), max(float(ends[1]), 0.0)
     margin = 0.06 * (high - low) or 0.05
@@ -148,14 +150,18 @@ def _draw_courses(axes: Axes, rows: pd.DataFrame) -> None:
     names = short_names(layers, 16)
     colours = colormaps[ORDINAL](np.linspace(0.02, 0.9, len(layers))) if len(layers) > 1 else [INK]
     axes.axhline(0, color=GREY, linewidth=0.6, zorder=1)
-    if "lower" in rows:
+    has_ceiling = "ceiling_lower" in rows and bool(rows["ceiling_lower"].notna().any())
+    if has_ceiling:
         ceiling = rows.drop_duplicates("time_s").sort_values("time_s")
-        axes.fill_between(ceiling["time_s"], ceiling["lower"], ceiling["upper"], color="#cfcfcf", linewidth=0, zorder=0)
+        draw_ceiling(axes, ceiling["time_s"].to_numpy(), ceiling)
     for layer, name, colour in zip(layers, names, colours, strict=True):
         line = rows[rows["layer"].fillna("") == layer].sort_values("time_s")
-        axes.plot(line["time_s"], line["score"], color=colour, linewidth=1.4, marker=".", markersize=4, label=name)
-    if len(layers) > 1:
-        look = {"fontsize": TEXT - 1, "frameon": False, "labelcolor": INK, "handlelength": 1.2, "labelspacing": 0.25}
+        axes.plot(
+            line["time_s"], line["score"], color=colour, linewidth=1.4, marker=".", markersize=4, label=name or "score"
+        )
+    if len(layers) > 1 or has_ceiling:
+        look: dict[str, Any] = {"fontsize": TEXT - 1, "frameon": False, "labelcolor": INK}
+        look |= {"handlelength": 1.4, "labelspacing": 0.25}
         axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.03), ncols=-(-len(layers) // 14), **look)
     axes.set_xlabel("time (s)", fontsize=TEXT, color=INK)
     axes.tick_params(labelsize=TEXT, length=2, colors=INK)

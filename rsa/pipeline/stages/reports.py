@@ -67,10 +67,11 @@ def draw_group(
     """
     subjects = [(str(one.table["subject"].iloc[0]), one) for one in map(io.load_scores, scores)]
     together = None if group is None else io.load_scores(group)
-    made = None
-    if together is not None:
+    made, comparison = None, ""
+    if together is not None and group is not None:
+        comparison = str(io.read_provenance(group)["settings"].get("comparison", ""))
         made = derive_all(select(together, statistic=together.table["statistic"].iloc[0]), derived)
-    group_figures(subjects, together, made, space=space, folder=folder)
+    group_figures(subjects, together, made, space=space, folder=folder, comparison=comparison)
 
 
 def draw_regions(fits: Path, folder: Path) -> None:
