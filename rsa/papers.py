@@ -33,6 +33,14 @@ PAPERS = {
     "Cichy et al., 2016": "Cichy RM, Khosla A, Pantazis D, Torralba A, Oliva A (2016). Comparison of deep neural "
     "networks to spatio-temporal cortical dynamics of human visual object recognition reveals hierarchical "
     "correspondence. Sci Rep 6:27755.",
+    "Smith & Nichols, 2009": "Smith SM, Nichols TE (2009). Threshold-free cluster enhancement: addressing problems of "
+    "smoothing, threshold dependence and localisation in cluster inference. NeuroImage 44:83-98.",
+    "Bullmore et al., 1999": "Bullmore ET, Suckling J, Overmeyer S, Rabe-Hesketh S, Taylor E, Brammer MJ (1999). "
+    "Global, voxel, and cluster tests, by theory and permutation, for a difference between two groups of structural "
+    "MR images of the brain. IEEE Trans Med Imaging 18:32-42.",
+    "Forman et al., 1995": "Forman SD, Cohen JD, Fitzgerald M, Eddy WF, Mintun MA, Noll DC (1995). Improved assessment "
+    "of significant activation in functional magnetic resonance imaging (fMRI): use of a cluster-size threshold. Magn "
+    "Reson Med 33:636-647.",
 }
 """Author and year, as texts cite a paper, and its reference. An entry of a table names its paper by this key."""
 

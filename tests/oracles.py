@@ -313,3 +313,45 @@ def whitened(rows: np.ndarray, samples: np.ndarray, degrees_of_freedom: float, s
     scale = np.sqrt(np.diag(shrunken)) if shrinkage == "schaefer_strimmer" else np.ones(len(shrunken))
     variances, axes = np.linalg.eigh(shrunken / np.outer(scale, scale))
     return rows / scale @ axes / np.sqrt(variances) @ axes.T
+
+
+# ---------------------------------------------------------------------------------------------- clusters
+
+
+def clusters(mask: np.ndarray, neighbours: Sequence[Sequence[int]]) -> np.ndarray:
+    """Number the connected nodes of a mask (n_times, n_places) by walking from neighbour to neighbour."""
+    labels = np.zeros(mask.shape, dtype=int)
+    for start in zip(*np.nonzero(mask), strict=True):
+        if labels[start]:
+            continue
+        number, waiting = labels.max() + 1, [start]
+        while waiting:
+            time, place = waiting.pop()
+            if 0 <= time < len(mask) and mask[time, place] and not labels[time, place]:
+                labels[time, place] = number
+                waiting += [(time, other) for other in neighbours[place]] + [(time - 1, place), (time + 1, place)]
+    return labels
+
+
+def cluster_numbers(values: np.ndarray, neighbours: Sequence[Sequence[int]], kind: str, threshold: float) -> np.ndarray:
+    """Give each node the size or mass of its cluster above a threshold."""
+    labels = clusters(values > threshold, neighbours)
+    found = np.where(np.isnan(values), np.nan, 0.0)
+    for number in range(1, labels.max(initial=0) + 1):
+        inside = labels == number
+        found[inside] = inside.sum() if kind == "cluster_size" else (values[inside].astype(float) - threshold).sum()
+    return found
+
+
+def tfce(values: np.ndarray, neighbours: Sequence[Sequence[int]], n_steps: int | None = None) -> np.ndarray:
+    """Integrate sqrt(extent) h^2: between the heights that occur, exactly, or by the middles of equal steps."""
+    top = np.nanmax(values, initial=0.0)
+    edges = np.linspace(0, top, n_steps + 1) if n_steps else np.unique(np.append(0.0, values[values > 0]))
+    found = np.where(np.isnan(values), np.nan, 0.0)
+    for low, high in pairwise(edges.astype(float)):
+        middle = (low + high) / 2
+        labels = clusters(values > middle, neighbours)
+        sizes = np.bincount(labels.ravel())
+        sizes[0] = 0
+        found += np.sqrt(sizes[labels]) * (middle**2 * (high - low) if n_steps else (high**3 - low**3) / 3)
+    return found
