@@ -19,6 +19,7 @@ __all__ = [
     "permute",
     "rank_rows",
     "sphere_products",
+    "transformed_statistics",
 ]
 
 LOSS = 2.0**-5
@@ -28,6 +29,12 @@ slid through: the rounding errors of the larger numbers would begin to show."""
 WIDTH, DEPTH = 32, 512
 """Conditions and rows of a block of products: small enough for the cache and to leave out most of the lower triangle;
 large enough for BLAS to reach its full speed."""
+
+TILE = 1024
+"""Columns of subjects' scores on which flips work at a time: what is summed into stays in the first cache."""
+
+SMALLEST_REST = 1e-6
+"""Where less of the variance than this share is unexplained, t is that of this share: 1,000 sqrt(df)."""
 
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -684,3 +691,62 @@ def count_permuted(permuted, thresholds, exceedances, maxima):
                 exceedances[centre, rdm] += scores[rdm] >= thresholds[centre, rdm]
                 if scores[rdm] > maxima[i, rdm]:
                     maxima[i, rdm] = scores[rdm]
+
+
+# ----------------------------------------------------------------------------- flips and orders of subjects
+
+
+@compiled
+def transformed_statistics(scaled, weights, degrees_of_freedom, statistics):
+    """Compute a statistic over subjects under some transforms of them, in sums whose order never changes.
+
+    Parameters
+    ----------
+    scaled : array, shape (n_subjects, n_tests), float32
+        Subjects' scores, scaled; n_subjects is a multiple of 4 (rows of 0 fill it up).
+    weights : array, shape (n_transforms, 1 + n_nuisance, n_subjects), float32
+        What is tested, and what is adjusted for, under each transform.
+    degrees_of_freedom : float32
+        Of t; 0 for a statistic that is the weighted sum u itself, over the root of what nuisance leaves.
+    statistics : array, shape (n_transforms, n_tests), float32
+        The result: u, or u sqrt(df / (1 - u^2)), where u = w_0 x / sqrt(1 - (w_1 x)^2 - ...).
+    """
+    n_transforms, n_weights = weights.shape[:2]
+    n_tests = scaled.shape[1]
+    one, least = np.float32(1), np.float32(SMALLEST_REST)
+    rest, part = np.empty(TILE, np.float32), np.empty(TILE, np.float32)
+    for start in range(0, n_tests, TILE):
+        stop = min(start + TILE, n_tests)
+        for transform in range(n_transforms):
+            u = statistics[transform, start:stop]
+            sum_weighted(scaled, weights[transform, 0], start, u)
+            if n_weights > 1:
+                rest[:] = one
+                for row in range(1, n_weights):
+                    some = part[: stop - start]
+                    sum_weighted(scaled, weights[transform, row], start, some)
+                    for i in range(stop - start):
+                        rest[i] -= some[i] * some[i]
+                for i in range(stop - start):
+                    u[i] /= np.sqrt(least if rest[i] < least else rest[i])
+            if degrees_of_freedom > 0:
+                for i in range(stop - start):
+                    left = (one - u[i]) * (one + u[i])
+                    u[i] *= np.sqrt(degrees_of_freedom / (least if left < least else left))
+
+
+@compiled
+def sum_weighted(scaled, weights, start, sums):
+    """Sum the weighted rows of some columns, from `start` on, into `sums`."""
+    n = len(sums)
+    stop = start + n
+    for s in range(0, len(weights), 4):
+        a, b, c, d = weights[s], weights[s + 1], weights[s + 2], weights[s + 3]
+        first, second = scaled[s, start:stop], scaled[s + 1, start:stop]
+        third, fourth = scaled[s + 2, start:stop], scaled[s + 3, start:stop]
+        if s == 0:
+            for i in range(n):
+                sums[i] = (a * first[i] + b * second[i]) + (c * third[i] + d * fourth[i])
+        else:
+            for i in range(n):
+                sums[i] += (a * first[i] + b * second[i]) + (c * third[i] + d * fourth[i])

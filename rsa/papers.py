@@ -41,6 +41,10 @@ PAPERS = {
     "Forman et al., 1995": "Forman SD, Cohen JD, Fitzgerald M, Eddy WF, Mintun MA, Noll DC (1995). Improved assessment "
     "of significant activation in functional magnetic resonance imaging (fMRI): use of a cluster-size threshold. Magn "
     "Reson Med 33:636-647.",
+    "Freedman & Lane, 1983": "Freedman D, Lane D (1983). A nonstochastic interpretation of reported significance "
+    "levels. J Bus Econ Stat 1:292-298.",
+    "Winkler et al., 2014": "Winkler AM, Ridgway GR, Webster MA, Smith SM, Nichols TE (2014). Permutation inference "
+    "for the general linear model. NeuroImage 92:381-397.",
 }
 """Author and year, as texts cite a paper, and its reference. An entry of a table names its paper by this key."""
 

@@ -355,3 +355,24 @@ def tfce(values: np.ndarray, neighbours: Sequence[Sequence[int]], n_steps: int |
         sizes[0] = 0
         found += np.sqrt(sizes[labels]) * (middle**2 * (high - low) if n_steps else (high**3 - low**3) / 3)
     return found
+
+
+def freedman_lane(values: np.ndarray, tested: np.ndarray, nuisance: np.ndarray, transforms: np.ndarray) -> np.ndarray:
+    """Residualise by nuisance, transform the residuals, fit the whole model, one transform and column at a time.
+
+    Values are (n_subjects, n_columns), nuisance (n_subjects, n_nuisance), transforms matrices (n, n_subjects,
+    n_subjects); the result is t of what is tested, (n, n_columns).
+    """
+    n_subjects, model = len(values), np.column_stack([tested, nuisance])
+    spread = np.linalg.inv(model.T @ model)[0, 0]
+    found = np.empty((len(transforms), values.shape[1]))
+    for column, scores in enumerate(values.T):
+        residuals = scores
+        if nuisance.shape[1]:
+            residuals = scores - nuisance @ np.linalg.lstsq(nuisance, scores, rcond=None)[0]
+        for number, transform in enumerate(transforms):
+            again = transform @ residuals
+            weights = np.linalg.lstsq(model, again, rcond=None)[0]
+            variance = ((again - model @ weights) ** 2).sum() / (n_subjects - model.shape[1])
+            found[number, column] = weights[0] / np.sqrt(variance * spread)
+    return found
