@@ -12,10 +12,11 @@ import pandas as pd
 import pytest
 from nilearn.mass_univariate import permuted_ols
 from oracles import freedman_lane
-from scipy.stats import ttest_1samp, ttest_ind, wilcoxon
+from scipy.stats import ttest_1samp, ttest_ind, ttest_rel, wilcoxon
 
-from rsa.core import PART, QUALITY
+from rsa.core import PART, QUALITY, REFERENCE
 from rsa.errors import UserError
+from rsa.inference.contrasts import Contrast, contrast_rows
 from rsa.inference.designs import Design, load_design
 from rsa.inference.flips import pseudo_t, signs, smallest_p
 from rsa.inference.group_test import SUBJECT_STATISTICS, subject_test, why_not_flipped
@@ -222,6 +223,7 @@ def test_equal_numbers_give_equal_statistics(rng):
 
 CORE_TYPES = """
 import hashlib, numpy as np, pandas as pd
+from rsa.inference.contrasts import Contrast, contrast_rows
 from rsa.inference.designs import Design
 from rsa.inference.group_test import subject_test
 rng = np.random.default_rng(4)
@@ -415,3 +417,55 @@ def test_designs_that_make_no_sense_are_refused(participants, rng):
         Design(6, covariates=covariates(rng, 5))
     with pytest.raises(UserError, match="groups are told for 5 of 6 subjects"):
         Design(6, in_first[:5])
+
+
+# ----------------------------------------------------------------------------------------- contrasts
+
+
+LABELS = pd.DataFrame({"model": ["net", "net", "gist", "gabor", "noise"], "layer": ["conv", "fc", "", "", ""]})
+
+
+def contrasts(*sides):
+    return [Contrast(name=f"d{number}", a=a, b=b) for number, (a, b) in enumerate(sides)]
+
+
+def test_contrasts_are_differences_within_subjects(rng):
+    values, table = scores(rng, 6, 5, 8), LABELS.assign(role=[REFERENCE] * 4 + [QUALITY])
+    asked = contrasts(("net", "gist"), ("net fc", "net conv"), ("ga*", "gist"))
+    found, rows = contrast_rows(values, table, asked)
+    expected = [values[:, :2].mean(axis=1) - values[:, 2], values[:, 1] - values[:, 0], values[:, 3] - values[:, 2]]
+    np.testing.assert_allclose(found, np.stack(expected, axis=1))
+    assert rows.to_dict("list") == {
+        "model": ["d0", "d1", "d2"], "layer": [""] * 3, "statistic": ["difference"] * 3, "role": [REFERENCE] * 3,
+    }  # fmt: skip
+    np.testing.assert_allclose(subject_test(found).observed[1], ttest_rel(values[:, 1], values[:, 0]).statistic)
+    values[3, 0, 5] = np.nan
+    assert np.argwhere(np.isnan(contrast_rows(values, table, asked)[0])).tolist() == [[3, 0, 5], [3, 1, 5]]
+    nothing, no_rows = contrast_rows(values, table, [])
+    assert nothing.shape == (6, 0, 8)
+    assert no_rows.empty
+
+
+def test_contrasts_over_time_match_times(rng):
+    times = pd.concat([LABELS[1:4].assign(time_s=time_s) for time_s in (0.2, 0.1)], ignore_index=True)
+    values = scores(rng, 4, 6, 3)
+    found, rows = contrast_rows(values, times, contrasts(("gist", "gabor")))
+    assert rows["time_s"].tolist() == [0.1, 0.2]
+    np.testing.assert_array_equal(found, values[:, [4, 1]] - values[:, [5, 2]])
+    mixed = pd.concat([times, LABELS[4:].assign(time_s=np.nan)], ignore_index=True)
+    with pytest.raises(UserError, match="'d0' is of 'gist' and 'noise', which are not at the same times"):
+        contrast_rows(scores(rng, 4, 7, 3), mixed, contrasts(("gist", "noise")))
+
+
+def test_contrasts_that_make_no_sense_are_refused_in_a_line_each(rng):
+    values, table = scores(rng, 4, 5, 3), LABELS.assign(role=[REFERENCE] * 4 + [QUALITY])
+    for message, asked in {
+        "'d0' is of 'gst', and no reference is called so. Did you mean 'gist'": contrasts(("gst", "net")),
+        "'d0' is of 'noise', and no reference is called so": contrasts(("noise", "net")),
+        "both sides of the contrast 'd0' are the same": contrasts(("net", "net *")),
+        "two contrasts are called 'd0'": contrasts(("net", "gist")) * 2,
+        "the contrast 'net' is called as a reference is": [Contrast(name="net", a="gist", b="gabor")],
+    }.items():
+        with pytest.raises(UserError, match=message) as caught:
+            contrast_rows(values, table, asked)
+        assert "\n" not in str(caught.value)
