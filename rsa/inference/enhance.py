@@ -179,15 +179,15 @@ def components(mask: Array, graph: Graph) -> Array:
 
     mask = np.asarray(mask, dtype=bool)
     _require_places(mask, graph)
-    order = np.flatnonzero(mask).astype(np.int32)
-    parents, _ = tree(order, mask.size, graph.indptr, graph.indices)
-    labels: Array = first_nodes(order, mask.size, parents)
+    nodes = np.flatnonzero(mask).astype(np.int32)
+    parents, _ = tree(nodes, nodes, mask.size, graph.indptr, graph.indices)
+    labels: Array = first_nodes(nodes, mask.size, parents)
     return labels.reshape(mask.shape)
 
 
 def _worth(values: Array, graph: Graph, kind: str, threshold: float) -> tuple[Array, Array]:
     """Return the nodes above the threshold, highest first, and what each is worth."""
-    from rsa.inference.trees import descending, tree
+    from rsa.inference.trees import above, descending, tree
 
     entry = pick(ENHANCEMENTS, kind, "enhancement")
     _require_places(values, graph)
@@ -195,8 +195,9 @@ def _worth(values: Array, graph: Graph, kind: str, threshold: float) -> tuple[Ar
         wanted = "0 or more" if entry.needs_threshold else "0"
         raise UserError(f"The threshold of {kind} is {wanted}, not {threshold}.")
     flat = np.ascontiguousarray(values).ravel()
-    order = descending(flat, flat.view(f"u{flat.itemsize}"), float(threshold))
-    parents, sizes = tree(order, len(flat), graph.indptr, graph.indices)
+    nodes = above(flat, float(threshold))
+    order = descending(nodes, flat[nodes].view(f"u{flat.itemsize}"))
+    parents, sizes = tree(order, nodes, len(flat), graph.indptr, graph.indices)
     return order, entry.of_tree((flat[order], parents, sizes), float(threshold))
 
 

@@ -9,10 +9,13 @@ import numpy as np
 
 from rsa.kernels import compiled
 
-__all__ = ["descending", "first_nodes", "is_undirected", "masses", "roots", "tfce", "tree"]
+__all__ = ["above", "descending", "first_nodes", "is_undirected", "masses", "roots", "tfce", "tree"]
 
 DIGIT = 11
 """Bits of a value by which nodes are put into order at a time."""
+
+NEVER = 2**31 - 1
+"""The step of a node that is not added."""
 
 
 @compiled
@@ -32,28 +35,32 @@ def is_undirected(indptr, indices):
 
 
 @compiled
-def descending(values, bits, threshold):
-    """Put the nodes whose values are above a threshold of 0 or more into order, the highest first.
-
-    Parameters
-    ----------
-    values, bits : arrays, shape (n_nodes,)
-        The values, and the same memory as unsigned integers, whose order is that of numbers above 0.
-
-    Returns
-    -------
-    array of int32
-        The nodes; those of equal values in ascending order.
-    """
+def above(values, threshold):
+    """Return the nodes whose values are above a threshold, ascending, of int32."""
     n = 0
     for value in values:
         n += value > threshold
-    order, keys = np.empty(n, np.int32), np.empty(n, bits.dtype)
+    nodes = np.empty(n, np.int32)
     n = 0
     for node in range(len(values)):
         if values[node] > threshold:
-            order[n], keys[n] = node, ~bits[node]
+            nodes[n] = node
             n += 1
+    return nodes
+
+
+@compiled
+def descending(nodes, bits):
+    """Put nodes into order, the highest first, those of equal values as they come.
+
+    Parameters
+    ----------
+    nodes : array of int32, shape (n,)
+    bits : array of unsigned int, shape (n,)
+        The memory of their values, which are above 0: then numbers and their bits have the same order.
+    """
+    n = len(nodes)
+    order, keys = nodes.copy(), ~bits
     spare_order, spare_keys = np.empty_like(order), np.empty_like(keys)
     mask = (1 << DIGIT) - 1
     for shift in range(0, 8 * bits.itemsize, DIGIT):
@@ -74,15 +81,18 @@ def descending(values, bits, threshold):
 
 
 @compiled
-def tree(order, n_nodes, indptr, indices):
+def tree(order, nodes, n_nodes, indptr, indices):
     """Add nodes one after the other, and tell which cluster each new node extends or joins.
 
-    Clusters are found by union-find: the smaller of two hangs below the larger one, and paths are halved.
+    From every node a path leads to the neighbour that was added first, from there to that one's, and so on to a summit.
+    A node's cluster holds its path, so clusters are sets of summits, and of its neighbours only those count whose
+    summits are others. They are few, and found node by node as these lie in memory. Sets of summits are joined by
+    union-find: the smaller of two clusters hangs below the larger one, and paths are halved.
 
     Parameters
     ----------
-    order : array of int32, shape (n,)
-        The nodes that are added, first to last.
+    order, nodes : arrays of int32, shape (n,)
+        The nodes that are added, first to last; and the same nodes, ascending.
     n_nodes : int
         Number of places times number of times.
     indptr, indices : arrays of int
@@ -91,43 +101,103 @@ def tree(order, n_nodes, indptr, indices):
     Returns
     -------
     parents : array of int32, shape (n,)
-        For each step the later step whose node was first to touch the cluster as it then was; itself for the last of a
+        For each step the step whose node was the next to touch the cluster as it then was; itself for the last of a
         cluster. Of nodes in descending order this is the max-tree of the values.
     sizes : array of int32, shape (n,)
         Number of nodes in the cluster of the step's node, as it then was.
     """
-    n_places, n = len(indptr) - 1, len(order)
-    step_of, near = np.full(n_nodes, -1, np.int32), np.empty(n_places + 2, np.int32)
-    parents, sizes = np.empty(n, np.int32), np.empty(n, np.int32)
-    up, last = np.empty(n, np.int32), np.empty(n, np.int32)  # of union-find; the last step of a cluster
+    n = len(order)
+    step_of = np.full(n_nodes, NEVER, np.int32)
     for i in range(n):
-        node = order[i]
-        place = node % n_places
-        first, n_near, size, one = node - place, 0, 1, i
-        step_of[node] = up[i] = parents[i] = i
-        for k in range(indptr[place], indptr[place + 1]):
-            step = step_of[first + indices[k]]
-            near[n_near] = step
-            n_near += step >= 0
-        for other in (node - n_places, node + n_places):
-            if 0 <= other < n_nodes:
-                near[n_near] = step_of[other]
-                n_near += near[n_near] >= 0
-        for step in near[:n_near]:
-            while up[step] != step:
-                up[step] = up[up[step]]
-                step = up[step]
-            if step != one:
-                before = last[step]
+        step_of[order[i]] = i
+    summits = summits_of(nodes, step_of, indptr, indices)
+    starts, ends, others = borders(nodes, step_of, summits, indptr, indices)
+    parents, sizes = np.empty(n, np.int32), np.empty(n, np.int32)
+    up, last = np.empty(n, np.int32), np.empty(n, np.int32)  # of the summit that stands for a cluster
+    for i in range(n):
+        one, size = summits[i], 1
+        if one == i:
+            up[i] = i
+        else:
+            one = found(one, up)
+            parents[last[one]] = i
+            size += sizes[last[one]]
+        for k in range(starts[i], ends[i]):
+            other = found(others[k], up)
+            if other != one:
+                before = last[other]
                 parents[before] = i
                 if sizes[before] > size:
-                    up[one] = step
-                    one = step
+                    up[one] = other
+                    one = other
                 else:
-                    up[step] = one
+                    up[other] = one
                 size += sizes[before]
-        sizes[i], last[one] = size, i
+        parents[i], sizes[i], last[one] = i, size, i
     return parents, sizes
+
+
+@compiled
+def found(summit, up):
+    """Return the summit that stands for the cluster of a summit."""
+    while up[summit] != summit:
+        up[summit] = up[up[summit]]
+        summit = up[summit]
+    return summit
+
+
+@compiled
+def summits_of(nodes, step_of, indptr, indices):
+    """Return for each step the step of the summit to which its path leads; summits are their own."""
+    n_places, n_nodes, first = len(indptr) - 1, len(step_of), 0
+    summits = np.empty(len(nodes), np.int32)
+    for node in nodes:
+        while node >= first + n_places:
+            first += n_places
+        earliest = step_of[node]
+        for k in range(indptr[node - first], indptr[node - first + 1]):
+            earliest = min(earliest, step_of[first + indices[k]])
+        if first > 0:
+            earliest = min(earliest, step_of[node - n_places])
+        if node + n_places < n_nodes:
+            earliest = min(earliest, step_of[node + n_places])
+        summits[step_of[node]] = earliest
+    for i in range(len(summits)):
+        summits[i] = summits[summits[i]]
+    return summits
+
+
+@compiled
+def borders(nodes, step_of, summits, indptr, indices):
+    """Return for each step where the summits of its earlier neighbours start and end in a list, if they are others."""
+    n_places, n_nodes, first, n = len(indptr) - 1, len(step_of), 0, 0
+    starts, ends = np.empty(len(nodes), np.int64), np.empty(len(nodes), np.int64)
+    others = np.empty(len(nodes) + 64, np.int32)
+    for node in nodes:
+        while node >= first + n_places:
+            first += n_places
+        step, place = step_of[node], node - first
+        if n + indptr[place + 1] - indptr[place] + 2 > len(others):
+            others = np.concatenate((others, np.empty(len(others) + n_places, np.int32)))
+        starts[step] = n
+        own = before = summits[step]
+        for k in range(indptr[place], indptr[place + 1]):
+            other = summits[min(step, step_of[first + indices[k]])]
+            if other != own and other != before:
+                others[n] = before = other
+                n += 1
+        if first > 0:
+            other = summits[min(step, step_of[node - n_places])]
+            if other != own:
+                others[n] = other
+                n += 1
+        if node + n_places < n_nodes:
+            other = summits[min(step, step_of[node + n_places])]
+            if other != own:
+                others[n] = other
+                n += 1
+        ends[step] = n
+    return starts, ends, others
 
 
 @compiled
