@@ -111,7 +111,7 @@ def tree(order, nodes, n_nodes, indptr, indices):
     for i in range(n):
         step_of[order[i]] = i
     summits = summits_of(nodes, step_of, indptr, indices)
-    starts, ends, others = borders(nodes, step_of, summits, indptr, indices)
+    starts, others = borders(nodes, step_of, summits, indptr, indices)
     parents, sizes = np.empty(n, np.int32), np.empty(n, np.int32)
     up, last = np.empty(n, np.int32), np.empty(n, np.int32)  # of the summit that stands for a cluster
     for i in range(n):
@@ -122,8 +122,10 @@ def tree(order, nodes, n_nodes, indptr, indices):
             one = found(one, up)
             parents[last[one]] = i
             size += sizes[last[one]]
-        for k in range(starts[i], ends[i]):
+        k = starts[i]
+        while others[k] != NEVER:
             other = found(others[k], up)
+            k += 1
             if other != one:
                 before = last[other]
                 parents[before] = i
@@ -169,35 +171,32 @@ def summits_of(nodes, step_of, indptr, indices):
 
 @compiled
 def borders(nodes, step_of, summits, indptr, indices):
-    """Return for each step where the summits of its earlier neighbours start and end in a list, if they are others."""
-    n_places, n_nodes, first, n = len(indptr) - 1, len(step_of), 0, 0
-    starts, ends = np.empty(len(nodes), np.int64), np.empty(len(nodes), np.int64)
-    others = np.empty(len(nodes) + 64, np.int32)
+    """Return for each step where the other summits of its earlier neighbours start in a list; `NEVER` ends them."""
+    n_places, n_nodes, first, n = len(indptr) - 1, len(step_of), 0, 1
+    summit_of = np.full(n_nodes, NEVER, np.int32)
+    for node in nodes:
+        summit_of[node] = summits[step_of[node]]
+    starts, others = np.zeros(len(nodes), np.int64), np.empty(len(nodes) + 64, np.int32)
+    others[0] = NEVER
     for node in nodes:
         while node >= first + n_places:
             first += n_places
-        step, place = step_of[node], node - first
-        if n + indptr[place + 1] - indptr[place] + 2 > len(others):
+        step, own, place, start = step_of[node], summit_of[node], node - first, n
+        if n + indptr[place + 1] - indptr[place] + 3 > len(others):
             others = np.concatenate((others, np.empty(len(others) + n_places, np.int32)))
-        starts[step] = n
-        own = before = summits[step]
         for k in range(indptr[place], indptr[place + 1]):
-            other = summits[min(step, step_of[first + indices[k]])]
-            if other != own and other != before:
-                others[n] = before = other
+            there = first + indices[k]
+            if (summit_of[there] != own) & (step_of[there] < step):
+                others[n] = summit_of[there]
+                n += others[n] != others[n - 1]
+        for there in (node - n_places, node + n_places):
+            if 0 <= there < n_nodes and summit_of[there] != own and step_of[there] < step:
+                others[n] = summit_of[there]
                 n += 1
-        if first > 0:
-            other = summits[min(step, step_of[node - n_places])]
-            if other != own:
-                others[n] = other
-                n += 1
-        if node + n_places < n_nodes:
-            other = summits[min(step, step_of[node + n_places])]
-            if other != own:
-                others[n] = other
-                n += 1
-        ends[step] = n
-    return starts, ends, others
+        if n > start:
+            starts[step], others[n] = start, NEVER
+            n += 1
+    return starts, others
 
 
 @compiled
