@@ -47,6 +47,9 @@ class Comparison:
         What the methods text calls it; by default the summary.
     paper : str
         The paper to cite, a key of `rsa.papers.PAPERS`; empty if the comparison needs none.
+    scaled : callable, optional
+        ``(n_rdms, n_pairs) -> (n_rdms, n_pairs)``: what makes the score of two prepared RDMs their plain product; NaN
+        where an RDM is constant. Without it, no product is the score.
     on_gpu : pair of str, optional
         The functions of `rsa.gpu` that prepare and score the same in torch; without them, the CPU does the work.
     """
@@ -60,6 +63,7 @@ class Comparison:
     at_most_words: str = "the average of all"
     words: str = ""
     paper: str = ""
+    scaled: Callable[[Array], Array] | None = None
     on_gpu: tuple[str, str] | None = None
 
 
@@ -181,6 +185,13 @@ def unit_length(rdms: Array) -> Array:
     return np.asarray(rdms / np.where(length > 0, length, np.nan))
 
 
+def unit_ranks(rows: Array) -> Array:
+    """Scale centred ranks so that their product is rho-a; NaN where an RDM is constant."""
+    n_pairs = rows.shape[-1]
+    varies = _squares(rows)[..., None] > 0
+    return np.where(varies, rows * np.sqrt(12 / (n_pairs**3 - n_pairs)), np.nan)
+
+
 COMPARISONS: dict[str, Comparison] = {
     "spearman": Comparison(
         centred_ranks,
@@ -189,6 +200,7 @@ COMPARISONS: dict[str, Comparison] = {
         "Spearman's rho: Pearson r of ranks, ties by their average rank",
         unrelated_score_0=True,
         words="Spearman's rank correlation",
+        scaled=unit_length,
         on_gpu=("centred_ranks", "normalised_product"),
     ),
     "pearson": Comparison(
@@ -198,6 +210,7 @@ COMPARISONS: dict[str, Comparison] = {
         "Pearson r of dissimilarities",
         unrelated_score_0=True,
         words="Pearson's correlation",
+        scaled=unit_length,
         on_gpu=("centred", "normalised_product"),
     ),
     "kendall_tau_a": Comparison(
@@ -217,6 +230,7 @@ COMPARISONS: dict[str, Comparison] = {
         "rho-a: expected Spearman's rho with ties broken at random (Schütt et al., 2023)",
         unrelated_score_0=True,
         words="Spearman's rho-a",
+        scaled=unit_ranks,
         paper="Schütt et al., 2023",
         on_gpu=("centred_ranks", "rank_product"),
     ),
@@ -226,6 +240,7 @@ COMPARISONS: dict[str, Comparison] = {
         unit_length,
         "cosine of the angle between RDMs, of crossnobis distances",
         words="cosine similarity",
+        scaled=unit_length,
         on_gpu=("unchanged", "normalised_product"),
     ),
 }

@@ -63,9 +63,9 @@ SAME_S = 1e-6
 FEWEST_CONDITIONS = 3
 """RDMs of fewer conditions have no score."""
 
-REFERENCE, QUALITY, PART = "reference", "quality", "part"
+REFERENCE, QUALITY, PART, TEST = "reference", "quality", "part", "test"
 """What a row of scores is, in the column `role`: the score of a reference; how good the data are (reliability, noise
-ceiling); or a part of a variance."""
+ceiling); a part of a variance; or what a test of scores found (a statistic, a p, a thresholded map)."""
 
 MAP_COLUMNS = ("subject", "model", "layer", "time_s", "statistic", "role")
 """The labels that a row of a `ScoreMap` carries where they apply, in the order of the file names; `role` is in none."""
@@ -788,7 +788,7 @@ class ScoreMap(OnSpace):
         Scores, float32; NaN where undefined.
     table : DataFrame, n_maps rows
         What each map is: `subject`, `model`, `layer`, `time_s`, `statistic` where they apply, and `role`: `REFERENCE`,
-        where the table does not say, `QUALITY` or `PART`.
+        where the table does not say, `QUALITY`, `PART` or `TEST`.
     space : Space, optional
         Where the columns are, such as a `Volume`.
     regions : DataFrame, n_columns rows, optional

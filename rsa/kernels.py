@@ -674,23 +674,30 @@ def permute(squareforms, orders):
 
 
 @compiled
-def count_permuted(permuted, thresholds, exceedances, maxima):
-    """Count the permuted scores that reach a threshold, and keep the highest score of each permutation.
+def count_permuted(permuted, thresholds, two_sided, exceedances, sums, squares, maxima):
+    """Count the permuted statistics that reach a threshold, add them up, and keep the highest of each permutation.
 
     Parameters
     ----------
-    permuted : array, shape (n_centres, n_orders * n_rdms)
-    thresholds, exceedances : arrays, shape (n_centres, n_rdms)
-    maxima : array, shape (n_orders, n_rdms)
+    permuted : array of float32, shape (n_orders, n_rows, n_columns)
+    thresholds, exceedances, sums, squares : arrays, shape (n_rows, n_columns)
+    two_sided : bool
+        Whether sizes are counted, whatever their signs.
+    maxima : array, shape (n_orders, n_rows)
     """
-    n_orders, n_rdms = maxima.shape
-    for centre in range(len(permuted)):
-        for i in range(n_orders):
-            scores = permuted[centre, i * n_rdms : (i + 1) * n_rdms]
-            for rdm in range(n_rdms):
-                exceedances[centre, rdm] += scores[rdm] >= thresholds[centre, rdm]
-                if scores[rdm] > maxima[i, rdm]:
-                    maxima[i, rdm] = scores[rdm]
+    n_orders, n_rows, n_columns = permuted.shape
+    for order in range(n_orders):
+        for row in range(n_rows):
+            values, least = permuted[order, row], thresholds[row]
+            count, total, square, highest = exceedances[row], sums[row], squares[row], maxima[order, row]
+            for column in range(n_columns):
+                value = values[column]
+                total[column] += value
+                square[column] += np.float64(value) * value
+                size = abs(value) if two_sided else value
+                count[column] += size >= least[column]
+                highest = size if size > highest else highest
+            maxima[order, row] = highest
 
 
 # ----------------------------------------------------------------------------- flips and orders of subjects

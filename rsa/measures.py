@@ -20,6 +20,7 @@ from rsa.registry import pick
 __all__ = [
     "ComparisonMeasure",
     "Measure",
+    "Products",
     "aligned",
     "comparison_measure",
     "fitted_to",
@@ -30,8 +31,51 @@ __all__ = [
 ]
 
 
+NEGLIGIBLE = 1e-7
+"""Length, of rows of length 1, that may be lost where rows are given in few dimensions."""
+
+WORTHWHILE = 0.7
+"""Share of dimensions below which that saves time."""
+
 RELIABILITY = {"model": "reliability", "layer": "", "role": QUALITY}
 """The labels of the score of odd with even runs."""
+
+
+@dataclass(frozen=True, eq=False)
+class Products:
+    """A measure as a function of the products of brain RDMs with fixed rows, which permutations repeat cheaply.
+
+    Parameters
+    ----------
+    prepare : callable
+        ``(n_brain, n_pairs) -> (n_brain, n_pairs)``; NaN where an RDM is NaN, or constant and so without a score.
+    rows : array, shape (n_fixed, n_pairs)
+        What prepared brain RDMs are multiplied with; when conditions are permuted, their rows and columns are.
+    finish : callable, optional
+        ``(..., n_fixed, n_brain) products -> (..., n_rows, n_brain)``; without it, products are the scores.
+    is_linear : bool
+        Whether the mean score of several subjects is the score of the mean of their prepared RDMs.
+    """
+
+    prepare: Callable[[Array], Array]
+    rows: Array
+    finish: Callable[[Array], Array] | None = None
+    is_linear: bool = True
+
+    def compressed(self) -> "Products":
+        """Return the same with fewer rows, if they lie in few dimensions, as RDMs at close times may: right to 1e-7."""
+        known = np.flatnonzero(np.isfinite(self.rows).all(axis=1))
+        if len(known) < 2 or self.finish is not None:
+            return self
+        left, sizes, axes = np.linalg.svd(self.rows[known], full_matrices=False)
+        coordinates = left * sizes
+        beyond = np.cumsum(coordinates[:, ::-1] ** 2, axis=1)[:, ::-1]  # what is lost from each dimension on
+        n_kept = int((beyond.max(axis=0) > NEGLIGIBLE**2).sum())
+        if n_kept > WORTHWHILE * len(known):
+            return self
+        weights = np.full((len(self.rows), n_kept), np.nan, np.float32)
+        weights[known] = coordinates[:, :n_kept]
+        return Products(self.prepare, axes[:n_kept], lambda products: weights @ products)
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,6 +95,8 @@ class Measure:
     second : {"same", "other_subjects", "other_half"}
         What the second argument of `score` is: the same RDMs; those to which weights are fitted, the mean of the other
         subjects (`mean_of_others`); or those of the even runs beside those of the odd.
+    products : Products, optional
+        The same measure by products, where it is such a function.
 
     Raises
     ------
@@ -62,6 +108,7 @@ class Measure:
     table: pd.DataFrame
     score: Callable[[Array, Array], Any]
     second: Literal["same", "other_subjects", "other_half"] = "same"
+    products: Products | None = None
 
     def __post_init__(self) -> None:
         require_enough(self.conditions, "the references")
@@ -92,7 +139,13 @@ def comparison_measure(references: RDMs, comparison: str) -> ComparisonMeasure:
     compared = pick(COMPARISONS, comparison, "comparison")
     prepared, table = compared.prepare(references.values), references.table.assign(statistic=comparison)
     score = _scores_of(prepared, compared, np.float64)
-    return ComparisonMeasure(references.conditions, table, score, references=prepared, comparison=compared)
+    scaled = compared.scaled
+    products = None
+    if scaled is not None:
+        products = Products(lambda brain: scaled(compared.prepare(brain)), scaled(prepared))
+    return ComparisonMeasure(
+        references.conditions, table, score, products=products, references=prepared, comparison=compared
+    )
 
 
 def _scores_of(references: Array, compared: Comparison, dtype: npt.DTypeLike) -> Callable[[Array, Array], Array]:

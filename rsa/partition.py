@@ -15,7 +15,7 @@ import pandas as pd
 from rsa.comparisons import COMPARISONS, unit_length
 from rsa.core import PART, Array, RDMs, align
 from rsa.errors import UserError, listed
-from rsa.measures import Measure, require_defined
+from rsa.measures import Measure, Products, require_defined
 from rsa.registry import pick
 
 __all__ = [
@@ -335,9 +335,49 @@ def partial_measure(
         If a name is unknown, conditions differ, or an RDM that is controlled for is constant or NaN.
     """
     correlate = pick({"partial": _partial, "semipartial": _semipartial}, kind, "kind")
-    controls = _controls(_unit(references.values, comparison), _optional(_like(references, nuisance), comparison))
-    table = references.table.assign(statistic=kind)
-    return Measure(references.conditions, table, lambda brain, _: correlate(_unit(brain, comparison), controls))
+    rows, control = _unit(references.values, comparison), _optional(_like(references, nuisance), comparison)
+
+    def correlates(references: Array, control: Array | None) -> Callable[[Array], Array]:
+        controls = _controls(references, control)
+        return lambda brain: correlate(brain, controls)
+
+    return _measure(references, references.table.assign(statistic=kind), correlates, [rows, control], comparison)
+
+
+def _measure(
+    references: RDMs,
+    table: pd.DataFrame,
+    score_of: Callable[..., Callable[[Array], Array]],
+    known: Sequence[Array | None],
+    comparison: str,
+) -> Measure:
+    """Measure brain RDMs by what they have in common with some others, which all measures of this module do.
+
+    Parameters
+    ----------
+    score_of : callable
+        From these others to a function from brain RDMs to numbers, in any orthonormal coordinates of pairs.
+    known : sequence of array, shape (n_rdms, n_pairs), or None
+        The others, of length 1.
+    """
+    rows = np.vstack([rdms for rdms in known if rdms is not None])
+    _, lengths, directions = np.linalg.svd(rows[~np.isnan(rows).any(axis=1)], full_matrices=False)
+    axes = directions[lengths**2 > COLLINEAR**2 * lengths.max(initial=0) ** 2]
+    seen = score_of(*(None if rdms is None else rdms @ axes.T for rdms in known))
+
+    def finish(products: Array) -> Array:
+        *some, n_axes, n_brain = products.shape
+        brain = np.swapaxes(products, -1, -2).reshape(-1, n_axes).astype(np.float64)
+        found = seen(brain)  # (n_rows, n_some * n_brain)
+        return np.moveaxis(found.reshape(len(found), *some, n_brain), 0, -2)
+
+    score = score_of(*known)
+    return Measure(
+        references.conditions,
+        table,
+        lambda brain, _: score(_unit(brain, comparison)),
+        products=Products(lambda brain: _unit(brain, comparison), axes, finish, is_linear=False),
+    )
 
 
 def commonality_measure(
@@ -386,6 +426,8 @@ def commonality_measure(
     rows = _beyond(_unit(references.values, comparison), control)
     table = references.table.loc[np.repeat(np.arange(len(rows)), len(frames))]
     table = table.assign(time_s=np.tile(movie.table["time_s"], len(rows)), statistic="commonality", role=PART)
+    if explained == "fmri":
+        return _measure(references, table, measure_of, [frames, rows, control], comparison)
     shared = measure_of(frames, rows, control)
     return Measure(references.conditions, table, lambda brain, _: shared(_unit(brain, comparison)))
 
@@ -431,9 +473,14 @@ def partition_measure(
         name: require_defined(_unit(align(first.conditions, rdms).values, comparison), f"predictor {name!r}")
         for name, rdms in predictors.items()
     }
-    names, parts = _parts(rows, _optional(_like(first, nuisance), comparison))
+    control = _optional(_like(first, nuisance), comparison)
+    names, _ = _parts(rows, control)
     table = pd.DataFrame({"model": names, "layer": "", "statistic": "variance", "role": PART})
-    return Measure(first.conditions, table, lambda brain, _: parts(_unit(brain, comparison)))
+
+    def parts_of(control: Array | None, *each: Array) -> Callable[[Array], Array]:
+        return _parts(dict(zip(rows, each, strict=True)), control)[1]
+
+    return _measure(first, table, parts_of, [control, *rows.values()], comparison)
 
 
 def _like(references: RDMs, nuisance: RDMs | None) -> Array | None:

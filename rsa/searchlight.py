@@ -41,11 +41,14 @@ from rsa.spheres import RdmSettings, Spheres, halves, prepare_spheres
 __all__ = [
     "MapBuilder",
     "RdmSettings",
+    "RdmSource",
     "RunSettings",
     "Scored",
     "compare",
     "fields_as_keywords",
+    "in_order",
     "in_threads",
+    "large_enough",
     "over_time",
     "region_rdms",
     "scan",
@@ -113,6 +116,7 @@ class Scored(NamedTuple):
     scores: Array
     """Shape (n_rows, n_centres)."""
     found: Any
+    """If it is a function, what that returns of the columns of the chunk; it is called in the thread of the chunk."""
 
 
 @fields_as_keywords(rdm=RdmSettings, run=RunSettings)
@@ -263,8 +267,8 @@ def _scan(
 ) -> ScoreMap:
     """Map a measure of the first subject at one delay; see `scan`."""
     place = _choose_place(run.device, measure, rdm, subjects[0][0])
-    each = [(_in_order(patterns, measure.conditions), around) for patterns, around in subjects]
-    sources = [_large_enough(prepare_spheres(*one, rdm)) for one in each]
+    each = [(in_order(patterns, measure.conditions), around) for patterns, around in subjects]
+    sources = [large_enough(prepare_spheres(*one, rdm)) for one in each]
     builder = MapBuilder.over(subjects[0][1], len(measure.table), out)
     has_many = len(measure.table) >= MANY_REFERENCES
     size = MANY_CENTRES if has_many else 1
@@ -278,15 +282,14 @@ def _scan(
         _on_device(on_device, builder, sources[0], run)
     elif measure.second == "other_half":
         patterns, around = subjects[0]
-        in_order = [_in_order(half, measure.conditions) for half in halves(patterns)]
-        of_halves = [prepare_spheres(half, around, rdm) for half in in_order]
+        of_halves = [prepare_spheres(in_order(half, measure.conditions), around, rdm) for half in halves(patterns)]
         scan_sources(of_halves, measure.score, builder, run, size, last_step)
     else:
         scan_sources(sources, _with_second(measure), builder, run, size, last_step)
     return _score_map(builder, measure.table, sources[0], *subjects[0])
 
 
-def _in_order(patterns: Patterns, conditions: Sequence[str]) -> Patterns:
+def in_order(patterns: Patterns, conditions: Sequence[str]) -> Patterns:
     """Put patterns into the order of conditions that a measure takes; those that are in it stay as they are."""
     if problem := difference_of_conditions(patterns.conditions, conditions, "patterns", "reference RDMs"):
         raise UserError(problem)
@@ -356,7 +359,7 @@ def scan_sources(
         measured = score(*rdms)
         scores, found = measured if isinstance(measured, Scored) else (measured, None)
         builder.add(centres, scores, reasons(scores, rdms[0]))  # columns of its own: no result waits for another
-        return found
+        return found(builder.columns_of(centres)) if callable(found) else found
 
     def named(centres: range) -> Any:
         try:
@@ -519,7 +522,7 @@ def _blank(out: Array, shape: tuple[int, int]) -> Array:
     return out
 
 
-def _large_enough(spheres: Spheres) -> Spheres:
+def large_enough(spheres: Spheres) -> Spheres:
     """Raise a `UserError` unless one neighbourhood is large enough."""
     if spheres.sizes.max() < spheres.min_voxels:
         raise UserError(

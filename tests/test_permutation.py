@@ -8,7 +8,7 @@ from scipy.spatial.distance import squareform
 from rsa.comparisons import COMPARISONS
 from rsa.core import Patterns, RDMs, Volume
 from rsa.errors import UserError
-from rsa.inference.permutation import PermutationTest, permutation_test
+from rsa.inference.permutation import permutation_test
 from rsa.neighbourhood import from_masks, spheres
 from rsa.searchlight import RunSettings, compare
 

@@ -1,0 +1,498 @@
+"""Statistics of permuted data -> p values: uncorrected, family-wise by the maximum or by clusters, and FDR.
+
+Whoever permutes (signs of subjects, labels of conditions) hands over the statistic as it is, and blocks of it as it
+becomes when data are permuted. What is counted here is the same for all of them.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import product
+from threading import Lock
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+from scipy.special import ndtri
+from scipy.stats import false_discovery_control
+
+from rsa.core import TEST, Array
+from rsa.errors import UserError
+from rsa.inference.enhance import ENHANCEMENTS, enhance
+from rsa.inference.graph import Graph
+from rsa.registry import pick
+
+__all__ = [
+    "CORRECTED",
+    "FAMILY_WORDS",
+    "FDR",
+    "MAXIMUM",
+    "Correction",
+    "Families",
+    "Tally",
+    "Tested",
+    "families_of",
+    "primary_name",
+    "tally",
+]
+
+Alternative = Literal["greater", "two-sided"]
+FamilyWord = Literal["voxels", "times", "layers"]
+
+FAMILY_WORDS: dict[str, str] = {
+    "voxels": "voxels (regions, sensors)",
+    "times": "times",
+    "layers": "layers of a model",
+}
+"""Over what p values may be corrected; voxels, regions or sensors always."""
+
+FDR = {"bh": "Benjamini & Hochberg, 1995", "by": "Benjamini & Yekutieli, 2001"}
+"""Procedures that control the false discovery rate, and their papers."""
+
+MAXIMUM = "logp_max_stat"
+"""The statistic of maps of p, as -log10, corrected by the highest statistic of each permutation."""
+
+CORRECTED = (*(f"logp_max_{entry.statistic}" for entry in ENHANCEMENTS.values()), MAXIMUM)
+"""The statistics of maps of p that are corrected family-wise, the first that there is before the others."""
+
+CLOSE = 1e-5
+"""Share by which an enhanced statistic may be lower and still counts as reaching: it is made in single precision."""
+
+COLUMNS = 8192
+"""Columns that are counted at a time by one thread; changes no result."""
+
+
+def primary_name(statistics: Iterable[str]) -> str | None:
+    """Return which of some statistics is the corrected p by which maps are thresholded; None where there is none."""
+    there = set(statistics)
+    return next((name for name in CORRECTED if name in there), None)
+
+
+@dataclass(frozen=True, eq=False)
+class Correction:
+    """How p values are corrected.
+
+    Parameters
+    ----------
+    alternative : {"greater", "two-sided"}
+        Whether high statistics alone, or low ones as well, speak against the null hypothesis.
+    family : sequence of str
+        Words of `FAMILY_WORDS`: over what p values are corrected together.
+    enhance : str, optional
+        A key of `ENHANCEMENTS`; by default the maximum of the statistic alone.
+    graph : Graph, optional
+        Which columns are neighbours, for clusters; times of a row of maps are a chain if they are in the family.
+    alpha : float
+        Up to which corrected p a score is significant.
+    fdr : {"bh", "by"}
+        A key of `FDR`.
+    """
+
+    alternative: Alternative = "greater"
+    family: Sequence[str] = ("voxels", "times")
+    enhance: str | None = None
+    graph: Graph | None = None
+    alpha: float = 0.05
+    fdr: str = "bh"
+
+    def __post_init__(self) -> None:
+        for word in self.family:
+            pick(FAMILY_WORDS, word, "family")
+        if "voxels" not in self.family:
+            raise UserError("p values are always corrected over voxels (regions, sensors); add voxels to `family`.")
+        pick(FDR, self.fdr, "procedure for the false discovery rate")
+        if self.enhance is not None:
+            pick(ENHANCEMENTS, self.enhance, "enhancement")
+            if self.graph is None:
+                raise UserError(f"{self.enhance} needs to know which places are neighbours; give a graph.")
+
+    @property
+    def needs_threshold(self) -> bool:
+        """Whether clusters are formed by a threshold."""
+        return self.enhance is not None and ENHANCEMENTS[self.enhance].needs_threshold
+
+
+@dataclass(frozen=True, eq=False)
+class Families:
+    """Which rows of a statistic are corrected together, and which are one map.
+
+    Parameters
+    ----------
+    of_rows : array of int, shape (n_rows,)
+        The family of each row.
+    maps : list of arrays of int
+        The rows of each map on which clusters are sought: one row, or the same map at all times, ascending.
+    """
+
+    of_rows: Array
+    maps: list[Array]
+
+    @property
+    def n_families(self) -> int:
+        """Number of families."""
+        return int(self.of_rows.max(initial=-1)) + 1
+
+
+def families_of(table: pd.DataFrame, family: Sequence[str]) -> Families:
+    """Say which rows are corrected together: those of one model, layer and time, or more as the family says.
+
+    Parameters
+    ----------
+    table : DataFrame
+        `model`, `layer`, and `time_s` where there are times.
+    family : sequence of str
+        Words of `FAMILY_WORDS`.
+    """
+    labels = table.reindex(columns=["model", "layer"]).fillna("").astype(str)
+    labels["time_s"] = pd.to_numeric(table["time_s"]) if "time_s" in table else np.nan
+    apart = ["model", *([] if "layers" in family else ["layer"]), *([] if "times" in family else ["time_s"])]
+    of_rows = labels.groupby(apart, sort=False, dropna=False).ngroup().to_numpy()
+    if "times" not in family:
+        return Families(of_rows, [np.array([row]) for row in range(len(labels))])
+    ordered = labels.reset_index(drop=True).sort_values("time_s", kind="stable")
+    maps = ordered.groupby(["model", "layer"], sort=False, dropna=False).groups.values()
+    return Families(of_rows, sorted((np.asarray(rows) for rows in maps), key=lambda rows: int(rows.min())))
+
+
+@dataclass(frozen=True, eq=False)
+class Tested:
+    """A statistic and its p values.
+
+    Parameters
+    ----------
+    statistic : array, shape (n_rows, n_columns)
+        Of the data as they are; NaN where there is none.
+    n_permutations : int
+        How many permutations, the data as they are not among them.
+    is_exact : bool
+        Whether these are all that there are.
+    exceedances : array of int, shape (n_rows, n_columns)
+        How many permutations reach the statistic at the same place.
+    mean, deviation : arrays, shape (n_rows, n_columns)
+        Of the statistic over all permutations and the data as they are.
+    maxima : array, shape (n_permutations, n_families)
+        Highest statistic of each permutation in each family.
+    families : Families
+        Which rows are corrected together.
+    correction : Correction
+        How.
+    enhanced : array, shape (n_rows, n_columns), optional
+        The statistic enhanced by its neighbours, below 0 where low statistics count.
+    highest : array, shape (n_permutations, n_families), optional
+        Highest enhanced statistic of each permutation in each family.
+    precision : float
+        By how much a permuted statistic may be lower and still counts as reaching.
+    """
+
+    statistic: Array
+    n_permutations: int
+    is_exact: bool
+    exceedances: Array
+    mean: Array
+    deviation: Array
+    maxima: Array
+    families: Families
+    correction: Correction
+    enhanced: Array | None = None
+    highest: Array | None = None
+    precision: float = 0.0
+
+    @cached_property
+    def p(self) -> Array:
+        """Uncorrected p, shape (n_rows, n_columns): the share of permutations that reach the statistic there."""
+        return self._where_defined((1 + self.exceedances) / (1 + self.n_permutations))
+
+    @cached_property
+    def p_max(self) -> Array:
+        """Family-wise corrected p: the share of permutations whose highest statistic in the family reaches it [1]_.
+
+        References
+        ----------
+        .. [1] Nichols TE, Holmes AP (2002). Nonparametric permutation tests for functional neuroimaging: a primer with
+           examples. Hum Brain Mapp 15:1-25.
+        """
+        return self._reached(self._sided(self.statistic) - self.precision, self.maxima)
+
+    @cached_property
+    def p_enhanced(self) -> Array | None:
+        """Family-wise corrected p of the enhanced statistic, if there is one."""
+        if self.enhanced is None or self.highest is None:
+            return None
+        return self._reached(np.abs(self.enhanced) * (1 - CLOSE), self.highest)
+
+    @property
+    def p_corrected(self) -> Array:
+        """Family-wise corrected p by which results are judged: of the enhanced statistic where there is one."""
+        return self.p_max if self.p_enhanced is None else self.p_enhanced
+
+    @property
+    def is_significant(self) -> Array:
+        """Where the corrected p is alpha or less, shape (n_rows, n_columns) of bool."""
+        return np.asarray(self.p_corrected <= self.correction.alpha + 1e-12)
+
+    @cached_property
+    def q(self) -> Array:
+        """P adjusted for the false discovery rate over each family."""
+        adjusted = np.full(self.p.shape, np.nan)
+        for number in range(self.families.n_families):
+            rows = np.flatnonzero(self.families.of_rows == number)
+            p = self.p[rows]
+            known = np.isfinite(p)
+            values = np.full(p.shape, np.nan)
+            if known.any():
+                values[known] = false_discovery_control(p[known], method=self.correction.fdr)
+            adjusted[rows] = values
+        return adjusted
+
+    @cached_property
+    def z(self) -> Array:
+        """The statistic less its mean over permutations, in standard deviations of these; NaN where all are alike."""
+        with np.errstate(invalid="ignore", divide="ignore"):
+            z = (self.statistic - self.mean) / self.deviation
+        return np.where(np.isfinite(z) & (self.deviation > self.precision), z, np.nan)
+
+    def _sided(self, values: Array) -> Array:
+        return np.abs(values) if self.correction.alternative == "two-sided" else values
+
+    def _where_defined(self, p: Array) -> Array:
+        return np.where(np.isnan(self.statistic), np.nan, p)
+
+    def _reached(self, thresholds: Array, highest: Array) -> Array:
+        """Return the share of permutations whose highest statistic of the family of a row reaches its thresholds."""
+        ordered = np.sort(highest, axis=0)
+        counts = np.empty(thresholds.shape)
+        for row, number in enumerate(self.families.of_rows):
+            counts[row] = len(ordered) - np.searchsorted(ordered[:, number], thresholds[row])
+        return self._where_defined((1 + counts) / (1 + self.n_permutations))
+
+    def maps(self, scores: Array, z: Array | None = None) -> list[tuple[str, Array]]:
+        """Return what is written of a test, by the name of its statistic, each of shape (n_rows, n_columns).
+
+        Parameters
+        ----------
+        scores : array, shape (n_rows, n_columns)
+            What was tested, for the thresholded map.
+        z : array, optional
+            Another z than that over permutations.
+        """
+        found = [("z", self.z if z is None else z), ("logp", _log(self.p)), (MAXIMUM, _log(self.p_max))]
+        if self.enhanced is not None and self.p_enhanced is not None and self.correction.enhance is not None:
+            name = ENHANCEMENTS[self.correction.enhance].statistic
+            found += [(name, self.enhanced), (f"logp_max_{name}", _log(self.p_enhanced))]
+        kept = np.where(self.is_significant, scores, 0.0)
+        return [*found, ("logq", _log(self.q)), ("thresholded", self._where_defined(kept))]
+
+    def about(self) -> dict[str, object]:
+        """Return what sidecars say of all p values of the test."""
+        of, correction = self.families, self.correction
+        words: dict[str, object] = {
+            "Permutations": self.n_permutations,
+            "Exact": self.is_exact,
+            "SmallestP": 1 / (1 + self.n_permutations),
+            "Alternative": correction.alternative,
+            "Family": list(correction.family),
+            "Families": of.n_families,
+            "Alpha": correction.alpha,
+            "FDR": FDR[correction.fdr],
+        }
+        if correction.enhance is not None and correction.graph is not None:
+            words |= {"Enhancement": ENHANCEMENTS[correction.enhance].words, "Connectivity": correction.graph.words}
+        return words
+
+
+def rows_of(table: pd.DataFrame, maps: Sequence[tuple[str, Array]]) -> tuple[Array, pd.DataFrame]:
+    """Return the values and the table of maps of a test: the rows of the first statistic, of the second, ..."""
+    tables = [table.assign(statistic=name, role=TEST) for name, _ in maps]
+    return np.concatenate([values for _, values in maps]), pd.concat(tables, ignore_index=True)
+
+
+def _log(p: Array) -> Array:
+    return np.asarray(-np.log10(p) + 0.0)  # no -0
+
+
+# -------------------------------------------------------------------------------------------- counting
+
+
+@dataclass(eq=False)
+class Tally:
+    """What permutations are counted into.
+
+    Parameters
+    ----------
+    statistic : array, shape (n_rows, n_columns)
+        Of the data as they are; it may be filled as columns come, each before it is counted.
+    families : Families
+        Which rows are corrected together.
+    correction : Correction
+        How.
+    n_permutations : int
+        How many will come.
+    is_exact : bool
+        Whether these, and the data as they are, are all there are.
+    precision : float
+        See `Tested`.
+    thresholds : array, shape (n_rows,), optional
+        The statistic above which clusters are formed, for corrections that need it.
+    n_threads : int
+        Number of threads.
+    """
+
+    statistic: Array
+    families: Families
+    correction: Correction
+    n_permutations: int
+    is_exact: bool = False
+    precision: float = 0.0
+    thresholds: Array | None = None
+    n_threads: int = 1
+    _lock: Lock = field(default_factory=Lock)
+
+    def __post_init__(self) -> None:
+        shape = self.statistic.shape
+        if self.correction.needs_threshold and self.thresholds is None:
+            raise UserError(f"{self.correction.enhance} needs the threshold that forms clusters.")
+        self.two_sided = self.correction.alternative == "two-sided"
+        self.exceedances = np.zeros(shape, np.int32)
+        self.sums, self.squares = np.zeros(shape), np.zeros(shape)
+        self.maxima = np.full((self.n_permutations, shape[0]), -np.inf, np.float32)
+        self.highest = np.zeros((self.n_permutations, len(self.families.maps)))
+
+    def count(
+        self, permuted: Array, first: int, columns: slice | Array = slice(None), rows: slice = slice(None)
+    ) -> None:
+        """Count permuted statistics at some columns, of all rows or some; several threads may, at columns of their own.
+
+        Parameters
+        ----------
+        permuted : array of float32, shape (n_some, n_rows, n_columns)
+            Statistics of some permutations.
+        first : int
+            The number of the first of them.
+        """
+        from rsa.kernels import count_permuted
+
+        there = self.statistic[rows, columns]
+        reaching = ((np.abs(there) if self.two_sided else there) - self.precision).astype(np.float32)
+        counts, sums, squares = (np.zeros(reaching.shape, kind) for kind in (np.int32, np.float64, np.float64))
+        maxima = np.full(permuted.shape[:2], -np.inf, np.float32)
+        count_permuted(permuted, reaching, self.two_sided, counts, sums, squares, maxima)
+        self.exceedances[rows, columns] += counts
+        self.sums[rows, columns] += sums
+        self.squares[rows, columns] += squares
+        own = self.maxima[first : first + len(permuted)]
+        with self._lock:
+            own[:, rows] = np.maximum(own[:, rows], maxima)
+
+    def count_all(self, permuted: Array, first: int) -> None:
+        """Count permuted statistics at all columns, in threads."""
+        n_columns = self.statistic.shape[1]
+        parts = [slice(start, start + COLUMNS) for start in range(0, n_columns, COLUMNS)]
+        self._in_threads(lambda part: self.count(np.ascontiguousarray(permuted[..., part]), first, part), parts)
+
+    def enhance_all(self, permuted: Array, first: int) -> None:
+        """Enhance whole permuted maps, (n_some, n_rows, n_columns), in threads, and keep the highest of each."""
+        if self.correction.enhance is None:
+            return
+
+        def work(task: tuple[int, int]) -> None:
+            permutation, number = task
+            found = self._enhanced(permuted[permutation, self.families.maps[number]], number)
+            self.highest[first + permutation, number] = np.abs(found[np.isfinite(found)]).max(initial=0.0)
+
+        self._in_threads(
+            work, [(some, number) for some in range(len(permuted)) for number in range(len(self.families.maps))]
+        )
+
+    def _enhanced(self, values: Array, number: int) -> Array:
+        """Enhance one map, (n_times, n_columns); below 0 where low statistics count."""
+        correction, rows = self.correction, self.families.maps[number]
+        assert correction.enhance is not None
+        assert correction.graph is not None
+        threshold = 0.0 if self.thresholds is None else float(self.thresholds[rows[0]])
+        values = np.ascontiguousarray(values, dtype=np.float32)
+        found = enhance(values, correction.graph, correction.enhance, threshold=threshold)
+        if not self.two_sided:
+            return found
+        return found - enhance(-values, correction.graph, correction.enhance, threshold=threshold)
+
+    def _in_threads(self, work: Callable[..., None], tasks: Sequence[object]) -> None:
+        with ThreadPoolExecutor(self.n_threads) as pool:
+            for _ in pool.map(work, tasks):
+                pass
+
+    def result(self) -> Tested:
+        """Return the p values once all permutations have come."""
+        n = 1 + self.n_permutations
+        mean = (self.sums + self.statistic) / n
+        variance = (self.squares + self.statistic**2) / n - mean**2
+        enhanced = None
+        if self.correction.enhance is not None:
+            enhanced = np.full(self.statistic.shape, np.nan)
+            for number, rows in enumerate(self.families.maps):
+                enhanced[rows] = self._enhanced(self.statistic[rows], number)
+        of_maps = np.array([self.families.of_rows[rows[0]] for rows in self.families.maps])
+        return Tested(
+            self.statistic,
+            self.n_permutations,
+            self.is_exact,
+            self.exceedances,
+            mean,
+            np.sqrt(np.maximum(variance, 0)),
+            _by_family(self.maxima, self.families.of_rows, self.families.n_families),
+            self.families,
+            self.correction,
+            enhanced,
+            None if enhanced is None else _by_family(self.highest, of_maps, self.families.n_families),
+            self.precision,
+        )
+
+
+def _by_family(maxima: Array, families: Array, n_families: int) -> Array:
+    """Return the highest of each family: (n_permutations, n) -> (n_permutations, n_families)."""
+    return np.stack([maxima[:, families == number].max(axis=1) for number in range(n_families)], axis=1)
+
+
+def tally(
+    statistic: Array,
+    blocks: Iterator[Array] | Iterable[Array],
+    table: pd.DataFrame,
+    correction: Correction,
+    *,
+    n_permutations: int,
+    is_exact: bool = False,
+    precision: float = 0.0,
+    thresholds: Array | None = None,
+    n_threads: int = 1,
+    progress: Callable[[int], None] | None = None,
+) -> Tested:
+    """Count blocks of permuted statistics as they come.
+
+    Parameters
+    ----------
+    statistic : array, shape (n_rows, n_columns)
+        Of the data as they are.
+    blocks : iterable of arrays of float32, shape (n_some, n_rows, n_columns)
+        Of permuted data, the data as they are not among them.
+    table : DataFrame, n_rows rows
+        `model`, `layer`, `time_s`: see `families_of`.
+    correction, n_permutations, is_exact, precision, thresholds, n_threads
+        See `Tally`.
+    progress : callable, optional
+        Called with the number of permutations of each block that is done.
+    """
+    families = families_of(table, correction.family)
+    counted = Tally(statistic, families, correction, n_permutations, is_exact, precision, thresholds, n_threads)
+    first = 0
+    for block in blocks:
+        counted.count_all(block, first)
+        counted.enhance_all(block, first)
+        first += len(block)
+        if progress is not None:
+            progress(len(block))
+    return counted.result()
+
+
+def z_of_p(p: Array) -> Array:
+    """Return the standard normal value that is exceeded with probability p."""
+    return np.asarray(-ndtri(p))
