@@ -71,7 +71,7 @@ def engine(study: Study, volume: Any, n_threads: int) -> Callable[[Any], np.ndar
     def run(neighbourhood: Any) -> np.ndarray:
         if workload.n_permutations:
             how.update(n_permutations=workload.n_permutations, seed=0)
-            return permutation.permutation_test(patterns, neighbourhood, references, **how).scores.values
+            return permutation.permutation_test(patterns, neighbourhood, references, **how)[0].values
         return searchlight.compare(patterns, neighbourhood, references, **how).values
 
     return run

@@ -432,7 +432,7 @@ class ConditionTest:
             together = counts[rows].sum(axis=0)
             n_above = together.sum() - np.cumsum(together)  # above the upper edge of each bin
             allowed = self.cluster_p * together.sum()
-            thresholds[rows] = 2 / BINS * (1 + int(np.argmax(n_above <= allowed))) - 1
+            thresholds[rows] = max(0.0, 2 / BINS * (1 + int(np.argmax(n_above <= allowed))) - 1)
         return thresholds
 
     def _permuted(self, rdms: Sequence[Array], orders: Array, only: int | None = None) -> Iterator[tuple[int, Array]]:

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import product
 from threading import Lock
 from typing import Literal
 
@@ -374,15 +373,15 @@ class Tally:
 
         there = self.statistic[rows, columns]
         reaching = ((np.abs(there) if self.two_sided else there) - self.precision).astype(np.float32)
-        counts, sums, squares = (np.zeros(reaching.shape, kind) for kind in (np.int32, np.float64, np.float64))
+        totals: list[Array] = [self.exceedances, self.sums, self.squares]
+        added = [np.array(total[rows, columns], order="C") for total in totals]
         maxima = np.full(permuted.shape[:2], -np.inf, np.float32)
-        count_permuted(permuted, reaching, self.two_sided, counts, sums, squares, maxima)
-        self.exceedances[rows, columns] += counts
-        self.sums[rows, columns] += sums
-        self.squares[rows, columns] += squares
-        own = self.maxima[first : first + len(permuted)]
+        count_permuted(permuted, reaching, self.two_sided, *added, maxima)
+        for total, own in zip(totals, added, strict=True):
+            total[rows, columns] = own
+        highest = self.maxima[first : first + len(permuted)]
         with self._lock:
-            own[:, rows] = np.maximum(own[:, rows], maxima)
+            highest[:, rows] = np.maximum(highest[:, rows], maxima)
 
     def count_all(self, permuted: Array, first: int) -> None:
         """Count permuted statistics at all columns, in threads."""
