@@ -19,7 +19,7 @@ from rsa.errors import UserError
 from rsa.inference.contrasts import Contrast, contrast_rows
 from rsa.inference.designs import Design, load_design
 from rsa.inference.flips import pseudo_t, signs, smallest_p
-from rsa.inference.group_test import SUBJECT_STATISTICS, subject_test, why_not_flipped
+from rsa.inference.subjects import SUBJECT_STATISTICS, subject_test, why_not_flipped
 
 NEAR = {"rtol": 2e-5, "atol": 2e-6}
 """How near single precision is to double."""
@@ -225,7 +225,7 @@ CORE_TYPES = """
 import hashlib, numpy as np, pandas as pd
 from rsa.inference.contrasts import Contrast, contrast_rows
 from rsa.inference.designs import Design
-from rsa.inference.group_test import subject_test
+from rsa.inference.subjects import subject_test
 rng = np.random.default_rng(4)
 values, found = rng.normal(0.2, 1, (15, 3, 700)), hashlib.sha256()
 others = pd.DataFrame({"age": rng.normal(size=15)})
