@@ -4,13 +4,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import rankdata
 
 from rsa.core import PART, QUALITY, REFERENCE, Array
 from rsa.errors import UserError
 from rsa.inference.designs import Alternative, Design
 from rsa.inference.flips import FLIPPED_NUMBERS, fisher_z
-from rsa.kernels import SMALLEST_REST, transformed_statistics
 from rsa.rdm import MEEG, chance_is_0
 from rsa.registry import pick
 from rsa.rows import require_count
@@ -127,6 +125,8 @@ class SubjectTest:
             yield self.permuted(start, min(start + n_at_once, self.n_permutations))
 
     def _of(self, which: slice) -> Array:
+        from rsa.kernels import transformed_statistics
+
         weights = self.weights[which]
         statistics = np.empty((len(weights), self.scaled.shape[1]), dtype=np.float32)
         transformed_statistics(self.scaled, weights, np.float32(self.degrees_of_freedom or 0), statistics)
@@ -178,6 +178,8 @@ def subject_test(
     .. [1] Nichols TE, Holmes AP (2002). Nonparametric permutation tests for functional neuroimaging: a primer with
            examples. Hum Brain Mapp 15:1-25.
     """
+    from rsa.kernels import SMALLEST_REST
+
     require_count("n_permutations", n_permutations)
     entry = pick(SUBJECT_STATISTICS, statistic, "statistic over subjects")
     n_subjects, n_rows, n_columns = values.shape
@@ -223,6 +225,8 @@ def _what_is_summed(values: Array, statistic: str, design: Design, fisher: bool)
     z = fisher_z(values.astype(np.float64)) if fisher else np.array(values, dtype=np.float64)
     if statistic != "wilcoxon":
         return design.residuals(z)
+    from scipy.stats import rankdata
+
     ranks = rankdata(np.abs(z), axis=0, nan_policy="propagate") - (z == 0).sum(axis=0)
     return np.asarray(np.sign(z) * ranks)
 

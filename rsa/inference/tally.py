@@ -9,15 +9,14 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
 from threading import Lock
-from typing import Literal
 
 import numpy as np
 import pandas as pd
 from scipy.special import ndtri
-from scipy.stats import false_discovery_control
 
 from rsa.core import TEST, Array
 from rsa.errors import UserError
+from rsa.inference.designs import Alternative
 from rsa.inference.enhance import ENHANCEMENTS, enhance
 from rsa.inference.graph import Graph
 from rsa.registry import pick
@@ -35,9 +34,6 @@ __all__ = [
     "primary_name",
     "tally",
 ]
-
-Alternative = Literal["greater", "two-sided"]
-FamilyWord = Literal["voxels", "times", "layers"]
 
 FAMILY_WORDS: dict[str, str] = {
     "voxels": "voxels (regions, sensors)",
@@ -233,6 +229,8 @@ class Tested:
     @cached_property
     def q(self) -> Array:
         """P adjusted for the false discovery rate over each family."""
+        from scipy.stats import false_discovery_control
+
         adjusted = np.full(self.p.shape, np.nan)
         for number in range(self.families.n_families):
             rows = np.flatnonzero(self.families.of_rows == number)

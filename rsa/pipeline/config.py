@@ -8,14 +8,21 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin
 
-from pydantic import Field, ValidationError
+from pydantic import AfterValidator, Field, ValidationError
 
 from rsa.analyses import Analysis
 from rsa.comparisons import COMPARISONS
 from rsa.datasets import Dataset, MeegDataset
 from rsa.distances import CROSS_VALIDATED, DISTANCES
 from rsa.errors import Problems, UserError, did_you_mean, listed
+from rsa.inference.contrasts import Contrast
+from rsa.inference.designs import Alternative, Design, load_design
+from rsa.inference.enhance import ENHANCEMENTS
+from rsa.inference.graph import Connectivity, Graph
 from rsa.inference.group import GROUP_TESTS
+from rsa.inference.permutation import Combine
+from rsa.inference.subjects import SUBJECT_STATISTICS
+from rsa.inference.tally import FAMILY_WORDS, FDR, Correction
 from rsa.inputs.references import Reference
 from rsa.inputs.regions import Regions
 from rsa.inputs.stimuli import Stimuli
@@ -24,10 +31,11 @@ from rsa.maps import MAPS
 from rsa.meeg.timecourse import MOVIE_DISTANCES
 from rsa.models import Model
 from rsa.noise import NORMALISATIONS, SHRINKAGES
-from rsa.settings import Label, Section, alternatives, choice_of
+from rsa.settings import DataPath, Label, Names, Section, alternatives, choice_of
 from rsa.simulation.settings import Simulation
 
 __all__ = [
+    "Inference",
     "Movie",
     "Noise",
     "Searchlight",
@@ -50,6 +58,18 @@ NormalisationName = Annotated[str, *choice_of(NORMALISATIONS, "noise normalisati
 ShrinkageName = Annotated[str, *choice_of(SHRINKAGES, "shrinkage")]
 Generalisation = Literal["within", "between"]
 GroupTestName = Annotated[str, *choice_of(GROUP_TESTS, "group test")]
+
+
+SubjectStatisticName = Annotated[str, *choice_of(SUBJECT_STATISTICS, "statistic over subjects")]
+EnhancementName = Annotated[str, *choice_of(ENHANCEMENTS | {"none": None}, "enhancement")]
+FamilyName = Annotated[str, *choice_of(FAMILY_WORDS, "family")]
+FdrName = Annotated[str, *choice_of(FDR, "procedure for the false discovery rate")]
+
+
+def _with_voxels(words: tuple[str, ...]) -> tuple[str, ...]:
+    if "voxels" not in words:
+        raise ValueError("p values are always corrected over voxels (regions, sensors); add voxels")
+    return words
 
 
 class Searchlight(Section):
@@ -134,6 +154,69 @@ class Noise(Section):
         return sentences
 
 
+class Inference(Section):
+    """p values of all scores, and how they are corrected."""
+
+    over: Literal["subjects", "conditions"]
+    """What is random. subjects: other subjects like these, with these pictures (flips of signs, or other orders, of
+    subjects). conditions: these subjects, with other pictures like these (permutations of conditions). M/EEG RDMs that
+    all fMRI subjects share (`fusion: mean`) are tested over conditions in any case."""
+    permutations: int = Field(10_000, ge=1)
+    """How many flips, or orders of conditions; all that there are, if they are fewer."""
+    statistic: SubjectStatisticName = "t"
+    """What is tested over subjects; over conditions it is the score, or its mean over subjects."""
+    enhance: EnhancementName = "tfce"
+    """What the family-wise correction compares: the statistic enhanced by its neighbours, or the statistic alone."""
+    cluster_p: float = Field(0.001, gt=0, lt=0.5)
+    """Uncorrected p above whose statistic clusters are formed, for cluster mass and size."""
+    connectivity: Connectivity = 26
+    """Voxels that share a face (6), a face or an edge (18), or a corner as well (26) are neighbours."""
+    family: Annotated[tuple[FamilyName, ...], AfterValidator(_with_voxels)] = ("voxels", "times")
+    """Over what p values are corrected together: voxels (regions, sensors) always; times; layers of a model."""
+    alternative: Alternative = "greater"
+    """Whether high scores alone, or low ones as well, count."""
+    alpha: float = Field(0.05, gt=0, lt=1)
+    """Up to which corrected p a score is significant."""
+    fdr: FdrName = "bh"
+    """Control of the false discovery rate: Benjamini-Hochberg, or Benjamini-Yekutieli for any dependence."""
+    contrasts: tuple[Contrast, ...] = ()
+    """Differences of references, layers or models that are tested as well, over subjects."""
+    participants: DataPath | None = None
+    """Table of the subjects (BIDS: participants.tsv), for groups and covariates."""
+    groups: str | None = None
+    """Column of that table with two groups, whose difference is tested instead of the mean."""
+    levels: tuple[str, str] | None = None
+    """The two groups, first less second; by default in order of the alphabet."""
+    covariates: Names = ()
+    """Columns of that table that are adjusted for (Freedman and Lane, 1983)."""
+    combine: Combine = "same_order"
+    """Over conditions: the same order in all subjects, or orders of their own, of whose maps one of each subject is
+    drawn again and again (Stelzer et al., 2013)."""
+    permutations_each: int = Field(100, ge=1)
+    """How many orders of their own, if they are drawn like this."""
+    each_subject: bool = False
+    """Test the maps of each subject as well, over conditions; the maps of a single subject are in any case."""
+    seed: int = Field(0, ge=0)
+    """Of flips and orders."""
+
+    @property
+    def over_subjects(self) -> bool:
+        """Whether subjects are random."""
+        return self.over == "subjects"
+
+    def correction(self, graph: Graph | None) -> Correction:
+        """Return how p values are corrected, on a graph of places; without one, by the maximum alone."""
+        enhance = None if self.enhance == "none" or graph is None else self.enhance
+        return Correction(self.alternative, self.family, enhance, graph, self.alpha, self.fdr)
+
+    def design(self, subjects: Sequence[str]) -> Design:
+        """Read groups and covariates of some subjects, if there are any; see `rsa.inference.designs.load_design`."""
+        if self.participants is None:
+            return Design(len(subjects))
+        how = {"covariates": self.covariates, "groups": self.groups, "levels": self.levels}
+        return load_design(self.participants, subjects, **how)  # type: ignore[arg-type]
+
+
 class Study(Section):
     """Everything that decides what a study computes."""
 
@@ -191,6 +274,8 @@ class Study(Section):
     """Maps made of several maps of a model: those of its layers, of its times, or of both."""
     group: tuple[GroupTestName, ...] = ()
     """Maps of the group; the subjects must be on one grid, or be brought to one by `template`."""
+    inference: Inference | None = None
+    """p values of maps, regions, sensors and courses; leave it out for none but those of courses."""
     noise_ceiling: bool = False
     """Map the noise ceiling over subjects, and mean maps as a share of it; the images must be on one grid."""
     template: Template | None = None
