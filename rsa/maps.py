@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from rsa.core import PART, QUALITY, SAME_MM, Array, ScoreMap
+from rsa.core import PART, QUALITY, SAME_MM, TEST, Array, ScoreMap
 from rsa.errors import UserError
 from rsa.onsets import has_baseline, time_of_onset
 from rsa.rdm import require_chance_of_0
@@ -222,7 +222,7 @@ def _with_times(table: pd.DataFrame) -> pd.DataFrame:
 
 def _rows_of_maps(table: pd.DataFrame, over: str) -> list[Array]:
     """Return the rows that make one map each: times ascend, layers keep their order."""
-    table = table[table["role"] != QUALITY]
+    table = table[~table["role"].isin((QUALITY, TEST))]
     has_layers = table["model"].isin(layered_models(table))
     has_times = table.groupby("model")["time_s"].transform("nunique") > 1
     chosen = {

@@ -53,7 +53,7 @@ def ceiling_words(n_subjects: int, statistic: str = "") -> str:
 
     Examples
     --------
-    >>> ceiling_words(4, "spearman")[-99:]
+    >>> ceiling_words(4, "spearman").split("upper ")[-1]
     'bound is too high: each subject is part of the average, so noise alone reaches about 0.50 (1/√4).'
     """
     return (

@@ -8,24 +8,91 @@ from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
+from matplotlib.patches import PathPatch
+from matplotlib.path import Path
 
 from rsa.core import Array, ScoreMap, Volume
 from rsa.errors import UserError
 from rsa.names import full_name
 from rsa.report.planes import MNI_BOX, VIEWS, box_mm, views_of
 from rsa.report.style import GREY, INK, SIGNED, TEXT, blank, colour_bar, signed_limit
+from rsa.significance import Significance
 
 __all__ = [
     "drawn_box",
     "drawn_views",
+    "faded",
     "frame",
     "is_mni",
+    "outline",
     "placed",
     "say_if_empty",
     "score_bar",
     "score_scale",
+    "sight_words",
+    "threshold_words",
     "volume_of",
 ]
+
+OUTLINE = "black"
+FADED = 0.5
+"""How opaque what is not significant is drawn, as a share of what it would be else."""
+
+
+def sight_words(significance: Significance | None) -> str:
+    """Say which score a glass brain shows."""
+    if significance is None:
+        shown = "the score furthest from 0 is shown, with its sign"
+    else:
+        shown = (
+            "the significant score furthest from 0 is shown, with its sign, or where none is significant, faded, the "
+            "score furthest from 0"
+        )
+    return f"Along each line of sight {shown}; left is on the left."
+
+
+def threshold_words(significance: Significance, shown: ScoreMap) -> str:
+    """Say what is faded and outlined, and which of the models that are shown have nothing significant, or no test."""
+    alpha, none = significance.written_alpha, significance.insignificant(shown)
+    said = [f"faded: corrected p > {alpha} ({significance.words}); outlined: p ≤ {alpha}."]
+    if none:
+        said.append(f"No score of {' or '.join(none)} is significant at corrected p ≤ {alpha}.")
+    untested = significance.untested(shown)
+    said += [f"Not tested, and drawn as it is: {', '.join(untested)}."] if untested else []
+    return " ".join(said)
+
+
+def faded(opacity: Array, significant: Array) -> Array:
+    """Make what is significant (1) fully opaque, and fade what is not (0); what was not tested (NaN) stays as it is.
+
+    A value without any opacity of its own, such as an undefined one, gets none.
+    """
+    shown = np.where(significant == 1, 1.0, np.where(significant == 0, FADED * opacity, opacity))
+    return np.asarray(shown)
+
+
+def outline(axes: Axes, inside: Array, extent: Array) -> None:
+    """Draw a thin dark line around pixels, along their edges.
+
+    Parameters
+    ----------
+    inside : array of bool, shape (n_up, n_across)
+        The first row is the lowest.
+    extent : array
+        The edges of the image: left, right, bottom, top.
+    """
+    if not inside.any():
+        return
+    around = np.pad(inside, 1)
+    y, x = np.nonzero(around[1:, 1:-1] != around[:-1, 1:-1])  # edges from left to right
+    level = np.stack([np.stack([x, y], 1), np.stack([x + 1, y], 1)], axis=1)
+    y, x = np.nonzero(around[1:-1, 1:] != around[1:-1, :-1])  # edges from bottom to top
+    upright = np.stack([np.stack([x, y], 1), np.stack([x, y + 1], 1)], axis=1)
+    steps = np.array([extent[1] - extent[0], extent[3] - extent[2]]) / inside.shape[::-1]
+    points = np.concatenate([level, upright]).reshape(-1, 2) * steps + np.array([extent[0], extent[2]])
+    codes = np.tile([Path.MOVETO, Path.LINETO], len(points) // 2)
+    look: dict[str, Any] = {"edgecolor": OUTLINE, "linewidth": 0.6, "facecolor": "none", "capstyle": "projecting"}
+    axes.add_patch(PathPatch(Path(points, codes), label="significant", **look))
 
 
 def score_scale(maps: Sequence[ScoreMap], limit: float | None) -> Normalize:

@@ -21,6 +21,7 @@ from rsa.core import Array, RDMs, ScoreMap
 from rsa.errors import UserError
 from rsa.files.io import writing
 from rsa.maps import times_of
+from rsa.report.drawing import FADED, sight_words, threshold_words
 from rsa.report.figures import by_category, percentiles, rdm_sheet, reference_names
 from rsa.report.glass import glass_grid
 from rsa.report.style import (
@@ -30,6 +31,7 @@ from rsa.report.style import (
     signed_limit,
     written_times,
 )
+from rsa.significance import Significance, significant_or_all
 
 __all__ = [
     "animation",
@@ -52,10 +54,7 @@ STRIP_SIDE, FRAME_SIDE = 1.1, 3.0
 
 BRAIN_DPI = 110
 CHOSEN = "Times are spread evenly from the onset of the stimulus on, with that of the highest score among them."
-BRAINS = (
-    "Scores over time{who}. Along each line of sight the score furthest from 0 is shown, with its sign; left is on the "
-    "left. One colour scale for all times; nothing is thresholded."
-)
+BRAINS = "Scores over time{who}. {sight} One colour scale for all times; {thresholded}"
 DISSIMILARITIES = (
     "RDMs over time{who}. The colour is the rank of a dissimilarity among all pairs at all times, so that colours of "
     "different times can be compared.{order}"
@@ -112,7 +111,12 @@ def _nearest(times: Array, wanted_s: Sequence[float]) -> Array:
 
 
 def film_strip(
-    scores: ScoreMap, times_s: Sequence[float] | None = None, *, space: str = "", limit: float | None = None
+    scores: ScoreMap,
+    times_s: Sequence[float] | None = None,
+    *,
+    space: str = "",
+    limit: float | None = None,
+    significance: Significance | None = None,
 ) -> Figure:
     """Look through the brain at several times, on one scale of colours.
 
@@ -126,6 +130,9 @@ def film_strip(
         Name of the space; one that starts with "MNI" is drawn with nilearn's outlines of the brain.
     limit : float, optional
         The colour scale goes from -limit to limit; by default the largest score at any time.
+    significance : Significance, optional
+        Which scores are significant: these are outlined, the others faded; of chosen times, one is that of the highest
+        significant score.
 
     Raises
     ------
@@ -134,13 +141,21 @@ def film_strip(
     """
     references = _references(scores)
     times = np.array(times_of(scores.table))
-    chosen = film_times(times, _peak_s(scores)) if times_s is None else _nearest(times, times_s)
-    rows = [(name, _titled(_at_times(part, chosen), times)) for name, part in references]
-    return glass_grid(rows, space=space, limit=limit or signed_limit(scores.values))
+    chosen = film_times(times, _peak_s(scores, significance)) if times_s is None else _nearest(times, times_s)
+    parts = [(name, _at_times(part, chosen)) for name, part in references]
+    found = None if significance is None else [significance.of(part) for _, part in parts]
+    rows = [(name, _titled(part, times)) for name, part in parts]
+    return glass_grid(rows, space=space, limit=limit or signed_limit(scores.values), significant=found)
 
 
 def animation(
-    scores: ScoreMap, path: str | Path, *, space: str = "", limit: float | None = None, caption: str = ""
+    scores: ScoreMap,
+    path: str | Path,
+    *,
+    space: str = "",
+    limit: float | None = None,
+    caption: str = "",
+    significance: Significance | None = None,
 ) -> Path:
     """Write the brain over time as an animated GIF: one frame per time, at most 60 of them, spread evenly.
 
@@ -165,22 +180,33 @@ def animation(
     largest = limit or signed_limit(scores.values)
 
     def frame(time: float) -> Figure:
-        parts = [_titled(_at_times(part, [time]), times, name) for name, part in references]
+        at_time = [_at_times(part, [time]) for _, part in references]
+        found = None if significance is None else [np.concatenate([significance.of(part) for part in at_time])]
+        parts = [_titled(part, times, name) for part, (name, _) in zip(at_time, references, strict=True)]
         table = pd.concat([part.table for part in parts])
         shown = replace(scores, values=np.concatenate([part.values for part in parts]), table=table)
-        return glass_grid([("", shown)], space=space, limit=largest)
+        return glass_grid([("", shown)], space=space, limit=largest, significant=found)
 
-    return _save_animation(frame, times, path, SIGNED, caption)
+    return _save_animation(frame, times, path, _palette(SIGNED, faded=significance is not None), caption)
 
 
 def film_figures(
-    scores: ScoreMap, folder: str | Path, *, space: str = "", title: str = "", times_s: Sequence[float] | None = None
+    scores: ScoreMap,
+    folder: str | Path,
+    *,
+    space: str = "",
+    title: str = "",
+    times_s: Sequence[float] | None = None,
+    significance: Significance | None = None,
 ) -> list[Path]:
     """Draw brains over time as a strip and as an animation; return the files (`film.png`, `film.gif`)."""
-    caption = BRAINS.format(who=f", {title}" if title else "")
+    thresholded = "nothing is thresholded." if significance is None else threshold_words(significance, scores)
+    who = f", {title}" if title else ""
+    caption = BRAINS.format(who=who, sight=sight_words(significance), thresholded=thresholded)
     said = caption if times_s is not None else f"{caption} {CHOSEN}"
-    strip = save_figure(Path(folder) / "film.png", film_strip(scores, times_s, space=space), said, BRAIN_DPI)
-    return [strip, animation(scores, Path(folder) / "film.gif", space=space, caption=caption)]
+    look: dict[str, Any] = {"space": space, "significance": significance}
+    strip = save_figure(Path(folder) / "film.png", film_strip(scores, times_s, **look), said, BRAIN_DPI)
+    return [strip, animation(scores, Path(folder) / "film.gif", caption=caption, **look)]
 
 
 def _references(scores: ScoreMap) -> list[tuple[str, ScoreMap]]:
@@ -211,11 +237,13 @@ def _titled(part: ScoreMap, among: Array, name: str = "") -> ScoreMap:
     return replace(part, table=part.table.drop(columns="time_s").assign(model="", layer=titles))
 
 
-def _peak_s(scores: ScoreMap) -> float | None:
-    """Return the time of the highest score, after the onset if there are such times; None if none is defined."""
+def _peak_s(scores: ScoreMap, significance: Significance | None = None) -> float | None:
+    """Return the time of the highest (significant) score, after onset if there are such times; None without any."""
     times = scores.table["time_s"].to_numpy(dtype=float)
     allowed = times >= 0 if (times >= 0).any() else np.ones(len(times), dtype=bool)
-    highest = np.where(np.isnan(scores.values), -np.inf, scores.values).max(axis=1)  # (n_maps,)
+    found = np.full(scores.values.shape, np.nan) if significance is None else significance.of(scores)
+    values = significant_or_all(np.where(allowed[:, None], scores.values, np.nan), found)
+    highest = np.where(np.isnan(values), -np.inf, values).max(axis=1)  # (n_maps,)
     row = int(np.where(allowed, highest, -np.inf).argmax())
     return float(times[row]) if np.isfinite(highest[row]) else None
 
@@ -257,7 +285,7 @@ def rdm_animation(movie: RDMs, path: str | Path, categories: pd.Series | None = 
     def frame(time: float) -> Figure:
         return _rdm_row(ranked.subset(times == time), times, groups, FRAME_SIDE)
 
-    return _save_animation(frame, times, path, PAIRS, caption)
+    return _save_animation(frame, times, path, _palette(PAIRS), caption)
 
 
 def rdm_film_figures(
@@ -298,10 +326,9 @@ def _rdm_row(shown: RDMs, among: Array, groups: list[str] | None, side: float) -
 
 
 def _save_animation(
-    frame: Callable[[float], Figure], times: Array, path: str | Path, colours: str, caption: str
+    frame: Callable[[float], Figure], times: Array, path: str | Path, palette: Array, caption: str
 ) -> Path:
     """Draw a frame per time and write them as a GIF; every second frame goes until the file is small enough."""
-    palette = _palette(colours)
     frames = [_pixels(frame(float(time)), palette) for time in times[_spread(len(times), N_FRAMES)]]
     duration, encoded = FRAME_MS, b""
     while not encoded or (len(encoded) > LARGEST and len(frames) > 2):
@@ -335,7 +362,12 @@ def _pixels(figure: Figure, palette: Array) -> Image.Image:
     return image
 
 
-def _palette(colours: str) -> Array:
-    """Make one palette for all frames, so that no colour flickers: 96 colours of a map and 32 greys; (128, 3)."""
+def _palette(colours: str, *, faded: bool = False) -> Array:
+    """Make one palette for all frames, so that no colour flickers: 96 colours of a map and 32 greys; (128, 3).
+
+    With `faded`, 64 faded colours on white are in it as well; (192, 3).
+    """
     of_map = np.round(255 * colormaps[colours](np.linspace(0, 1, 96))[:, :3])
-    return np.concatenate([of_map, np.repeat(np.round(np.linspace(0, 255, 32))[:, None], 3, axis=1)])
+    pale = np.round(255 * (1 - FADED * (1 - colormaps[colours](np.linspace(0, 1, 64))[:, :3])))
+    greys = np.repeat(np.round(np.linspace(0, 255, 32))[:, None], 3, axis=1)
+    return np.concatenate([of_map, pale, greys] if faded else [of_map, greys])

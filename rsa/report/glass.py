@@ -16,10 +16,12 @@ from matplotlib.path import Path
 from rsa.core import Array, ScoreMap
 from rsa.errors import UserError
 from rsa.report.drawing import (
+    FADED,
     drawn_box,
     drawn_views,
     frame,
     is_mni,
+    outline,
     placed,
     say_if_empty,
     score_bar,
@@ -28,7 +30,7 @@ from rsa.report.drawing import (
 )
 from rsa.report.figures import reference_names, reference_titles
 from rsa.report.layout import GAP, LETTER, LONGEST, PAGE_WIDTH, sheet
-from rsa.report.planes import VIEWS, Upright, project, upright
+from rsa.report.planes import VIEWS, Upright, project, seen_through, upright
 from rsa.report.style import GREY, INK, SIGNED
 
 __all__ = ["glass_grid"]
@@ -36,8 +38,17 @@ __all__ = ["glass_grid"]
 MAX_ACROSS = 10
 
 
-def glass_grid(maps: Sequence[tuple[str, ScoreMap]], *, space: str = "", limit: float | None = None) -> Figure:
+def glass_grid(
+    maps: Sequence[tuple[str, ScoreMap]],
+    *,
+    space: str = "",
+    limit: float | None = None,
+    significant: Sequence[Array | None] | None = None,
+) -> Figure:
     """Look through brains: along each line of sight the score furthest from 0, with its sign.
+
+    Where it is known which scores are significant, the one furthest from 0 of these is shown, outlined; along a line
+    without any, the score furthest from 0 is faded.
 
     Parameters
     ----------
@@ -48,6 +59,9 @@ def glass_grid(maps: Sequence[tuple[str, ScoreMap]], *, space: str = "", limit: 
         Name of the space; one that starts with "MNI" is drawn with nilearn's outlines of the brain.
     limit : float, optional
         The colour scale goes from -limit to limit; by default the largest score of all maps.
+    significant : sequence of arrays, optional
+        Of each map what `rsa.significance.Significance.of` returns, shape (n_rows, n_voxels); None for a map that was
+        not tested.
 
     Raises
     ------
@@ -71,10 +85,12 @@ def glass_grid(maps: Sequence[tuple[str, ScoreMap]], *, space: str = "", limit: 
     grids = [upright(volume) for volume in volumes]
     for axes, (subject, layer) in zip(page.cells, places, strict=True):
         values = maps[subject][1].values[layer] if layer is not None else None
+        tested = None if significant is None else significant[subject]
+        found = None if tested is None or layer is None else tested[layer]
         for view, picture in zip(views, axes, strict=True):
             frame(picture, view, _centred(boxes[subject], extents))
             if values is not None:
-                _draw_glass(picture, view, grids[subject], values, colours, space)
+                _draw_glass(picture, view, grids[subject], values, colours, space, found)
         if values is not None:
             say_if_empty(axes, values)
     score_bar(page.figure, page.bar, colours, maps[0][1])
@@ -93,12 +109,22 @@ def _places(n_maps: int, n_layers: int) -> tuple[int, list[tuple[int, int | None
     ]
 
 
-def _draw_glass(axes: Axes, view: str, grid: Upright, values: Array, colours: Normalize, space: str) -> None:
+def _draw_glass(
+    axes: Axes, view: str, grid: Upright, values: Array, colours: Normalize, space: str, significant: Array | None
+) -> None:
     """Draw one projection and the outline of the brain."""
     extent = grid.box[list(VIEWS[view])].ravel()
-    axes.imshow(project(grid, values, view), cmap=SIGNED, norm=colours, **placed(extent))
+    if significant is None or np.isnan(significant).all():
+        line = INK
+        axes.imshow(project(grid, values, view), cmap=SIGNED, norm=colours, **placed(extent))
+    else:
+        line = GREY  # than which the outline of what is significant is darker
+        inside = seen_through(grid, significant == 1, view)
+        shown, opacity = project(grid, values, view, significant == 1), np.where(inside, 1.0, FADED)
+        axes.imshow(shown, cmap=SIGNED, norm=colours, alpha=opacity, **placed(extent))
+        outline(axes, inside, extent)
     if is_mni(space):
-        axes.add_patch(PathPatch(_brain_outline(view), edgecolor=INK, linewidth=0.7, facecolor="none"))
+        axes.add_patch(PathPatch(_brain_outline(view), edgecolor=line, linewidth=0.7, facecolor="none"))
         return
     shadow = np.pad((grid.columns >= 0).any(axis="xyz".index(view)).T.astype(float), 1)
     lines = [np.linspace(low, high, n) for low, high, n in _padded_lines(extent, shadow.shape)]

@@ -11,7 +11,18 @@ import numpy as np
 
 from rsa.core import Array, Volume
 
-__all__ = ["MNI_BOX", "VIEWS", "Upright", "box_mm", "cut", "cut_image", "project", "upright", "views_of"]
+__all__ = [
+    "MNI_BOX",
+    "VIEWS",
+    "Upright",
+    "box_mm",
+    "cut",
+    "cut_image",
+    "project",
+    "seen_through",
+    "upright",
+    "views_of",
+]
 
 VIEWS = {"x": (1, 2), "y": (0, 2), "z": (0, 1)}
 """The axes that go across and up in the view along each axis."""
@@ -70,13 +81,24 @@ def upright(volume: Volume) -> Upright:
     return Upright(columns, np.stack([box[:, 0], box[:, 0] + steps * counts], axis=1))
 
 
-def project(grid: Upright, values: Array, view: str) -> Array:
-    """Look through the brain: along each line the value furthest from 0, with its sign; (n_up, n_across)."""
+def project(grid: Upright, values: Array, view: str, first: Array | None = None) -> Array:
+    """Look through the brain: along each line the value furthest from 0, with its sign; (n_up, n_across).
+
+    Values of the voxels that are `first`, bool of shape (n_voxels,), come before all others.
+    """
     depth = "xyz".index(view)
     filled = np.append(values, np.nan)[grid.columns]  # (n_x, n_y, n_z); column -1 is the NaN
     size = np.where(np.isnan(filled), -1, np.abs(filled))
+    if first is not None and first.any():
+        beyond = np.nanmax(np.abs(values)) + 1
+        size += np.append(np.where(first, beyond, 0), 0)[grid.columns]
     furthest = np.expand_dims(size.argmax(axis=depth), depth)
     return np.take_along_axis(filled, furthest, axis=depth).squeeze(axis=depth).T
+
+
+def seen_through(grid: Upright, marked: Array, view: str) -> Array:
+    """Look through the brain for the voxels that are marked, bool of shape (n_voxels,); bool (n_up, n_across)."""
+    return np.asarray(np.append(marked, False)[grid.columns].any(axis="xyz".index(view)).T)
 
 
 def cut(volume: Volume, values: Array, view: str, at_mm: float, box: Array) -> Array:

@@ -19,8 +19,10 @@ from rsa.errors import UserError
 from rsa.report.drawing import (
     drawn_box,
     drawn_views,
+    faded,
     frame,
     is_mni,
+    outline,
     placed,
     say_if_empty,
     score_bar,
@@ -31,6 +33,7 @@ from rsa.report.figures import reference_names
 from rsa.report.layout import sheet
 from rsa.report.planes import VIEWS, box_mm, cut, cut_image
 from rsa.report.style import INK, ORDINAL, SIGNED, TEXT, colour_bar, short_names, signed_limit
+from rsa.significance import significant_or_all
 
 __all__ = ["label_slices", "signed_slices", "slices"]
 
@@ -47,10 +50,12 @@ def slices(
     background: nib.Nifti1Image | None = None,
     limit: float | None = None,
     at: ScoreMap | None = None,
+    significant: Array | None = None,
 ) -> Figure:
     """Slice each map at its highest score, marked by a cross; the title says where it is in mm.
 
-    The further a score is from 0, the more opaque it is drawn: fully from half of the scale on.
+    The further a score is from 0, the more opaque it is drawn: fully from half of the scale on. Where it is known which
+    scores are significant, these are opaque and outlined, the others faded; the highest score is then that of these.
 
     Parameters
     ----------
@@ -65,21 +70,26 @@ def slices(
     at : ScoreMap, optional
         As many other maps of the same voxels, at whose highest scores the slices are, and which say how opaque a voxel
         is, instead of the map itself.
+    significant : array, shape (n_rows, n_voxels), optional
+        What `rsa.significance.Significance.of` returns.
     """
     others = scores if at is None else at
     strongest = None if at is None else signed_limit(at.values)
     volume, colours = volume_of(scores), score_scale([scores], limit)
     box, views, image = drawn_box(volume, space), drawn_views(volume, space), _background(space, background)
-    peaks = [_peak(volume, *pair) for pair in zip(others.values, scores.values, strict=True)]
+    found = np.full(scores.values.shape, np.nan) if significant is None else significant
+    peaks = [_peak(volume, *three) for three in zip(others.values, scores.values, found, strict=True)]
     names = reference_names(scores.table)
     titles = [f"{name}\n{words}" for name, (_, words) in zip(names, peaks, strict=True)]
     page = sheet(titles, min(len(scores), 2), views, np.ptp(box, axis=1))
-    for axes, values, other, (at_mm, _) in zip(page.cells, scores.values, others.values, peaks, strict=True):
+    rows = zip(page.cells, scores.values, others.values, found, peaks, strict=True)
+    for axes, values, other, tested, (at_mm, _) in rows:
         coloured = _coloured(values, colours)
         if strongest is not None:
             coloured[:, 3] = np.isfinite(values) * _opacity(other, strongest)
+        coloured[:, 3] = np.isfinite(values) * faded(coloured[:, 3], tested)
         for view, picture in zip(views, axes, strict=True):
-            _draw_slice(picture, view, at_mm["xyz".index(view)], volume, coloured, image, box)
+            _draw_slice(picture, view, at_mm["xyz".index(view)], volume, coloured, image, box, tested)
             if np.isfinite(values).any():
                 _draw_cross(picture, view, at_mm)
         say_if_empty(axes, values)
@@ -95,6 +105,7 @@ def label_slices(
     background: nib.Nifti1Image | None = None,
     strength: Array | None = None,
     what: str = "layer with the highest score",
+    significant: Array | None = None,
 ) -> Figure:
     """Slice a map of numbers of layers (or times), from 1; each has a colour, from first (dark) to last (bright).
 
@@ -110,6 +121,9 @@ def label_slices(
         The highest score of each voxel: where it is low, colours are faint.
     what : str
         What the colours mean, for their bar.
+    significant : array, shape (n_voxels,), optional
+        1 where a score behind the map is significant: opaque and outlined; 0 where none is: faded; NaN where none was
+        tested.
 
     Raises
     ------
@@ -127,12 +141,12 @@ def label_slices(
     steps = BoundaryNorm(np.arange(0.5, n + 1), n)
     cmap = ListedColormap(colormaps[ORDINAL](np.linspace(0.02, 0.98, n)))
     coloured = cmap(steps(np.nan_to_num(values, nan=1.0)))
-    coloured[:, 3] = np.isfinite(values) * (
-        1.0 if strength is None else _opacity(strength, signed_limit(strength)) ** 2
-    )
+    found = np.full(values.shape, np.nan) if significant is None else significant
+    opacity = np.ones(len(values)) if strength is None else _opacity(strength, signed_limit(strength)) ** 2
+    coloured[:, 3] = np.isfinite(values) * faded(opacity, found)
     names = short_names(labels, 24)
     longest = max(map(len, names))
-    figure, bar = _montage(preference, coloured, space, background, foot=0.5 + 0.066 * longest)
+    figure, bar = _montage(preference, coloured, found, space, background, foot=0.5 + 0.066 * longest)
     shown = np.arange(0, n, -(-n // MOST_NAMES))
     scale = figure.colorbar(ScalarMappable(steps, cmap), cax=bar, orientation="horizontal", ticks=shown + 1)
     upright = 90 if longest * len(shown) > 50 else 0
@@ -143,16 +157,34 @@ def label_slices(
     return figure
 
 
-def signed_slices(scores: ScoreMap, what: str, *, space: str = "", background: nib.Nifti1Image | None = None) -> Figure:
-    """Slice a map of numbers about 0, one row, in two colours; `what` they are stands at the bar."""
-    colours = score_scale([scores], None)
-    figure, bar = _montage(scores, _coloured(_single_row(scores), colours), space, background, foot=0.72)
+def signed_slices(
+    scores: ScoreMap,
+    what: str,
+    *,
+    space: str = "",
+    background: nib.Nifti1Image | None = None,
+    significant: Array | None = None,
+) -> Figure:
+    """Slice a map of numbers about 0, one row, in two colours; `what` they are stands at the bar.
+
+    `significant` is that of `label_slices`.
+    """
+    colours, values = score_scale([scores], None), _single_row(scores)
+    found = np.full(values.shape, np.nan) if significant is None else significant
+    coloured = _coloured(values, colours)
+    coloured[:, 3] = np.isfinite(values) * faded(coloured[:, 3], found)
+    figure, bar = _montage(scores, coloured, found, space, background, foot=0.72)
     colour_bar(figure, bar, ScalarMappable(colours, SIGNED), what)
     return figure
 
 
 def _montage(
-    scores: ScoreMap, coloured: Array, space: str, background: nib.Nifti1Image | None, foot: float
+    scores: ScoreMap,
+    coloured: Array,
+    significant: Array,
+    space: str,
+    background: nib.Nifti1Image | None,
+    foot: float,
 ) -> tuple[Figure, Axes]:
     """Draw evenly spaced slices of a coloured map, from the bottom to the top of what is defined."""
     volume = volume_of(scores)
@@ -162,7 +194,7 @@ def _montage(
     places = _slice_places(volume, scores.values[0], axis)
     page = sheet([f"{view} = {_mm(at)} mm" for at in places], min(len(places), 4), view, np.ptp(box, axis=1), foot=foot)
     for (axes,), at_mm in zip(page.cells, places, strict=True):
-        _draw_slice(axes, view, at_mm, volume, coloured, image, box)
+        _draw_slice(axes, view, at_mm, volume, coloured, image, box, significant)
     say_if_empty([cell[0] for cell in page.cells], scores.values[0])
     return page.figure, page.bar
 
@@ -175,9 +207,16 @@ def _slice_places(volume: Volume, values: Array, axis: int) -> Array:
 
 
 def _draw_slice(
-    axes: Axes, view: str, at_mm: float, volume: Volume, coloured: Array, image: nib.Nifti1Image | None, box: Array
+    axes: Axes,
+    view: str,
+    at_mm: float,
+    volume: Volume,
+    coloured: Array,
+    image: nib.Nifti1Image | None,
+    box: Array,
+    significant: Array,
 ) -> None:
-    """Draw the background in grey and the coloured map, shape (n_voxels, 4), on top."""
+    """Draw the background in grey, the coloured map, shape (n_voxels, 4), on top, and what is significant outlined."""
     frame(axes, view, box)
     extent = box[list(VIEWS[view])].ravel()
     where = cut(volume, np.arange(volume.n_voxels), view, at_mm, box)
@@ -187,6 +226,7 @@ def _draw_slice(
     shown = np.isfinite(where)
     pixels[shown] = coloured[where[shown].astype(int)]
     axes.imshow(pixels, **placed(extent))
+    outline(axes, np.append(significant == 1, False)[np.where(shown, where, -1).astype(int)], extent)
 
 
 def _draw_cross(axes: Axes, view: str, at_mm: Array) -> None:
@@ -208,11 +248,14 @@ def _background(space: str, given: nib.Nifti1Image | None) -> nib.Nifti1Image | 
     return nib.Nifti1Image(np.clip(data / top, 0, 1), given.affine)
 
 
-def _peak(volume: Volume, values: Array, shown: Array) -> tuple[Array, str]:
-    """Return where the highest value lies in mm (the middle without any), and words for what is shown there."""
+def _peak(volume: Volume, values: Array, shown: Array, significant: Array) -> tuple[Array, str]:
+    """Return where the highest value lies in mm (the middle without any), and words for what is shown there.
+
+    It is the highest of the significant ones if there are some.
+    """
     if not np.isfinite(values).any():
         return box_mm(volume).mean(axis=1), "(no peak)"
-    voxel = int(np.nanargmax(values))
+    voxel = int(np.nanargmax(significant_or_all(values, significant)))
     at_mm = volume.voxel_to_mm(volume.indices[voxel])
     return at_mm, _place(at_mm, float(shown[voxel]))
 

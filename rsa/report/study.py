@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from rsa.core import REASONS, SAME_S, Array, RDMs, ScoreMap, select
 from rsa.maps import MAPS, layered_models, times_of
 from rsa.report.ceilings import LINES, ceiling_words, drawn_ceiling, noise_words
+from rsa.report.drawing import sight_words, threshold_words
 from rsa.report.figures import profile, rdm_grid, rdm_similarity, reference_names, region_bars
 from rsa.report.glass import glass_grid
 from rsa.report.slices import label_slices, signed_slices, slices
@@ -27,6 +28,7 @@ from rsa.report.times import (
     rows_like,
     time_courses,
 )
+from rsa.significance import Significance, without_tests
 
 __all__ = [
     "group_figures",
@@ -39,14 +41,16 @@ __all__ = [
 ]
 
 BRAIN_DPI = 110
-SEEN_THROUGH = (
-    "Along each line of sight the score furthest from 0 is shown, with its sign; left is on the left. "
-    "One colour scale for all maps; nothing is thresholded, and where no score is defined the brain is left blank."
-)
+SEEN_THROUGH = "{sight} One colour scale for all maps{thresholded}; where no score is defined the brain is left blank."
 SLICED = (
-    "A cross marks the highest score, whose coordinates in mm are in the title; left is on the left. "
-    "The further a score is from 0, the more opaque it is, fully from half of the scale on."
+    "A cross marks the highest {which}score, whose coordinates in mm are in the title; left is on the left. "
+    "The further a score is from 0, the more opaque it is, fully from half of the scale on{as_well}."
 )
+BEST_OF_MANY = (
+    " Outlined is where {what} of {model} is significant (corrected p ≤ {alpha}; {words}){each}; "
+    "elsewhere colours are faded. The map itself was not tested."
+)
+DOTTED = " Dots below mark the times at which a score is significant (corrected p ≤ {alpha}; {words})."
 REGIONS = "Scores in regions. Bars are means over subjects, whiskers their standard error, dots the subjects."
 QUALITY_WORDS = {
     "ceilinglower": "The lower bound of the noise ceiling is the mean score of each subject's RDM with the average of "
@@ -60,7 +64,7 @@ SHARE = (
     "subjects as their own mean. A cross marks the highest mean score, the title says what its share is; the lower a "
     "mean score, the fainter. Blank where the lower bound is not above 0; left is on the left."
 )
-AT_PEAK = " Of all times, each reference is shown at that of its highest score{whose}; the time is in the title."
+AT_PEAK = " Of all times, each reference is shown at that of its highest {which}score{whose}; the time is in the title."
 
 
 # -------------------------------------------------------------------------------------------- figures
@@ -89,6 +93,7 @@ def subject_figures(
     title: str = "",
     background: nib.Nifti1Image | None = None,
     comparison: str = "",
+    significance: Significance | None = None,
 ) -> list[Path]:
     """Draw the maps of one subject (or group): glass brains, slices at the peaks, courses over time, what is derived.
 
@@ -108,6 +113,9 @@ def subject_figures(
         What the slices are drawn on.
     comparison : str
         How RDMs were compared, if it is known: what noise alone does to the upper noise ceiling.
+    significance : Significance, optional
+        Which scores are significant, if they were tested: these are outlined, the others faded, and times and places
+        that are shown are those of significant scores where there are some.
 
     Returns
     -------
@@ -117,23 +125,50 @@ def subject_figures(
         `peak_time-<i>.png` and `onset_time-<i>.png`; `ceiling.png` if there are rows that tell how good the data are.
     """
     folder, who, models = Path(folder), f", {title}" if title else "", of_models(scores)
-    (shown,), timed = at_peak_times([models]), AT_PEAK.format(whose="") if has_times(models) else ""
-    glass, sliced = glass_grid([(title, shown)], space=space), slices(shown, space=space, background=background)
+    found = None if significance is None else significance.of(models)
+    (shown,), timed = at_peak_times([models], [found]), _at_peak(models, significance)
+    seen, sliced, dotted = _brain_words(significance, models)
+    found = None if significance is None else significance.of(shown)
+    glass = glass_grid([(title, shown)], space=space, significant=[found])
+    cuts = slices(shown, space=space, background=background, significant=found)
     paths = [
-        save_figure(folder / "glass.png", glass, f"Glass brains{who}. {SEEN_THROUGH}{timed}", BRAIN_DPI),
-        save_figure(folder / "slices.png", sliced, f"Slices through the peaks{who}. {SLICED}{timed}", BRAIN_DPI),
+        save_figure(folder / "glass.png", glass, f"Glass brains{who}. {seen}{timed}", BRAIN_DPI),
+        save_figure(folder / "slices.png", cuts, f"Slices through the peaks{who}. {sliced}{timed}", BRAIN_DPI),
     ]
     if has_times(models):
-        figure = time_courses(courses(models), str(models.table["statistic"].iloc[0]))
+        figure = time_courses(courses(models, significance), str(models.table["statistic"].iloc[0]))
         text = (
             f"Scores over time{who}, at the voxel where a model's best layer and time score highest. The voxel was "
-            "selected on these scores, so the values are inflated; look at their shape and order."
+            f"selected on these scores, so the values are inflated; look at their shape and order.{dotted}"
         )
         paths.append(save_figure(folder / "courses.png", figure, text))
     look = {"space": space, "background": background}
     for row in [] if derived is None else _single_rows(derived):
-        paths += _derived_figure(row, models, folder, who, look)
+        paths += _derived_figure(row, models, folder, who, look, significance)
     return [*paths, *_quality_figures(scores, folder, title, space, comparison)]
+
+
+def _at_peak(scores: ScoreMap, significance: Significance | None, whose: str = "") -> str:
+    """Say at which times references are shown, if there are several."""
+    which = "" if significance is None else "significant "
+    return AT_PEAK.format(which=which, whose=whose) if has_times(scores) else ""
+
+
+def _brain_words(significance: Significance | None, scores: ScoreMap) -> tuple[str, str, str]:
+    """Say what glass brains, slices and courses show of scores."""
+    sight = sight_words(significance)
+    if significance is None:
+        seen = SEEN_THROUGH.format(sight=sight, thresholded=", and nothing is thresholded")
+        return seen, SLICED.format(which="", as_well=""), ""
+    said = threshold_words(significance, scores)
+    said = f" {said[:1].upper()}{said[1:]}"
+    dotted = DOTTED.format(alpha=significance.written_alpha, words=significance.words)
+    as_well = ", and wherever it is significant"
+    return (
+        SEEN_THROUGH.format(sight=sight, thresholded="") + said,
+        SLICED.format(which="significant ", as_well=as_well) + said,
+        dotted,
+    )
 
 
 def _single_rows(scores: ScoreMap) -> list[ScoreMap]:
@@ -146,24 +181,32 @@ def _quality_figures(scores: ScoreMap, folder: Path, title: str, space: str, com
     quality = of_data(scores)
     if quality is None:
         return []
-    (shown,), timed = at_peak_times([quality]), AT_PEAK.format(whose="") if has_times(quality) else ""
+    (shown,), timed = at_peak_times([quality]), _at_peak(quality, None)
     place = {name: i for i, name in enumerate(QUALITY_WORDS)}
     shown = rows_like(shown, shown.table.sort_values("model", key=lambda names: names.map(place), kind="stable"))
     figure = glass_grid([(title, shown)], space=space)
     n_subjects = 0 if scores.n_members is None else int(scores.n_members.max(initial=0))
     noise = noise_words(n_subjects, comparison)
     said = " ".join(QUALITY_WORDS[name].format(noise=noise) for name in dict.fromkeys(shown.table["model"]))
-    text = f"What the data allow{f', {title}' if title else ''}. {said} {SEEN_THROUGH}{timed}"
+    text = f"What the data allow{f', {title}' if title else ''}. {said} {_brain_words(None, quality)[0]}{timed}"
     return [save_figure(folder / "ceiling.png", figure, text, BRAIN_DPI)]
 
 
 # ------------------------------------------------------------------------------------- derived figures
 
 
-def _derived_figure(row: ScoreMap, scores: ScoreMap, folder: Path, who: str, look: Mapping[str, Any]) -> list[Path]:
+def _derived_figure(
+    row: ScoreMap,
+    scores: ScoreMap,
+    folder: Path,
+    who: str,
+    look: Mapping[str, Any],
+    significance: Significance | None = None,
+) -> list[Path]:
     """Draw one derived map; of those that are made at every time, that at the time of the model's highest score.
 
-    Maps that each layer of a model has are drawn of references without layers only.
+    Maps that each layer of a model has are drawn of references without layers only. What is nowhere significant of the
+    scores behind a map is faded.
     """
     labels = row.table.iloc[0]
     model, name = str(labels["model"]), str(labels["statistic"])
@@ -171,24 +214,44 @@ def _derived_figure(row: ScoreMap, scores: ScoreMap, folder: Path, who: str, loo
         return []
     rows, when = select(scores, model=model), ""
     if not pd.isna(labels.get("time_s")):
-        rows, when = _at_best_time(rows)
+        rows, when = _at_best_time(rows, significance)
         if rows.table["time_s"].iloc[0] != labels["time_s"]:
             return []
     entry, number = MAPS[name], list(dict.fromkeys(scores.table["model"])).index(model) + 1
-    figure = FIGURES[entry.figure](row, rows, entry.unit, look)
+    figure = FIGURES[entry.figure](row, rows, entry.unit, {**look, "significant": _any_row(rows, significance)})
     title = entry.title.format(model=model) if entry.title else f"{model}: {entry.unit}"
-    return [
-        save_figure(folder / f"{name}-{number}.png", figure, f"{title}{who}{when}. {entry.note}".strip(), BRAIN_DPI)
-    ]
+    caption = f"{title}{who}{when}. {entry.note}".strip() + _outlined(rows, model, significance)
+    return [save_figure(folder / f"{name}-{number}.png", figure, caption, BRAIN_DPI)]
 
 
-def _at_best_time(rows: ScoreMap) -> tuple[ScoreMap, str]:
-    """Return the rows of a model at the time of its highest score, and words for that time."""
+def _any_row(rows: ScoreMap, significance: Significance | None) -> Array | None:
+    """Say of each voxel whether any of some rows is significant (1), none (0), or none was tested (NaN)."""
+    if significance is None:
+        return None
+    found = significance.of(rows)
+    return np.where(np.isnan(found).all(axis=0), np.nan, (found == 1).any(axis=0))
+
+
+def _outlined(rows: ScoreMap, model: str, significance: Significance | None) -> str:
+    """Say what an outline on a map that was made of some rows means."""
+    if significance is None or np.isnan(significance.of(rows)).all():
+        return ""
+    many = {"layers": rows.table["layer"].nunique() > 1, "times": has_times(rows)}
+    what = " at ".join(["a layer"] * many["layers"] + ["a time"] * many["times"]) or "the score"
+    alone = [name.removesuffix("s") for name, several in many.items() if several and not significance.covers(name)]
+    each = f", each {' and '.join(alone)} corrected by itself" if alone else ""
+    how = {"alpha": significance.written_alpha, "words": significance.words}
+    return BEST_OF_MANY.format(what=what, model=model, each=each, **how)
+
+
+def _at_best_time(rows: ScoreMap, significance: Significance | None = None) -> tuple[ScoreMap, str]:
+    """Return the rows of a model at the time of its highest (significant) score, and words for that time."""
     times = rows.table["time_s"]
-    best = times.iloc[peak_voxel(rows)[0]]
+    best = times.iloc[peak_voxel(rows, significance)[0]]
     (time,) = written_times([best], times)
     chosen = (times == best).to_numpy()
-    when = f", at {time} (the time of the model's highest score)"
+    which = "significant " if significance is not None and (significance.of(rows) == 1).any() else ""
+    when = f", at {time} (the time of the model's highest {which}score)"
     return replace(rows, values=rows.values[chosen], table=rows.table[chosen]), when
 
 
@@ -248,6 +311,7 @@ def group_figures(
     folder: str | Path,
     background: nib.Nifti1Image | None = None,
     comparison: str = "",
+    significance: Significance | None = None,
 ) -> list[Path]:
     """Draw all subjects beside each other, the scores at their peaks, and the maps of the group.
 
@@ -258,15 +322,16 @@ def group_figures(
     group, derived : ScoreMap, optional
         The group's maps, and what is derived of them. The first statistic is drawn ("mean" joins the subjects' scale;
         any other has its own), and shares of the noise ceiling, if there are some, in `share.png`.
-    space, folder, background, comparison
-        As in `subject_figures`.
+    space, folder, background, comparison, significance
+        Of the group; as in `subject_figures`.
     """
     folder, paths = Path(folder), []
-    first = None if group is None else select(group, statistic=group.table["statistic"].iloc[0])
+    first = None if group is None else select(without_tests(group), statistic=group.table["statistic"].iloc[0])
     is_mean = first is not None and str(first.table["statistic"].iloc[0]) == "mean"
     rows = [*subjects, ("mean", first)] if first is not None and is_mean else list(subjects)
     if len(rows) > 1:
-        paths.append(_everyone(rows, folder, space))
+        paths.append(_everyone(rows, folder, space, significance if is_mean else None))
+    group = None if group is None else without_tests(group)
     table = pd.concat([peak_profile(scores).assign(subject=title) for title, scores in subjects])
     timed = " and the time" if any(has_times(of_models(scores)) for _, scores in subjects) else ""
     paths.append(
@@ -280,28 +345,55 @@ def group_figures(
     )
     if group is not None and first is not None:
         name = f"group: {first.table['statistic'].iloc[0]}"
-        look: dict[str, Any] = {"space": space, "background": background, "comparison": comparison}
+        look: dict[str, Any] = {
+            "space": space,
+            "background": background,
+            "comparison": comparison,
+            "significance": significance,
+        }
         paths += subject_figures(first, derived, folder=folder, title=name, **look)
-        paths += _share_figures(group, first, folder, space, background)
+        paths += _share_figures(group, first, folder, space, background, significance)
     return paths
 
 
-def _everyone(rows: Sequence[tuple[str, ScoreMap]], folder: Path, space: str) -> Path:
-    """Draw glass brains of all subjects (and their mean) beside each other, each reference at one time for all."""
-    maps = at_peak_times([of_models(scores) for _, scores in rows])
+def _everyone(
+    rows: Sequence[tuple[str, ScoreMap]], folder: Path, space: str, significance: Significance | None = None
+) -> Path:
+    """Draw glass brains of all subjects (and their mean) beside each other, each reference at one time for all.
+
+    What is significant is that of the last row, the mean.
+    """
+    models = [of_models(scores) for _, scores in rows]
+    tested: list[Array | None] = [None] * len(rows)
+    if significance is not None:
+        tested[-1] = significance.of(models[-1])
+    maps = at_peak_times(models, tested)
     titled = [(title, scores) for (title, _), scores in zip(rows, maps, strict=True)]
-    timed = AT_PEAK.format(whose=", averaged over the maps") if any(has_times(scores) for _, scores in rows) else ""
-    caption = f"Glass brains, all subjects. {SEEN_THROUGH}{timed}"
-    return save_figure(folder / "subjects.png", glass_grid(titled, space=space), caption, BRAIN_DPI)
+    timed = _at_peak(models[-1], significance, ", averaged over the maps")
+    caption = f"Glass brains, all subjects. {_brain_words(None, models[-1])[0]}{timed}"
+    if significance is not None:
+        tested[-1] = significance.of(maps[-1])
+        seen, _, _ = _brain_words(significance, models[-1])
+        caption = (
+            f"Glass brains, all subjects; the mean alone was tested. Of the mean: {seen[:1].lower()}{seen[1:]}{timed}"
+        )
+    figure = glass_grid(titled, space=space, significant=tested)
+    return save_figure(folder / "subjects.png", figure, caption, BRAIN_DPI)
 
 
 def _share_figures(
-    group: ScoreMap, first: ScoreMap, folder: Path, space: str, background: nib.Nifti1Image | None
+    group: ScoreMap,
+    first: ScoreMap,
+    folder: Path,
+    space: str,
+    background: nib.Nifti1Image | None,
+    significance: Significance | None,
 ) -> list[Path]:
     """Slice the shares of the noise ceiling, if there are any, at the peaks of the mean scores."""
     if "share_of_ceiling" not in set(group.table["statistic"]):
         return []
-    (shown,) = at_peak_times([of_models(first)])
+    models = of_models(first)
+    (shown,) = at_peak_times([models], [None if significance is None else significance.of(models)])
     shares = rows_like(select(group, statistic="share_of_ceiling"), shown.table)
     timed = " Times are those of the highest mean scores." if has_times(first) else ""
     figure = slices(shares, space=space, background=background, limit=1.0, at=shown)

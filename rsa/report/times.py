@@ -10,17 +10,19 @@ from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from rsa.core import QUALITY, Array, ScoreMap, select
+from rsa.core import QUALITY, TEST, Array, ScoreMap, select
 from rsa.maps import times_of
 from rsa.names import full_name
 from rsa.report.ceilings import LINES, draw_ceiling
 from rsa.report.drawing import volume_of
 from rsa.report.style import FAINT, GREY, INK, ORDINAL, TEXT, TITLE, axes_at, plain, short_names, written_times
+from rsa.significance import Significance, keys_of, significant_or_all
 
 __all__ = ["at_peak_times", "courses", "has_times", "of_data", "of_models", "peak_voxel", "rows_like", "time_courses"]
 
 WIDTH, HEIGHT, N_ACROSS = 2.9, 1.9, 2
-NO_TIME = -np.inf
+DOTS, MOST_DOTS = 0.05, 0.35
+"""How much of the scale lies below the scores for a line of dots, and for all of them."""
 
 
 # ----------------------------------------------------------------------------------------------- rows
@@ -32,8 +34,8 @@ def has_times(scores: ScoreMap) -> bool:
 
 
 def of_models(scores: ScoreMap) -> ScoreMap:
-    """Return the rows of references, without those that tell how good the data are."""
-    return _rows(scores, (scores.table["role"] != QUALITY).to_numpy())
+    """Return the rows of references, without those that tell how good the data are or what tests found."""
+    return _rows(scores, (~scores.table["role"].isin((QUALITY, TEST))).to_numpy())
 
 
 def of_data(scores: ScoreMap) -> ScoreMap | None:
@@ -44,46 +46,68 @@ def of_data(scores: ScoreMap) -> ScoreMap | None:
 
 def rows_like(scores: ScoreMap, table: pd.DataFrame) -> ScoreMap:
     """Return the rows of the models, layers and times of a table, in its order."""
-    place = {key: row for row, key in enumerate(_keys(scores.table))}
-    return _rows(scores, np.array([place[key] for key in _keys(table)]))
+    place = {key: row for row, key in enumerate(keys_of(scores.table))}
+    return _rows(scores, np.array([place[key] for key in keys_of(table)]))
 
 
-def at_peak_times(maps: Sequence[ScoreMap]) -> list[ScoreMap]:
+def at_peak_times(maps: Sequence[ScoreMap], significant: Sequence[Array | None] | None = None) -> list[ScoreMap]:
     """Keep one time of each reference, the same in all maps: that at which its highest score is highest on average.
 
     References are then in the order of their first appearance.
+
+    Parameters
+    ----------
+    maps : sequence of ScoreMap
+        With the same references and times.
+    significant : sequence of arrays, optional
+        Of each map what `rsa.significance.Significance.of` returns; None for a map that was not tested. Of a reference
+        with significant scores only these count in its map, and times at which it has none are passed over.
     """
-    keys = [key for scores in maps for key in _keys(scores.table)]
-    highest = np.concatenate([_highest(scores.values) for scores in maps])
-    means = pd.Series(highest, pd.MultiIndex.from_tuples(keys)).groupby(level=[0, 1, 2], sort=False).mean()
+    tested = [None] * len(maps) if significant is None else significant
+    keys = [key for scores in maps for key in keys_of(scores.table)]
+    index = pd.MultiIndex.from_tuples(keys)
+    pairs = [_highest_of_times(scores, found) for scores, found in zip(maps, tested, strict=True)]
+    highest, passed = (pd.Series(np.concatenate(parts), index) for parts in zip(*pairs, strict=True))
+    means = highest.groupby(level=[0, 1, 2], sort=False).mean()
+    means = means.where(~passed.groupby(level=[0, 1, 2], sort=False).any(), -np.inf)
     best = means.fillna(-np.inf).groupby(level=[0, 1], sort=False).idxmax()
     order = {key: i for i, key in enumerate(best)}
     return [_ordered(scores, order) for scores in maps]
 
 
+def _highest_of_times(scores: ScoreMap, significant: Array | None) -> tuple[Array, Array]:
+    """Return the highest score of each row that counts, and whether its time is passed over: (n_rows,) each."""
+    values, passed = scores.values, np.zeros(len(scores), dtype=bool)
+    if significant is not None:
+        references = np.array([f"{model}\n{layer}" for model, layer, _ in keys_of(scores.table)])
+        has_some = (significant == 1).any(axis=1)
+        counts = np.isin(references, references[has_some])  # rows of references that are significant at some time
+        values = np.where(counts[:, None] & (significant != 1), np.nan, values)
+        passed = counts & ~has_some
+    return _highest(values), passed
+
+
 def _ordered(scores: ScoreMap, order: Mapping[tuple[str, str, float], int]) -> ScoreMap:
     """Return the rows whose model, layer and time have a place in an order, in that order."""
-    places = np.array([order.get(key, -1) for key in _keys(scores.table)])
+    places = np.array([order.get(key, -1) for key in keys_of(scores.table)])
     rows = np.argsort(places, kind="stable")
     return _rows(scores, rows[places[rows] >= 0])
 
 
-def peak_voxel(rows: ScoreMap) -> tuple[int, int]:
-    """Return the row and the column of the highest of some scores; (0, 0) where none is defined."""
+def peak_voxel(rows: ScoreMap, significance: Significance | None = None) -> tuple[int, int]:
+    """Return the row and the column of the highest of some scores; (0, 0) where none is defined.
+
+    It is the highest of the significant ones, if there are some.
+    """
     if not np.isfinite(rows.values).any():
         return 0, 0
-    row, voxel = np.unravel_index(np.nanargmax(rows.values), rows.values.shape)
+    values = rows.values if significance is None else significant_or_all(rows.values, significance.of(rows))
+    row, voxel = np.unravel_index(np.nanargmax(values), values.shape)
     return int(row), int(voxel)
 
 
 def _rows(scores: ScoreMap, chosen: Array) -> ScoreMap:
     return replace(scores, values=scores.values[chosen], table=scores.table.loc[chosen])
-
-
-def _keys(table: pd.DataFrame) -> list[tuple[str, str, float]]:
-    """Return the model, layer and time of each row."""
-    times = table["time_s"].fillna(NO_TIME) if "time_s" in table else [NO_TIME] * len(table)
-    return list(zip(table["model"].astype(str), table["layer"].fillna("").astype(str), times, strict=True))
 
 
 def _highest(values: Array) -> Array:
@@ -95,23 +119,26 @@ def _highest(values: Array) -> Array:
 # -------------------------------------------------------------------------------------------- courses
 
 
-def courses(scores: ScoreMap) -> pd.DataFrame:
+def courses(scores: ScoreMap, significance: Significance | None = None) -> pd.DataFrame:
     """Return the scores over time of all layers of each model at the voxel where its best layer and time score highest.
+
+    Where it is known which scores are significant, that is the highest of these.
 
     Returns
     -------
     DataFrame
-        Columns `model`, `layer`, `time_s`, `score`, and `x_mm`, `y_mm`, `z_mm` of the voxel; models without times are
-        left out.
+        Columns `model`, `layer`, `time_s`, `score`, and `x_mm`, `y_mm`, `z_mm` of the voxel, and `significant` (bool)
+        where that is known; models without times are left out.
     """
     volume, parts = volume_of(scores), []
     for model in dict.fromkeys(scores.table["model"]):
         rows = select(scores, model=model)
         if has_times(rows):
-            _, voxel = peak_voxel(rows)
+            _, voxel = peak_voxel(rows, significance)
+            found = {} if significance is None else {"significant": significance.of(rows)[:, voxel] == 1}
             place = dict(zip(("x_mm", "y_mm", "z_mm"), volume.voxel_to_mm(volume.indices[voxel]), strict=True))
             table = rows.table[["model", "layer", "time_s"]]
-            parts.append(table.assign(score=rows.values[:, voxel].astype(float), **place))
+            parts.append(table.assign(score=rows.values[:, voxel].astype(float), **place, **found))
     return pd.concat(parts, ignore_index=True)
 
 
@@ -121,7 +148,8 @@ def time_courses(table: pd.DataFrame, score: str = "score") -> Figure:
     Parameters
     ----------
     table : DataFrame
-        From `courses`, or without a place and with a noise ceiling (`ceiling_lower`, `ceiling_upper`).
+        From `courses`, or without a place and with a noise ceiling (`ceiling_lower`, `ceiling_upper`). With
+        `significant` (bool), a line of dots for each layer below the scores marks these times.
     score : str
         What the score is, for the axes.
     """
@@ -133,12 +161,17 @@ def time_courses(table: pd.DataFrame, score: str = "score") -> Figure:
     ends = np.nan_to_num([drawn.min(), drawn.max()])
     low, high = min(float(ends[0]), 0.0), max(float(ends[1]), 0.0)
     margin = 0.06 * (high - low) or 0.05
+    n_lines = table.groupby("model")["layer"].nunique(dropna=False).max() if _has_significant(table) else 0
+    below = min(DOTS * n_lines, MOST_DOTS) / (1 - min(DOTS * n_lines, MOST_DOTS)) * (high - low + 2 * margin)
+    bottom_score = low - margin * (low < 0 or bool(n_lines)) - below
     for i, model in enumerate(models):
         left, bottom = 0.6 + i % n_across * (WIDTH + room), 0.5 + (n_down - 1 - i // n_across) * cell
         axes = axes_at(figure, left, bottom, WIDTH - 0.35, HEIGHT)
         rows = table[table["model"] == model]
         _draw_courses(axes, rows)
-        axes.set_ylim(low - margin * (low < 0), high + margin)
+        axes.set_ylim(bottom_score, high + margin)
+        if n_lines:
+            _draw_dots(axes, rows, below / n_lines)
         axes.set_ylabel(plain(full_name(score)) if i % n_across == 0 else "", fontsize=TEXT, color=INK)
         axes.set_title(f"{plain(model, 30)}\n{_place(rows)}", fontsize=TITLE - 0.5, color=INK, pad=4)
     return figure
@@ -147,8 +180,7 @@ def time_courses(table: pd.DataFrame, score: str = "score") -> Figure:
 def _draw_courses(axes: Axes, rows: pd.DataFrame) -> None:
     """Draw the lines of one model."""
     layers = list(dict.fromkeys(rows["layer"].fillna("")))
-    names = short_names(layers, 16)
-    colours = colormaps[ORDINAL](np.linspace(0.02, 0.9, len(layers))) if len(layers) > 1 else [INK]
+    names, colours = short_names(layers, 16), _colours(len(layers))
     axes.axhline(0, color=GREY, linewidth=0.6, zorder=1)
     has_ceiling = "ceiling_lower" in rows and bool(rows["ceiling_lower"].notna().any())
     if has_ceiling:
@@ -172,11 +204,31 @@ def _draw_courses(axes: Axes, rows: pd.DataFrame) -> None:
         axes.text(0.5, 0.5, "no score is defined", transform=axes.transAxes, ha="center", color=GREY, fontsize=TEXT)
 
 
+def _has_significant(table: pd.DataFrame) -> bool:
+    return "significant" in table and bool(table["significant"].any())
+
+
+def _draw_dots(axes: Axes, rows: pd.DataFrame, step: float) -> None:
+    """Mark significant times below the scores: a line of dots for each layer, `step` apart, the first on top."""
+    layers = rows["layer"].fillna("")
+    lowest, lines = axes.get_ylim()[0], list(dict.fromkeys(layers))
+    for i, (layer, colour) in enumerate(zip(lines, _colours(len(lines)), strict=True)):
+        times = rows.loc[(layers == layer) & rows["significant"], "time_s"]
+        height = lowest + (len(lines) - i - 0.5) * step
+        axes.plot(times, np.full(len(times), height), ".", color=colour, markersize=3.5, label="_significant")
+
+
+def _colours(n_layers: int) -> Sequence[Any]:
+    """Return the colours of layers, from first (dark) to last (bright)."""
+    return list(colormaps[ORDINAL](np.linspace(0.02, 0.9, n_layers))) if n_layers > 1 else [INK]
+
+
 def _place(rows: pd.DataFrame) -> str:
     """Say where the voxel is, if it is one, and when its score is highest."""
     if not np.isfinite(rows["score"]).any():
         return "(no peak)"
-    first = rows.loc[rows["score"].idxmax()]
+    chosen = rows["score"].where(rows["significant"]) if _has_significant(rows) else rows["score"]
+    first = rows.loc[chosen.idxmax()]
     (time,) = written_times([first["time_s"]], rows["time_s"])
     if "x_mm" not in rows:
         return f"highest at {time}"

@@ -1,12 +1,13 @@
 """For people: the pictures of each part of a study, and the page."""
 
 from pathlib import Path
+from typing import Any
 
-from rsa.core import select
+from rsa.core import ScoreMap, select
 from rsa.files import io
 from rsa.files.evokeds import read_info
 from rsa.inputs.stimuli import Stimuli
-from rsa.maps import derive_all
+from rsa.maps import derive_all, stack
 from rsa.pipeline.config import ComparisonName, Generalisation, MapName, Study
 from rsa.pipeline.stages.common import stacked
 from rsa.rdm import MEEG, of_one_subject
@@ -15,6 +16,7 @@ from rsa.report.courses import course_figures, save_generalisation
 from rsa.report.film import film_figures, rdm_film_figures
 from rsa.report.study import group_figures, reference_figures, region_figures, subject_figures
 from rsa.report.topographies import sensor_figures
+from rsa.significance import Significance, significance_of, without_tests
 
 __all__ = [
     "draw_fusion",
@@ -42,17 +44,34 @@ def draw_references(
     reference_figures(stack, folder, categories=categories_of(stimuli, stack), comparison=comparison)
 
 
-def draw_subject(scores: Path, subject: str, space: str, folder: Path, derived: list[MapName] | None = None) -> None:
+def draw_subject(
+    scores: Path,
+    subject: str,
+    space: str,
+    folder: Path,
+    derived: list[MapName] | None = None,
+    tests: Path | None = None,
+) -> None:
     """Draw the maps of one subject: glass brains, slices, layer preference.
 
     Parameters
     ----------
     scores : path
         Scores of the subject (HDF5).
+    tests : path
+        What tests of these scores found (HDF5): what is not significant is faded.
     """
     maps, distance = io.load_scores(scores), str(io.read_provenance(scores)["settings"].get("distance", "unknown"))
     made = derive_all(maps, derived, distance=distance)
-    subject_figures(maps, made, space=space, folder=folder, title=f"subject {subject}")
+    tested = None if tests is None else stack([maps, io.load_scores(tests)])
+    significance = None if tested is None or tests is None else _significance(tested, tests)
+    title = f"subject {subject}"
+    subject_figures(maps, made, space=space, folder=folder, title=title, significance=significance)
+
+
+def _significance(maps: ScoreMap, path: Path) -> Significance | None:
+    """Return what is significant of a stack, by the settings of the file that has the tests."""
+    return significance_of(maps, io.read_provenance(path)["settings"])
 
 
 def draw_group(
@@ -67,11 +86,14 @@ def draw_group(
     """
     subjects = [(str(one.table["subject"].iloc[0]), one) for one in map(io.load_scores, scores)]
     together = None if group is None else io.load_scores(group)
-    made, comparison = None, ""
+    made = None
+    look: dict[str, Any] = {}
     if together is not None and group is not None:
-        comparison = str(io.read_provenance(group)["settings"].get("comparison", ""))
+        look["comparison"] = str(io.read_provenance(group)["settings"].get("comparison", ""))
+        look["significance"] = _significance(together, group)
+        together = without_tests(together)
         made = derive_all(select(together, statistic=together.table["statistic"].iloc[0]), derived)
-    group_figures(subjects, together, made, space=space, folder=folder, comparison=comparison)
+    group_figures(subjects, together, made, space=space, folder=folder, **look)
 
 
 def draw_regions(fits: Path, folder: Path) -> None:
@@ -140,9 +162,11 @@ def draw_fusion(
         Times of the strips, in s after onset; chosen if they are not given.
     """
     maps, mean = io.load_scores(scores), io.load_rdms(movie)
+    found, maps = _significance(maps, scores), without_tests(maps)
     statistics = list(dict.fromkeys(maps.table["statistic"]))
     statistic = "mean" if "mean" in statistics else statistics[0]
-    film_figures(select(maps, model=MEEG, statistic=statistic), folder, space=space, title="fusion", times_s=times_s)
+    shown = select(maps, model=MEEG, statistic=statistic)
+    film_figures(shown, folder, space=space, title="fusion", times_s=times_s, significance=found)
     categories = categories_of(stimuli, mean)
     rdm_film_figures(mean, folder, categories=categories, title="M/EEG RDM", times_s=times_s)
 
