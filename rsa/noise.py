@@ -5,8 +5,6 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
-from scipy.linalg.blas import dtrmm
-from scipy.linalg.lapack import dpotrf, dtrtri
 
 from rsa.core import Array, Patterns, Residuals, RunNoise
 from rsa.errors import UserError
@@ -153,11 +151,13 @@ def whiten(
     if symmetric:
         variances, axes = np.linalg.eigh(shrunken)
         return np.asarray(axes @ ((axes.T @ scaled) / np.sqrt(variances)[:, None]))
-    root, failed = dpotrf(shrunken, lower=1)
+    from scipy.linalg import blas, lapack  # few studies whiten, and every job imports this module
+
+    root, failed = lapack.dpotrf(shrunken, lower=1)
     if failed:
         return np.full(scaled.shape, np.nan)
-    inverse, _ = dtrtri(root, lower=1)
-    white: Array = dtrmm(1.0, inverse, scaled.T, side=1, trans_a=1, lower=1).T  # inverse @ scaled, without copies
+    inverse, _ = lapack.dtrtri(root, lower=1)
+    white: Array = blas.dtrmm(1.0, inverse, scaled.T, side=1, trans_a=1, lower=1).T  # inverse @ scaled, without copies
     return white
 
 

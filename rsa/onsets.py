@@ -1,7 +1,6 @@
 """Onset: the first time at which scores exceed, and stay above, a prediction bound from the baseline."""
 
 import numpy as np
-from scipy.special import stdtrit
 
 from rsa.core import SAME_S, Array
 
@@ -91,6 +90,8 @@ def upper_bounds(baseline: Array, n_samples: float, alpha: float) -> Array:
     bounds = np.full(len(baseline), np.nan)
     if n_samples < LEAST_WORTH:
         return bounds
+    from scipy.special import stdtrit
+
     varies = _varies(baseline)
     quantile = stdtrit(n_samples, 1 - alpha)
     known = baseline[varies]

@@ -1,7 +1,11 @@
 """What every section of the configuration has in common: strict, frozen, paths relative to `data_root`."""
 
+import ast
+import inspect
 import string
+import sys
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
@@ -11,6 +15,7 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    GetJsonSchemaHandler,
     ValidationInfo,
     WithJsonSchema,
     model_validator,
@@ -31,6 +36,7 @@ __all__ = [
     "below_data_root",
     "by_subject",
     "choice_of",
+    "descriptions",
     "fill",
     "path_unless",
     "placeholders",
@@ -40,7 +46,16 @@ __all__ = [
 class Section(BaseModel):
     """A section of the configuration: unknown keys are forbidden and nothing changes once it is read."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core_schema: Any, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        """Describe each setting by the text below it."""
+        schema = handler(core_schema)
+        settings = handler.resolve_ref_schema(schema).get("properties", {})
+        for name, text in descriptions(cls).items():
+            settings[name]["description"] = text
+        return schema
 
     @model_validator(mode="before")
     @classmethod
@@ -55,6 +70,32 @@ class Section(BaseModel):
                     "are false"
                 )
         return given
+
+
+def descriptions(section: type[BaseModel]) -> dict[str, str]:
+    """Return the text below each setting of a section.
+
+    It is read when it is asked for, which few jobs do; pydantic would read it whenever a module is imported.
+    """
+    kinds = [kind for kind in reversed(section.__mro__) if issubclass(kind, Section)]
+    found = {name: text for kind in kinds for name, text in _described(kind.__module__).get(kind.__name__, {}).items()}
+    return {name: found[name] for name in section.model_fields if name in found}
+
+
+@cache
+def _described(module: str) -> dict[str, dict[str, str]]:
+    """Return the text below each annotated name of each class of a module; nothing if it has no source."""
+    try:
+        tree = ast.parse(inspect.getsource(sys.modules[module]))
+    except (KeyError, OSError, TypeError):
+        return {}
+    texts: dict[str, dict[str, str]] = {}
+    for kind in (node for node in tree.body if isinstance(node, ast.ClassDef)):
+        for pair in zip(kind.body, kind.body[1:], strict=False):
+            match pair:
+                case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(text))):
+                    texts.setdefault(kind.name, {})[name] = inspect.cleandoc(text)
+    return texts
 
 
 def _takes_numbers(hint: Any) -> bool:

@@ -25,6 +25,7 @@ from rsa.errors import UserError
 from rsa.files.images import opened, read_patterns, read_voxels, varying_voxels, whole_grid
 from rsa.files.io import content_hash, load_table, save
 from rsa.neighbourhood import from_masks
+from rsa.settings import descriptions
 from rsa.spheres import RdmSettings, prepare_spheres
 
 SHAPE = (4, 3, 2)
@@ -85,7 +86,7 @@ def test_kinds_answer_for_themselves():
             assert get_args(kind.model_fields["kind"].annotation) == (name,)
             assert kind.provides in provided
             assert {kind.located_by, *kind.templates} <= set(kind.model_fields)
-            assert all(field.description for field in kind.model_fields.values()), "the docstring is the help"
+            assert descriptions(kind).keys() == kind.model_fields.keys(), "the docstring is the help"
     assert set(DATASETS.values()) == set(get_args(get_args(Dataset)[0]))
 
 

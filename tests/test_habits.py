@@ -34,6 +34,7 @@ from rsa.models import features
 from rsa.pipeline import schema, stages
 from rsa.pipeline.cli import build_parser
 from rsa.pipeline.config import Study, load_study, read_yaml
+from rsa.settings import descriptions
 
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -106,8 +107,9 @@ def test_schema_and_page_are_in_step_with_the_models(tmp_path):
 def test_every_key_is_described_and_on_the_page():
     page = (ROOT / "docs/configuration.md").read_text(encoding="utf-8")
     for section in sections():
-        for key, field in section.model_fields.items():
-            text = " ".join((field.description or "").split())
+        texts = descriptions(section)
+        for key in section.model_fields:
+            text = " ".join(texts[key].split())
             assert len(text) > 10, f"{section.__name__}.{key} has no description"
             assert re.search(rf"^\| `{key}` \|.*\| {re.escape(text)} \|$", page, flags=re.M), (
                 f"{key} is not on the page"

@@ -21,6 +21,7 @@ from rsa.files.io import load_table, save
 from rsa.files.rdm_files import READERS, read_conditions, read_rdms
 from rsa.inputs.references import REFERENCES, FileReference, PixelReference, Reference, TableReference
 from rsa.inputs.stimuli import Stimuli
+from rsa.settings import descriptions
 
 LABELS = ["img1", "img10", "img2", "img3", "img4"]
 
@@ -360,7 +361,7 @@ def test_references_and_union_hold_the_same_kinds():
     assert set(REFERENCES.values()) == set(union)
     for name, kind in REFERENCES.items():
         assert kind.model_fields["kind"].default == name
-        assert all(field.description for field in kind.model_fields.values()), "the docstring is the help"
+        assert descriptions(kind).keys() == kind.model_fields.keys(), "the docstring is the help"
     with pytest.raises(ValidationError, match=r"Unknown rule 'same'\. Choose one of: different, difference"):
         TableReference(name="a", column="b", rule="same")
     with pytest.raises(ValidationError, match=r"Unknown distance 'cosin'\. Did you mean 'cosine'"):

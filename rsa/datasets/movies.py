@@ -10,7 +10,6 @@ from typing import Literal, Self
 import h5py
 import numpy as np
 import pandas as pd
-import scipy.io
 from pydantic import Field, model_validator
 
 from rsa.core import Array, RDMs, align, select
@@ -499,10 +498,12 @@ def _from_mat(path: Path, key: str | None, times_key: str | None) -> Iterator[_M
         with _from_hdf5(path, key, times_key) as movie:
             yield movie
         return
-    names = [name for name, _, _ in scipy.io.whosmat(path)]
+    from scipy import io
+
+    names = [name for name, _, _ in io.whosmat(path)]
     name = chosen_array(path, [other for other in names if other != times_key], key)
     wanted = [name, *([times_key] if times_key in names else [])]
-    content = scipy.io.loadmat(path, variable_names=wanted)
+    content = io.loadmat(path, variable_names=wanted)
     array = content[name]
     yield _Movie(path, name, array.shape, lambda index: array[index], content.get(times_key))
 

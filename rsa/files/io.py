@@ -32,7 +32,6 @@ import h5py
 import nibabel as nib
 import numpy as np
 import pandas as pd
-from scipy.io.matlab import MatReadError
 
 from rsa import __version__
 from rsa.core import (
@@ -124,7 +123,7 @@ DAMAGES = (
     *(OSError, EOFError, ValueError, LookupError, TypeError, AttributeError, RuntimeError, ArithmeticError),
     *(MemoryError, AssertionError, ImportError, UnboundLocalError, SyntaxError, tokenize.TokenError),
     *(struct.error, zlib.error),
-    *(lzma.LZMAError, zipfile.BadZipFile, pickle.PickleError, MatReadError, nib.filebasedimages.ImageFileError),
+    *(lzma.LZMAError, zipfile.BadZipFile, pickle.PickleError, nib.filebasedimages.ImageFileError),
     *(nib.spatialimages.HeaderDataError, ExpatError),
 )
 """What numpy, scipy, h5py, nibabel, MNE, pymatreader, Pillow, torch and the libraries below them raise for a file that
@@ -132,6 +131,13 @@ is damaged, or is not what its name says. None of them has a list of its own, an
 
 
 # ---------------------------------------------------------------------------------- what others have made
+
+
+def _damages_of_all() -> tuple[type[Exception], ...]:
+    """Return `DAMAGES`, and what scipy raises for MATLAB files: it is imported when something is wrong."""
+    from scipy.io.matlab import MatReadError
+
+    return (*DAMAGES, MatReadError)
 
 
 @contextmanager
@@ -161,7 +167,7 @@ def reading(path: str | Path, kind: str) -> Iterator[None]:
         raise UserError(f"{path} needs a file that is not there: {one_line(error)}.") from error
     except (PermissionError, IsADirectoryError) as error:
         raise UserError(f"Cannot read {path}: {error.strerror}.") from error
-    except DAMAGES as error:
+    except _damages_of_all() as error:
         raise UserError(
             f"{path} cannot be read as {kind}: {one_line(error)}. Give {kind}, or copy it again if it is damaged."
         ) from error

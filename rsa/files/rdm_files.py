@@ -7,7 +7,6 @@ from typing import Literal
 import h5py
 import numpy as np
 import pandas as pd
-import scipy.io
 
 from rsa.comparisons import TIE
 from rsa.core import Array, RDMs, as_labels, n_conditions_of, require_enough
@@ -213,8 +212,10 @@ def _from_mat(path: Path, key: str | None) -> Found:
     if h5py.is_hdf5(path):
         name, array, columns = _from_hdf5(path, key)
         return name, np.asarray(array).T, columns
-    name = chosen_array(path, [name for name, _, _ in scipy.io.whosmat(path)], key)
-    return name, scipy.io.loadmat(path, variable_names=[name])[name], columns_of(path)
+    from scipy import io
+
+    name = chosen_array(path, [name for name, _, _ in io.whosmat(path)], key)
+    return name, io.loadmat(path, variable_names=[name])[name], columns_of(path)
 
 
 def _from_text(path: Path, key: str | None) -> Found:

@@ -12,7 +12,6 @@ from typing import Any, Literal
 
 import h5py
 import numpy as np
-import scipy.io
 
 from rsa.core import as_label, as_labels, difference_of_conditions, n_conditions_of
 from rsa.errors import UserError, listed
@@ -473,10 +472,12 @@ def _in_mat(path: Path) -> Iterator[Column]:
             for name in dataset_names(file):
                 yield from _in_matlab_73(file, name)
         return
-    there = scipy.io.whosmat(path)
+    from scipy import io
+
+    there = io.whosmat(path)
     yield from (Column(name, "locked") for name, _, kind in there if kind in OBJECTS)
     names = [name for name, shape, kind in there if kind in OF_TEXTS or (kind in OF_NUMBERS and 1 in shape)]
-    content = scipy.io.loadmat(path, variable_names=names)
+    content = io.loadmat(path, variable_names=names)
     for name in names:
         yield from _in_matlab(name, content[name])
 

@@ -9,7 +9,6 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 from pydantic import Field, model_validator
-from scipy.spatial.distance import pdist, squareform
 
 from rsa.core import Array, RDMs, align, as_label, concatenate, require_enough
 from rsa.distances import DISTANCES, rdm_vectors
@@ -161,6 +160,8 @@ def different(column: pd.Series) -> Array:
     >>> different(pd.Series(["face", "face", "house"]))
     array([0., 1., 1.])
     """
+    from scipy.spatial.distance import pdist
+
     codes, _ = pd.factorize(column.map(lambda value: as_label(value) if isinstance(value, str) else value))
     values: Array = pdist(codes[:, None], "hamming")
     return values
@@ -174,6 +175,8 @@ def difference(column: pd.Series) -> Array:
     >>> difference(pd.Series([1.0, 3.0, 10.0]))
     array([2., 9., 7.])
     """
+    from scipy.spatial.distance import pdist
+
     numbers = pd.to_numeric(column, errors="coerce").to_numpy(dtype=np.float64)
     if not np.isfinite(numbers).all():
         first = column[~np.isfinite(numbers)].iloc[0]
@@ -307,6 +310,8 @@ class PixelReference(AnyReference):
 
     def _require_differences(self, values: Array, conditions: list[str]) -> None:
         """Raise a `UserError` unless all dissimilarities, shape (n_pairs,), are defined, and not all the same."""
+        from scipy.spatial.distance import squareform
+
         n_undefined = np.isnan(squareform(values)).sum(axis=0)
         blank = [name for name, n in zip(conditions, n_undefined, strict=True) if n >= len(conditions) - 1]
         if blank:

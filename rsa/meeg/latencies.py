@@ -4,7 +4,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
-from scipy.special import stdtrit
 
 from rsa.core import SAME_S, Array
 from rsa.errors import UserError
@@ -223,6 +222,8 @@ def _half_width(values: Array, level: float) -> Array:
     n_subjects = len(values)
     if n_subjects < 2:
         return np.full(values.shape[1:], np.nan)
+    from scipy.special import stdtrit
+
     return np.asarray(stdtrit(n_subjects - 1, (1 + level) / 2) * values.std(axis=0, ddof=1) / np.sqrt(n_subjects))
 
 

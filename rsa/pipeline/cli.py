@@ -21,7 +21,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError, WithJsonSchema
 from rsa.errors import UserError, did_you_mean, flattened, is_mistake, told
 from rsa.files import io, records
 from rsa.pipeline import stages
-from rsa.settings import alternatives
+from rsa.settings import alternatives, descriptions
 
 __all__ = ["build_parser", "main", "options_of", "pieces"]
 
@@ -168,12 +168,13 @@ def _add_section(parser: argparse.ArgumentParser, prefix: str, sections: list[ty
     group = parser.add_argument_group(prefix.replace("_", " "))
     seen: set[str] = set()
     for section in sections:
+        texts = descriptions(section)
         for name, field in section.model_fields.items():
             if name in seen:
                 continue
             seen.add(name)
             default = "" if field.is_required() or field.default in (None, ()) else f" (default: {field.default})"
-            text = " ".join(f"{field.description or ''}{default}".split())
+            text = " ".join(f"{texts.get(name, '')}{default}".split())
             extra: dict[str, Any] = {"nargs": "*"} if _is_plain_sequence(field.annotation) else {}
             if _is_structure(field.annotation):
                 extra = {"action": "append"}  # in several pieces, if it is long

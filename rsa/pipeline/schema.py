@@ -20,7 +20,7 @@ from rsa.inference.group import GROUP_TESTS
 from rsa.maps import MAPS
 from rsa.meeg.timecourse import MOVIE_DISTANCES
 from rsa.pipeline.config import Study
-from rsa.settings import Conditions, DataPath, Label, Names
+from rsa.settings import Conditions, DataPath, Label, Names, descriptions
 
 __all__ = ["configuration_page", "json_schema", "write"]
 
@@ -120,11 +120,12 @@ def _tag_of(section: type[BaseModel]) -> str:
 def _table_of(section: type[BaseModel], required: str) -> str:
     hints = get_type_hints(section, include_extras=True)
     rows = ["| key | type | default | meaning |", "|---|---|---|---|"]
+    texts = descriptions(section)
     needed = {name: field.is_required() or name == required for name, field in section.model_fields.items()}
     for name in sorted(needed, key=lambda name: (not needed[name], name != required)):
         field = section.model_fields[name]
         default = "**required**" if needed[name] else _default(field)
-        cells = [f"`{name}`", _words(hints[name], field), default, " ".join((field.description or "").split())]
+        cells = [f"`{name}`", _words(hints[name], field), default, " ".join(texts.get(name, "").split())]
         rows.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
     return "\n".join(rows) + "\n"
 

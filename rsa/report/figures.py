@@ -9,7 +9,6 @@ import pandas as pd
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from scipy.stats import rankdata
 
 from rsa.comparisons import COMPARISONS, compare_vectors
 from rsa.core import Array, RDMs
@@ -105,7 +104,7 @@ def _labels(table: pd.DataFrame, column: str) -> list[str]:
 
 def percentiles(rdms: Array) -> Array:
     """Rank each RDM from 0 (most similar) to 100, ties by their average: (n_rdms, n_pairs) in and out; NaN stays."""
-    ranks = rankdata(rdms, axis=-1, nan_policy="omit")
+    ranks = pd.DataFrame(np.atleast_2d(rdms)).rank(axis="columns").to_numpy().reshape(rdms.shape)
     n_ranked = np.isfinite(rdms).sum(axis=-1, keepdims=True)
     return np.asarray(100 * (ranks - 0.5) / np.maximum(n_ranked, 1))
 

@@ -15,7 +15,6 @@ from matplotlib import colormaps
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
-from scipy.spatial import cKDTree
 
 from rsa.core import Array, RDMs, ScoreMap
 from rsa.errors import UserError
@@ -349,6 +348,8 @@ def _encoded(frames: Sequence[Image.Image], duration_ms: int, caption: str) -> b
 
 def _pixels(figure: Figure, palette: Array) -> Image.Image:
     """Draw a figure in the colours of a palette, each pixel in the nearest one, and close it."""
+    from scipy.spatial import cKDTree
+
     figure.set_dpi(FILM_DPI)
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
