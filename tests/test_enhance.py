@@ -1,5 +1,7 @@
 """Enhanced maps are those of slow loops over heights, of scipy's labels, and of other packages."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import mne
 import numpy as np
 import oracles
@@ -204,6 +206,22 @@ def test_single_and_double_precision_agree(kind, rng):
     single, double = (enhance(values.astype(one), graph, kind) for one in (np.float32, np.float64))
     np.testing.assert_array_equal(single, double)
     assert single.dtype == np.float64
+
+
+@pytest.mark.parametrize("dtype", [">f4", ">f8", np.int16, np.float16])
+def test_values_of_any_kind_of_number(dtype, rng):
+    graph = voxel_graph(a_volume(rng))
+    values = rng.integers(-3, 4, (2, graph.n_places))
+    for kind in KINDS:
+        np.testing.assert_array_equal(enhance(values.astype(dtype), graph, kind), enhance(values * 1.0, graph, kind))
+
+
+def test_threads_change_nothing(rng):
+    graph = voxel_graph(a_volume(rng, (12, 12, 12)))
+    maps = [rng.standard_normal((2, graph.n_places)).astype(np.float32) for _ in range(20)]
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda values: highest(values, graph, "tfce"), maps))
+    assert found == [highest(values, graph, "tfce") for values in maps]
 
 
 def test_values_in_columns_of_a_larger_array(rng):

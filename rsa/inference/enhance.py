@@ -107,8 +107,8 @@ def enhance(values: Array, graph: Graph, kind: str, *, threshold: float = 0.0) -
 
     Parameters
     ----------
-    values : array of float32 or float64, shape (n_times, n_places)
-        A statistic; one map has one time. NaN where there is no node.
+    values : array, shape (n_times, n_places)
+        A statistic; one map has one time. NaN where there is no node. Single precision is kept.
     graph : Graph
         Which places are neighbours.
     kind : str
@@ -194,7 +194,8 @@ def _worth(values: Array, graph: Graph, kind: str, threshold: float) -> tuple[Ar
     if not threshold >= 0 or (threshold > 0 and not entry.needs_threshold):
         wanted = "0 or more" if entry.needs_threshold else "0"
         raise UserError(f"The threshold of {kind} is {wanted}, not {threshold}.")
-    flat = np.ascontiguousarray(values).ravel()
+    precision = np.float32 if values.dtype == np.float32 else np.float64
+    flat = np.ascontiguousarray(values, dtype=precision).ravel()
     nodes = above(flat, float(threshold))
     order = descending(nodes, flat[nodes].view(f"u{flat.itemsize}"))
     parents, sizes = tree(order, nodes, len(flat), graph.indptr, graph.indices)
