@@ -195,6 +195,10 @@ def test_p_of_all_flips_is_that_of_the_highest_pseudo_t(rng):
     np.testing.assert_allclose(single, np.concatenate([p_of_highest(values[:, [row]], flips) for row in (0, 1)]))
     assert (single != both).any()
     assert len(np.unique(both)) > 5
+    z = np.arctanh(values)
+    alone = (np.tensordot(flips, z, 1) >= z.sum(axis=0) - 1e-9).mean(axis=0)  # the squares of a test do not change
+    for family in ("times", "times and layers"):
+        np.testing.assert_allclose(group_courses(table, family=family)["p_uncorrected"], alone.ravel())
 
 
 def test_without_a_floor_the_statistic_orders_tests_as_t_of_fisher_z(rng):
@@ -219,7 +223,7 @@ def test_random_flips_come_close_to_all_flips(rng, monkeypatch):
     assert (few != exact).any()
     assert few.min() >= 1 / 1501
     assert few.max() <= 1
-    monkeypatch.setattr("rsa.inference.flips.FLIPPED_NUMBERS", 1000)
+    monkeypatch.setattr("rsa.inference.subjects.FLIPPED_NUMBERS", 1000)
     pd.testing.assert_series_equal(group_courses(table, n_permutations=1500, seed=1)["p"], few)
 
 
@@ -261,7 +265,7 @@ def test_a_subject_without_score_leaves_no_mean_there_and_changes_nothing_elsewh
     without = group_courses(scores_table(values))
     gap = after["mean"].isna()
     assert gap.sum() == 5
-    assert after.loc[gap, ["lower", "upper", "p"]].isna().all(axis=None)
+    assert after.loc[gap, ["lower", "upper", "p", "p_uncorrected"]].isna().all(axis=None)
     assert set(after.loc[gap, "n_subjects"]) == {7}
     pd.testing.assert_frame_equal(after[~gap].drop(columns="p"), before[~gap].drop(columns="p"))
     pd.testing.assert_series_equal(after["p"], without["p"])
@@ -416,7 +420,8 @@ def test_chunks_change_nothing_and_seeds_do(rng, monkeypatch):
     how = {"n_bootstrap": 100, "n_permutations": 300}
     one, other = latencies(table, **how), latencies(table, seed=1, **how)
     order = hierarchy(table, n_bootstrap=100)
-    monkeypatch.setattr("rsa.inference.flips.FLIPPED_NUMBERS", 700)
+    for module in ("flips", "subjects"):
+        monkeypatch.setattr(f"rsa.inference.{module}.FLIPPED_NUMBERS", 700)
     pd.testing.assert_frame_equal(latencies(table, **how), one)
     pd.testing.assert_frame_equal(hierarchy(table, n_bootstrap=100), order)
     assert (other["peak_se_s"] != one["peak_se_s"]).any()
@@ -429,7 +434,7 @@ def test_one_subject_has_latencies_without_intervals(rng):
     table = scores_table(planted(rng, n_subjects=1, noise=0.015))
     courses = group_courses(table)
     np.testing.assert_array_equal(courses["mean"], table["score"])
-    assert courses[["lower", "upper", "p"]].isna().all(axis=None)
+    assert courses[["lower", "upper", "p", "p_uncorrected"]].isna().all(axis=None)
     found = latencies(table, chance=rng.uniform(0, 0.05, (99, 4)))
     assert list(found) == list(LATENCY_COLUMNS)
     known = ["model", "layer", "onset_s", "peak_s", "peak_score", "n_subjects"]

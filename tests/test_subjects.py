@@ -11,15 +11,19 @@ import numpy as np
 import pandas as pd
 import pytest
 from nilearn.mass_univariate import permuted_ols
-from oracles import freedman_lane
-from scipy.stats import ttest_1samp, ttest_ind, ttest_rel, wilcoxon
+from oracles import cluster_numbers, freedman_lane, tfce
+from scipy.stats import false_discovery_control, ttest_1samp, ttest_ind, ttest_rel, wilcoxon
+from scipy.stats import t as t_distribution
 
 from rsa.core import PART, QUALITY, REFERENCE
 from rsa.errors import UserError
 from rsa.inference.contrasts import Contrast, contrast_rows
 from rsa.inference.designs import Design, load_design
 from rsa.inference.flips import pseudo_t, signs, smallest_p
-from rsa.inference.subjects import SUBJECT_STATISTICS, subject_test, why_not_flipped
+from rsa.inference.graph import graph_of
+from rsa.inference.regions import REGION_GROUP_COLUMNS, region_group
+from rsa.inference.subjects import SUBJECT_STATISTICS, over_subjects, subject_test, why_not_flipped
+from rsa.inference.tally import Correction
 
 NEAR = {"rtol": 2e-5, "atol": 2e-6}
 """How near single precision is to double."""
@@ -225,6 +229,8 @@ CORE_TYPES = """
 import hashlib, numpy as np, pandas as pd
 from rsa.inference.contrasts import Contrast, contrast_rows
 from rsa.inference.designs import Design
+from rsa.inference.graph import graph_of
+from rsa.inference.regions import REGION_GROUP_COLUMNS, region_group
 from rsa.inference.subjects import subject_test
 rng = np.random.default_rng(4)
 values, found = rng.normal(0.2, 1, (15, 3, 700)), hashlib.sha256()
@@ -469,3 +475,157 @@ def test_contrasts_that_make_no_sense_are_refused_in_a_line_each(rng):
         with pytest.raises(UserError, match=message) as caught:
             contrast_rows(values, table, asked)
         assert "\n" not in str(caught.value)
+
+
+# ------------------------------------------------------------------------------------------- regions
+
+
+REGIONS = ["EVC", "LO", "IT"]
+
+
+def fits_table(values, layers=("conv", "fc"), times_s=None):
+    """Make a table of scores (n_subjects, n_layers or n_layers * n_times, n_regions), as `region_fits` does."""
+    labels = [("net", layer, time_s) for layer in layers for time_s in (times_s or [None])]
+    rows = [
+        {"subject": f"{subject:02d}", "region": region, "model": model, "layer": layer, "time_s": time_s,
+         "statistic": "spearman", "score": values[subject, row, column]}
+        for subject in range(len(values))
+        for row, (model, layer, time_s) in enumerate(labels)
+        for column, region in enumerate(REGIONS)
+    ]  # fmt: skip
+    table = pd.DataFrame(rows)
+    return table if times_s else table.drop(columns="time_s")
+
+
+def test_regions_have_means_intervals_t_and_corrected_p(rng):
+    z = rng.normal(0.15, 0.2, (7, 2, 3))
+    values = np.tanh(z)
+    table = fits_table(values).sample(frac=1, random_state=2)
+    found = region_group(fits_table(values), level=0.9)
+    assert set(found) == set(REGION_GROUP_COLUMNS) - {"time_s", "pseudo_t", "wilcoxon"}
+    assert found[["layer", "region"]].apply(tuple, axis=1).tolist() == list(product(["conv", "fc"], REGIONS))
+    band = ttest_1samp(values, 0).confidence_interval(0.9)
+    for name, expected in {
+        "mean": values.mean(axis=0), "lower": band.low, "upper": band.high, "t": ttest_1samp(z, 0).statistic,
+    }.items():  # fmt: skip
+        np.testing.assert_allclose(found[name], expected.ravel())
+    flips = np.array(list(product([1, -1], repeat=7)))
+    sums = np.stack([ttest_1samp(signs[:, None, None] * z, 0).statistic for signs in flips])
+    observed = ttest_1samp(z, 0).statistic - 1e-6
+    alone = (sums >= observed).mean(axis=0)
+    np.testing.assert_allclose(found["p"], alone.ravel())
+    of_regions = (sums.max(axis=2, keepdims=True) >= observed).mean(axis=0)
+    np.testing.assert_allclose(found["p_corrected"], of_regions.ravel())
+    np.testing.assert_allclose(found["q"], np.concatenate([false_discovery_control(row) for row in alone]))
+    jointly = region_group(fits_table(values), correction=Correction(family=("voxels", "layers"), fdr="by"))
+    np.testing.assert_allclose(
+        jointly["p_corrected"], (sums.max(axis=(1, 2))[:, None, None] >= observed).mean(0).ravel()
+    )
+    np.testing.assert_allclose(jointly["q"], false_discovery_control(alone.ravel(), method="by"))
+    again = region_group(table, level=0.9).set_index(["layer", "region"])
+    there = found.set_index(["layer", "region"])
+    pd.testing.assert_frame_equal(again.loc[there.index], there)
+
+
+def test_two_sided_p_of_regions(rng):
+    z = rng.normal(-0.3, 0.3, (8, 2, 3))
+    found = region_group(fits_table(np.tanh(z)), correction=Correction(alternative="two-sided"), statistic="wilcoxon")
+    slow = [[wilcoxon(z[:, row, column]).pvalue for column in range(3)] for row in range(2)]
+    np.testing.assert_allclose(found["p"], np.ravel(slow))
+    assert "t" not in found
+
+
+def test_regions_over_time_are_corrected_as_the_family_says(rng):
+    times_s = [0.0, 0.1, 0.2]
+    table = fits_table(rng.uniform(-0.2, 0.4, (8, 6, 3)), times_s=times_s)
+    single = region_group(table, correction=Correction(family=("voxels",)))
+    at_once = region_group(table, correction=Correction(family=("voxels", "times")))
+    everything = region_group(table, correction=Correction(family=("voxels", "times", "layers")))
+    assert single["time_s"].tolist() == list(np.repeat(times_s, 3)) * 2
+    pd.testing.assert_series_equal(single["p"], everything["p"])
+    assert (single["p_corrected"] <= at_once["p_corrected"]).all()
+    assert (at_once["p_corrected"] <= everything["p_corrected"]).all()
+    assert (single["p_corrected"] < everything["p_corrected"]).any()
+    alone = region_group(table[(table["time_s"] == 0.1) & (table["layer"] == "fc")])
+    same = single[(single["time_s"] == 0.1) & (single["layer"] == "fc")].reset_index(drop=True)
+    pd.testing.assert_frame_equal(alone, same)
+
+
+def test_contrasts_and_designs_of_regions(rng):
+    values, in_first = rng.uniform(-0.2, 0.6, (9, 2, 3)), np.arange(9) < 4
+    found = region_group(fits_table(values), contrasts=[Contrast(name="late", a="net fc", b="net conv")])
+    late = found[found["model"] == "late"]
+    assert late["region"].tolist() == REGIONS
+    assert set(late["statistic"]) == {"difference"}
+    z = np.arctanh(values)
+    np.testing.assert_allclose(late["t"], ttest_rel(z[:, 1], z[:, 0]).statistic)
+    np.testing.assert_allclose(late["mean"], (z[:, 1] - z[:, 0]).mean(axis=0))
+    groups = region_group(fits_table(values), design=Design(9, in_first))
+    np.testing.assert_allclose(groups["t"], ttest_ind(z[in_first], z[~in_first]).statistic.ravel())
+
+
+def test_regions_without_a_test(rng):
+    values = rng.uniform(-0.2, 0.6, (6, 2, 3))
+    without = ["t", "p", "p_corrected", "q"]
+    one = region_group(fits_table(values[:1]))
+    np.testing.assert_allclose(one["mean"], values[0].ravel())
+    assert one[["lower", "upper", *without]].isna().all(axis=None)
+    shares = region_group(fits_table(values), tested=False)
+    assert shares[without].isna().all(axis=None)
+    assert shares[["lower", "upper"]].notna().all(axis=None)
+    fused = region_group(fits_table(values).replace({"model": {"net": "meeg"}}))
+    assert fused[without].isna().all(axis=None)
+    values[2, 1, 1] = np.nan
+    holed = region_group(fits_table(values).dropna())
+    gap = holed["mean"].isna()
+    assert holed.loc[gap, ["layer", "region", "n_subjects"]].to_numpy().tolist() == [["fc", "LO", 5]]
+    assert holed.loc[gap, ["lower", "upper", *without]].isna().all(axis=None)
+    assert holed.loc[~gap, without].notna().all(axis=None)
+
+
+def test_tables_of_regions_that_are_wrong_are_refused(rng):
+    table = fits_table(rng.uniform(-0.2, 0.6, (4, 2, 3)))
+    for message, wrong in {
+        "The table of scores in regions has no column 'region'": table.drop(columns="region"),
+        "comes twice in the table of scores in regions": pd.concat([table, table[:1]]),
+        "A test over regions reads scores against 0": table.assign(statistic="cosine"),
+        "has no rows": table[:0],
+    }.items():
+        with pytest.raises(UserError, match=message):
+            region_group(wrong)
+
+
+# ---------------------------------------------------------------------------------- clusters of subjects
+
+
+def test_clusters_are_formed_at_the_statistic_of_an_uncorrected_p(rng):
+    test = subject_test(scores(rng, 12))
+    assert test.at_p(0.001) == pytest.approx(t_distribution.isf(0.001, 11))
+    assert test.at_p(0.001, "two-sided") == pytest.approx(t_distribution.isf(0.0005, 11))
+    assert subject_test(scores(rng, 12), statistic="wilcoxon").at_p(0.05) == pytest.approx(1.6448536)
+    u = subject_test(scores(rng, 12), statistic="pseudo_t").at_p(0.01)
+    assert u * np.sqrt(11 / (1 - u**2)) == pytest.approx(t_distribution.isf(0.01, 11))
+
+
+@pytest.mark.parametrize("enhance", ["tfce", "cluster_mass", "cluster_size"])
+def test_enhanced_p_is_that_of_enhancing_one_flip_at_a_time(enhance, rng):
+    values = scores(rng, 5, 1, 20, mean=0.6)
+    chain = graph_of([np.array([place - 1, place + 1]).clip(0, 19) for place in range(20)], "a chain")
+    table = pd.DataFrame({"model": ["net"], "layer": ["conv"]})
+    how = {"cluster_p": 0.05, "n_permutations": 100}
+    test, result = over_subjects(values, table, Correction(enhance=enhance, graph=chain), **how)
+    threshold = t_distribution.isf(0.05, 4)
+    maps = [ttest_1samp(np.array(flips)[:, None] * values[:, 0], 0).statistic for flips in product([1, -1], repeat=5)]
+    if enhance == "tfce":
+        found = [tfce(one[None], chain_of(chain)) for one in maps]
+    else:
+        found = [cluster_numbers(one[None], chain_of(chain), enhance, threshold) for one in maps]
+    highest = np.array([one.max() for one in found])
+    expected = (highest >= found[0][..., None] * (1 - 1e-5)).mean(axis=-1)
+    np.testing.assert_allclose(result.enhanced, found[0], rtol=1e-4)
+    np.testing.assert_allclose(result.p_enhanced, expected)
+    np.testing.assert_allclose(test.observed[0], maps[0])
+
+
+def chain_of(graph):
+    return np.split(graph.indices, graph.indptr[1:-1])

@@ -1,28 +1,26 @@
-"""Sign flips and bootstrap samples of subjects: the family-wise corrected test of a group, and intervals."""
+"""Sign flips and bootstrap samples of subjects, Fisher's z, and intervals over subjects."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
 
 import numpy as np
 
 from rsa.core import Array
 
 __all__ = [
-    "SignFlips",
     "fisher_z",
+    "half_width",
     "in_chunks",
     "interval",
     "means_of",
     "pseudo_t",
     "resampled",
-    "sign_flips",
     "signs",
     "smallest_p",
     "standard_error",
 ]
 
 EQUAL = 1e-9
-"""Statistics of flipped scores that are lower by less than this, which is rounding, count as reaching."""
+"""Numbers that differ by less than this, which is rounding, are the same."""
 
 
 FLIPPED_NUMBERS = 2**22
@@ -86,67 +84,6 @@ def fisher_z(values: Array) -> Array:
     return np.asarray(np.arctanh(np.clip(values, -1 + 1e-9, 1 - 1e-9)))
 
 
-@dataclass(frozen=True, eq=False)
-class SignFlips:
-    """The statistic of a group, `pseudo_t`, beside its highest values when signs of subjects are flipped.
-
-    Parameters
-    ----------
-    statistic : array, shape (n_rows, n_times)
-        Of the scores as they are.
-    floor : array, shape (n_rows,)
-        What the statistic adds to its sum of squares: the median sum of squares of the family of the row.
-    maxima : list of n_rows arrays, shape (n_flips,)
-        Highest statistic of each flip in the family of the row, ascending.
-    """
-
-    statistic: Array
-    floor: Array
-    maxima: list[Array]
-
-    def p_values(self) -> Array:
-        """Return corrected p values, (n_rows, n_times): the share of flips that reach the statistic somewhere."""
-        rows = zip(self.maxima, self.statistic, strict=True)
-        n_reaching = [len(maxima) - np.searchsorted(maxima, row - EQUAL) for maxima, row in rows]
-        n_flips = [[len(maxima)] for maxima in self.maxima]
-        return np.where(np.isnan(self.statistic), np.nan, np.array(n_reaching) / n_flips)
-
-    def thresholds(self, alpha: float) -> Array:
-        """Return, per row, what a statistic less `EQUAL` exceeds if and only if its p is `alpha` or less."""
-        n_allowed = [int(alpha * len(maxima) + EQUAL) for maxima in self.maxima]
-        return np.array([maxima[-n - 1] if n else np.inf for n, maxima in zip(n_allowed, self.maxima, strict=True)])
-
-
-def sign_flips(values: Array, families: Sequence[Array], n_permutations: int, seed: int) -> SignFlips:
-    """Flip the signs of subjects, the same for all rows and times, and keep the highest statistic of each family."""
-    n_subjects, n_rows = values.shape[:2]
-    flips = signs(n_subjects, n_permutations, seed)
-    floor, maxima = np.zeros(n_rows), [np.empty(0)] * n_rows
-    for rows in families:
-        floor[rows] = _usual_squares(values[:, rows])
-        highest = _highest_of_flips(values[:, rows], flips, floor[rows])
-        for row in rows:
-            maxima[row] = highest
-    return SignFlips(pseudo_t(values, np.ones((1, n_subjects)), floor)[0], floor, maxima)
-
-
-def _usual_squares(values: Array) -> float:
-    """Return the median over rows and times of the sum of squares of Fisher's z; 0 where no score is defined."""
-    squares = (fisher_z(values) ** 2).sum(axis=0)
-    known = squares[np.isfinite(squares)]
-    return float(np.median(known)) if known.size else 0.0
-
-
-def _highest_of_flips(values: Array, flips: Array, floor: Array) -> Array:
-    """Return the highest statistic of each flip, ascending: (n_subjects, n_rows, n_times) -> (n_flips,)."""
-    z = fisher_z(values)
-    lengths = np.sqrt(len(z) * ((z**2).sum(axis=0) + floor[:, None]))  # (n_rows, n_times)
-    defined = lengths > 0  # NaN, where a subject has no score, is not
-    scaled = z[:, defined] / lengths[defined]  # (n_subjects, n_tests)
-    chunks = in_chunks(flips, scaled.shape[1])
-    return np.sort(np.concatenate([(some @ scaled).max(axis=1, initial=-1.0) for some in chunks]))
-
-
 def in_chunks(rows: Array, n_columns: int) -> Iterator[Array]:
     """Give some rows at a time: their product with `n_columns` columns stays below `FLIPPED_NUMBERS` numbers."""
     n_at_once = max(1, FLIPPED_NUMBERS // max(1, n_columns))
@@ -157,6 +94,16 @@ def resampled(n_subjects: int, n_bootstrap: int, seed: int) -> Array:
     """Return how often each subject is drawn into samples with replacement, shape (n_bootstrap, n_subjects)."""
     rng = np.random.default_rng((seed, 1))
     return rng.multinomial(n_subjects, np.full(n_subjects, 1 / n_subjects), size=n_bootstrap).astype(np.float64)
+
+
+def half_width(values: Array, level: float) -> Array:
+    """Return half of the width of Student's confidence interval of a mean, (n_subjects, ...) -> (...); NaN for one."""
+    n_subjects = len(values)
+    if n_subjects < 2:
+        return np.full(values.shape[1:], np.nan)
+    from scipy.special import stdtrit
+
+    return np.asarray(stdtrit(n_subjects - 1, (1 + level) / 2) * values.std(axis=0, ddof=1) / np.sqrt(n_subjects))
 
 
 def means_of(values: Array, weights: Array) -> Array:

@@ -1,19 +1,33 @@
 """Tests over subjects: a statistic at every place, and under flips or other orders of the subjects."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from rsa.core import PART, QUALITY, REFERENCE, Array
 from rsa.errors import UserError
 from rsa.inference.designs import Alternative, Design
 from rsa.inference.flips import FLIPPED_NUMBERS, fisher_z
+from rsa.inference.tally import Correction, Tested, families_of, tally
 from rsa.rdm import MEEG, chance_is_0
 from rsa.registry import pick
 from rsa.rows import require_count
 
-__all__ = ["SUBJECT_STATISTICS", "SubjectStatistic", "SubjectTest", "subject_test", "why_not_flipped"]
+__all__ = [
+    "PRECISION",
+    "SUBJECT_STATISTICS",
+    "SubjectStatistic",
+    "SubjectTest",
+    "subject_test",
+    "over_subjects",
+    "why_not_flipped",
+]
+
+PRECISION = 1e-6
+"""Statistics of flipped scores, in single precision, that are lower by less than this count as reaching."""
 
 NO_RESIDUALS = 2.0**-40
 """Residuals of less than this share of the squares of scores are rounding: all subjects have the same score."""
@@ -76,6 +90,8 @@ class SubjectTest:
         Scores, with rows of 0 that make n_subjects a multiple of 4; see `rsa.kernels.transformed_statistics`.
     weights : array, shape (1 + n_permutations, 1 + n_nuisance, n_subjects), float32
         What they are summed with; the first leaves subjects as they are.
+    floor : array, shape (n_rows,)
+        What `pseudo_t` adds to sums of squares; 0 for other statistics.
     per_sum : array, shape (n_rows * n_columns,), float32, optional
         What sums are multiplied by: those of ranks, which are whole numbers, so that equal sums stay equal.
     """
@@ -86,6 +102,7 @@ class SubjectTest:
     is_exact: bool
     scaled: Array
     weights: Array
+    floor: Array
     per_sum: Array | None = None
 
     @property
@@ -107,6 +124,21 @@ class SubjectTest:
     def smallest_p(self, alternative: Alternative = "greater") -> float:
         """Return the smallest p that the test can give (see `Design.smallest_p`)."""
         return self.design.smallest_p(self.n_permutations, alternative)
+
+    def at_p(self, p: float, alternative: Alternative = "greater") -> float:
+        """Return the statistic whose uncorrected p is about this by its distribution, for clusters to be formed at.
+
+        That of t with its degrees of freedom; of the normal distribution for `wilcoxon`; and for `pseudo_t` the value
+        that a t without a floor has.
+        """
+        from scipy.special import ndtri, stdtrit
+
+        tail = p / 2 if alternative == "two-sided" else p
+        if self.statistic == "wilcoxon":
+            return float(ndtri(1 - tail))
+        df = self.design.degrees_of_freedom
+        t = float(stdtrit(df, 1 - tail))
+        return t if self.statistic == "t" else t / float(np.sqrt(df + t**2))
 
     def permuted(self, start: int, stop: int) -> Array:
         """Return the statistic under the permutations from `start` on, float32, (stop - start, n_rows, n_columns).
@@ -216,8 +248,64 @@ def subject_test(
         is_exact=design.n_transforms(n_permutations)[1],
         scaled=scaled.reshape(n_filled, -1),
         weights=padded,
+        floor=floors,
         per_sum=per_sum.ravel().astype(np.float32) if by_ranks else None,
     )
+
+
+def over_subjects(
+    values: Array,
+    table: pd.DataFrame,
+    correction: Correction,
+    *,
+    statistic: str = "t",
+    n_permutations: int = 10_000,
+    seed: int = 0,
+    design: Design | None = None,
+    cluster_p: float = 0.001,
+    n_threads: int = 1,
+    progress: Callable[[int], None] | None = None,
+) -> tuple[SubjectTest, Tested]:
+    """Test Fisher's z over subjects: a statistic, and p values that are corrected as is asked for.
+
+    Parameters
+    ----------
+    values : array, shape (n_subjects, n_rows, n_columns)
+        As in `subject_test`.
+    table : DataFrame, n_rows rows
+        `model`, `layer`, `time_s`, which say what is corrected together.
+    correction : Correction
+        How p values are corrected. Rows of one family share the floor of `pseudo_t`.
+    statistic, n_permutations, seed, design
+        As in `subject_test`.
+    cluster_p : float
+        The uncorrected p at which clusters are formed (see `SubjectTest.at_p`).
+    n_threads, progress
+        As in `rsa.inference.tally.tally`.
+
+    Raises
+    ------
+    UserError
+        As `subject_test`.
+    """
+    of_rows = families_of(table, correction.family).of_rows
+    families = [np.flatnonzero(of_rows == number) for number in np.unique(of_rows)]
+    how: dict[str, Any] = {"statistic": statistic, "n_permutations": n_permutations, "seed": seed, "design": design}
+    test = subject_test(values, families=families, **how)
+    threshold = test.at_p(cluster_p, correction.alternative)
+    result = tally(
+        test.identity,
+        test.blocks(),
+        table,
+        correction,
+        n_permutations=test.n_permutations,
+        is_exact=test.is_exact,
+        precision=PRECISION,
+        thresholds=np.full(len(table), threshold) if correction.needs_threshold else None,
+        n_threads=n_threads,
+        progress=progress,
+    )
+    return test, result
 
 
 def _what_is_summed(values: Array, statistic: str, design: Design, fisher: bool) -> Array:

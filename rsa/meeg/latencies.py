@@ -1,6 +1,7 @@
 """When does each layer appear: group courses with p values, onsets and peaks with intervals, their order."""
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -9,15 +10,17 @@ from rsa.core import SAME_S, Array
 from rsa.errors import UserError
 from rsa.inference.flips import (
     EQUAL,
-    SignFlips,
+    fisher_z,
+    half_width,
     in_chunks,
     interval,
     means_of,
     pseudo_t,
     resampled,
-    sign_flips,
     standard_error,
 )
+from rsa.inference.subjects import PRECISION, SubjectTest, over_subjects
+from rsa.inference.tally import Correction, Tested, families_of
 from rsa.maps import MAPS
 from rsa.meeg.scores import LAYER_TIME_COLUMNS, highest_over_times
 from rsa.onsets import onset_times
@@ -45,6 +48,7 @@ COURSE_COLUMNS = {
     "upper": "Confidence interval of the mean over subjects at this time alone, upper bound",
     "n_subjects": "Number of subjects that have a score",
     "p": "One-sided p of a sign-flip test over subjects, corrected for all tests of its family",
+    "p_uncorrected": "The same of this time and layer alone, not corrected",
     "ceiling_lower": LAYER_TIME_COLUMNS["ceiling_lower"],
     "ceiling_upper": LAYER_TIME_COLUMNS["ceiling_upper"],
 }
@@ -79,8 +83,8 @@ HIERARCHY_COLUMNS = {
 }
 
 
-FAMILIES: dict[str, list[str]] = {"times": ["model", "layer"], "times and layers": ["model"]}
-"""Over what p values are corrected; the tests of one family share these columns."""
+FAMILIES: dict[str, list[str]] = {"times": ["voxels"], "times and layers": ["voxels", "layers"]}
+"""Over what p values are corrected, as families of `rsa.inference.tally`; times stand where maps have voxels."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,8 +129,15 @@ def _require_chance(table: pd.DataFrame, tested: bool, distance: str) -> None:
 
 def _families(rows: pd.DataFrame, family: str) -> list[Array]:
     """Return the rows of each family of tests."""
-    columns = pick(FAMILIES, family, "family of tests")
-    return list(rows.groupby(columns, sort=False).indices.values())
+    of_rows = families_of(rows, pick(FAMILIES, family, "family of tests")).of_rows
+    return [np.flatnonzero(of_rows == number) for number in np.unique(of_rows)]
+
+
+def _tested(scores: _Scores, family: str, n_permutations: int, seed: int) -> tuple[SubjectTest, Tested]:
+    """Test scores over subjects by flips of their signs."""
+    correction = Correction(family=pick(FAMILIES, family, "family of tests"))
+    how: dict[str, Any] = {"statistic": "pseudo_t", "n_permutations": n_permutations, "seed": seed}
+    return over_subjects(fisher_z(scores.values), scores.rows, correction, **how)
 
 
 def group_courses(
@@ -196,13 +207,11 @@ def group_courses(
     _require_chance(table, tested, distance)
     scores = _scores_of(table)
     n_subjects, n_rows, n_times = scores.values.shape
-    means, half = scores.values.mean(axis=0), _half_width(scores.values, level)
-    undefined = np.full_like(means, np.nan)
-    p = (
-        sign_flips(scores.values, _families(scores.rows, family), n_permutations, seed).p_values()
-        if tested and n_subjects > 1
-        else undefined
-    )
+    means, half = scores.values.mean(axis=0), half_width(scores.values, level)
+    p = p_uncorrected = np.full_like(means, np.nan)
+    if tested and n_subjects > 1:
+        result = _tested(scores, family, n_permutations, seed)[1]
+        p, p_uncorrected = result.p_max, result.p
     courses = scores.rows.loc[np.repeat(np.arange(n_rows), n_times)].reset_index(drop=True)
     courses = courses.assign(
         time_s=np.tile(scores.times_s, n_rows),
@@ -211,20 +220,11 @@ def group_courses(
         upper=(means + half).ravel(),
         n_subjects=np.isfinite(scores.values).sum(axis=0).ravel(),
         p=p.ravel(),
+        p_uncorrected=p_uncorrected.ravel(),
     )
     shared = [name for name in ("statistic", "ceiling_lower", "ceiling_upper") if name in table]
     courses = courses.merge(table.drop_duplicates("time_s")[["time_s", *shared]], on="time_s", how="left")
     return courses[[name for name in COURSE_COLUMNS if name in courses]]
-
-
-def _half_width(values: Array, level: float) -> Array:
-    """Return half of the width of Student's confidence interval of a mean, (n_subjects, ...) -> (...); NaN for one."""
-    n_subjects = len(values)
-    if n_subjects < 2:
-        return np.full(values.shape[1:], np.nan)
-    from scipy.special import stdtrit
-
-    return np.asarray(stdtrit(n_subjects - 1, (1 + level) / 2) * values.std(axis=0, ddof=1) / np.sqrt(n_subjects))
 
 
 def latencies(
@@ -323,25 +323,32 @@ def latencies(
     again = np.concatenate([_peak_times(means_of(scores.values, some), times_s) for some in weights])
     found = found.assign(**_spread("peak", peaks, again, level))
     if tested:
-        test = sign_flips(everything.values, _families(everything.rows, family), n_permutations, seed)
-        found["peak_p"] = _at_times(test.p_values()[:, chosen], times_s, peaks)
-        found = found.assign(**_onsets(scores, test, weights, alpha, min_duration_s, level))
+        test, result = _tested(everything, family, n_permutations, seed)
+        p = result.p_max[:, chosen]
+        found["peak_p"] = _at_times(p, times_s, peaks)
+        onsets = onset_times(p <= alpha + EQUAL, times_s, min_duration_s)
+        bounds = _bounds(test, result, alpha)
+
+        def onsets_of(some: Array) -> Array:
+            above = pseudo_t(scores.values, some, test.floor) > bounds[:, None] + PRECISION
+            return onset_times(above, times_s, min_duration_s)
+
+        again = np.concatenate([onsets_of(some) for some in weights])
+        found = found.assign(onset_s=onsets, onset_found=np.isfinite(again).mean(axis=0))
+        found = found.assign(**_spread("onset", onsets, again, level))
     return found.reindex(columns=list(LATENCY_COLUMNS))
 
 
-def _onsets(
-    scores: _Scores, test: SignFlips, weights: list[Array], alpha: float, min_duration_s: float, level: float
-) -> dict[str, Array]:
-    """Return the columns of onsets: of all subjects, with what samples of subjects say of them."""
-
-    def onsets_of(some: Array) -> Array:
-        above = pseudo_t(scores.values, some, test.floor) > test.thresholds(alpha)[:, None] + EQUAL
-        return onset_times(above, scores.times_s, min_duration_s)
-
-    onsets = onsets_of(np.ones((1, len(scores.values))))[0]
-    again = np.concatenate([onsets_of(some) for some in weights])
-    found = {"onset_s": onsets, "onset_found": np.isfinite(again).mean(axis=0)}
-    return found | _spread("onset", onsets, again, level)
+def _bounds(test: SubjectTest, result: Tested, alpha: float) -> Array:
+    """Return, per row, what a statistic exceeds if its corrected p is `alpha` or less; infinite where none can be."""
+    of_rows, identity = result.families.of_rows, test.identity
+    n_allowed = int(alpha * (1 + test.n_permutations) + EQUAL)
+    bounds = np.full(len(identity), np.inf)
+    for number in np.unique(of_rows) if n_allowed else ():
+        own = identity[of_rows == number]
+        highest = np.append(result.maxima[:, number], own[np.isfinite(own)].max(initial=-1.0))
+        bounds[of_rows == number] = np.sort(highest)[-n_allowed - 1]
+    return bounds
 
 
 def _window(times_s: Array, from_s: float, until_s: float) -> Array:
