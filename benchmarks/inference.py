@@ -63,7 +63,7 @@ def main() -> None:
             few = values[: options.peer_times]
             found |= of_space_and_time(few, volume) | of_space_and_time_by_tfce(few, volume)
     for what, number in found.items():
-        print(f"{what:60s} {number:12.5f}")
+        print(f"{what:60s} {number:12.3g}")
     if options.output is not None:
         options.output.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
 
