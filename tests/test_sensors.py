@@ -9,18 +9,21 @@ import oracles
 import pandas as pd
 import pytest
 from meeg_files import make_epochs, write_fif
-from scipy.stats import spearmanr, ttest_1samp
+from scipy.stats import spearmanr, ttest_1samp, ttest_ind
 from test_timecourse import at, coloured, epochs_of, trials
 
-from rsa.core import CONSTANT_PATTERN, CONSTANT_RDM, DEFINED, NO_DATA, TOO_SMALL, RDMs, ScoreMap, select
+from rsa.core import CONSTANT_PATTERN, CONSTANT_RDM, DEFINED, NO_DATA, TEST, TOO_SMALL, RDMs, ScoreMap, select
 from rsa.datasets.sensors import neighbours_of
 from rsa.errors import UserError
 from rsa.files import io
 from rsa.files.evokeds import evoked_path, read_info, write_evokeds
+from rsa.inference.contrasts import Contrast
+from rsa.inference.designs import Design
+from rsa.inference.tally import Correction
 from rsa.measures import comparison_measure
 from rsa.meeg import sensors
 from rsa.meeg.scores import layer_time
-from rsa.meeg.sensors import SENSOR_PEAK_COLUMNS, combine_sensors, sensor_peaks, sensor_searchlight
+from rsa.meeg.sensors import SENSOR_PEAK_COLUMNS, combine_sensors, sensor_peaks, sensor_searchlight, sensor_tests
 from rsa.meeg.timecourse import MovieSettings, rdm_movie
 from rsa.partition import partial, partial_measure
 from rsa.pipeline import checks, cli
@@ -283,6 +286,87 @@ def test_what_is_no_group_is_told(rng):
         combine_sensors([one, scores_of(rng.random((3, 3)), "02", times_s=(-0.1, 0.0, 0.2))])
     with pytest.raises(UserError, match="not over sensors"):
         combine_sensors([ScoreMap(one.values, one.table, regions=pd.DataFrame({"region": list("abc")}))] * 2)
+
+
+def sensors_of(rng, n_subjects=6, n_sensors=5, names=None, onset=2):
+    """Make subjects whose layer fits at the first two sensors, from a sample on: 5 times."""
+    times_s, found = (0.0, 0.1, 0.2, 0.3, 0.4), []
+    names = names or [f"E{number}" for number in range(n_sensors)]
+    for subject in range(n_subjects):
+        values = rng.normal(0, 0.05, (5, n_sensors))
+        values[onset:, :2] += 0.4
+        one = scores_of(values, f"{subject:02d}", names, times_s)
+        found.append(replace(one, values=np.concatenate([values, rng.normal(0, 0.05, (5, n_sensors))])))
+    return found
+
+
+CHAIN = [np.arange(max(0, n - 1), min(5, n + 2)) for n in range(5)]
+
+
+def test_sensors_are_tested_over_subjects(rng):
+    subjects = sensors_of(rng)
+    scores, test, tested = sensor_tests(subjects, CHAIN, Correction(family=("voxels", "times")), statistic="t")
+    assert set(scores.table["role"]) == {TEST}
+    assert list(dict.fromkeys(scores.table["statistic"])) == [
+        "t", "z", "logp", "logp_max_stat", "logq", "thresholded"
+    ]  # fmt: skip
+    t = select(combine_sensors(subjects), statistic="t").values
+    np.testing.assert_allclose(select(scores, statistic="t").values, t, rtol=1e-5)
+    assert (test.n_permutations, test.is_exact, list(scores.n_members)) == (63, True, [6] * 5)
+    z = np.arctanh(np.stack([one.values for one in subjects]).astype(float)).reshape(6, 2, 25)
+    flips = np.stack(np.meshgrid(*[[1, -1]] * 6)).reshape(6, -1).T
+    maxima = np.stack([ttest_1samp(signs[:, None, None] * z, 0).statistic.max(axis=1) for signs in flips])
+    expected = (maxima[..., None] >= ttest_1samp(z, 0).statistic - 1e-4).mean(axis=0).reshape(10, 5)
+    np.testing.assert_allclose(tested.p_max, expected)
+    logp = select(scores, statistic="logp_max_stat").values
+    np.testing.assert_allclose(logp, -np.log10(expected), rtol=1e-5)
+    mean = np.mean([one.values for one in subjects], axis=0)
+    shown = select(scores, statistic="thresholded").values
+    np.testing.assert_allclose(shown, np.where(expected <= 0.05, mean, 0), rtol=1e-5)
+    assert (shown[2:5, :2] > 0).any()
+    assert not shown[5:].any()
+
+
+def test_clusters_of_sensors_go_through_times_and_shared_sensors(rng):
+    subjects = sensors_of(rng, 8)
+    subjects[3] = replace(
+        subjects[3], values=subjects[3].values[:, [4, 0, 1, 3]], n_members=np.full(4, 3),
+        regions=pd.DataFrame({"sensor": ["E4", "E0", "E1", "E3"], "type": "eeg"}),
+    )  # fmt: skip
+    how = {"enhance": "cluster_size", "cluster_p": 0.001}
+    scores, _, tested = sensor_tests(subjects, CHAIN, Correction(), **how)
+    assert list(scores.regions["sensor"]) == ["E0", "E1", "E3", "E4"]
+    size = select(scores, statistic="size", model="net").values
+    assert size[2:, :2].tolist() == [[6, 6]] * 3, "three times and two sensors"
+    assert not size[:2].any()
+    assert not size[:, 2:].any(), "E2 is no bridge to E3"
+    apart, _, _ = sensor_tests(subjects, CHAIN, Correction(family=("voxels",)), **how)
+    assert select(apart, statistic="size", model="net").values[2:, :2].tolist() == [[2, 2]] * 3
+    assert tested.p_enhanced[2, 0] == 1 / 256
+
+
+def test_contrasts_and_groups_of_sensors(rng):
+    subjects, in_first = sensors_of(rng), np.array([1, 1, 1, 0, 0, 0], bool)
+    asked = [Contrast(name="more", a="net", b="animate")]
+    scores, _, _ = sensor_tests(subjects, CHAIN, Correction(), contrasts=asked, design=Design(6, in_first))
+    more = select(scores, model="more")
+    assert list(dict.fromkeys(more.table["statistic"]))[:2] == ["difference", "t"]
+    z = np.arctanh(np.stack([one.values for one in subjects]).astype(float))
+    differences = z[:, :5] - z[:, 5:]
+    expected = ttest_ind(differences[in_first], differences[~in_first]).statistic
+    np.testing.assert_allclose(select(more, statistic="t").values, expected, rtol=1e-4)
+    raw = differences[in_first].mean(axis=0) - differences[~in_first].mean(axis=0)
+    np.testing.assert_allclose(select(more, statistic="difference").values, raw, rtol=1e-4)
+
+
+def test_sensors_that_cannot_be_tested_are_told(rng):
+    subjects = sensors_of(rng)
+    with pytest.raises(UserError, match="5 sensors have as many neighbourhoods, not 4"):
+        sensor_tests(subjects, CHAIN[:4], Correction())
+    with pytest.raises(UserError, match="No score can be tested over subjects: shares of variance"):
+        sensor_tests(subjects, CHAIN, Correction(), tested=False)
+    with pytest.raises(UserError, match="A group needs 2 subjects or more, not 1"):
+        sensor_tests(subjects[:1], CHAIN, Correction())
 
 
 def test_peaks_are_from_onset_on():

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 from nilearn.mass_univariate import permuted_ols
 from oracles import cluster_numbers, freedman_lane, tfce
-from scipy.stats import false_discovery_control, ttest_1samp, ttest_ind, ttest_rel, wilcoxon
+from scipy.stats import false_discovery_control, norm, ttest_1samp, ttest_ind, ttest_rel, wilcoxon
 from scipy.stats import t as t_distribution
 
 from rsa.core import PART, QUALITY, REFERENCE
@@ -66,6 +66,8 @@ def test_t_is_that_of_scipy(rng):
     test = subject_test(values)
     np.testing.assert_allclose(test.observed, ttest_1samp(values, 0).statistic)
     assert test.degrees_of_freedom == 8
+    np.testing.assert_allclose(norm.sf(test.z), ttest_1samp(values, 0, alternative="greater").pvalue)
+    assert subject_test(values, statistic="wilcoxon").z is None
     assert test.observed.dtype == np.float64
     of_scores = subject_test(np.tanh(values), fisher=True)
     np.testing.assert_allclose(of_scores.observed, test.observed)
@@ -562,6 +564,9 @@ def test_contrasts_and_designs_of_regions(rng):
     np.testing.assert_allclose(late["mean"], (z[:, 1] - z[:, 0]).mean(axis=0))
     groups = region_group(fits_table(values), design=Design(9, in_first))
     np.testing.assert_allclose(groups["t"], ttest_ind(z[in_first], z[~in_first]).statistic.ravel())
+    np.testing.assert_allclose(groups["mean"], (values[in_first].mean(axis=0) - values[~in_first].mean(axis=0)).ravel())
+    band = ttest_ind(values[in_first], values[~in_first]).confidence_interval()
+    np.testing.assert_allclose(groups[["lower", "upper"]], np.transpose([band.low.ravel(), band.high.ravel()]))
 
 
 def test_regions_without_a_test(rng):

@@ -160,6 +160,29 @@ class Design:
             values = values - row[:, None] * (row[:, None] * values).sum(axis=0)
         return np.asarray(values)
 
+    def effect(self, values: Array) -> Array:
+        """Return the mean over subjects, or the difference of the means of the groups: (n_subjects, ...) -> (...).
+
+        It is of scores as they are, not adjusted for covariates.
+        """
+        if self.in_first is None:
+            return np.asarray(values.mean(axis=0, dtype=np.float64))
+        first, second = (values[rows].mean(axis=0, dtype=np.float64) for rows in (self.in_first, ~self.in_first))
+        return np.asarray(first - second)
+
+    def half_width(self, values: Array, level: float) -> Array:
+        """Return half of the width of Student's confidence interval of `effect`: (n_subjects, ...) -> (...).
+
+        Groups have one variance.
+        """
+        from scipy.special import stdtrit
+
+        groups = [values] if self.in_first is None else [values[self.in_first], values[~self.in_first]]
+        df = self.n_subjects - len(groups)
+        variance = sum(((part - part.mean(axis=0)) ** 2).sum(axis=0) for part in groups) / df
+        error = np.sqrt(variance * sum(1 / len(part) for part in groups))
+        return np.asarray(stdtrit(df, (1 + level) / 2) * error)
+
     # ---------------------------------------------------------------------------------------- permutations
 
     def n_transforms(self, n_permutations: int) -> tuple[int, bool]:

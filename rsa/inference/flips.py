@@ -8,7 +8,6 @@ from rsa.core import Array
 
 __all__ = [
     "fisher_z",
-    "half_width",
     "in_chunks",
     "interval",
     "means_of",
@@ -94,16 +93,6 @@ def resampled(n_subjects: int, n_bootstrap: int, seed: int) -> Array:
     """Return how often each subject is drawn into samples with replacement, shape (n_bootstrap, n_subjects)."""
     rng = np.random.default_rng((seed, 1))
     return rng.multinomial(n_subjects, np.full(n_subjects, 1 / n_subjects), size=n_bootstrap).astype(np.float64)
-
-
-def half_width(values: Array, level: float) -> Array:
-    """Return half of the width of Student's confidence interval of a mean, (n_subjects, ...) -> (...); NaN for one."""
-    n_subjects = len(values)
-    if n_subjects < 2:
-        return np.full(values.shape[1:], np.nan)
-    from scipy.special import stdtrit
-
-    return np.asarray(stdtrit(n_subjects - 1, (1 + level) / 2) * values.std(axis=0, ddof=1) / np.sqrt(n_subjects))
 
 
 def means_of(values: Array, weights: Array) -> Array:

@@ -9,7 +9,7 @@ import pandas as pd
 from rsa.core import REFERENCE, Array
 from rsa.inference.contrasts import Contrast, contrast_rows
 from rsa.inference.designs import Design
-from rsa.inference.flips import fisher_z, half_width
+from rsa.inference.flips import fisher_z
 from rsa.inference.subjects import SUBJECT_STATISTICS, over_subjects, why_not_flipped
 from rsa.inference.tally import Correction
 from rsa.rdm import REGION_FIT_COLUMNS, require_chance_of_0
@@ -20,9 +20,9 @@ __all__ = ["REGION_GROUP_COLUMNS", "region_group"]
 REGION_GROUP_COLUMNS = {
     **{name: REGION_FIT_COLUMNS[name] for name in ("region", "model", "layer", "time_s", "statistic")},
     "n_subjects": "Number of subjects that have a score",
-    "mean": "Mean score over subjects; of a contrast, mean difference of Fisher's z",
-    "lower": "Confidence interval of the mean over subjects by Student's t, lower bound",
-    "upper": "Confidence interval of the mean over subjects by Student's t, upper bound",
+    "mean": "Mean score over subjects (of a contrast, of differences of Fisher's z), or difference of two groups",
+    "lower": "Confidence interval of the mean by Student's t, not adjusted for covariates, lower bound",
+    "upper": "Confidence interval of the mean by Student's t, not adjusted for covariates, upper bound",
     **{name: entry.summary[:1].upper() + entry.summary[1:] for name, entry in SUBJECT_STATISTICS.items()},
     "p": "p of the test over subjects, uncorrected",
     "p_corrected": "p corrected for all tests of its family by the highest statistic of each permutation",
@@ -90,14 +90,17 @@ def region_group(
         differences, named = contrast_rows(z, rows, contrasts)
         values, z = np.concatenate([values, differences], axis=1), np.concatenate([z, differences], axis=1)
         rows = pd.concat([rows, named[[name for name in named if name in rows]]], ignore_index=True)
-    means, half = values.mean(axis=0), half_width(values, level)
+    effect, half = values[0], np.full(values.shape[1:], np.nan)
+    if len(values) > 1:
+        design = design or Design(len(values))
+        effect, half = design.effect(values), design.half_width(values, level)
     found = rows.loc[np.repeat(np.arange(len(rows)), len(regions))].drop(columns="role").reset_index(drop=True)
     found = found.assign(
         region=np.tile(regions, len(rows)),
         n_subjects=np.isfinite(values).sum(axis=0).ravel(),
-        mean=means.ravel(),
-        lower=(means - half).ravel(),
-        upper=(means + half).ravel(),
+        mean=effect.ravel(),
+        lower=(effect - half).ravel(),
+        upper=(effect + half).ravel(),
         **dict.fromkeys([statistic, "p", "p_corrected", "q"], np.nan),
     )
     why = [why_not_flipped("", "", model=str(model)) for model in rows["model"]]

@@ -21,6 +21,7 @@ __all__ = [
     "SUBJECT_STATISTICS",
     "SubjectStatistic",
     "SubjectTest",
+    "flippable_rows",
     "subject_test",
     "over_subjects",
     "why_not_flipped",
@@ -120,6 +121,15 @@ class SubjectTest:
         """`observed` in single precision, computed as `blocks` are; what equals it there is equal here, to the bit."""
         identity: Array = self._of(slice(0, 1))[0]
         return identity
+
+    @property
+    def z(self) -> Array | None:
+        """The standard normal value that is exceeded as rarely as the observed t; None for another statistic."""
+        from scipy.special import ndtri, stdtr
+
+        if self.degrees_of_freedom is None:
+            return None
+        return np.asarray(-np.sign(self.observed) * ndtri(stdtr(self.degrees_of_freedom, -np.abs(self.observed))))
 
     def smallest_p(self, alternative: Alternative = "greater") -> float:
         """Return the smallest p that the test can give (see `Design.smallest_p`)."""
@@ -376,3 +386,26 @@ def why_not_flipped(
             f"is, and these are of the distance {distance}; test over conditions, or use another comparison."
         )
     return ""
+
+
+def flippable_rows(table: pd.DataFrame, distance: str, *, tested: bool = True) -> Array:
+    """Return which rows of scores can be tested by flips, as positions.
+
+    Parameters
+    ----------
+    table : DataFrame
+        `model`, `statistic` and `role` of a `ScoreMap`.
+    distance, tested
+        As in `why_not_flipped`.
+
+    Raises
+    ------
+    UserError
+        If none can: with the reason of the first.
+    """
+    labels = zip(table["statistic"], table["role"], table["model"], strict=True)
+    why = [why_not_flipped(name, distance, tested=tested, role=role, model=model) for name, role, model in labels]
+    rows = np.flatnonzero([not reason for reason in why])
+    if not len(rows):
+        raise UserError(f"No score can be tested over subjects: {why[0]}" if why else "There is no score to be tested.")
+    return rows

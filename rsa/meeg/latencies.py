@@ -8,10 +8,10 @@ import pandas as pd
 
 from rsa.core import SAME_S, Array
 from rsa.errors import UserError
+from rsa.inference.designs import Design
 from rsa.inference.flips import (
     EQUAL,
     fisher_z,
-    half_width,
     in_chunks,
     interval,
     means_of,
@@ -207,8 +207,10 @@ def group_courses(
     _require_chance(table, tested, distance)
     scores = _scores_of(table)
     n_subjects, n_rows, n_times = scores.values.shape
-    means, half = scores.values.mean(axis=0), half_width(scores.values, level)
-    p = p_uncorrected = np.full_like(means, np.nan)
+    means = scores.values.mean(axis=0)
+    half = p = p_uncorrected = np.full_like(means, np.nan)
+    if n_subjects > 1:
+        half = Design(n_subjects).half_width(scores.values, level)
     if tested and n_subjects > 1:
         result = _tested(scores, family, n_permutations, seed)[1]
         p, p_uncorrected = result.p_max, result.p

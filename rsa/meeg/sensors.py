@@ -1,7 +1,7 @@
 """A searchlight over sensors and time: how well references fit the RDMs of every sensor and its neighbours (M/EEG)."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -9,13 +9,19 @@ from threadpoolctl import threadpool_limits
 
 from rsa.core import NO_DATA, REFERENCE, TOO_SMALL, Array, Epochs, ScoreMap, difference_of_conditions, require_enough
 from rsa.errors import UserError
+from rsa.inference.contrasts import DIFFERENCE, Contrast, contrast_rows
+from rsa.inference.designs import Design
+from rsa.inference.flips import fisher_z
+from rsa.inference.graph import graph_of
 from rsa.inference.group import GROUP_TESTS, require_against_0, require_same_maps
+from rsa.inference.subjects import SubjectTest, flippable_rows, over_subjects
+from rsa.inference.tally import Correction, Tested, rows_of
 from rsa.measures import Measure
 from rsa.meeg.timecourse import Frames, MovieSettings, View, usable_channels, view_of
 from rsa.registry import pick
 from rsa.searchlight import RunSettings, fields_as_keywords, scan_sources
 
-__all__ = ["GROUP", "SENSOR_PEAK_COLUMNS", "combine_sensors", "sensor_peaks", "sensor_searchlight"]
+__all__ = ["GROUP", "SENSOR_PEAK_COLUMNS", "combine_sensors", "sensor_peaks", "sensor_searchlight", "sensor_tests"]
 
 SENSOR_PEAK_COLUMNS = {
     "subject": "Label of the subject; group: all of them",
@@ -221,34 +227,137 @@ def combine_sensors(
         If there are fewer than 2 subjects, they share no sensor, their scores are not of the same references and
         times, or a test is against 0 and unrelated RDMs score above it.
     """
+    values, shared = _of_shared_sensors(subjects)
+    require_against_0(tests, subjects[0], distance)
+    table = subjects[0].table.drop(columns="subject", errors="ignore")
+    return ScoreMap(
+        np.concatenate([pick(GROUP_TESTS, test, "group test").compute(values) for test in tests]),
+        pd.concat([table.assign(statistic=test) for test in tests], ignore_index=True),
+        regions=_sensors(subjects[0]).iloc[shared].reset_index(drop=True),
+        n_members=np.isfinite(values).any(axis=1).sum(axis=0),
+    )
+
+
+def sensor_tests(
+    subjects: Sequence[ScoreMap],
+    neighbours: Sequence[Array],
+    correction: Correction,
+    *,
+    statistic: str = "t",
+    n_permutations: int = 10_000,
+    seed: int = 0,
+    design: Design | None = None,
+    contrasts: Sequence[Contrast] = (),
+    cluster_p: float = 0.001,
+    enhance: str | None = None,
+    tested: bool = True,
+    distance: str = "unknown",
+    n_threads: int = 1,
+    progress: Callable[[int], None] | None = None,
+) -> tuple[ScoreMap, SubjectTest, Tested]:
+    """Test the scores of sensors over subjects: statistics and p values, over the sensors that all subjects have.
+
+    Parameters
+    ----------
+    subjects : sequence of ScoreMap
+        From `sensor_searchlight`: the same references and times for every subject.
+    neighbours : sequence of arrays of int
+        For each sensor of the first subject the positions of those around it, as in `sensor_searchlight`.
+    correction : Correction
+        How p values are corrected; its graph, if it has one, is replaced by that of the shared sensors. With "times" in
+        its family, clusters go through sensors and times.
+    statistic, n_permutations, seed, design, cluster_p, n_threads, progress
+        As in `rsa.inference.subjects.over_subjects`.
+    contrasts : sequence of Contrast
+        Differences of references that are tested as well.
+    enhance : str, optional
+        A key of `rsa.inference.enhance.ENHANCEMENTS`; by default that of the correction.
+    tested, distance
+        As in `rsa.inference.subjects.why_not_flipped`.
+
+    Returns
+    -------
+    scores : ScoreMap
+        Rows of role `TEST`: for each `statistic` those of all references and times. Of groups and contrasts,
+        "difference" is the first.
+    test : SubjectTest
+        What was tested.
+    tested : Tested
+        Its p values.
+
+    Raises
+    ------
+    UserError
+        If the subjects are no group (as `combine_sensors`), there are not as many neighbourhoods as sensors, no score
+        can be tested by flips; as `contrast_rows` and `over_subjects`.
+    """
+    values, shared = _of_shared_sensors(subjects)
+    if len(neighbours) != len(_sensors(subjects[0])):
+        raise UserError(f"{len(_sensors(subjects[0]))} sensors have as many neighbourhoods, not {len(neighbours)}.")
+    rows = flippable_rows(subjects[0].table, distance, tested=tested)
+    table = subjects[0].table.iloc[rows].drop(columns="subject", errors="ignore").reset_index(drop=True)
+    values = values[:, rows]
+    z, design = fisher_z(values), design or Design(len(subjects))
+    effect = design.effect(values)
+    if contrasts:
+        differences, named = contrast_rows(z, table, contrasts)
+        z, table = np.concatenate([z, differences], axis=1), pd.concat([table, named], ignore_index=True)
+        effect = np.concatenate([effect, design.effect(differences)])
+    place = np.full(len(neighbours), -1)
+    place[shared] = np.arange(len(shared))
+    around = [place[np.asarray(neighbours[sensor], dtype=int)] for sensor in shared]
+    graph = graph_of([one[one >= 0] for one in around], "neighbouring sensors")
+    test, result = over_subjects(
+        z,
+        table,
+        replace(correction, graph=graph, enhance=enhance or correction.enhance),
+        statistic=statistic,
+        n_permutations=n_permutations,
+        seed=seed,
+        design=design,
+        cluster_p=cluster_p,
+        n_threads=n_threads,
+        progress=progress,
+    )
+    maps = [(statistic, test.observed), *result.maps(effect, test.z)]
+    if contrasts or design.in_first is not None:
+        maps.insert(0, (DIFFERENCE, effect))
+    numbers, labels = rows_of(table, maps)
+    sensors = _sensors(subjects[0]).iloc[shared].reset_index(drop=True)
+    n_members = np.isfinite(z).any(axis=1).sum(axis=0)
+    return ScoreMap(numbers, labels, regions=sensors, n_members=n_members), test, result
+
+
+def _of_shared_sensors(subjects: Sequence[ScoreMap]) -> tuple[Array, Array]:
+    """Return the scores at the sensors that all subjects have, and where these are in those of the first.
+
+    Returns
+    -------
+    values : array, shape (n_subjects, n_maps, n_shared), float64
+    shared : array of int, shape (n_shared,)
+    """
     if len(subjects) < 2:
         raise UserError(f"A group needs 2 subjects or more, not {len(subjects)}.")
     require_same_maps(subjects)
-    require_against_0(tests, subjects[0], distance)
     names = [_names(scores) for scores in subjects]
     shared = [name for name in names[0] if all(name in others for others in names)]
     if not shared:
         raise UserError("The subjects share no sensor; a group needs sensors of the same names.")
     places = [[own.index(name) for name in shared] for own in names]
-    values = np.stack([scores.values[:, place] for scores, place in zip(subjects, places, strict=True)])
-    values = values.astype(np.float64)  # (n_subjects, n_maps, n_shared)
-    table = subjects[0].table.drop(columns="subject", errors="ignore")
-    n_defined = np.isfinite(values).any(axis=1).sum(axis=0)
-    sensors = subjects[0].regions
-    assert sensors is not None, "the names come from there"
-    return ScoreMap(
-        np.concatenate([pick(GROUP_TESTS, test, "group test").compute(values) for test in tests]),
-        pd.concat([table.assign(statistic=test) for test in tests], ignore_index=True),
-        regions=sensors.iloc[places[0]].reset_index(drop=True),
-        n_members=n_defined,
-    )
+    values = [scores.values[:, place] for scores, place in zip(subjects, places, strict=True)]
+    return np.stack(values).astype(np.float64), np.array(places[0])
+
+
+def _sensors(scores: ScoreMap) -> pd.DataFrame:
+    """Return the table of the sensors."""
+    if scores.regions is None or "sensor" not in scores.regions:
+        raise UserError("These scores are not over sensors.")
+    return scores.regions
 
 
 def _names(scores: ScoreMap) -> list[str]:
     """Return the names of the sensors."""
-    if scores.regions is None or "sensor" not in scores.regions:
-        raise UserError("These scores are not over sensors.")
-    return [str(name) for name in scores.regions["sensor"]]
+    return [str(name) for name in _sensors(scores)["sensor"]]
 
 
 def sensor_peaks(maps: Sequence[ScoreMap]) -> pd.DataFrame:
