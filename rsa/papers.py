@@ -45,6 +45,18 @@ PAPERS = {
     "levels. J Bus Econ Stat 1:292-298.",
     "Winkler et al., 2014": "Winkler AM, Ridgway GR, Webster MA, Smith SM, Nichols TE (2014). Permutation inference "
     "for the general linear model. NeuroImage 92:381-397.",
+    "Nichols & Holmes, 2002": "Nichols TE, Holmes AP (2002). Nonparametric permutation tests for functional "
+    "neuroimaging: a primer with examples. Hum Brain Mapp 15:1-25.",
+    "Benjamini & Hochberg, 1995": "Benjamini Y, Hochberg Y (1995). Controlling the false discovery rate: a practical "
+    "and powerful approach to multiple testing. J R Stat Soc B 57:289-300.",
+    "Benjamini & Yekutieli, 2001": "Benjamini Y, Yekutieli D (2001). The control of the false discovery rate in "
+    "multiple testing under dependency. Ann Stat 29:1165-1188.",
+    "Stelzer et al., 2013": "Stelzer J, Chen Y, Turner R (2013). Statistical inference and multiple testing correction "
+    "in classification-based multi-voxel pattern analysis (MVPA): random permutations and cluster size control. "
+    "NeuroImage 65:69-82.",
+    "Taylor et al., 2023": "Taylor PA, Reynolds RC, Calhoun V, Gonzalez-Castillo J, Handwerker DA, Bandettini PA, "
+    "Mejia AF, Chen G (2023). Highlight results, don't hide them: enhance interpretation, reduce biases and improve "
+    "reproducibility. NeuroImage 274:120138.",
 }
 """Author and year, as texts cite a paper, and its reference. An entry of a table names its paper by this key."""
 

@@ -99,10 +99,13 @@ class Significance:
 
     @property
     def words(self) -> str:
-        """How p was corrected, in a few words: TFCE, family-wise over voxels."""
-        how = PRIMARY[str(self.corrected.table["statistic"].iloc[0])]
-        family = list(self.settings.get("family") or ["voxels"])
-        return f"{how}, family-wise over {' and '.join(filter(None, [', '.join(family[:-1]), family[-1]]))}"
+        """How p was corrected, in a few words: TFCE, family-wise over voxels; and what was tested, if not the score."""
+        how, table = PRIMARY[str(self.corrected.table["statistic"].iloc[0])], self.corrected.table
+        has_times = "time_s" in table and table["time_s"].nunique() > 1
+        family = [word for word in self.settings.get("family") or ["voxels"] if word != "times" or has_times]
+        groups = self.settings.get("groups")
+        of = f", of the difference between the groups in {groups}" if groups else ""
+        return f"{how}, family-wise over {' and '.join(filter(None, [', '.join(family[:-1]), family[-1]]))}{of}"
 
     def covers(self, what: str) -> bool:
         """Say whether the family holds "layers" or "times" as well."""

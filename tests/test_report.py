@@ -1287,6 +1287,70 @@ def test_methods_text_tells_of_m_eeg_and_fusion(sections, said, unsaid):
         assert part not in text
 
 
+OVER_SUBJECTS = {"over": "subjects", "permutations": 1000}
+OVER_CONDITIONS = {"over": "conditions", "permutations": 1000}
+FUSED = {"meeg": EPOCHS, "fusion": True}
+
+
+@pytest.mark.parametrize(
+    ("inference", "sections", "said", "unsaid"),
+    [
+        (OVER_SUBJECTS, {"brain": fmri(6)},
+         ["over subjects: p values tell of other subjects like these, with these conditions",
+          "mean was t over subjects",
+          "under all 64 flips of the signs of subjects (Nichols & Holmes, 2002)", "one-sided", "Hum Brain Mapp 15"],
+         ["random flips", "orders", "Freedman", "Stelzer", "contrast", "fusion", "adjusted"]),
+        (OVER_SUBJECTS, {"brain": fmri(12)}, ["under 1,000 random flips of the signs"], ["all 4,096"]),
+        ({**OVER_SUBJECTS, "statistic": "wilcoxon"}, {}, ["signed ranks of Fisher's z"], []),
+        ({**OVER_SUBJECTS, "alternative": "two-sided"}, {}, ["Tests were two-sided"], ["one-sided"]),
+        ({**OVER_SUBJECTS, "alpha": 0.01}, {}, ["corrected p of .01 or less"], [".05"]),
+        ({**OVER_SUBJECTS, "participants": "p.tsv", "covariates": ["age", "motion"]}, {},
+         ["adjusted for age and motion by the method of Freedman and Lane", "Winkler AM", "J Bus Econ Stat"], []),
+        ({**OVER_SUBJECTS, "participants": "p.tsv", "groups": "diagnosis"}, {},
+         ["difference between the groups in diagnosis", "up to 1,000 other orders of the subjects"], ["flips"]),
+        ({**OVER_SUBJECTS, "contrasts": [{"name": "AminusB", "a": "animacy", "b": "pixels"}]}, {},
+         ["Differences of Fisher's z within subjects", "AminusB (animacy less pixels)"], []),
+        (OVER_SUBJECTS, {**FUSED}, ["Scores of fusion", "instead", "with 1,000 random orders of the conditions"], []),
+        (OVER_SUBJECTS, {**FUSED, "fusion": "paired"}, ["of the same subject"], ["Scores of fusion"]),
+        ({**OVER_SUBJECTS, "each_subject": True}, {}, ["maps of each subject were tested over conditions"], []),
+        (OVER_CONDITIONS, {}, ["over conditions: p values tell of these subjects, with other conditions like these",
+         "mean score over subjects was compared with what it is with 1,000 random orders of the conditions",
+         "the same for all subjects, places"], ["flips", "Stelzer", "Scores of fusion"]),
+        (OVER_CONDITIONS, {"brain": fmri(1)}, ["The score was compared", "for all places"], ["mean score over"]),
+        ({**OVER_CONDITIONS, "permutations": 10_000_000}, {}, ["with all 3,628,800 orders"], ["random orders"]),
+        ({**OVER_CONDITIONS, "combine": "stelzer", "permutations_each": 50}, {},
+         ["with 50 random orders", "1,000 times, one of them was drawn of each subject", "NeuroImage 65:69"], []),
+        ({**OVER_CONDITIONS, "enhance": "tfce"}, {}, ["threshold-free cluster enhancement", "NeuroImage 44:83",
+         "share a face, an edge or a corner were neighbours"], ["Clusters were formed"]),
+        ({**OVER_CONDITIONS, "enhance": "cluster_mass", "cluster_p": 0.005, "connectivity": 6}, {},
+         ["cluster mass", "formed above an uncorrected p of .005", "share a face were", "threshold; Bullmore"],
+         ["threshold-free"]),
+        ({**OVER_CONDITIONS, "enhance": "cluster_size", "connectivity": 18}, {},
+         ["cluster size", "a face or an edge were", "Forman"], []),
+        ({**OVER_CONDITIONS, "enhance": "none"}, {}, ["each value of the statistic (Nichols"], ["neighbours", "Smith"]),
+        ({**OVER_CONDITIONS, "family": ["voxels"]}, {}, ["family-wise over voxels: each"], ["at the next"]),
+        ({**OVER_CONDITIONS, "family": ["voxels", "times", "layers"]}, {},
+         ["family-wise over voxels, times and the layers of a model: each", "one time and at the next"], []),
+        ({**OVER_CONDITIONS, "fdr": "bh"}, {}, ["independent or positively dependent tests (Benjamini & Hochberg"], []),
+        ({**OVER_CONDITIONS, "fdr": "by"}, {}, ["any dependence (Benjamini & Yekutieli, 2001)"], ["Hochberg"]),
+        ({**OVER_CONDITIONS, "seed": 7}, {}, ["the seed 7", "outline what is (Taylor et al., 2023)", "274:120138"], []),
+    ],
+)  # fmt: skip
+def test_methods_text_tells_how_scores_were_tested(inference, sections, said, unsaid):
+    given = {"searchlight": {}, **sections, "inference": inference}
+    text = text_of(given, layers={"animacy": []}, **(TIMES_S if "meeg" in sections else {}))
+    for part in said:
+        assert part in text
+    for part in (*unsaid, "None", "..", " ,", "  "):
+        assert part not in text
+
+
+def test_methods_text_without_inference_speaks_of_no_test():
+    text = text_of({"searchlight": {}}, layers={"animacy": []})
+    for part in ("tested", "corrected", "Nichols", "significant", "seed"):
+        assert part not in text
+
+
 def test_numbers_of_the_study_name_m_eeg():
     rows = counts(study(**ALONE, movie={"distance": "crossnobis"}), Measured(10, **TIMES_S))
     assert rows["subjects"] == rows["M/EEG subjects"] == "6"

@@ -94,10 +94,17 @@ def test_p_at_alpha_is_significant_in_single_precision(rng):
     ],
 )
 def test_words_come_from_the_settings(rng, statistic, family, words):
-    scores = maps(flipped(), rng)
+    scores = over_time(flipped(), rng, extra=())
     settings = {"inference": {"alpha": 0.01} | ({} if family is None else {"family": family})}
     found = significance_of(with_results(scores, above(scores, 0.3), statistic), settings)
     assert (found.words, found.written_alpha, found.alpha) == (words, ".01", 0.01)
+
+
+def test_words_name_no_times_where_there_are_none_and_what_is_tested_if_it_is_not_the_score(rng):
+    scores = maps(flipped(), rng)
+    inference = {"family": ["voxels", "times"], "groups": "diagnosis"}
+    found = significance_of(with_results(scores, above(scores, 0.3)), {"inference": inference})
+    assert found.words == "TFCE, family-wise over voxels, of the difference between the groups in diagnosis"
 
 
 # --------------------------------------------------------------------------------------------- pictures

@@ -3,12 +3,16 @@
 Sections of the configuration and entries of tables say what is said of them; here it is put together.
 """
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from rsa.comparisons import COMPARISONS
 from rsa.distances import CROSS_VALIDATED, DISTANCES
+from rsa.inference.enhance import ENHANCEMENTS
+from rsa.inference.subjects import SUBJECT_STATISTICS
+from rsa.inference.tally import FDR
 from rsa.meeg.timecourse import MOVIE_DISTANCES
 from rsa.noise import SHRINKAGES
 from rsa.papers import cited
@@ -94,7 +98,7 @@ def methods_text(study: Any, measured: Measured, versions: Mapping[str, str] | N
     versions : mapping, optional
         The version of this package ("brain-model-rsa") and its "commit".
     """
-    parts = (_compared, _responses, _brain_rdms, _meeg_rdms, _scores)
+    parts = (_compared, _responses, _brain_rdms, _meeg_rdms, _scores, _inference)
     sentences = [sentence for part in parts for sentence in part(study, measured)]
     if study.analyses:
         measures = [one.about(study.comparison) + f" ({one.paper})" * bool(one.paper) for one in study.analyses]
@@ -228,6 +232,132 @@ def _scores(study: Any, measured: Measured) -> list[str]:
             f"average of the others to that with {entry.at_most_words} (Nili et al., 2014)."
         )
     return sentences
+
+
+# ------------------------------------------------------------------------------------------- inference
+
+SHARED = {6: "a face", 18: "a face or an edge", 26: "a face, an edge or a corner"}
+"""What neighbouring voxels have in common, by the setting `connectivity`."""
+
+
+def _inference(study: Any, measured: Measured) -> list[str]:
+    """Say what was tested, against what, and how p values were corrected."""
+    inference = study.inference
+    if inference is None:
+        return []
+    sentences = _over_subjects(study) if inference.over_subjects else _over_conditions(study, measured)
+    if study.fusion and study.fusion != "paired" and inference.over_subjects:
+        sentences.append(
+            "Scores of fusion, for which all subjects share the mean M/EEG RDM and its noise, were tested over "
+            f"conditions instead: their mean was compared with what it is {_orders(inference, measured)}, the same for "
+            "all subjects, times and voxels."
+        )
+    if inference.each_subject and study.searchlight is not None and (inference.over_subjects or _n_subjects(study) > 1):
+        sentences.append(
+            f"The maps of each subject were tested over conditions, by their scores {_orders(inference, measured)}."
+        )
+    sentences += [_corrected(study, measured), *_clusters(study)]
+    side = "two-sided" if inference.alternative == "two-sided" else "one-sided, for scores above what permutations give"
+    dependence = "any dependence" if inference.fdr == "by" else "independent or positively dependent tests"
+    sentences += [
+        f"Tests were {side}; scores with a corrected p of {_p(inference.alpha)} or less are called significant.",
+        f"The false discovery rate was controlled by the step-up procedure for {dependence} ({FDR[inference.fdr]}).",
+        f"Random numbers began with the seed {inference.seed}.",
+    ]
+    if _has_maps(study):
+        sentences.append("Pictures fade what is not significant and outline what is (Taylor et al., 2023).")
+    return sentences
+
+
+def _over_subjects(study: Any) -> list[str]:
+    """Say what was tested over subjects, by flips of signs or other orders of them."""
+    inference, n = study.inference, _n_subjects(study)
+    what = "the difference between the groups in " + str(inference.groups) if inference.groups else "the mean"
+    if inference.groups:
+        how = f"up to {inference.permutations:,} other orders of the subjects (all, where there are no more)"
+    elif 2**n <= inference.permutations + 1:
+        how = f"all {2**n:,} flips of the signs of subjects"
+    else:
+        how = f"{inference.permutations:,} random flips of the signs of subjects"
+    sentences = [
+        "Scores were tested over subjects: p values tell of other subjects like these, with these conditions.",
+        f"The statistic of {what} was {SUBJECT_STATISTICS[inference.statistic].summary}; it was compared with what it "
+        f"is under {how} (Nichols & Holmes, 2002), the same for all scores.",
+    ]
+    if inference.covariates:
+        sentences.append(
+            f"It was adjusted for {_joined(inference.covariates)} by the method of Freedman and Lane (Freedman & Lane, "
+            "1983; Winkler et al., 2014): what covariates explain was taken out of the scores, and the rest permuted."
+        )
+    if inference.contrasts:
+        named = _joined([f"{one.name} ({one.a} less {one.b})" for one in inference.contrasts])
+        sentences.append(f"Differences of Fisher's z within subjects were tested in the same way: {named}.")
+    return sentences
+
+
+def _over_conditions(study: Any, measured: Measured) -> list[str]:
+    """Say what was tested over conditions, by other orders of them."""
+    inference, n = study.inference, _n_subjects(study)
+    score = "mean score over subjects" if n > 1 else "score"
+    sentences = [
+        "Scores were tested over conditions: p values tell of these subjects, with other conditions like these."
+    ]
+    if n > 1 and inference.combine == "stelzer":
+        return [
+            *sentences,
+            f"Each subject's scores were computed with {inference.permutations_each:,} random orders of the conditions "
+            f"of the reference RDMs, drawn for each subject; {inference.permutations:,} times, one of them was drawn "
+            f"of each subject, and their mean taken (Stelzer et al., 2013). The {score} was compared with these.",
+        ]
+    shared = "places, times and references" if n == 1 else "subjects, places, times and references"
+    return [
+        *sentences,
+        f"The {score} was compared with what it is {_orders(inference, measured)}, the same for all {shared} "
+        "(Nichols & Holmes, 2002).",
+    ]
+
+
+def _orders(inference: Any, measured: Measured) -> str:
+    """Say with how many orders of conditions scores are compared."""
+    n_all = math.factorial(measured.n_conditions)
+    if n_all <= inference.permutations + 1:
+        return f"with all {n_all:,} orders of the conditions of the reference RDMs"
+    return f"with {inference.permutations:,} random orders of the conditions of the reference RDMs"
+
+
+def _corrected(study: Any, measured: Measured) -> str:
+    """Say over what p values were corrected, and by what."""
+    inference = study.inference
+    places = ["voxels"] * _has_maps(study) + ["regions"] * bool(measured.regions)
+    places += ["sensors"] * (study.sensors is not None)
+    words = {"voxels": " or ".join(places) or "voxels", "times": "times", "layers": "the layers of a model"}
+    family = _joined([text for name, text in words.items() if name in inference.family])
+    enhanced = ENHANCEMENTS.get(inference.enhance)
+    by = "each value of the statistic (Nichols & Holmes, 2002)"
+    if enhanced is not None:
+        by = f"each value of {enhanced.words} ({enhanced.paper})".replace(") (", "; ")
+    return f"P values were corrected family-wise over {family}: {by} was compared with the highest of each permutation."
+
+
+def _clusters(study: Any) -> list[str]:
+    """Say what a cluster is, where there are some."""
+    inference = study.inference
+    enhanced = ENHANCEMENTS.get(inference.enhance)
+    if enhanced is None:
+        return []
+    formed = f"Clusters were formed above an uncorrected p of {_p(inference.cluster_p)}."
+    neighbours = f"Voxels that share {SHARED[inference.connectivity]} were neighbours"
+    in_time = ", and so were a voxel at one time and at the next" if "times" in inference.family else ""
+    return [formed] * enhanced.needs_threshold + [f"{neighbours}{in_time}."] * _has_maps(study)
+
+
+def _has_maps(study: Any) -> bool:
+    return study.searchlight is not None
+
+
+def _p(value: float) -> str:
+    """Write a p as papers do: .05."""
+    return f"{value:g}".removeprefix("0")
 
 
 # ----------------------------------------------------------------------------------------------- words
