@@ -36,6 +36,7 @@ __all__ = [
     "concatenate",
     "features_with_data",
     "n_conditions_of",
+    "on_voxels",
     "positions",
     "require_enough",
     "select",
@@ -261,6 +262,27 @@ def shared_volume(volumes: Sequence[Volume]) -> Volume:
     if not shared.any():
         raise UserError("The masks of the subjects share no voxel; are the subjects in one space?")
     return replace(first, mask=shared)
+
+
+def on_voxels(scores: "ScoreMap", volume: Volume) -> "ScoreMap":
+    """Return scores over some of their voxels: those of a mask that lies within theirs, on the same grid.
+
+    Raises
+    ------
+    UserError
+        If scores are over regions, grids differ (both are printed), or the mask goes beyond theirs.
+    """
+    own = scores.volume
+    if own is None:
+        raise UserError("Scores of regions are not over voxels.")
+    own.require_grid(volume.shape, volume.affine, "The mask", "the scores")
+    if not own.mask[volume.mask].all():
+        raise UserError("The mask goes beyond the voxels of the scores; run all again.")
+    inside = volume.mask[own.mask]
+    if inside.all():
+        return scores
+    counts = {name: None if (of := getattr(scores, name)) is None else of[inside] for name in ("n_members", "reason")}
+    return replace(scores, values=scores.values[:, inside], space=volume, **counts)
 
 
 # -------------------------------------------------------------------------------------------- patterns

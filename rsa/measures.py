@@ -28,6 +28,7 @@ __all__ = [
     "one_after_the_other",
     "reliability_measure",
     "require_defined",
+    "some_rows",
 ]
 
 
@@ -112,6 +113,23 @@ class Measure:
 
     def __post_init__(self) -> None:
         require_enough(self.conditions, "the references")
+
+
+def some_rows(measure: Measure, rows: Array) -> Measure:
+    """Return a measure of some of its rows, by position."""
+    products = measure.products
+    if products is not None and products.finish is None:
+        products = replace(products, rows=products.rows[rows])
+    elif products is not None:
+        finish = products.finish
+        products = replace(products, finish=lambda found: finish(found)[..., rows, :])
+    return Measure(
+        measure.conditions,
+        measure.table.iloc[rows].reset_index(drop=True),
+        lambda brain, second: measure.score(brain, second)[rows],
+        measure.second,
+        products,
+    )
 
 
 @dataclass(frozen=True, eq=False)

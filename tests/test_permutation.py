@@ -94,7 +94,7 @@ def test_threads_chunks_and_memory_change_nothing(monkeypatch):
     run = RunSettings(n_threads=2, chunk_size=7, progress=done.append)
     monkeypatch.setattr("rsa.inference.permutation.BLOCK_BYTES", 1)
     _, other = permutation_test(patterns, around, references, run=run, **how)
-    assert sum(done) == 3 * 120  # the RDMs are built again for each block of 512 orders
+    assert sum(done) == 3 * 120 + 2 * 1100  # RDMs are built again for each block of 512 orders; maps are enhanced
     for name in ("exceedances", "maxima", "highest", "enhanced"):
         np.testing.assert_array_equal(getattr(other, name), getattr(one, name))
     _, another = permutation_test(patterns, around, references, **(how | {"seed": 2}))

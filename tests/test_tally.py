@@ -106,7 +106,10 @@ def test_what_is_written_of_a_test(rng):
     assert maps["thresholded"][0, 0] == 90.0
     assert (maps["thresholded"][1] == 0).all()
     assert all(np.isnan(of[3, 2]) for of in maps.values())
-    assert test.about()["SmallestP"] == 0.01
+    about = test.about("t over subjects")
+    assert set(about) == set(maps)
+    assert {one["SmallestP"] for one in about.values()} == {0.01}
+    assert about["logp_max_stat"]["Description"].startswith("-log10 of p, family-wise corrected over voxels (regions,")
     assert primary_name(maps) == "logp_max_stat"
     assert primary_name([*maps, "logp_max_tfce"]) == "logp_max_tfce" == CORRECTED[0]
     assert primary_name(["mean", "t"]) is None

@@ -57,7 +57,7 @@ class Graph:
         return len(self.indptr) - 1
 
 
-def voxel_graph(volume: Volume, connectivity: Connectivity = 26) -> Graph:
+def voxel_graph(volume: Volume, connectivity: Connectivity = 26, stride: int = 1) -> Graph:
     """Find the neighbours of the voxels of a mask, in the order of their columns.
 
     Parameters
@@ -66,6 +66,8 @@ def voxel_graph(volume: Volume, connectivity: Connectivity = 26) -> Graph:
         Its affine plays no part: neighbours are next to each other on the grid.
     connectivity : {6, 18, 26}
         See `Connectivity`.
+    stride : int
+        Neighbours are so many voxels apart: of a map of every n-th voxel.
 
     Raises
     ------
@@ -81,12 +83,15 @@ def voxel_graph(volume: Volume, connectivity: Connectivity = 26) -> Graph:
     if connectivity not in get_args(Connectivity):
         raise UserError(f"A voxel has 6, 18 or 26 neighbours, not {connectivity}.")
     n_axes = {6: 1, 18: 2, 26: 3}[connectivity]
-    columns = np.full(tuple(n + 2 for n in volume.shape), -1, dtype=np.int32)  # with a rim of no voxels
-    columns[1:-1, 1:-1, 1:-1][volume.mask] = np.arange(volume.n_voxels)
+    columns = np.full(tuple(n + 2 * stride for n in volume.shape), -1, dtype=np.int32)  # with a rim of no voxels
+    inner = slice(stride, -stride)
+    columns[inner, inner, inner][volume.mask] = np.arange(volume.n_voxels)
     steps = [step for step in product((-1, 0, 1), repeat=3) if 0 < np.abs(step).sum() <= n_axes]
     places = np.flatnonzero(columns >= 0)
     strides = np.array(columns.strides) // columns.itemsize
-    around = columns.ravel()[places[:, None] + np.array(steps) @ strides]  # (n_voxels, connectivity), ascending
+    around = columns.ravel()[
+        places[:, None] + stride * np.array(steps) @ strides
+    ]  # (n_voxels, connectivity), ascending
     inside = around >= 0
     indptr = np.concatenate([[0], np.cumsum(np.count_nonzero(inside, axis=1))])
     return Graph(indptr, around[inside], f"{connectivity} neighbours of each voxel")

@@ -230,8 +230,6 @@ class ConditionTest:
         How many orders, or combinations; fewer where there are not so many orders.
     seed : int
         Of the orders.
-    run : RunSettings
-        As in `rsa.searchlight.compare`; on the CPU, and in chunks that it does not change.
     combine : {"same_order", "stelzer"}
         See above.
     n_each : int
@@ -262,7 +260,6 @@ class ConditionTest:
         *,
         n_permutations: int,
         seed: int,
-        run: RunSettings = RunSettings(),
         combine: Combine = "same_order",
         n_each: int = 100,
         cluster_p: float = 0.001,
@@ -277,7 +274,7 @@ class ConditionTest:
                 raise UserError("The subjects are not measured by the same references of the same conditions.")
         if places.times_s and "time_s" in first.table:
             raise UserError("References over time need brain RDMs of one time, not of several.")
-        self.places, self.measures, self.correction, self.run = places, measures, correction, run
+        self.places, self.measures, self.correction = places, measures, correction
         self.combine, self.seed, self.cluster_p = combine, seed, cluster_p
         if combine == "same_order":
             self.orders = [orders_of(n_conditions, n_permutations, (seed, 3))]
@@ -299,12 +296,20 @@ class ConditionTest:
 
     @property
     def n_steps(self) -> int:
-        """How many centres `RunSettings.progress` is told of."""
+        """How many centres, and maps that are enhanced, `RunSettings.progress` is told of."""
         n_walks = len(self._blocks()) + self.correction.needs_threshold
-        return n_walks * len(self.places.columns) * max(1, len(self.places.times_s))
+        families = families_of(self.table, self.correction.family)
+        n_centres = n_walks * len(self.places.columns) * max(1, len(self.places.times_s))
+        return n_centres + self.correction.n_enhanced(families, self.n_permutations)
 
-    def result(self) -> tuple[ScoreMap, Tested]:
-        """Walk over all places, and return the mean scores of the subjects and their p values."""
+    def result(self, run: RunSettings = RunSettings()) -> tuple[ScoreMap, Tested]:
+        """Walk over all places, and return the mean scores of the subjects and their p values.
+
+        Parameters
+        ----------
+        run : RunSettings
+            Threads and progress; the walk is on the CPU, in chunks that it does not change.
+        """
         shape = (len(self.table), self.places.n_columns)
         counted = Tally(
             np.full(shape, np.nan),
@@ -313,8 +318,8 @@ class ConditionTest:
             self.n_permutations,
             self.combine == "same_order" and self.orders[0].is_exact,
             PRECISION,
-            self._thresholds() if self.correction.needs_threshold else None,
-            self.run.n_threads,
+            self._thresholds(run) if self.correction.needs_threshold else None,
+            run,
         )
         if self.combine == "stelzer":
             self._count_combined(counted)
@@ -335,12 +340,12 @@ class ConditionTest:
         size = max(1, BLOCK_BYTES // per_order // self._some) * self._some
         return [slice(start, min(start + size, n_orders)) for start in range(0, n_orders, size)]
 
-    def _walk(self, visit: Callable[[Sequence[Array], Array, slice, slice | Array], None]) -> None:
+    def _walk(self, visit: Callable[[Sequence[Array], Array, slice, slice | Array], None], run: RunSettings) -> None:
         """Visit all centres, some at a time, in threads.
 
         A visit gets the RDMs of all subjects, their mean scores, and the rows and columns of these.
         """
-        how, places, times_s = replace(self.run, chunk_size=self._size), self.places, self.places.times_s
+        how, places, times_s = replace(run, chunk_size=self._size), self.places, self.places.times_s
         for number in range(max(1, len(times_s))):
             rows = slice(number, None, len(times_s)) if times_s else slice(None)
 
@@ -375,7 +380,7 @@ class ConditionTest:
                 if kept is not None:
                     kept[first : first + len(permuted), rows, columns] = permuted
 
-        self._walk(visit)
+        self._walk(visit, counted.run)
         if kept is not None:
             counted.enhance_all(kept, block.start)
 
@@ -392,7 +397,7 @@ class ConditionTest:
                     for first, permuted in self._permuted(rdms, self.orders[one].values, one):
                         maps[one, first : first + len(permuted), rows, columns] = permuted
 
-            self._walk(visit)
+            self._walk(visit, counted.run)
             drawn = np.random.default_rng((self.seed, 5)).integers(n_each, size=(self.n_permutations, n_subjects))
             n_at_once = max(1, BLOCK_BYTES // (4 * maps[0, 0].size))
             for first in range(0, self.n_permutations, n_at_once):
@@ -403,7 +408,7 @@ class ConditionTest:
                 counted.count_all(means, first)
                 counted.enhance_all(means, first)
 
-    def _thresholds(self) -> Array:
+    def _thresholds(self, run: RunSettings) -> Array:
         """Return the score of each row which `cluster_p` of the permuted scores of its map exceed.
 
         The orders are others than those of the test, so the threshold does not depend on which order is the given one,
@@ -426,7 +431,7 @@ class ConditionTest:
             with lock:
                 counts[numbers] += found
 
-        self._walk(visit)
+        self._walk(visit, run)
         thresholds = np.zeros(len(self.table))
         for rows in families_of(self.table, self.correction.family).maps:
             together = counts[rows].sum(axis=0)
@@ -546,4 +551,4 @@ def permutation_test(
     require_enough(patterns.conditions, "the patterns")
     measure = comparison_measure(align(patterns.conditions, references), comparison)
     places = Places.of_patterns([(patterns, neighbourhood)], measure.conditions, rdm)
-    return ConditionTest(places, [measure], correction, n_permutations=n_permutations, seed=seed, run=run).result()
+    return ConditionTest(places, [measure], correction, n_permutations=n_permutations, seed=seed).result(run)

@@ -345,7 +345,14 @@ def _weighted_sum(weights: Array, values: Array) -> Array:
 
 
 def why_not_flipped(
-    comparison: str, distance: str, *, tested: bool = True, role: str = REFERENCE, model: str = "", fused: bool = False
+    comparison: str,
+    distance: str,
+    *,
+    tested: bool = True,
+    role: str = REFERENCE,
+    model: str = "",
+    fused: bool = False,
+    paired: bool = False,
 ) -> str:
     """Say why scores cannot be tested over subjects by flips of their signs, and what can be done; empty if they can.
 
@@ -363,6 +370,8 @@ def why_not_flipped(
         Of the row: scores of "meeg" in maps of fMRI are those of one mean M/EEG RDM.
     fused : bool
         Whether each score has a part in one M/EEG RDM that all subjects share.
+    paired : bool
+        Whether subjects have M/EEG RDMs of their own.
 
     Examples
     --------
@@ -371,7 +380,7 @@ def why_not_flipped(
     >>> why_not_flipped("cosine", "euclidean")[:60]
     "by cosine, unrelated RDMs score above 0 unless distances are"
     """
-    if model == MEEG or fused:
+    if (model == MEEG and not paired) or fused:
         return (
             "all subjects are compared with the same M/EEG RDM and share its noise, which flips of subjects find "
             "reliable; test over conditions."

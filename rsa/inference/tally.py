@@ -20,6 +20,7 @@ from rsa.inference.designs import Alternative
 from rsa.inference.enhance import ENHANCEMENTS, enhance
 from rsa.inference.graph import Graph
 from rsa.registry import pick
+from rsa.searchlight import RunSettings
 
 __all__ = [
     "CORRECTED",
@@ -101,6 +102,10 @@ class Correction:
             pick(ENHANCEMENTS, self.enhance, "enhancement")
             if self.graph is None:
                 raise UserError(f"{self.enhance} needs to know which places are neighbours; give a graph.")
+
+    def n_enhanced(self, families: "Families", n_permutations: int) -> int:
+        """Return how many maps are enhanced."""
+        return 0 if self.enhance is None else len(families.maps) * n_permutations
 
     @property
     def needs_threshold(self) -> bool:
@@ -280,22 +285,50 @@ class Tested:
         kept = np.where(self.is_significant, scores, 0.0)
         return [*found, ("logq", _log(self.q)), ("thresholded", self._where_defined(kept))]
 
-    def about(self) -> dict[str, object]:
-        """Return what sidecars say of all p values of the test."""
-        of, correction = self.families, self.correction
-        words: dict[str, object] = {
+    def about(self, statistic: str, z: str = "") -> dict[str, dict[str, object]]:
+        """Return what sidecars say, for each map of the test.
+
+        Parameters
+        ----------
+        statistic : str
+            What the statistic is: "t over subjects of Fisher's z".
+        z : str
+            What z is, if it is another than that over permutations.
+        """
+        correction, alpha = self.correction, self.correction.alpha
+        test: dict[str, object] = {
+            "Statistic": statistic,
             "Permutations": self.n_permutations,
             "Exact": self.is_exact,
             "SmallestP": 1 / (1 + self.n_permutations),
             "Alternative": correction.alternative,
-            "Family": list(correction.family),
-            "Families": of.n_families,
-            "Alpha": correction.alpha,
-            "FDR": FDR[correction.fdr],
+            "Family": [FAMILY_WORDS[word] for word in correction.family],
+            "Alpha": alpha,
+        }
+        family = "family-wise corrected over " + listed_words([FAMILY_WORDS[word] for word in correction.family])
+        words = {
+            "z": z or "the statistic less its mean over permutations, in standard deviations of these",
+            "logp": "-log10 of p by permutation, uncorrected",
+            MAXIMUM: f"-log10 of p, {family}, by the highest statistic of each permutation (logp_max_t in nilearn)",
+            "logq": f"-log10 of p adjusted for the false discovery rate ({FDR[correction.fdr]})",
+            "thresholded": f"score where the corrected p is {alpha:g} or less, 0 elsewhere",
         }
         if correction.enhance is not None and correction.graph is not None:
-            words |= {"Enhancement": ENHANCEMENTS[correction.enhance].words, "Connectivity": correction.graph.words}
-        return words
+            entry = ENHANCEMENTS[correction.enhance]
+            words[entry.statistic] = f"{entry.words}, of the statistic"
+            words[f"logp_max_{entry.statistic}"] = f"-log10 of p, {family}, by the highest {entry.statistic} of each"
+            words[f"logp_max_{entry.statistic}"] += " permutation"
+            test |= {"Enhancement": entry.words, "Connectivity": correction.graph.words}
+        units = {"z": "z", "thresholded": "score"} | {name: "-log10 p" for name in words if name.startswith("log")}
+        return {
+            name: {"Description": text[:1].upper() + text[1:], "Units": units.get(name, name), **test}
+            for name, text in words.items()
+        }
+
+
+def listed_words(words: Sequence[str]) -> str:
+    """Return words as a sentence has them: a, b and c."""
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
 
 
 def rows_of(table: pd.DataFrame, maps: Sequence[tuple[str, Array]]) -> tuple[Array, pd.DataFrame]:
@@ -331,8 +364,8 @@ class Tally:
         See `Tested`.
     thresholds : array, shape (n_rows,), optional
         The statistic above which clusters are formed, for corrections that need it.
-    n_threads : int
-        Number of threads.
+    run : RunSettings
+        Threads, and progress in maps that are enhanced.
     """
 
     statistic: Array
@@ -342,7 +375,7 @@ class Tally:
     is_exact: bool = False
     precision: float = 0.0
     thresholds: Array | None = None
-    n_threads: int = 1
+    run: RunSettings = RunSettings()
     _lock: Lock = field(default_factory=Lock)
 
     def __post_init__(self) -> None:
@@ -413,10 +446,13 @@ class Tally:
             return found
         return found - enhance(-values, correction.graph, correction.enhance, threshold=threshold)
 
-    def _in_threads(self, work: Callable[..., None], tasks: Sequence[object]) -> None:
-        with ThreadPoolExecutor(self.n_threads) as pool:
+    def _in_threads(
+        self, work: Callable[..., None], tasks: Sequence[object], progress: Callable[[int], None] | None = None
+    ) -> None:
+        with ThreadPoolExecutor(self.run.n_threads) as pool:
             for _ in pool.map(work, tasks):
-                pass
+                if progress is not None:
+                    progress(1)
 
     def result(self) -> Tested:
         """Return the p values once all permutations have come."""
@@ -473,20 +509,20 @@ def tally(
         Of permuted data, the data as they are not among them.
     table : DataFrame, n_rows rows
         `model`, `layer`, `time_s`: see `families_of`.
-    correction, n_permutations, is_exact, precision, thresholds, n_threads
+    correction, n_permutations, is_exact, precision, thresholds
         See `Tally`.
+    n_threads : int
+        Number of threads.
     progress : callable, optional
-        Called with the number of permutations of each block that is done.
+        Called with the number of maps that are enhanced.
     """
-    families = families_of(table, correction.family)
-    counted = Tally(statistic, families, correction, n_permutations, is_exact, precision, thresholds, n_threads)
+    families, run = families_of(table, correction.family), RunSettings(n_threads=n_threads, progress=progress)
+    counted = Tally(statistic, families, correction, n_permutations, is_exact, precision, thresholds, run)
     first = 0
     for block in blocks:
         counted.count_all(block, first)
         counted.enhance_all(block, first)
         first += len(block)
-        if progress is not None:
-            progress(len(block))
     return counted.result()
 
 
