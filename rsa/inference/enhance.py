@@ -99,7 +99,7 @@ ENHANCEMENTS: dict[str, Enhancement] = {
 }
 
 
-def enhance(values: Array, graph: Graph, kind: str, *, threshold: float = 0.0) -> Array:
+def enhance(values: Array, graph: Graph, kind: str, threshold: float = 0.0) -> Array:
     """Give each node what its cluster is worth.
 
     Only values above 0 count; for the other side, give ``-values``. The result depends neither on the order of places
@@ -148,7 +148,7 @@ def enhance(values: Array, graph: Graph, kind: str, *, threshold: float = 0.0) -
     return enhanced.reshape(values.shape)
 
 
-def highest(values: Array, graph: Graph, kind: str, *, threshold: float = 0.0) -> float:
+def highest(values: Array, graph: Graph, kind: str, threshold: float = 0.0) -> float:
     """Return the highest number that `enhance` gives to a node, 0 where no value is above the threshold."""
     _, worth = _worth(values, graph, kind, threshold)
     return float(worth.max(initial=0.0))

@@ -12,12 +12,12 @@ from threading import Lock
 
 import numpy as np
 import pandas as pd
-from scipy.special import ndtri
+from threadpoolctl import threadpool_limits
 
 from rsa.core import TEST, Array
 from rsa.errors import UserError
 from rsa.inference.designs import Alternative
-from rsa.inference.enhance import ENHANCEMENTS, enhance
+from rsa.inference.enhance import ENHANCEMENTS, enhance, highest
 from rsa.inference.graph import Graph
 from rsa.registry import pick
 from rsa.searchlight import RunSettings
@@ -427,32 +427,44 @@ class Tally:
 
         def work(task: tuple[int, int]) -> None:
             permutation, number = task
-            found = self._enhanced(permuted[permutation, self.families.maps[number]], number)
-            self.highest[first + permutation, number] = np.abs(found[np.isfinite(found)]).max(initial=0.0)
+            sides = self._sides(permuted[permutation, self.families.maps[number]])
+            self.highest[first + permutation, number] = max(highest(side, *self._how(number)) for side in sides)
 
-        self._in_threads(
-            work, [(some, number) for some in range(len(permuted)) for number in range(len(self.families.maps))]
-        )
+        tasks = list(product(range(len(permuted)), range(len(self.families.maps))))
+        self._in_threads(work, tasks, self.run.progress)
 
     def _enhanced(self, values: Array, number: int) -> Array:
         """Enhance one map, (n_times, n_columns); below 0 where low statistics count."""
-        correction, rows = self.correction, self.families.maps[number]
-        assert correction.enhance is not None
-        assert correction.graph is not None
-        threshold = 0.0 if self.thresholds is None else float(self.thresholds[rows[0]])
+        up, *down = (enhance(side, *self._how(number)) for side in self._sides(values))
+        return np.asarray(up - down[0] if down else up)
+
+    def _sides(self, values: Array) -> list[Array]:
+        """Return a map, and for a two-sided test the map with its sign turned: what is high in either is enhanced."""
         values = np.ascontiguousarray(values, dtype=np.float32)
-        found = enhance(values, correction.graph, correction.enhance, threshold=threshold)
-        if not self.two_sided:
-            return found
-        return found - enhance(-values, correction.graph, correction.enhance, threshold=threshold)
+        return [values, -values] if self.two_sided else [values]
+
+    def _how(self, number: int) -> tuple[Graph, str, float]:
+        """Return the graph, the kind and the threshold by which a map is enhanced."""
+        assert self.correction.graph is not None
+        assert self.correction.enhance is not None
+        first = self.families.maps[number][0]
+        return (
+            self.correction.graph,
+            self.correction.enhance,
+            0.0 if self.thresholds is None else float(self.thresholds[first]),
+        )
 
     def _in_threads(
         self, work: Callable[..., None], tasks: Sequence[object], progress: Callable[[int], None] | None = None
     ) -> None:
-        with ThreadPoolExecutor(self.run.n_threads) as pool:
-            for _ in pool.map(work, tasks):
-                if progress is not None:
-                    progress(1)
+        with threadpool_limits(1, "blas"), ThreadPoolExecutor(self.run.n_threads) as pool:
+            try:
+                for _ in pool.map(work, tasks):
+                    if progress is not None:
+                        progress(1)
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
 
     def result(self) -> Tested:
         """Return the p values once all permutations have come."""
@@ -525,7 +537,3 @@ def tally(
         first += len(block)
     return counted.result()
 
-
-def z_of_p(p: Array) -> Array:
-    """Return the standard normal value that is exceeded with probability p."""
-    return np.asarray(-ndtri(p))
