@@ -14,6 +14,7 @@ include: "workflow/rules/brain.smk"
 include: "workflow/rules/time.smk"
 include: "workflow/rules/sensors.smk"
 include: "workflow/rules/compare.smk"
+include: "workflow/rules/inference.smk"
 include: "workflow/rules/group.smk"
 include: "workflow/rules/report.smk"
 

@@ -69,6 +69,16 @@ class _Analysis(Section):
         """Whether RDMs of single sensors and their neighbours can be measured: within subjects, at each time."""
         return self.of_times and not self.across_subjects
 
+    @property
+    def scores_meeg(self) -> bool:
+        """Whether M/EEG RDMs over time have scores of their own, if there are some among the references."""
+        return False
+
+    @property
+    def scores_meeg_alone(self) -> bool:
+        """Whether no other reference has."""
+        return False
+
     def measure(self, references: RDMs, comparison: str) -> Measure:
         """Return what is measured, with references that may have times."""
         raise NotImplementedError
@@ -117,6 +127,11 @@ class PlainComparison(_Analysis):
     comparisons: ClassVar[Collection[str]] = COMPARISONS
     is_main: ClassVar[bool] = True
 
+    @property
+    def scores_meeg(self) -> bool:
+        """Whether M/EEG RDMs over time have scores of their own."""
+        return True
+
     def measure(self, references: RDMs, comparison: str) -> Measure:
         """Return what is measured, with references that may have times."""
         return comparison_measure(references, comparison)
@@ -158,7 +173,17 @@ class Partial(_Analysis):
     @property
     def of_times(self) -> bool:
         """Whether M/EEG RDMs over time can be measured, and are not among the references."""
-        return set(self.of) != {MEEG}
+        return not self.scores_meeg_alone
+
+    @property
+    def scores_meeg(self) -> bool:
+        """Whether M/EEG RDMs over time have scores of their own: if they are named, or all but a nuisance are."""
+        return MEEG in self.of or (not self.of and bool(self.nuisance) and MEEG not in self.nuisance)
+
+    @property
+    def scores_meeg_alone(self) -> bool:
+        """Whether no other reference has."""
+        return set(self.of) == {MEEG}
 
     def patterns(self) -> list[str]:
         """Return the names of references that the settings give."""

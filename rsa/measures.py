@@ -118,11 +118,10 @@ class Measure:
 def some_rows(measure: Measure, rows: Array) -> Measure:
     """Return a measure of some of its rows, by position."""
     products = measure.products
-    if products is not None and products.finish is None:
-        products = replace(products, rows=products.rows[rows])
-    elif products is not None:
-        finish = products.finish
+    if products is not None and (finish := products.finish) is not None:
         products = replace(products, finish=lambda found: finish(found)[..., rows, :])
+    elif products is not None:
+        products = replace(products, rows=products.rows[rows])
     return Measure(
         measure.conditions,
         measure.table.iloc[rows].reset_index(drop=True),

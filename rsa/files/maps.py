@@ -7,8 +7,9 @@ from typing import Any
 
 import nibabel as nib
 import numpy as np
+import pandas as pd
 
-from rsa.core import QUALITY, REASONS, Array, ScoreMap, Volume, select
+from rsa.core import QUALITY, REASONS, TEST, Array, ScoreMap, Volume, select
 from rsa.errors import UserError
 from rsa.files import io
 from rsa.maps import MAPS, derive_all, peaks, times_of
@@ -19,6 +20,7 @@ __all__ = ["PEAK_COLUMNS", "peaks_path", "write_description", "write_maps"]
 BIDSIGNORE = """# Not in released BIDS: the entities model- and layer-, and everything that is not a map
 *_statmap.*
 *_peaks.*
+*_clusters.*
 analyses
 brain
 figures
@@ -77,6 +79,13 @@ def peaks_path(folder: str | Path, subject: str, space: str, analysis: str = "")
     return path.with_name(path.name.replace("_statmap.nii.gz", "_peaks.tsv"))
 
 
+def clusters_path(folder: str | Path, space: str, analysis: str = "") -> Path:
+    """Return the path of the table of clusters of the group."""
+    return peaks_path(folder, "", space, analysis).with_name(
+        peaks_path(folder, "", space, analysis).name.replace("_peaks.tsv", "_clusters.tsv")
+    )
+
+
 def write_maps(
     scores: ScoreMap,
     folder: Path,
@@ -107,16 +116,20 @@ def write_maps(
     source : path
         The file of the scores, for the sidecars.
     tests : mapping, optional
-        For each statistic that is made of the scores of all subjects, what sidecars say of it: `Description` and more.
+        For each statistic that is made of the scores of all subjects, or by a test, what sidecars say of it:
+        `Description` and more.
     """
     volume = scores.volume
     if volume is None:
         raise UserError("Maps are written of scores over voxels; these are of regions.")
+    is_score = (scores.table["role"] != TEST).to_numpy()
     analysis = (provenance["settings"].get("analysis") or {}).get("name", "")
     where = {"folder": folder, "subject": subject, "space": space, "analysis": analysis}
     common = {"Sources": [str(source)], "Settings": provenance["settings"], "Software": provenance["versions"]}
     distance = str(provenance["settings"].get("distance", "unknown"))
-    parts, counts = _parts(scores, derived, distance), _counts(scores, subject)
+    plain = replace(scores, values=scores.values[is_score], table=scores.table[is_score])
+    parts, counts = _parts(plain, derived, distance), _counts(scores, subject)
+    parts[0] = scores
     _require_distinct_files(where, [*_labels_of(parts), *({"statistic": name} for name in counts)])
     for labels, rows in _rows_of_files(parts):
         path = map_path(**where, **labels)
@@ -128,7 +141,7 @@ def write_maps(
         path = map_path(**where, statistic=name)
         about = {"Description": text, **({"Levels": REASONS} if name == "reason" else {})}
         io.save_nifti(path, volume.to_image(values), {**about, **_whose(subject, statistic=name), **common})
-    found = peaks(scores)
+    found = peaks(plain)
     dictionary = {name: text for name, text in PEAK_COLUMNS.items() if name != "time_s" or name in found}
     io.save_table(peaks_path(**where), found, dictionary)
 
@@ -197,7 +210,8 @@ def _about(
     if statistic not in tests:
         return about
     said = tests[statistic]
-    return {**said, **about, "Description": f"{said['Description']}. Of each subject: {described}"}
+    whose = "Scores" if rows.table.get("subject", pd.Series([""])).iloc[0] else "Of each subject"
+    return {**said, **about, "Description": f"{said['Description']}. {whose}: {described}"}
 
 
 def _image(volume: Volume, values: Array, times_s: Sequence[float]) -> nib.Nifti1Image:

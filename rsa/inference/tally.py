@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import product
 from threading import Lock
 
 import numpy as np
@@ -536,4 +537,3 @@ def tally(
         counted.enhance_all(block, first)
         first += len(block)
     return counted.result()
-

@@ -109,6 +109,11 @@ class Regions(Section):
             raise ValueError("`keep` and `labels` belong to an `atlas`; leave them out with `masks` or `spheres`")
         return self
 
+    @property
+    def of_subjects(self) -> bool:
+        """Whether each subject has images of its own."""
+        return any("{subject}" in path for path in (self.atlas or "", *self.masks.values()))
+
 
 # ---------------------------------------------------------------------------------------- files, labels
 

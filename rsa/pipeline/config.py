@@ -204,6 +204,12 @@ class Inference(Section):
         """Whether subjects are random."""
         return self.over == "subjects"
 
+    def over_conditions(self) -> "Inference":
+        """Return the same for the maps of one subject, where only conditions can be random."""
+        alone = {"over": "conditions", "combine": "same_order", "contrasts": (), "each_subject": False}
+        of_subjects = dict.fromkeys(("participants", "groups", "levels"), None)
+        return self.model_copy(update={**alone, **of_subjects, "covariates": (), "statistic": "t"})
+
     def correction(self, graph: Graph | None) -> Correction:
         """Return how p values are corrected, on a graph of places; without one, by the maximum alone."""
         enhance = None if self.enhance == "none" or graph is None else self.enhance

@@ -13,7 +13,7 @@ from rsa.analyses import PLAIN, Analysis, PlainComparison
 from rsa.errors import Problems, UserError, is_mistake, listed, told
 from rsa.inference.group import GROUP_TESTS
 from rsa.inputs.references import Reference
-from rsa.inputs.regions import region_files
+from rsa.inputs.regions import Regions, region_files
 from rsa.inputs.templates import template_files
 from rsa.models import Model
 from rsa.pipeline import checks
@@ -99,6 +99,27 @@ def _group(plan: "Plan", part: str) -> bool:
     return plan.study.searchlight is not None and bool(plan.study.group)
 
 
+def _flips(plan: "Plan", part: str) -> bool:
+    """Shares of variance are no scores that flips can test; nor are those of M/EEG RDMs that all subjects share."""
+    inference = plan.study.inference
+    over_subjects = inference is not None and inference.over_subjects
+    return over_subjects and _group(plan, part) and plan.analysis(part).tested and plan.has_flipped(part)
+
+
+def _permutations(plan: "Plan", part: str) -> bool:
+    """Over conditions, everything is tested; over subjects, what they have in common of M/EEG."""
+    inference, study = plan.study.inference, plan.study
+    if inference is None or not _group(plan, part) or study.template is not None:
+        return False
+    return not inference.over_subjects or plan.has_shared_meeg(part)
+
+
+def _subject_permutations(plan: "Plan", part: str) -> bool:
+    inference = plan.study.inference
+    wanted = inference is not None and (inference.each_subject or len(plan.study.subjects) == 1)
+    return wanted and _searchlight(plan, part)
+
+
 def _noise_ceiling(plan: "Plan", part: str) -> bool:
     return plan.study.noise_ceiling and plan.analysis(part).is_main
 
@@ -146,6 +167,9 @@ OUTPUTS = {
     "group_movie": Output("meeg/group_movie.h5", _fusion),
     "scores": Output("{part}scores/sub-{subject}_scores.h5", _searchlight),
     "resampled": Output("{part}scores/sub-{subject}_space-{space}_scores.h5", _template),
+    "subject_permutations": Output("{part}scores/sub-{subject}_permutations.h5", _subject_permutations),
+    "group_flips": Output("{part}scores/group_flips.h5", _flips),
+    "group_permutations": Output("{part}scores/group_permutations.h5", _permutations),
     "noise_ceiling": Output("scores/noise_ceiling.h5", _noise_ceiling),
     "group_scores": Output("{part}scores/group_scores.h5", _group),
     "maps": Output("{part}sub-{subject}", _searchlight),
@@ -271,6 +295,34 @@ class Plan:
     def has_films(self) -> bool:
         """Whether there are maps of M/EEG RDMs over time."""
         return bool(self.study.fusion) and self.study.searchlight is not None
+
+    def has_shared_meeg(self, part: str) -> bool:
+        """Whether scores of one M/EEG RDM at each time, the same for all subjects, are among those of an analysis."""
+        return bool(self.study.fusion) and not self.is_paired and self.analysis(part).scores_meeg
+
+    def has_flipped(self, part: str) -> bool:
+        """Whether there are scores of an analysis that flips of subjects can test."""
+        return not (self.has_shared_meeg(part) and self.analysis(part).scores_meeg_alone)
+
+    def group_inference(self, part: str) -> list[Path]:
+        """Return the p values of the maps of the group."""
+        return self.all("group_flips", part) + self.all("group_permutations", part)
+
+    def subject_inference(self, part: str, subject: str) -> list[Path]:
+        """Return the p values of the maps of a subject, if there are some."""
+        path = self.path("subject_permutations", part=part, subject=subject)
+        return [path] if path in self.all("subject_permutations", part) else []
+
+    def cluster_regions(self, part: str) -> Regions | None:
+        """Return the regions that name the clusters of the group: those that are the same for all subjects."""
+        regions = self.study.regions
+        is_shared = regions is not None and self.study.template is None and not regions.of_subjects
+        return regions if is_shared and self.group_inference(part) else None
+
+    def cluster_region_files(self, part: str) -> list[Path]:
+        """Return what these are read from."""
+        regions = self.cluster_regions(part)
+        return [] if regions is None else region_files(regions, "")
 
     def generalisation(self, part: str) -> str:
         """Return whether all times are compared with each other, within or between subjects; empty if they are not."""

@@ -46,7 +46,10 @@ if STUDY.template is not None:
 
 rule maps:
     input:
-        PLAN.in_spaces(),
+        scores=PLAN.in_spaces(),
+        inference=lambda wildcards: PLAN.subject_inference(
+            wildcards.part, wildcards.subject
+        ),
     output:
         directory(PLAN.path("maps")),
     log:
@@ -58,7 +61,7 @@ rule maps:
         folder=lambda wildcards: PLAN.root(wildcards.part),
         derived=PLAN.derived_option(),
     shell:
-        "python -m rsa maps --scores {input} --subject {wildcards.subject} --space {params.space} --folder {params.folder} "
+        "python -m rsa maps --scores {input.scores} --inference {input.inference} --subject {wildcards.subject} --space {params.space} --folder {params.folder} "
         "{params.derived} --log {log}"
 
 

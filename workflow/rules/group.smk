@@ -28,6 +28,8 @@ if STUDY.group:
         input:
             scores=lambda wildcards: PLAN.all_scores(wildcards.part),
             ceiling=lambda wildcards: PLAN.all("noise_ceiling", wildcards.part),
+            inference=lambda wildcards: PLAN.group_inference(wildcards.part),
+            regions=lambda wildcards: PLAN.cluster_region_files(wildcards.part),
         output:
             scores=PLAN.path("group_scores"),
             maps=directory(PLAN.path("group_maps")),
@@ -40,6 +42,10 @@ if STUDY.group:
             folder=lambda wildcards: PLAN.root(wildcards.part),
             tests=lambda wildcards: PLAN.group_tests(wildcards.part),
             derived=PLAN.derived_option(),
+            regions=lambda wildcards: options_of(
+                "regions", PLAN.cluster_regions(wildcards.part)
+            ),
         shell:
             "python -m rsa group --scores {input.scores} --space {params.space} --folder {params.folder} --tests {params.tests} "
-            "--ceiling {input.ceiling} {params.derived} --output {output.scores} --log {log}"
+            "--ceiling {input.ceiling} --inference {input.inference} {params.regions} {params.derived} --output {output.scores} "
+            "--log {log}"

@@ -15,6 +15,7 @@ MODULES = {
     "make_data": ("fetch", "simulate_stimuli", "simulate_brain", "simulate_epochs"),
     "references": ("layers", "extract", "layer_rdms", "reference"),
     "fmri": ("brain", "searchlight", "noise_ceiling", "resample", "region_rdms", "region_fits", "maps", "group"),
+    "inference": ("flip_subjects", "permute_conditions"),
     "meeg": ("movie", "group_movie", "layer_time", "sensor_searchlight", "sensor_group", "sensor_peaks"),
     "reports": (
         "draw_references",
@@ -38,6 +39,7 @@ PARAMETERS = {
     "fits": "Table of region fits (TSV).",
     "folder": "Where the pictures go.",
     "generalisation": "Also compare the RDMs of all times with each other: within or between subjects.",
+    "inference": "What is random, and how p values are corrected.",
     "meeg": "The kind of data and where they are.",
     "movies": "RDMs over time of each subject (HDF5).",
     "output": "The file that is written (HDF5).",

@@ -1,17 +1,23 @@
 """fMRI: patterns or ready RDMs, searchlights, regions, and maps of subjects and of the group."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from rsa import neighbourhood, rdm
 from rsa import searchlight as engine
 from rsa.analyses import PLAIN, Analysis, PlainComparison
-from rsa.core import MAP_COLUMNS, Patterns, shared_volume
+from rsa.core import MAP_COLUMNS, Patterns, ScoreMap, on_voxels, shared_volume
 from rsa.datasets import Dataset
 from rsa.files import io
-from rsa.files.maps import write_maps
+from rsa.files.maps import clusters_path, write_maps
 from rsa.inference import group as groups
 from rsa.inference.ceiling import noise_ceilings
+from rsa.inference.clusters import CLUSTER_COLUMNS, cluster_table
+from rsa.inference.graph import voxel_graph
 from rsa.inputs.regions import Regions, read_regions, region_files
 from rsa.inputs.stimuli import Stimuli
 from rsa.inputs.templates import Template, resample_scores, template_files, template_volume, transform_path
@@ -21,6 +27,7 @@ from rsa.pipeline.config import (
     BrainDistanceName,
     ComparisonName,
     GroupTestName,
+    Inference,
     MapName,
     Noise,
     Searchlight,
@@ -209,7 +216,12 @@ def region_fits(
 
 
 def maps(
-    scores: list[Path], subject: str, space: list[str], folder: Path, derived: list[MapName] | None = None
+    scores: list[Path],
+    subject: str,
+    space: list[str],
+    folder: Path,
+    derived: list[MapName] | None = None,
+    inference: Path | None = None,
 ) -> None:
     """Write the scores of one subject as NIfTI maps with sidecars, derived maps, and a table of peaks.
 
@@ -221,9 +233,15 @@ def maps(
         BIDS labels of these spaces.
     folder : path
         Folder of the study's results.
+    inference : path
+        p values of the scores in the first space (HDF5).
     """
-    for path, label in zip(scores, space, strict=True):
-        write_maps(io.load_scores(path), folder, subject, label, derived, io.read_provenance(path), path)
+    for number, (path, label) in enumerate(zip(scores, space, strict=True)):
+        found = io.load_scores(path)
+        tests: dict[str, Any] = {}
+        if inference is not None and number == 0:
+            found, tests = with_tests(found, [inference])
+        write_maps(found, folder, subject, label, derived, io.read_provenance(path), path, tests)
 
 
 def group(
@@ -233,6 +251,8 @@ def group(
     output: Path,
     tests: list[GroupTestName],
     ceiling: Path | None = None,
+    inference: list[Path] | None = None,
+    regions: Regions | None = None,
     derived: list[MapName] | None = None,
 ) -> None:
     """Bring the maps of all subjects together and write the maps of the group.
@@ -245,16 +265,58 @@ def group(
         mean, t (one-sample, of Fisher's z, not corrected).
     ceiling : path
         Noise ceiling of the same subjects (HDF5): written beside the maps, and mean maps as a share of it.
+    inference : list of path
+        p values of the group (HDF5): written beside the maps, with a table of clusters.
+    regions : Regions
+        Where clusters are: the same atlas, masks or spheres for all subjects, on the grid of the maps.
     """
     settings = io.read_provenance(scores[0])["settings"]
     distance = str(settings.get("distance", "unknown"))
-    inputs = [*scores, *([] if ceiling is None else [ceiling])]
+    inputs = [*scores, *([] if ceiling is None else [ceiling]), *(inference or ())]
     with provenance_of(inputs, **{**settings, "tests": tests}) as provenance:
         subjects = [io.load_scores(path) for path in scores]
         bounds = None if ceiling is None else io.load_scores(ceiling)
     result = stack([groups.combine(subjects, test, distance=distance) for test in tests])
     if bounds is not None:
         result = groups.with_ceiling(result, bounds)
+    about: dict[str, Any] = {test: groups.GROUP_TESTS[test].about(len(subjects)) for test in tests}
+    if inference:
+        result, tested = with_tests(result, inference)
+        about = tested | about
+        provenance["settings"]["inference"] = io.read_provenance(inference[0])["settings"]["inference"]
     io.save(output, result, provenance)
-    about = {test: groups.GROUP_TESTS[test].about(len(subjects)) for test in tests}
     write_maps(result, folder, "", space, derived, provenance, output, about)
+    if inference:
+        write_clusters(result, provenance["settings"], folder, space, regions)
+
+
+def write_clusters(
+    scores: ScoreMap, settings: Mapping[str, Any], folder: Path, space: str, regions: Regions | None
+) -> None:
+    """Write the table of clusters of significant voxels of the maps of a group."""
+    inference, volume = Inference.model_validate(settings["inference"]), scores.volume
+    assert volume is not None, "maps of a group are over voxels"
+    around = None if regions is None else read_regions(regions, "", volume)
+    graph = voxel_graph(volume, inference.connectivity, int(settings.get("stride", 1)))
+    table = cluster_table(scores, graph, inference.alpha, in_time="times" in inference.family, regions=around)
+    analysis = (settings.get("analysis") or {}).get("name", "")
+    io.save_table(clusters_path(folder, space, analysis), table, CLUSTER_COLUMNS)
+
+
+def with_tests(scores: ScoreMap, paths: list[Path]) -> tuple[ScoreMap, dict[str, Any]]:
+    """Stack what tests found below the scores, over their voxels, and return what sidecars say of it.
+
+    A statistic that is among the scores already, such as t, comes once.
+    """
+    volume, about, parts = scores.volume, {}, [scores]
+    assert volume is not None, "tests are of maps over voxels"
+    keys = [name for name in ("model", "layer", "time_s", "statistic") if name in scores.table]
+    there = set(map(tuple, scores.table[keys].astype(str).to_numpy()))
+    for path in paths:
+        found = on_voxels(io.load_scores(path), volume)
+        labels = map(tuple, found.table.reindex(columns=keys).astype(str).to_numpy())
+        new = np.flatnonzero([label not in there for label in labels])
+        parts.append(replace(found, values=found.values[new], table=found.table.iloc[new]))
+        for name, said in io.read_provenance(path)["settings"]["tests"].items():
+            about[name] = said
+    return stack(parts), about

@@ -1,0 +1,68 @@
+"""Scores -> p values: over subjects, and over conditions."""
+
+if STUDY.inference is not None and STUDY.searchlight is not None:
+
+    rule permute_group:
+        input:
+            patterns=PLAN.all("brain"),
+            references=PLAN.references() + PLAN.fused(STUDY.subjects),
+        output:
+            PLAN.path("group_permutations"),
+        log:
+            f"{LOGS}/{{part}}permute_group.log",
+        conda:
+            "../../envs/cpu.yaml"
+        threads: 4
+        params:
+            subjects=STUDY.subjects,
+            searchlight=options("searchlight", STUDY.searchlight),
+            distance=STUDY.brain_distance,
+            shrinkage=STUDY.shrinkage or "",
+            comparison=STUDY.comparison,
+            analysis=analysis,
+            inference=options("inference", STUDY.inference),
+        shell:
+            "python -m rsa permute-conditions --patterns {input.patterns} --references {input.references} "
+            "--subjects {params.subjects} {params.searchlight} --distance {params.distance} --shrinkage {params.shrinkage} "
+            "--comparison {params.comparison} {params.analysis} {params.inference} --threads {threads} --output {output} "
+            "--log {log}"
+
+    use rule permute_group as permute_subject with:
+        input:
+            patterns=PLAN.path("brain"),
+            references=lambda wildcards: PLAN.compared(wildcards.subject),
+        output:
+            PLAN.path("subject_permutations"),
+        log:
+            f"{LOGS}/{{part}}permute_sub-{{subject}}.log",
+        params:
+            subjects=lambda wildcards: wildcards.subject,
+            searchlight=options("searchlight", STUDY.searchlight),
+            distance=STUDY.brain_distance,
+            shrinkage=STUDY.shrinkage or "",
+            comparison=STUDY.comparison,
+            analysis=analysis,
+            inference=options("inference", STUDY.inference.over_conditions()),
+
+    rule flip_subjects:
+        input:
+            scores=lambda wildcards: PLAN.all_scores(wildcards.part),
+            participants=(
+                []
+                if STUDY.inference.participants is None
+                else STUDY.inference.participants
+            ),
+        output:
+            PLAN.path("group_flips"),
+        log:
+            f"{LOGS}/{{part}}flip_subjects.log",
+        conda:
+            "../../envs/cpu.yaml"
+        threads: 4
+        params:
+            inference=options("inference", STUDY.inference),
+            paired="--paired" if PLAN.is_paired else "",
+            stride=STUDY.searchlight.stride,
+        shell:
+            "python -m rsa flip-subjects --scores {input.scores} {params.inference} {params.paired} --stride {params.stride} "
+            "--threads {threads} --output {output} --log {log}"
