@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 from numba import njit
 
+from rsa.core import Array
+
 __all__ = [
     "centre_between_runs",
     "concordance",
@@ -365,8 +367,7 @@ def differences(products, squares, off_by, signed):
 # ----------------------------------------------------------------------------------------------- ranks
 
 
-@compiled
-def rank_rows(rdms, lowest, tie):
+def rank_rows(rdms: Array, lowest: float, tie: float) -> Array:
     """Rank each row from `lowest` up, ties by their average rank; a row with NaN becomes NaN.
 
     Neighbours in ascending order that differ by at most `tie` times the largest absolute value are ties.
@@ -375,27 +376,23 @@ def rank_rows(rdms, lowest, tie):
     next to each other, at a few values in a hundred, are the values themselves looked at.
     """
     n_rdms, n_pairs = rdms.shape
-    place_bits = 1
-    while 2**place_bits < n_pairs:
-        place_bits += 1
+    place_bits = max(1, (n_pairs - 1).bit_length())
+    short = place_bits <= 13
+    words, spare = np.empty((2, n_pairs), np.uint32 if short else np.int64)
     ranks = np.empty((n_rdms, n_pairs))
-    if place_bits <= 13:
-        words, spare = np.empty(n_pairs, np.uint32), np.empty(n_pairs, np.uint32)
-        rank_each(rdms, lowest, tie, place_bits, 32 - place_bits, words, spare, ranks)
-    else:
-        wide, other = np.empty(n_pairs, np.int64), np.empty(n_pairs, np.int64)
-        rank_each(rdms, lowest, tie, place_bits, place_bits + 7, wide, other, ranks)
+    ends = rdms.min(axis=1, initial=np.inf), rdms.max(axis=1, initial=-np.inf)
+    rank_each(rdms, *ends, lowest, tie, place_bits, 32 - place_bits if short else place_bits + 7, words, spare, ranks)
     return ranks
 
 
 @compiled
-def rank_each(rdms, lowest, tie, place_bits, key_bits, words, spare, ranks):
+def rank_each(rdms, lows, highs, lowest, tie, place_bits, key_bits, words, spare, ranks):
     low_counts, high_counts = np.empty(2 ** (key_bits // 2), np.uint32), np.empty(2 ** ((key_bits + 1) // 2), np.uint32)
     near = np.empty(rdms.shape[1], np.int64)
     in_word = 2**place_bits - 1
     for row in range(len(rdms)):
         values, out = rdms[row], ranks[row]
-        low, high = extremes(values)
+        low, high = lows[row], highs[row]
         if not np.isfinite(high - low):
             out[:] = np.nan
             continue
@@ -421,23 +418,6 @@ def rank_each(rdms, lowest, tie, place_bits, key_bits, words, spare, ranks):
 @compiled
 def key_of(word, place_bits):
     return np.int64(word) >> place_bits
-
-
-@compiled
-def extremes(values):
-    """Return the smallest and the largest value, NaN if one is not finite.
-
-    The bits of numbers, read as integers, are in the order of the numbers (of negative ones once all but the sign is
-    flipped); processors compare many integers at once.
-    """
-    flip = np.int64(2**63 - 1)
-    low, high = flip, -flip
-    bits = values.view(np.int64)
-    for i in range(len(bits)):
-        ordered = bits[i] ^ ((bits[i] >> 63) & flip)
-        low, high = min(low, ordered), max(high, ordered)
-    ends = np.array([low ^ ((low >> 63) & flip), high ^ ((high >> 63) & flip)]).view(np.float64)
-    return (ends[0], ends[1]) if np.isfinite(ends).all() else (np.nan, np.nan)
 
 
 @compiled

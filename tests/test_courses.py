@@ -441,7 +441,7 @@ def test_frames_of_an_animation_are_the_times_in_order(tmp_path, rng):
     assert len(frames) == len(TIMES)
     assert [count > 100 for count in reds] == [False, False, False, True, False]
     assert all((frame[0, 0] == 255).all() for frame in frames)
-    assert set(durations) == {150}
+    assert set(durations) == {250}
     with Image.open(path) as image:
         assert image.info["comment"].decode() == "Scores \N{MINUS SIGN}1 to 1."
         assert image.info["loop"] == 0

@@ -42,10 +42,10 @@ __all__ = [
     "rdm_movie_strip",
 ]
 
-N_SHOWN, N_FRAMES = 8, 60
+N_SHOWN, N_FRAMES = 8, 31
 """Times of a strip, and the most frames of an animation."""
 
-FRAME_MS, LARGEST, FILM_DPI = 150, 3_000_000, 80
+FRAME_MS, LARGEST, FILM_DPI = 250, 3_000_000, 80
 """How long a frame is shown; the largest file in bytes; pixels per inch."""
 
 STRIP_SIDE, FRAME_SIDE = 1.1, 3.0
@@ -156,7 +156,7 @@ def animation(
     caption: str = "",
     significance: Significance | None = None,
 ) -> Path:
-    """Write the brain over time as an animated GIF: one frame per time, at most 60 of them, spread evenly.
+    """Write the brain over time as an animated GIF: one frame per time, at most 31 of them, spread evenly.
 
     Parameters
     ----------
@@ -274,7 +274,7 @@ def rdm_movie_strip(movie: RDMs, times_s: Sequence[float] | None = None, categor
 
 
 def rdm_animation(movie: RDMs, path: str | Path, categories: pd.Series | None = None, *, caption: str = "") -> Path:
-    """Write a movie of RDMs as an animated GIF: one frame per time, at most 60 of them, spread evenly.
+    """Write a movie of RDMs as an animated GIF: one frame per time, at most 31 of them, spread evenly.
 
     Parameters and errors are those of `rdm_movie_strip`; the caption is kept in the file as its comment.
     """
@@ -347,14 +347,13 @@ def _encoded(frames: Sequence[Image.Image], duration_ms: int, caption: str) -> b
 
 
 def _pixels(figure: Figure, palette: Array) -> Image.Image:
-    """Draw a figure in the colours of a palette, each pixel in the nearest one, and close it."""
+    """Draw a figure in the colours of a palette, each pixel in the nearest one."""
     from scipy.spatial import cKDTree
 
     figure.set_dpi(FILM_DPI)
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     drawn = np.asarray(canvas.buffer_rgba())[..., :3].astype(np.int64)  # (n_down, n_across, red green blue)
-    figure.clear()
     codes, places = np.unique(drawn @ np.array([65536, 256, 1]), return_inverse=True)
     found = np.stack([codes // 65536, codes // 256 % 256, codes % 256], axis=1)  # (n_colours, 3)
     _, nearest = cKDTree(palette).query(found)

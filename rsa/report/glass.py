@@ -5,6 +5,7 @@ Where the space is MNI, the outline of the brain is nilearn's; elsewhere it is t
 
 from collections.abc import Sequence
 from functools import cache
+from importlib.util import module_from_spec, spec_from_file_location
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -30,7 +31,7 @@ from rsa.report.drawing import (
 )
 from rsa.report.figures import reference_names, reference_titles
 from rsa.report.layout import GAP, LETTER, LONGEST, PAGE_WIDTH, sheet
-from rsa.report.planes import VIEWS, Upright, project, seen_through, upright
+from rsa.report.planes import VIEWS, Upright, of_nilearn, project, seen_through, upright
 from rsa.report.style import GREY, INK, SIGNED
 
 __all__ = ["glass_grid"]
@@ -134,10 +135,13 @@ def _draw_glass(
 @cache
 def _brain_outline(view: str) -> Path:
     """Return the heavy lines of nilearn's glass brain in mm; its fine ones would hide the scores in small pictures."""
-    from nilearn.plotting.glass_brain import plot_brain_schematics
-
+    place = spec_from_file_location("glass_brain", of_nilearn("plotting/glass_brain.py"))
+    assert place is not None
+    assert place.loader is not None
+    nilearn = module_from_spec(place)
+    place.loader.exec_module(nilearn)
     axes = Figure().add_subplot()
-    plot_brain_schematics(axes, view)
+    nilearn.plot_brain_schematics(axes, view)
     widest = max(patch.get_linewidth() for patch in axes.patches)
     lines = [
         (patch.get_transform() - axes.transData).transform_path(patch.get_path())

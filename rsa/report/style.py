@@ -49,7 +49,7 @@ DPI = 150
 
 
 def save_figure(path: str | Path, figure: Figure, caption: str = "", dpi: int = DPI) -> Path:
-    """Write a figure as PNG, with its caption inside the file (`caption_of` reads it), and close it."""
+    """Write a figure as PNG, with its caption inside the file (`caption_of` reads it)."""
     figure.set_dpi(dpi)
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
@@ -58,7 +58,6 @@ def save_figure(path: str | Path, figure: Figure, caption: str = "", dpi: int = 
     pixels = np.asarray(canvas.buffer_rgba())[..., :3]  # (n_down, n_across, red green blue)
     with writing(path) as temporary:
         Image.fromarray(np.ascontiguousarray(pixels)).save(temporary, format="PNG", pnginfo=information, dpi=(dpi, dpi))
-    figure.clear()
     return Path(path)
 
 
