@@ -441,7 +441,7 @@ def test_frames_of_an_animation_are_the_times_in_order(tmp_path, rng):
     assert len(frames) == len(TIMES)
     assert [count > 100 for count in reds] == [False, False, False, True, False]
     assert all((frame[0, 0] == 255).all() for frame in frames)
-    assert set(durations) == {250}
+    assert set(durations) == {film.FRAME_MS}
     with Image.open(path) as image:
         assert image.info["comment"].decode() == "Scores \N{MINUS SIGN}1 to 1."
         assert image.info["loop"] == 0
@@ -449,10 +449,10 @@ def test_frames_of_an_animation_are_the_times_in_order(tmp_path, rng):
 
 
 @pytest.mark.slow
-def test_animations_have_no_more_than_sixty_frames(tmp_path, rng):
+def test_animations_have_no_more_frames_than_a_film_may_have(tmp_path, rng):
     scores = over_time(flipped(), rng, np.arange(150) / 100)
     frames, _ = frames_of(animation(scores, tmp_path / "film.gif"))
-    assert len(frames) == 60
+    assert len(frames) == film.N_FRAMES
     assert (tmp_path / "film.gif").stat().st_size < 3_000_000
 
 
@@ -462,7 +462,7 @@ def test_a_large_animation_loses_every_second_frame_and_keeps_its_length(tmp_pat
     whole = animation(scores, tmp_path / "a.gif").stat().st_size
     monkeypatch.setattr(film, "LARGEST", int(0.7 * whole))
     frames, durations = frames_of(animation(scores, tmp_path / "b.gif"))
-    assert (len(frames), set(durations)) == (4, {300})
+    assert (len(frames), set(durations)) == (4, {2 * film.FRAME_MS})
     assert (tmp_path / "b.gif").stat().st_size <= 0.7 * whole
 
 
