@@ -16,6 +16,7 @@ __all__ = [
     "centre_between_runs",
     "concordance",
     "count_permuted",
+    "count_transformed",
     "differences",
     "normalised",
     "permute",
@@ -698,28 +699,75 @@ def transformed_statistics(scaled, weights, degrees_of_freedom, statistics):
     statistics : array, shape (n_transforms, n_tests), float32
         The result: u, or u sqrt(df / (1 - u^2)), where u = w_0 x / sqrt(1 - (w_1 x)^2 - ...).
     """
-    n_transforms, n_weights = weights.shape[:2]
     n_tests = scaled.shape[1]
-    one, least = np.float32(1), np.float32(SMALLEST_REST)
     rest, part = np.empty(TILE, np.float32), np.empty(TILE, np.float32)
     for start in range(0, n_tests, TILE):
         stop = min(start + TILE, n_tests)
-        for transform in range(n_transforms):
-            u = statistics[transform, start:stop]
-            sum_weighted(scaled, weights[transform, 0], start, u)
-            if n_weights > 1:
-                rest[:] = one
-                for row in range(1, n_weights):
-                    some = part[: stop - start]
-                    sum_weighted(scaled, weights[transform, row], start, some)
-                    for i in range(stop - start):
-                        rest[i] -= some[i] * some[i]
-                for i in range(stop - start):
-                    u[i] /= np.sqrt(least if rest[i] < least else rest[i])
-            if degrees_of_freedom > 0:
-                for i in range(stop - start):
-                    left = (one - u[i]) * (one + u[i])
-                    u[i] *= np.sqrt(degrees_of_freedom / (least if left < least else left))
+        for transform in range(len(weights)):
+            some = statistics[transform, start:stop]
+            transformed_statistic(scaled, weights[transform], degrees_of_freedom, start, some, rest, part)
+
+
+@compiled
+def count_transformed(
+    scaled, weights, degrees_of_freedom, factors, first, last, thresholds, two_sided, exceedances, maxima
+):
+    """Count the statistics under some transforms that reach a threshold, and keep the highest of each; none is kept.
+
+    Parameters
+    ----------
+    scaled, weights, degrees_of_freedom
+        As in `transformed_statistics`.
+    factors : array, shape (n_tests,), float32
+        What sums are multiplied by.
+    first, last : int
+        The columns to work on.
+    thresholds, exceedances : arrays, shape (n_tests,)
+    two_sided : bool
+        Whether sizes are counted, whatever their signs.
+    maxima : array, shape (n_transforms,), float32
+        The highest of each so far; NaN is not looked at.
+    """
+    lowest = np.float32(-np.inf)
+    rest, part, found = np.empty(TILE, np.float32), np.empty(TILE, np.float32), np.empty(TILE, np.float32)
+    for start in range(first, last, TILE):
+        stop = min(start + TILE, last)
+        n = stop - start
+        values, least, counts, factor = found[:n], thresholds[start:stop], exceedances[start:stop], factors[start:stop]
+        for transform in range(len(weights)):
+            transformed_statistic(scaled, weights[transform], degrees_of_freedom, start, values, rest, part)
+            for i in range(n):
+                value = values[i] * factor[i]
+                size = abs(value) if two_sided else value
+                counts[i] += size >= least[i]
+                values[i] = size if size > lowest else lowest
+            left = n  # the highest, by halves, which are compared many at a time
+            while left > 1:
+                half = (left + 1) // 2
+                for i in range(left - half):
+                    values[i] = values[i] if values[i] > values[half + i] else values[half + i]
+                left = half
+            maxima[transform] = max(maxima[transform], values[0])
+
+
+@compiled
+def transformed_statistic(scaled, weights, degrees_of_freedom, start, u, rest, part):
+    """Compute the statistic of some columns, from `start` on, under one transform; see `transformed_statistics`."""
+    n, one, least = len(u), np.float32(1), np.float32(SMALLEST_REST)
+    sum_weighted(scaled, weights[0], start, u)
+    if len(weights) > 1:
+        rest[:] = one
+        some = part[:n]
+        for row in range(1, len(weights)):
+            sum_weighted(scaled, weights[row], start, some)
+            for i in range(n):
+                rest[i] -= some[i] * some[i]
+        for i in range(n):
+            u[i] /= np.sqrt(least if rest[i] < least else rest[i])
+    if degrees_of_freedom > 0:
+        for i in range(n):
+            left = (one - u[i]) * (one + u[i])
+            u[i] *= np.sqrt(degrees_of_freedom / (least if left < least else left))
 
 
 @compiled

@@ -67,7 +67,6 @@ def test_t_is_that_of_scipy(rng):
     np.testing.assert_allclose(test.observed, ttest_1samp(values, 0).statistic)
     assert test.degrees_of_freedom == 8
     np.testing.assert_allclose(norm.sf(test.z), ttest_1samp(values, 0, alternative="greater").pvalue)
-    assert subject_test(values, statistic="wilcoxon").z is None
     assert test.observed.dtype == np.float64
     of_scores = subject_test(np.tanh(values), fisher=True)
     np.testing.assert_allclose(of_scores.observed, test.observed)
@@ -119,6 +118,20 @@ def test_pseudo_t_has_the_floor_of_its_family(rng):
     alone = subject_test(values, statistic="pseudo_t")
     np.testing.assert_allclose(alone.observed[1], test.observed[1])
     assert (alone.observed[0] != test.observed[0]).any()
+
+
+@pytest.mark.parametrize("statistic", ["pseudo_t", "wilcoxon"])
+def test_z_is_by_all_flips_or_orders(statistic, rng):
+    values = rng.choice([-0.5, 0, 0.2, 0.3, 0.8], (8, 2, 40))
+    designs = [Design(8)] if statistic == "wilcoxon" else [Design(8), Design(8, np.arange(8) < 3)]
+    for design in designs:
+        test = subject_test(values, statistic=statistic, design=design)
+        every = np.concatenate([test.identity[None], all_blocks(test)])
+        assert test.is_exact
+        np.testing.assert_allclose(every.mean(axis=0), 0, atol=1e-6)
+        np.testing.assert_allclose(test.z, test.observed / every.std(axis=0), rtol=1e-5, atol=1e-6)
+        result = over_subjects(values, LABELS[:2], Correction(), statistic=statistic, design=design)[1]
+        np.testing.assert_allclose(result.z, test.z, atol=1e-6)
 
 
 # ------------------------------------------------------------------------------------ groups and covariates
@@ -216,6 +229,26 @@ def test_blocks_and_seeds(statistic, rng):
     again, other = (subject_test(values, statistic=statistic, n_permutations=50, seed=seed) for seed in (0, 1))
     np.testing.assert_array_equal(all_blocks(again), together)
     assert (all_blocks(other) != together).any()
+
+
+@pytest.mark.parametrize("statistic", SUBJECT_STATISTICS)
+@pytest.mark.parametrize("two_sided", [False, True])
+def test_what_is_counted_without_blocks_is_what_blocks_have(statistic, two_sided, rng, monkeypatch):
+    values = scores(rng, 11, 2, 1500)
+    values[3, 0, 7], values[:, 1] = np.nan, rng.integers(-2, 3, (11, 1500))
+    others = {} if statistic == "wilcoxon" else {"design": Design(11, np.arange(11) < 5, covariates(rng, 11))}
+    for design in ({}, others):
+        test = subject_test(values, statistic=statistic, n_permutations=60, **design)
+        blocks, identity = all_blocks(test), test.identity
+        if two_sided:
+            blocks, identity = np.abs(blocks), np.abs(identity)
+        exceedances, maxima = test.count(two_sided)
+        np.testing.assert_array_equal(exceedances, (blocks >= identity - np.float32(1e-6)).sum(axis=0))
+        np.testing.assert_array_equal(maxima, np.nanmax(blocks, axis=2))
+        monkeypatch.setattr("rsa.inference.subjects.COUNTED", 700)
+        again = test.count(two_sided, n_threads=3)
+        np.testing.assert_array_equal(again[0], exceedances)
+        np.testing.assert_array_equal(again[1], maxima)
 
 
 def test_equal_numbers_give_equal_statistics(rng):

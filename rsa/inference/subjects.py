@@ -1,7 +1,8 @@
 """Tests over subjects: a statistic at every place, and under flips or other orders of the subjects."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from rsa.core import PART, QUALITY, REFERENCE, Array
 from rsa.errors import UserError
 from rsa.inference.designs import Alternative, Design
 from rsa.inference.flips import FLIPPED_NUMBERS, fisher_z
-from rsa.inference.tally import Correction, Tested, families_of, tally
+from rsa.inference.tally import Correction, Tally, Tested, families_of, tally
 from rsa.rdm import MEEG, chance_is_0
 from rsa.registry import pick
 from rsa.rows import require_count
@@ -29,6 +30,9 @@ __all__ = [
 
 PRECISION = 1e-6
 """Statistics of flipped scores, in single precision, that are lower by less than this count as reaching."""
+
+COUNTED = 4096
+"""Columns on which a thread counts at a time; changes no result."""
 
 NO_RESIDUALS = 2.0**-40
 """Residuals of less than this share of the squares of scores are rounding: all subjects have the same score."""
@@ -123,13 +127,29 @@ class SubjectTest:
         return identity
 
     @property
-    def z(self) -> Array | None:
-        """The standard normal value that is exceeded as rarely as the observed t; None for another statistic."""
+    def z(self) -> Array:
+        """The observed statistic as a standard normal value.
+
+        Of t, the value that is exceeded as rarely by Student's distribution; of others, the statistic in standard
+        deviations over all flips (or orders).
+        """
         from scipy.special import ndtri, stdtr
 
         if self.degrees_of_freedom is None:
-            return None
+            return np.asarray(self.observed / self.deviation)
         return np.asarray(-np.sign(self.observed) * ndtri(stdtr(self.degrees_of_freedom, -np.abs(self.observed))))
+
+    @property
+    def deviation(self) -> Array:
+        """Standard deviation of the statistic over all flips (or orders), of which the mean is 0; NaN for t."""
+        if self.degrees_of_freedom is not None:
+            return np.full(self.observed.shape, np.nan)
+        if self.per_sum is not None:
+            return np.ones(self.observed.shape)
+        squares = (self.scaled.astype(np.float64) ** 2).sum(axis=0).reshape(self.observed.shape)
+        if self.design.in_first is not None:
+            squares *= (self.design.tested**2).sum() / (self.design.n_subjects - 1)
+        return np.sqrt(np.where(squares > 0, squares, np.nan))
 
     def smallest_p(self, alternative: Alternative = "greater") -> float:
         """Return the smallest p that the test can give (see `Design.smallest_p`)."""
@@ -156,6 +176,49 @@ class SubjectTest:
         They are counted from 0, and subjects as they are are none of them. Threads may call it at once.
         """
         return self._of(slice(1 + start, 1 + stop))
+
+    def count(self, two_sided: bool = False, n_threads: int = 1) -> tuple[Array, Array]:
+        """Count how many permutations reach `identity`, and find the highest of each; no statistic is kept.
+
+        Parameters
+        ----------
+        two_sided : bool
+            Whether sizes are counted, whatever their signs.
+        n_threads : int
+            Number of threads; changes no number.
+
+        Returns
+        -------
+        exceedances : array of int, shape (n_rows, n_columns)
+        maxima : array of float32, shape (n_permutations, n_rows)
+            Over columns, where the statistic is defined.
+        """
+        from rsa.kernels import count_transformed
+
+        n_rows, n_columns = self.observed.shape
+        identity = self.identity.ravel()
+        thresholds = (np.abs(identity) if two_sided else identity) - np.float32(PRECISION)
+        factors = np.ones(identity.size, np.float32) if self.per_sum is None else self.per_sum
+        exceedances, maxima = (
+            np.zeros(identity.size, np.int32),
+            np.full((n_rows, self.n_permutations), -np.inf, np.float32),
+        )
+        df, weights = np.float32(self.degrees_of_freedom or 0), self.weights[1:]
+
+        def work(task: tuple[int, int]) -> tuple[int, Array]:
+            row, start = task
+            first, last = row * n_columns + start, row * n_columns + min(start + COUNTED, n_columns)
+            highest = np.full(self.n_permutations, -np.inf, np.float32)
+            count_transformed(
+                self.scaled, weights, df, factors, first, last, thresholds, two_sided, exceedances, highest
+            )
+            return row, highest
+
+        tasks = [(row, start) for row in range(n_rows) for start in range(0, n_columns, COUNTED)]
+        with ThreadPoolExecutor(n_threads) as pool:
+            for row, highest in pool.map(work, tasks):
+                np.maximum(maxima[row], highest, out=maxima[row])
+        return exceedances.reshape(n_rows, n_columns), maxima.T
 
     def blocks(self, n_at_once: int | None = None) -> Iterator[Array]:
         """Give the statistic under all permutations, some at a time: float32, (n_some, n_rows, n_columns).
@@ -302,6 +365,11 @@ def over_subjects(
     families = [np.flatnonzero(of_rows == number) for number in np.unique(of_rows)]
     how: dict[str, Any] = {"statistic": statistic, "n_permutations": n_permutations, "seed": seed, "design": design}
     test = subject_test(values, families=families, **how)
+    if correction.enhance is None:  # whole maps are not needed
+        counted = Tally(test.identity, families_of(table, correction.family), correction, test.n_permutations)
+        counted.is_exact, counted.precision = test.is_exact, PRECISION
+        counted.exceedances, counted.maxima = test.count(correction.alternative == "two-sided", n_threads)
+        return test, _with_moments(counted.result(), test)
     threshold = test.at_p(cluster_p, correction.alternative)
     result = tally(
         test.identity,
@@ -315,7 +383,12 @@ def over_subjects(
         n_threads=n_threads,
         progress=progress,
     )
-    return test, result
+    return test, _with_moments(result, test)
+
+
+def _with_moments(result: Tested, test: SubjectTest) -> Tested:
+    """Let z be by the mean and the standard deviation over all flips, instead of those that were taken."""
+    return replace(result, mean=np.zeros(test.observed.shape), deviation=test.deviation)
 
 
 def _what_is_summed(values: Array, statistic: str, design: Design, fisher: bool) -> Array:
