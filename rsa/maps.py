@@ -12,6 +12,7 @@ from rsa.errors import UserError
 from rsa.onsets import has_baseline, time_of_onset
 from rsa.rdm import require_chance_of_0
 from rsa.registry import pick
+from rsa.significance import primary, without_tests
 
 __all__ = [
     "DATA_QUALITY",
@@ -279,7 +280,7 @@ def peaks(scores: ScoreMap, *, n_peaks: int = 5, separation_mm: float = 20.0) ->
     Parameters
     ----------
     scores : ScoreMap
-        Over the voxels of a volume.
+        Over the voxels of a volume. Results of tests (role `rsa.core.TEST`) have no peaks of their own.
     n_peaks : int
         At most so many per map.
     separation_mm : float
@@ -288,20 +289,23 @@ def peaks(scores: ScoreMap, *, n_peaks: int = 5, separation_mm: float = 20.0) ->
     Returns
     -------
     DataFrame
-        The labels of the map (`time_s` only where there are times), `peak` (from 1), `x_mm`, `y_mm`, `z_mm`, `score`
-        and `n_voxels` of the searchlight.
+        The labels of the map (`time_s` only where there are times), `peak` (from 1), `x_mm`, `y_mm`, `z_mm`, `score`,
+        `p_corrected` where there are tests (NaN of maps that were not tested) and `n_voxels` of the searchlight.
     """
     if scores.space is None:
         raise UserError("Peaks are looked for in volumes; these scores are of regions.")
     centres_mm = scores.space.centres_mm
+    corrected, scores = primary(scores), without_tests(scores)
     table = scores.labels if times_of(scores.table) else scores.labels.drop(columns="time_s", errors="ignore")
     rows = []
-    for labels, values in zip(table.to_dict("records"), scores.values, strict=True):
+    for row, (labels, values) in enumerate(zip(table.to_dict("records"), scores.values, strict=True)):
         for number, voxel in enumerate(_highest(values, centres_mm, n_peaks, separation_mm), start=1):
+            p = {} if corrected is None else {"p_corrected": 10.0 ** -float(corrected.values[row, voxel])}
             place = dict(zip(("x_mm", "y_mm", "z_mm"), centres_mm[voxel].round(2), strict=True))
             size = scores.n_members[voxel] if scores.n_members is not None else np.nan
-            rows.append({**labels, "peak": number, **place, "score": float(values[voxel]), "n_voxels": size})
-    columns = [*table.columns, "peak", "x_mm", "y_mm", "z_mm", "score", "n_voxels"]
+            rows.append({**labels, "peak": number, **place, "score": float(values[voxel]), **p, "n_voxels": size})
+    p_column = [] if corrected is None else ["p_corrected"]
+    columns = [*table.columns, "peak", "x_mm", "y_mm", "z_mm", "score", *p_column, "n_voxels"]
     return pd.DataFrame(rows, columns=columns)
 
 

@@ -62,7 +62,8 @@ def primary(scores: ScoreMap) -> ScoreMap | None:
         that there is. None if there is none.
     """
     is_test = (scores.table["role"] == TEST).to_numpy()
-    name = next((name for name in PRIMARY if (scores.table["statistic"][is_test] == name).any()), None)
+    there = set(scores.table["statistic"][is_test]) if is_test.any() else set()
+    name = next((name for name in PRIMARY if name in there), None)
     if name is None:
         return None
     rows = np.flatnonzero(is_test & (scores.table["statistic"] == name).to_numpy())

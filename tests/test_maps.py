@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from rsa.core import PART, QUALITY, REFERENCE, ScoreMap, Volume, select
+from rsa.core import PART, QUALITY, REFERENCE, TEST, ScoreMap, Volume, select
 from rsa.errors import UserError
 from rsa.inference.group import CEILINGS
 from rsa.maps import (
@@ -18,6 +18,7 @@ from rsa.maps import (
     layer_gradient,
     layered_models,
     peaks,
+    stack,
     time_of_highest,
     times_of,
 )
@@ -328,3 +329,18 @@ def test_peaks_have_a_time_only_where_there_are_times(timed):
     for row in found.itertuples():
         assert row.score == score_of(timed, row.model, row.layer, row.time_s, round(row.x_mm))
     assert "time_s" not in peaks(ScoreMap(timed.values, timed.table.assign(time_s=NAN), timed.volume), n_peaks=1)
+
+
+def test_peaks_have_the_corrected_p_of_their_voxel_and_tests_have_no_peaks():
+    scores = line([0.1, 0.5, 0.2, 0.4])
+    scores = replace(scores, table=scores.table.assign(model="net", statistic="mean"))
+    p = np.array([[0.9, 0.001, 0.5, 0.04]])
+    table = scores.table.assign(role=TEST)
+    found = [replace(scores, values=-np.log10(p), table=table.assign(statistic="logp_max_tfce"))]
+    found.append(replace(scores, values=np.full((1, 4), 9.0), table=table.assign(statistic="t")))
+    with_p = peaks(stack([scores, *found]), n_peaks=2, separation_mm=0)
+    assert with_p["score"].tolist() == pytest.approx([0.5, 0.4])
+    assert with_p["p_corrected"].tolist() == pytest.approx([0.001, 0.04])
+    assert "p_corrected" not in peaks(scores)
+    other = replace(scores, table=scores.table.assign(layer="untested"))
+    assert peaks(stack([scores, other, found[0]]), n_peaks=1)["p_corrected"].isna().tolist() == [False, True]

@@ -3,21 +3,38 @@
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 from matplotlib.figure import Figure
-from test_report import flipped, maps, mni, over_time, plant, single_slice, written_place
+from test_report import (
+    fits_over_time,
+    flipped,
+    fmri,
+    maps,
+    mni,
+    over_time,
+    parsed,
+    plant,
+    rdms,
+    single_slice,
+    study,
+    written_place,
+)
 
 from rsa.core import QUALITY, TEST, RDMs, ScoreMap, select
 from rsa.files import io
-from rsa.maps import derive_all, stack
-from rsa.pipeline.stages.reports import draw_fusion, draw_group, draw_subject
+from rsa.files.maps import PEAK_COLUMNS, clusters_path, peaks_path
+from rsa.maps import derive_all, peaks, stack
+from rsa.pipeline.stages.reports import draw_fusion, draw_group, draw_regions, draw_subject
 from rsa.rdm import MEEG
+from rsa.report.assemble import StudyPage, shown_fits, with_region_tests, without_clusters
 from rsa.report.drawing import FADED, outline
 from rsa.report.film import film_strip, film_times
 from rsa.report.glass import glass_grid
+from rsa.report.html import table_html
 from rsa.report.planes import project, upright
 from rsa.report.slices import label_slices, signed_slices, slices
-from rsa.report.study import subject_figures
+from rsa.report.study import region_means, subject_figures
 from rsa.report.style import caption_of
 from rsa.report.times import at_peak_times, courses, of_models, peak_voxel, time_courses
 from rsa.significance import primary, significance_of, without_tests
@@ -325,8 +342,9 @@ def test_stages_draw_tests_that_lie_below_scores(tmp_path, rng):
     draw_subject(both[0], "1", "MNI152", tmp_path / "bare", [])
     assert "nothing is thresholded" in caption_of(tmp_path / "bare" / "glass.png")
     movie = select(of_models(mean), model=MEEG)
-    rdms = rng.random((len(movie), 6))
-    io.save(tmp_path / "movie.h5", RDMs(rdms, list("abcd"), movie.table[["model", "time_s"]]), {})
+    io.save(
+        tmp_path / "movie.h5", RDMs(rng.random((len(movie), 6)), list("abcd"), movie.table[["model", "time_s"]]), {}
+    )
     draw_fusion(tmp_path / "group.h5", tmp_path / "movie.h5", "MNI152", tmp_path / "fusion")
     assert said in caption_of(tmp_path / "fusion" / "film.png")
     assert said in caption_of(tmp_path / "fusion" / "film.gif")
@@ -337,3 +355,100 @@ def test_rows_of_tests_make_no_derived_map(timed):
     alike = replace(everything, table=everything.table.assign(statistic="spearman"))
     assert len(derive_all(alike)) == len(derive_all(timed))
     assert not (of_models(alike).table["role"].isin([TEST, QUALITY])).any()
+
+
+# ----------------------------------------------------------------------------------------------- tables
+
+
+def test_p_are_written_with_as_many_digits_as_they_need():
+    table = pd.DataFrame(
+        {"p": [0.34, 0.0502, 0.00123, 0.00001, np.nan], "score": [0.34, 0.0345, 0.00123, 0.00001, np.nan]}
+    )
+    cells = [text for tag, text in parsed(table_html(table)).texts if tag == "td"]
+    assert cells[::2] == ["0.34", "0.0502", "0.0012", "< 0.0001", "\N{EN DASH}"]
+    assert cells[1] == "0.340"
+
+
+def test_maps_without_a_cluster_are_named(timed):
+    rows = with_results(timed, found_at(timed)).table
+    clusters = pd.DataFrame({"model": ["net"], "layer": ["fc"], "cluster": [1]})
+    assert without_clusters(rows, clusters) == ["net conv1", "animacy"]
+    assert without_clusters(rows, clusters[:0]) == ["net", "animacy"]
+    assert without_clusters(timed.table, clusters) == []
+
+
+def region_tests() -> pd.DataFrame:
+    """Of the regions and times of `fits_over_time`, V1 is significant for conv1 at 2 and 4 s."""
+    table = region_means(fits_over_time())[["region", "model", "layer", "time_s", "mean"]]
+    found = (table["region"] == "V1") & (table["layer"] == "conv1") & (table["time_s"] > 0)
+    p = np.where(found, 0.05, 0.2)
+    table = table.assign(lower=table["mean"] - 0.1, upper=table["mean"] + 0.1, p=p / 2, p_corrected=p, q=p)
+    contrast = table[:1].assign(model="late less early", layer="", p_corrected=0.3)
+    return pd.concat([table, contrast], ignore_index=True)
+
+
+def test_tests_of_regions_stand_beside_their_means_and_contrasts_below():
+    shown = with_region_tests(shown_fits(fits_over_time()), region_tests())
+    assert len(shown) == 5
+    v1 = shown[(shown["region"] == "V1") & (shown["layer"] == "conv1")].iloc[0]
+    assert (v1["time_s"], v1["p"], v1["p_corrected"]) == (2.0, 0.025, 0.05)
+    assert v1["lower"] == pytest.approx(v1["mean"] - 0.1)
+    assert shown.iloc[-1]["model"] == "late less early"
+    assert (shown.iloc[-1]["p_corrected"], shown["standard_error"].isna().tolist()) == (0.3, [False] * 4 + [True])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("alpha", "times"), [(0.05, [2.0, 4.0]), (0.01, [])])
+def test_significant_times_of_regions_have_dots(tmp_path, monkeypatch, alpha, times):
+    drawn = []
+    monkeypatch.setattr(
+        "rsa.report.study.time_courses", lambda table, score: drawn.append(table) or time_courses(table)
+    )
+    io.save_table(tmp_path / "regions.tsv", fits_over_time(), dict.fromkeys(fits_over_time(), "a column"))
+    io.save_table(tmp_path / "regions_group.tsv", region_tests(), dict.fromkeys(region_tests(), "a column"))
+    draw_regions(tmp_path / "regions.tsv", tmp_path / "figures", tmp_path / "regions_group.tsv", alpha)
+    (course,) = drawn
+    found = course[course["significant"]]
+    assert found["time_s"].tolist() == times
+    assert set(found["model"]) <= {"V1, net"}
+    said = f"the corrected p is {f'{alpha:g}'[1:]} or less"
+    assert said in caption_of(tmp_path / "figures" / "regions_courses.png")
+
+
+INFERENCE = {"over": "conditions"}
+
+
+@pytest.mark.parametrize("inference", [INFERENCE, None])
+def test_the_page_has_clusters_and_p_of_peaks_and_regions(tmp_path, rng, inference):
+    volume = flipped()
+    scores = maps(volume, rng, layers=["conv1", "fc"])
+    table = scores.table.drop(columns="subject").assign(statistic="mean")
+    mean = ScoreMap(scores.values, table, volume, n_members=np.full(volume.n_voxels, 2))
+    group = with_results(mean, above(mean, 0.38) & (np.arange(2) == 0)[:, None])
+    for name in ("1", "2"):
+        io.save(tmp_path / f"{name}.h5", replace(scores, table=scores.table.assign(subject=name)), {})
+        own = peaks(replace(scores, table=scores.table.assign(subject=name)), n_peaks=1)
+        io.save_table(tmp_path / f"sub-{name}" / f"sub-{name}_space-own_peaks.tsv", own, PEAK_COLUMNS)
+    io.save(tmp_path / "scores" / "group_scores.h5", group, {})
+    io.save(tmp_path / "references.h5", rdms(rng, n_rdms=2), {})
+    of_group = peaks(group)
+    about = {name: PEAK_COLUMNS[name] for name in of_group}
+    io.save_table(peaks_path(tmp_path, "", "own"), of_group, about)
+    clusters = pd.DataFrame(
+        {"model": ["net"], "layer": ["conv1"], "cluster": [1], "p_corrected": [0.01], "region": ["V9"]}
+    )
+    io.save_table(clusters_path(tmp_path, "own"), clusters, dict.fromkeys(clusters, "a column"))
+    fitted = fits_over_time()
+    io.save_table(tmp_path / "regions.tsv", fitted, dict.fromkeys(fitted, "a column"))
+    io.save_table(tmp_path / "regions_group.tsv", region_tests(), dict.fromkeys(region_tests(), "a column"))
+    given = study(brain=fmri(2, space="own"), searchlight={}, **({} if inference is None else {"inference": inference}))
+    files = {"scores": [tmp_path / "1.h5", tmp_path / "2.h5"], "fits": tmp_path / "regions.tsv"}
+    page = parsed(StudyPage(given, tmp_path, [tmp_path / "references.h5"], **files).html())
+    said = " ".join(text for _, text in page.texts)
+    shown = inference is not None
+    assert (("h2", "Clusters") in page.texts) == shown
+    assert ("There is no cluster of net fc." in said) == shown
+    assert (("td", "V9") in page.texts) == shown
+    assert (("td", "late less early") in page.texts) == shown
+    assert (("td", "group") in page.texts) == shown
+    assert (("th", "p_corrected") in page.texts) == shown

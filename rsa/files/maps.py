@@ -9,11 +9,12 @@ import nibabel as nib
 import numpy as np
 import pandas as pd
 
-from rsa.core import QUALITY, REASONS, TEST, Array, ScoreMap, Volume, select
+from rsa.core import QUALITY, REASONS, Array, ScoreMap, Volume, select
 from rsa.errors import UserError
 from rsa.files import io
 from rsa.maps import MAPS, derive_all, peaks, times_of
 from rsa.names import map_path
+from rsa.significance import without_tests
 
 __all__ = ["PEAK_COLUMNS", "peaks_path", "write_description", "write_maps"]
 
@@ -58,6 +59,7 @@ PEAK_COLUMNS = {
     "y_mm": "Scanner coordinate of the centre of the sphere, mm",
     "z_mm": "Scanner coordinate of the centre of the sphere, mm",
     "score": "Score at the peak",
+    "p_corrected": "Corrected p at the peak (n/a for a map that was not tested)",
     "n_voxels": "Number of voxels in the sphere (in a group map: number of subjects)",
 }
 
@@ -122,13 +124,11 @@ def write_maps(
     volume = scores.volume
     if volume is None:
         raise UserError("Maps are written of scores over voxels; these are of regions.")
-    is_score = (scores.table["role"] != TEST).to_numpy()
     analysis = (provenance["settings"].get("analysis") or {}).get("name", "")
     where = {"folder": folder, "subject": subject, "space": space, "analysis": analysis}
     common = {"Sources": [str(source)], "Settings": provenance["settings"], "Software": provenance["versions"]}
     distance = str(provenance["settings"].get("distance", "unknown"))
-    plain = replace(scores, values=scores.values[is_score], table=scores.table[is_score])
-    parts, counts = _parts(plain, derived, distance), _counts(scores, subject)
+    parts, counts = _parts(without_tests(scores), derived, distance), _counts(scores, subject)
     parts[0] = scores
     _require_distinct_files(where, [*_labels_of(parts), *({"statistic": name} for name in counts)])
     for labels, rows in _rows_of_files(parts):
@@ -141,8 +141,8 @@ def write_maps(
         path = map_path(**where, statistic=name)
         about = {"Description": text, **({"Levels": REASONS} if name == "reason" else {})}
         io.save_nifti(path, volume.to_image(values), {**about, **_whose(subject, statistic=name), **common})
-    found = peaks(plain)
-    dictionary = {name: text for name, text in PEAK_COLUMNS.items() if name != "time_s" or name in found}
+    found = peaks(scores)
+    dictionary = {name: text for name, text in PEAK_COLUMNS.items() if name in found or name == "subject"}
     io.save_table(peaks_path(**where), found, dictionary)
 
 

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from rsa.core import DEFINED, NOT_A_CENTRE, RDMs, ScoreMap, concatenate
+from rsa.core import DEFINED, NOT_A_CENTRE, TEST, RDMs, ScoreMap, concatenate
 from rsa.errors import listed
 from rsa.files import io
+from rsa.files.maps import clusters_path, peaks_path
 from rsa.inputs.stimuli import Stimuli, condition_table
 from rsa.maps import MAPS, times_of
 from rsa.meeg.sensors import GROUP
@@ -21,6 +22,7 @@ from rsa.report.html import PageSection, definitions, page, paragraphs
 from rsa.report.methods import Measured, Range, counts, methods_text, mixed_versions
 from rsa.report.study import at_one_time, reasons_table, region_means
 from rsa.report.style import caption_of
+from rsa.significance import PRIMARY
 
 __all__ = ["StudyPage", "captioned", "categories_of", "first_peaks", "networks_table", "provenance_html", "shown_fits"]
 
@@ -28,6 +30,12 @@ LEAD = "Representational similarity of brain and models. Everything on this page
 FIRST = ["rdms", "similarity", "subjects", "profile", "glass", "slices", "courses"]
 """Figures that come before the derived maps, which are in the order of `MAPS`; all others come after them."""
 LATENCIES = ["model", "layer", "peak_s", "peak_lower_s", "peak_upper_s", "peak_score", "peak_p"]
+CLUSTERS = (
+    "Connected voxels whose corrected p is significant, the largest cluster of each map first: its size, the mass of "
+    "its scores, its highest score with its place, and the smallest corrected p in it."
+)
+TESTED = ["lower", "upper", "p", "p_corrected", "q"]
+"""Columns of the tests of regions that stand beside their means."""
 LATENCIES += ["onset_s", "onset_lower_s", "onset_upper_s", "n_subjects"]
 
 
@@ -96,6 +104,7 @@ class StudyPage:
             self._sensor_scores(),
             self._drawn("Fusion of fMRI and M/EEG", "fusion", shown=bool(self.study.fusion and self.maps)),
             self._drawn("Group", "group", shown=len(self.maps) > 1),
+            self._clusters(),
             self._regions(),
             *(self._analysis(analysis) for analysis in self.study.analyses),
             *(self._drawn(f"Subject {subject}", f"sub-{subject}") for subject, _ in self.maps),
@@ -178,7 +187,24 @@ class StudyPage:
     def _regions(self) -> PageSection:
         if self.fit_table is None:
             return PageSection("")
-        return PageSection("Regions", figures=self._pictures("regions"), table=shown_fits(self.fit_table))
+        path = self.folder / "regions_group.tsv"
+        tested = io.load_table(path) if self.study.inference is not None and path.is_file() else None
+        table = shown_fits(self.fit_table) if tested is None else with_region_tests(shown_fits(self.fit_table), tested)
+        return PageSection("Regions", figures=self._pictures("regions"), table=table)
+
+    def _clusters(self, part: str = "") -> PageSection:
+        """List the clusters of significant voxels of the group's maps, and say which maps have none."""
+        space = getattr(self.study.template or self.study.brain, "space", "")
+        path = clusters_path(self.folder, space, part)
+        if self.study.inference is None or not path.is_file():
+            return PageSection("")
+        table = io.load_table(path)
+        rows = io.load_row_table(
+            (self.folder / "analyses" / part if part else self.folder) / "scores" / "group_scores.h5"
+        )
+        none = without_clusters(rows, table)
+        said = [CLUSTERS, f"There is no cluster of {' or '.join(none)}." if none else ""]
+        return PageSection("Clusters", paragraphs(" ".join(filter(None, said))), table=table)
 
     def _analysis(self, analysis: Any) -> PageSection:
         """Say what an analysis measured, and show its pictures: of the group, or of the only subject."""
@@ -186,7 +212,9 @@ class StudyPage:
         whose = ["group"] if len(self.maps) > 1 else [f"sub-{subject}" for subject, _ in self.maps]
         text = f"{about[:1].upper()}{about[1:]}. Maps and tables are in {folder}/."
         pictures = self._pictures(*(f"{folder}/{name}" for name in (*whose, "regions", "time", "sensors")))
-        return PageSection(f"Analysis: {analysis.name}", paragraphs(text), pictures)
+        clusters = self._clusters(analysis.name)
+        html = "\n".join(filter(None, [paragraphs(text), clusters.html]))
+        return PageSection(f"Analysis: {analysis.name}", html, pictures, clusters.table)
 
     def _peaks(self) -> PageSection:
         space = getattr(self.study.brain, "space", "")
@@ -194,6 +222,13 @@ class StudyPage:
         if not (self.maps and tables):
             return PageSection("")
         text = "The highest score of each map, at its best time if there are times."
+        group = peaks_path(self.folder, "", getattr(self.study.template or self.study.brain, "space", ""))
+        if self.study.inference is not None and group.is_file():
+            of_group = io.load_table(group)
+            of_group = of_group[of_group["p_corrected"].notna()] if "p_corrected" in of_group else of_group[:0]
+            of_group = of_group[of_group["statistic"].isin(of_group["statistic"][:1])]
+            tables.insert(0, of_group.drop(columns="n_voxels").assign(subject="group"))
+            text += " p_corrected is the corrected p at the peak; maps without one were not tested."
         return PageSection("Peaks", paragraphs(text), table=first_peaks(pd.concat(tables, ignore_index=True)))
 
     def _methods(self) -> PageSection:
@@ -214,6 +249,34 @@ class StudyPage:
 def shown_fits(fits: pd.DataFrame) -> pd.DataFrame:
     """Return the means of the fits of regions that are drawn."""
     return region_means(at_one_time(fits))
+
+
+def with_region_tests(shown: pd.DataFrame, tested: pd.DataFrame) -> pd.DataFrame:
+    """Put intervals and p values (`regions_group.tsv`) beside the means of regions, and contrasts below them."""
+    keys = [name for name in ("region", "model", "layer", "time_s") if name in shown and name in tested]
+    said = [name for name in TESTED if name in tested]
+    found, shown = (table.assign(layer=table["layer"].fillna("")) for table in (tested, shown))
+    beside = shown.merge(found[[*keys, *said]], on=keys, how="left")
+    contrasts = found[~found["model"].isin(shown["model"])]
+    columns = [name for name in beside if name in contrasts]
+    return pd.concat([beside, contrasts[columns]], ignore_index=True) if len(contrasts) else beside
+
+
+def without_clusters(rows: pd.DataFrame, clusters: pd.DataFrame) -> list[str]:
+    """Name the maps of a stack (its table of rows) that were tested and have no cluster in a table of clusters.
+
+    A model with layers of which none has one is named alone.
+    """
+    is_test = rows["statistic"].isin(PRIMARY) & (rows["role"] == TEST)
+    tested = rows.assign(layer=rows["layer"].fillna("")).loc[is_test, ["model", "layer"]].drop_duplicates()
+    there = set(zip(clusters["model"], clusters["layer"].fillna(""), strict=True))
+    models = {model for model, _ in there}
+    names = [
+        model if model not in models else f"{model} {layer}".strip()
+        for model, layer in zip(tested["model"], tested["layer"], strict=True)
+        if (model, layer) not in there
+    ]
+    return list(dict.fromkeys(names))
 
 
 def first_peaks(peaks: pd.DataFrame) -> pd.DataFrame:

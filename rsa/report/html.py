@@ -44,6 +44,9 @@ tbody tr + tr > * { border-top: 1px solid #ececf0; }
 }
 """
 
+P_COLUMNS, LEAST_P = ("p", "p_corrected", "q", "peak_p"), 1e-4
+"""Columns of tables that hold p values, and below which p only that is written."""
+
 
 @dataclass(frozen=True)
 class PageSection:
@@ -153,10 +156,21 @@ def table_html(table: pd.DataFrame) -> str:
 
 def _column(values: pd.Series) -> list[str]:
     """Write the cells of a column as HTML; what is missing becomes a dash."""
+    if values.name in P_COLUMNS and pd.api.types.is_numeric_dtype(values):
+        return [escape(_written_p(value)) for value in values]
     decimals = 0
     if pd.api.types.is_float_dtype(values):
         decimals = next((n for n in range(3) if (values.dropna() == values.dropna().round(n)).all()), 3)
     return [escape(_written(value, decimals)) for value in values]
+
+
+def _written_p(value: float) -> str:
+    """Write a p: 0.34, four decimals below 0.1, and < 0.0001 below that."""
+    if pd.isna(value):
+        return _written(None)
+    if value < LEAST_P:
+        return f"< {LEAST_P:.4f}"
+    return f"{value:.2f}" if value >= 0.1 else f"{value:.4f}"
 
 
 def _written(value: Any, decimals: int | None = None) -> str:

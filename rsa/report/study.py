@@ -52,6 +52,7 @@ BEST_OF_MANY = (
 )
 DOTTED = " Dots below mark the times at which a score is significant (corrected p ≤ {alpha}; {words})."
 REGIONS = "Scores in regions. Bars are means over subjects, whiskers their standard error, dots the subjects."
+REGION_DOTS = " Dots below mark the times at which the corrected p is {alpha} or less."
 QUALITY_WORDS = {
     "ceilinglower": "The lower bound of the noise ceiling is the mean score of each subject's RDM with the average of "
     "the others: what any model can be expected to reach.",
@@ -400,11 +401,14 @@ def _share_figures(
     return [save_figure(folder / "share.png", figure, SHARE + timed, BRAIN_DPI)]
 
 
-def region_figures(table: pd.DataFrame, folder: str | Path) -> list[Path]:
+def region_figures(
+    table: pd.DataFrame, folder: str | Path, tests: pd.DataFrame | None = None, *, alpha: float = 0.05
+) -> list[Path]:
     """Draw the fits of references to regions (the table of `rsa.rdm.region_fits`); return the files.
 
     Over time, regions are drawn at the time of their highest score, and `regions_courses.png` shows all times. If
-    some references have no time, their scores alone are the bars.
+    some references have no time, their scores alone are the bars. With `tests`, a table with `region`, `model`,
+    `layer`, `time_s` and `p_corrected`, dots mark the times at which that p is `alpha` or less.
     """
     table = table if "ceiling_lower" in table else table.assign(ceiling_lower=np.nan, ceiling_upper=np.nan)
     table = drawn_ceiling(table)
@@ -413,7 +417,8 @@ def region_figures(table: pd.DataFrame, folder: str | Path) -> list[Path]:
     caption, paths, timed = REGIONS + ceiling, [], _with_time(table)
     if len(times_of(timed)) > 1:
         text = f"Scores in regions over time, mean over subjects.{ceiling}"
-        course = time_courses(_region_courses(timed), str(table["statistic"].iloc[0]))
+        text += REGION_DOTS.format(alpha=f"{alpha:g}".removeprefix("0")) if tests is not None else ""
+        course = time_courses(_region_courses(timed, tests, alpha), str(table["statistic"].iloc[0]))
         paths.append(save_figure(Path(folder) / "regions_courses.png", course, text))
     if len(timed) == len(table) > 0 and paths:
         caption += " Each region is shown at the time of its highest mean score, which is in the title."
@@ -451,10 +456,18 @@ def at_region_times(table: pd.DataFrame) -> pd.DataFrame:
     return kept.sort_values("region", key=lambda names: names.map(place), kind="stable")
 
 
-def _region_courses(table: pd.DataFrame) -> pd.DataFrame:
-    """Average over subjects for `time_courses`: a panel for each region and model."""
+def _region_courses(table: pd.DataFrame, tests: pd.DataFrame | None, alpha: float) -> pd.DataFrame:
+    """Average over subjects for `time_courses`: a panel for each region and model, with what is significant."""
+    if tests is not None:
+        keys = ["region", "model", "layer", "time_s"]
+        table, tests = (one.assign(layer=one["layer"].fillna("")) for one in (table, tests))
+        table = table.merge(tests[[*keys, "p_corrected"]], on=keys, how="left", validate="many_to_one")
+        table = table.assign(significant=table["p_corrected"] <= alpha)
     table = table.assign(layer=table["layer"].fillna(""), panel=table["region"] + ", " + table["model"])
-    means = table.groupby(["panel", "layer", "time_s"], sort=False)[["score", *LINES]].mean()
+    groups = table.groupby(["panel", "layer", "time_s"], sort=False)
+    means = groups[["score", *LINES]].mean()
+    if tests is not None:
+        means["significant"] = groups["significant"].any()
     return means.reset_index().rename(columns={"panel": "model"})
 
 

@@ -38,7 +38,10 @@ rule draw_references:
 
 rule draw_subject:
     input:
-        PLAN.path("scores"),
+        scores=PLAN.path("scores"),
+        inference=lambda wildcards: PLAN.subject_inference(
+            wildcards.part, wildcards.subject
+        ),
     output:
         directory(PLAN.path("subject_figures")),
     log:
@@ -49,8 +52,8 @@ rule draw_subject:
         space=PLAN.space,
         derived=PLAN.derived_option(),
     shell:
-        "python -m rsa draw-subject --scores {input} --subject {wildcards.subject} --space {params.space} {params.derived} "
-        "--folder {output} --log {log}"
+        "python -m rsa draw-subject --scores {input.scores} --inference {input.inference} --subject {wildcards.subject} "
+        "--space {params.space} {params.derived} --folder {output} --log {log}"
 
 
 rule draw_group:

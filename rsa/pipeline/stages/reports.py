@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from rsa.core import ScoreMap, select
+from rsa.core import ScoreMap, on_voxels, select
 from rsa.files import io
 from rsa.files.evokeds import read_info
 from rsa.inputs.stimuli import Stimuli
@@ -50,7 +50,7 @@ def draw_subject(
     space: str,
     folder: Path,
     derived: list[MapName] | None = None,
-    tests: Path | None = None,
+    inference: Path | None = None,
 ) -> None:
     """Draw the maps of one subject: glass brains, slices, layer preference.
 
@@ -58,13 +58,15 @@ def draw_subject(
     ----------
     scores : path
         Scores of the subject (HDF5).
-    tests : path
-        What tests of these scores found (HDF5): what is not significant is faded.
+    inference : path
+        p values of these scores (HDF5): what is not significant is faded.
     """
     maps, distance = io.load_scores(scores), str(io.read_provenance(scores)["settings"].get("distance", "unknown"))
     made = derive_all(maps, derived, distance=distance)
-    tested = None if tests is None else stack([maps, io.load_scores(tests)])
-    significance = None if tested is None or tests is None else _significance(tested, tests)
+    significance = None
+    if inference is not None and maps.volume is not None:
+        found = on_voxels(io.load_scores(inference), maps.volume)
+        significance = _significance(stack([maps, found]), inference)
     title = f"subject {subject}"
     subject_figures(maps, made, space=space, folder=folder, title=title, significance=significance)
 
@@ -96,9 +98,18 @@ def draw_group(
     group_figures(subjects, together, made, space=space, folder=folder, **look)
 
 
-def draw_regions(fits: Path, folder: Path) -> None:
-    """Draw how well the references fit each region, with the noise ceiling."""
-    region_figures(io.load_table(fits).fillna({"layer": ""}), folder)
+def draw_regions(fits: Path, folder: Path, tests: Path | None = None, alpha: float = 0.05) -> None:
+    """Draw how well the references fit each region, with the noise ceiling.
+
+    Parameters
+    ----------
+    tests : path
+        Table of the tests of regions over subjects (TSV).
+    alpha : float
+        Times with this corrected p or a lower one are marked.
+    """
+    found = None if tests is None else io.load_table(tests)
+    region_figures(io.load_table(fits).fillna({"layer": ""}), folder, found, alpha=alpha)
 
 
 def draw_time(
