@@ -55,6 +55,7 @@ $(VENV)/bin/python:
 
 $(VENV)/.installed: $(VENV)/bin/python pyproject.toml constraints.txt
 	$(VENV)/bin/python -m pip install --disable-pip-version-check --constraint constraints.txt --editable .
+	$(VENV)/bin/python -m rsa.pipeline.warm
 	@touch $@
 
 $(VENV)/.installed-test: $(VENV)/.installed

@@ -14,6 +14,8 @@ from strategies import quick, seeds
 from rsa import kernels
 from rsa.comparisons import TIE, ranks
 from rsa.distances import UNIT
+from rsa.inference import trees
+from rsa.pipeline.warm import warm
 
 SHAPES = {
     "normal": lambda rng, n: rng.standard_normal(n),
@@ -123,6 +125,16 @@ def test_permuted_rdms(rng):
 
 
 @pytest.mark.slow
+def test_what_is_compiled_at_installation_is_what_a_study_calls():
+    warm()
+    for loop in (
+        *(kernels.sphere_products, kernels.centre_between_runs, kernels.normalised, kernels.rank_each),
+        *(kernels.permute, kernels.count_permuted, kernels.transformed_statistics),
+        *(trees.tree, trees.tfce, trees.masses, trees.roots),
+    ):
+        assert loop.signatures, loop.__name__
+
+
 def test_compiles_without_a_folder_for_its_cache(tmp_path):
     """A package and a home that can't be written: slower to start, but it runs."""
     code = (

@@ -1,0 +1,38 @@
+"""Compile the inner loops and keep them on disk: ``python -m rsa.pipeline.warm``, once after the installation.
+
+Otherwise the first jobs that need a loop compile it, several of them the same one at the same time.
+"""
+
+import numpy as np
+import pandas as pd
+
+from rsa.core import Patterns, RDMs, Volume
+from rsa.inference.enhance import ENHANCEMENTS
+from rsa.inference.graph import voxel_graph
+from rsa.inference.permutation import permutation_test
+from rsa.inference.subjects import over_subjects
+from rsa.inference.tally import Correction
+from rsa.neighbourhood import spheres
+from rsa.searchlight import compare
+
+__all__ = ["warm"]
+
+
+def warm() -> None:
+    """Run each kind of walk and of test on a few voxels of noise."""
+    rng = np.random.default_rng(0)
+    volume = Volume(np.ones((4, 4, 4), dtype=bool), np.diag([4.0, 4.0, 4.0, 1.0]))
+    names, table = [f"c{i}" for i in range(8)], pd.DataFrame({"model": ["noise"], "layer": ["one"]})
+    conditions = pd.DataFrame({"condition": names * 2, "run": ["1"] * 8 + ["2"] * 8})
+    patterns = Patterns(rng.standard_normal((16, 64)).astype(np.float32), conditions, volume)
+    references, around = RDMs(rng.random((1, 28)), names, table), spheres(volume, 6)
+    for distance in ("correlation", "crossnobis", "cv_correlation"):
+        compare(patterns, around, references, distance=distance, min_voxels=2)
+    for kind in ENHANCEMENTS:
+        correction = Correction(enhance=kind, graph=voxel_graph(volume))
+        permutation_test(patterns, around, references, n_permutations=20, seed=0, correction=correction, min_voxels=2)
+        over_subjects(rng.standard_normal((6, 1, 64)) / 9, table, correction, n_permutations=20, cluster_p=0.5)
+
+
+if __name__ == "__main__":
+    warm()
