@@ -1,7 +1,8 @@
-"""Measure what inference over maps takes: TFCE and clusters of one map, beside nilearn, MNE and the package tfce.
+"""Measure what inference over maps takes: TFCE and clusters of one map, and flips of subjects, beside others.
 
-Everything runs on one thread and is told in seconds for a map: smooth noise over the whole brain at 3 mm, values above
-0, 26 neighbours. Steps in height of the others: 100, as nilearn's and FSL's.
+A map is smooth noise over the whole brain at 3 mm, values above 0, 26 neighbours; it is measured on one thread and told
+in seconds. Steps in height of the others: 100, as nilearn's and FSL's. A group is 15 subjects with the scores of 8
+layers: seconds for all flips, on the threads that are asked for.
 """
 
 import argparse
@@ -14,8 +15,10 @@ from typing import Any
 
 import mne
 import numpy as np
+import pandas as pd
 from mne.stats.cluster_level import _find_clusters
 from nilearn.datasets import load_mni152_brain_mask
+from nilearn.mass_univariate import permuted_ols
 from nilearn.mass_univariate._utils import calculate_cluster_measures, calculate_tfce
 from ours import peak_bytes
 from scipy.ndimage import gaussian_filter, generate_binary_structure
@@ -26,6 +29,8 @@ from threadpoolctl import threadpool_limits
 from rsa.core import Volume
 from rsa.inference.enhance import components, enhance, highest
 from rsa.inference.graph import Graph, voxel_graph
+from rsa.inference.subjects import over_subjects
+from rsa.inference.tally import Correction
 
 STEPS = 100
 """Heights at which others look for clusters."""
@@ -43,6 +48,17 @@ def arguments() -> argparse.ArgumentParser:
     add("--times", type=int, default=100, help="times of the map of space and time, 0 for none (%(default)s)")
     add("--peer-times", type=int, default=10, help="times for the package tfce, 0.3 GB each (%(default)s)")
     add("--repeats", type=int, default=7, help="the fastest of so many counts; of slow ones, one (%(default)s)")
+    add("--subjects", type=int, default=15, help="subjects of a group, 0 for no group (%(default)s)")
+    add("--layers", type=int, default=8, help="layers of a group (%(default)s)")
+    add("--flips", type=int, default=10_000, help="flips of a group for the highest t (%(default)s)")
+    add("--tfce-flips", type=int, default=1_000, help="flips of one layer for TFCE (%(default)s)")
+    add(
+        "--peer-flips",
+        type=int,
+        default=200,
+        help="flips of one layer for nilearn, from which more follow (%(default)s)",
+    )
+    add("--threads", type=int, default=2, help="threads for a group (%(default)s)")
     add("--output", type=Path, help="JSON file for the results")
     return parser
 
@@ -62,6 +78,8 @@ def main() -> None:
             found["peak GB, ours"] = peak_bytes() / 1e9
             few = values[: options.peer_times]
             found |= of_space_and_time(few, volume) | of_space_and_time_by_tfce(few, volume)
+        if options.subjects:
+            found |= of_a_group(options, volume, rng)
     for what, number in found.items():
         print(f"{what:60s} {number:12.3g}")
     if options.output is not None:
@@ -123,6 +141,44 @@ def of_space_and_time_by_tfce(values: np.ndarray, volume: Volume) -> dict[str, f
     matrix = mne.stats.combine_adjacency(len(values), adjacency_of(voxel_graph(volume))).tocsr()
     flat = values.ravel()
     return {f"tfce, tfce, {len(values)} times": timed(lambda: tfce(flat, adjacency=matrix, two_sided=False), 2)}
+
+
+def of_a_group(options: argparse.Namespace, volume: Volume, rng: np.random.Generator) -> dict[str, float]:
+    """Return seconds for all flips of a group: the highest t of some layers, TFCE of one, and nilearn's of one."""
+    subjects = [noise(volume, 1, options.smoothness, rng) for _ in range(options.subjects * options.layers)]
+    values = 0.1 * np.concatenate(subjects).reshape(options.subjects, options.layers, -1)
+    table = pd.DataFrame({"model": "net", "layer": [f"layer{n}" for n in range(options.layers)]})
+    one, first = values[:, :1], table[:1]
+    tfce = Correction(enhance="tfce", graph=voxel_graph(volume))
+    for how in (Correction(), tfce):  # compiles
+        over_subjects(one, first, how, n_permutations=2)
+    seconds: dict[str, float] = {}
+
+    def measure(what: str, work: Callable[[], Any], per: float = 1.0) -> None:
+        print(f"{what} ...", flush=True)
+        seconds[what] = timed(work, 1) * per
+
+    flips, few = options.flips, options.tfce_flips
+    how = {"n_threads": options.threads}
+    measure(
+        f"ours, highest t, {flips} flips, {options.layers} layers",
+        lambda: over_subjects(values, table, Correction(), n_permutations=flips, **how),
+    )
+    measure(
+        f"ours, highest t, {flips} flips, 1 layer",
+        lambda: over_subjects(one, first, Correction(), n_permutations=flips),
+    )
+    measure(f"ours, TFCE, {few} flips, 1 layer", lambda: over_subjects(one, first, tfce, n_permutations=few, **how))
+    if options.peer_flips:
+        n = options.peer_flips
+        data = np.asfortranarray(one[:, 0].astype(np.float64))
+        same = np.ones((options.subjects, 1))
+        measure(
+            f"nilearn, highest t, {flips} flips, 1 layer, from {n}",
+            lambda: permuted_ols(same, data, model_intercept=False, n_perm=n, two_sided_test=False),
+            flips / n,
+        )
+    return seconds
 
 
 def adjacency_of(graph: Graph) -> csr_array:

@@ -17,12 +17,20 @@ from scipy.stats import t as t_distribution
 
 from rsa.core import PART, QUALITY, REFERENCE
 from rsa.errors import UserError
-from rsa.inference.contrasts import Contrast, contrast_rows
+from rsa.inference.contrasts import Contrast, contrast_rows, with_contrasts
 from rsa.inference.designs import Design, load_design
 from rsa.inference.flips import pseudo_t, signs, smallest_p
 from rsa.inference.graph import graph_of
 from rsa.inference.regions import REGION_GROUP_COLUMNS, region_group
-from rsa.inference.subjects import SUBJECT_STATISTICS, over_subjects, subject_test, why_not_flipped
+from rsa.inference.subjects import (
+    SUBJECT_STATISTICS,
+    about_of,
+    flippable_rows,
+    maps_of,
+    over_subjects,
+    subject_test,
+    why_not_flipped,
+)
 from rsa.inference.tally import Correction
 
 NEAR = {"rtol": 2e-5, "atol": 2e-6}
@@ -262,7 +270,7 @@ def test_equal_numbers_give_equal_statistics(rng):
 
 CORE_TYPES = """
 import hashlib, numpy as np, pandas as pd
-from rsa.inference.contrasts import Contrast, contrast_rows
+from rsa.inference.contrasts import Contrast, contrast_rows, with_contrasts
 from rsa.inference.designs import Design
 from rsa.inference.graph import graph_of
 from rsa.inference.regions import REGION_GROUP_COLUMNS, region_group
@@ -631,6 +639,53 @@ def test_tables_of_regions_that_are_wrong_are_refused(rng):
     }.items():
         with pytest.raises(UserError, match=message):
             region_group(wrong)
+
+
+# --------------------------------------------------------------------------------- what is written of maps
+
+
+def test_contrasts_stand_below_the_scores(rng):
+    values, design = rng.uniform(-0.3, 0.6, (6, 5, 4)), Design(6, np.arange(6) < 3)
+    table = LABELS.assign(statistic="spearman", role=REFERENCE)
+    z, effect, rows = with_contrasts(values, table, contrasts(("net", "gist")), design)
+    np.testing.assert_allclose(z[:, :5], np.arctanh(values))
+    differences = z[:, :2].mean(axis=1) - z[:, 2]
+    np.testing.assert_allclose(z[:, 5], differences)
+    np.testing.assert_allclose(effect[:5], values[:3].mean(axis=0) - values[3:].mean(axis=0))
+    np.testing.assert_allclose(effect[5], differences[:3].mean(axis=0) - differences[3:].mean(axis=0))
+    assert rows["model"].tolist() == ["net", "net", "gist", "gabor", "noise", "d0"]
+    z, effect, rows = with_contrasts(values, table, [], Design(6))
+    np.testing.assert_allclose(effect, values.mean(axis=0))
+    assert rows is table
+
+
+def test_what_is_written_says_what_was_done(rng):
+    values = scores(rng, 6, 5, 4)
+    for statistic, df in (("t", 5), ("wilcoxon", None)):
+        test, result = over_subjects(values, LABELS, Correction(alternative="two-sided"), statistic=statistic)
+        maps = dict(maps_of(test, result, values.mean(axis=0), has_contrasts=False))
+        assert list(maps) == [statistic, "z", "logp", "logp_max_stat", "logq", "thresholded"]
+        np.testing.assert_allclose(maps["z"], test.z)
+        np.testing.assert_allclose(maps["thresholded"], np.where(result.p_max <= 0.05, values.mean(axis=0), 0))
+        about = about_of(test, result)
+        assert set(maps) < set(about)
+        for name in maps:
+            assert about[name]["SmallestP"] == 1 / 32, "two-sided, each flip has a mirror image"
+            assert about[name]["Permutations"] == 63
+            assert about[name].get("DegreesOfFreedom") == df
+        assert re.search("mean over 6 subjects", str(about[statistic]["Description"]))
+    groups, result = over_subjects(values, LABELS, Correction(), design=Design(6, np.arange(6) < 2))
+    assert next(iter(maps_of(groups, result, values[0], has_contrasts=False)))[0] == "difference"
+    assert "difference first (2 subjects) less second (4 subjects)" in about_of(groups, result)["t"]["Description"]
+
+
+def test_rows_that_flips_can_test():
+    table = LABELS.assign(statistic="spearman", role=[REFERENCE, REFERENCE, QUALITY, REFERENCE, PART])
+    table.loc[3, "model"] = "meeg"
+    assert flippable_rows(table, "correlation").tolist() == [0, 1]
+    assert flippable_rows(table, "correlation", paired=True).tolist() == [0, 1, 3]
+    with pytest.raises(UserError, match="No score can be tested over subjects: by cosine"):
+        flippable_rows(table.assign(statistic="cosine"), "correlation")
 
 
 # ---------------------------------------------------------------------------------- clusters of subjects

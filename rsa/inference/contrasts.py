@@ -8,9 +8,11 @@ import pandas as pd
 from rsa.analyses import chosen
 from rsa.core import REFERENCE, SAME_S, Array
 from rsa.errors import Problems, UserError, did_you_mean
+from rsa.inference.designs import Design
+from rsa.inference.flips import fisher_z
 from rsa.settings import Label, Section
 
-__all__ = ["DIFFERENCE", "Contrast", "contrast_problems", "contrast_rows"]
+__all__ = ["DIFFERENCE", "Contrast", "contrast_problems", "contrast_rows", "with_contrasts"]
 
 DIFFERENCE = "difference"
 """What stands in the column `statistic` of a difference of scores."""
@@ -99,6 +101,41 @@ def contrast_rows(values: Array, table: pd.DataFrame, contrasts: Sequence[Contra
     differences = np.stack(parts, axis=1) if parts else values[:, :0]
     labelled = pd.DataFrame(rows, columns=["model", "layer", "time_s"]).assign(statistic=DIFFERENCE, role=REFERENCE)
     return differences, labelled if "time_s" in table else labelled.drop(columns="time_s")
+
+
+def with_contrasts(
+    values: Array, table: pd.DataFrame, contrasts: Sequence[Contrast], design: Design
+) -> tuple[Array, Array, pd.DataFrame]:
+    """Put contrasts below scores, for a test over subjects.
+
+    Parameters
+    ----------
+    values : array, shape (n_subjects, n_rows, n_columns)
+        Scores.
+    table, contrasts
+        As in `contrast_rows`.
+    design : Design
+        What is tested.
+
+    Returns
+    -------
+    z : array, shape (n_subjects, n_rows + n_differences, n_columns)
+        Fisher's z of scores, and differences of it.
+    effect : array, shape (n_rows + n_differences, n_columns)
+        What is tested of them (`Design.effect`): means of scores, not of z, or the difference of groups.
+    table : DataFrame, n_rows + n_differences rows
+
+    Raises
+    ------
+    UserError
+        As `contrast_rows`.
+    """
+    z, effect = fisher_z(values), design.effect(values)
+    if not contrasts:
+        return z, effect, table
+    differences, named = contrast_rows(z, table, contrasts)
+    rows = pd.concat([table, named[[name for name in named if name in table]]], ignore_index=True)
+    return np.concatenate([z, differences], axis=1), np.concatenate([effect, design.effect(differences)]), rows
 
 
 def _shared_times(contrast: Contrast, a: pd.Series, b: pd.Series) -> Array:

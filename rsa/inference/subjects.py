@@ -10,6 +10,7 @@ import pandas as pd
 
 from rsa.core import PART, QUALITY, REFERENCE, Array
 from rsa.errors import UserError
+from rsa.inference.contrasts import DIFFERENCE
 from rsa.inference.designs import Alternative, Design
 from rsa.inference.flips import FLIPPED_NUMBERS, fisher_z
 from rsa.inference.tally import Correction, Tally, Tested, families_of, tally
@@ -22,7 +23,9 @@ __all__ = [
     "SUBJECT_STATISTICS",
     "SubjectStatistic",
     "SubjectTest",
+    "about_of",
     "flippable_rows",
+    "maps_of",
     "subject_test",
     "over_subjects",
     "why_not_flipped",
@@ -30,6 +33,10 @@ __all__ = [
 
 PRECISION = 1e-6
 """Statistics of flipped scores, in single precision, that are lower by less than this count as reaching."""
+
+Z_OF_T = "z that is exceeded as rarely as the t, by Student's distribution; uncorrected"
+
+Z_OF_FLIPS = "the statistic in standard deviations over all flips (or orders) of subjects; uncorrected"
 
 COUNTED = 4096
 """Columns on which a thread counts at a time; changes no result."""
@@ -386,6 +393,35 @@ def over_subjects(
     return test, _with_moments(result, test)
 
 
+def maps_of(test: SubjectTest, tested: Tested, effect: Array, *, has_contrasts: bool) -> list[tuple[str, Array]]:
+    """Return what is written of a test over subjects, by the name of its statistic, each of shape (n_rows, n_columns).
+
+    Parameters
+    ----------
+    test, tested
+        From `over_subjects`.
+    effect : array, shape (n_rows, n_columns)
+        What was tested (see `rsa.inference.contrasts.with_contrasts`). It is written where it is not the mean score,
+        which the group has anyway: of groups and contrasts.
+    has_contrasts : bool
+        Whether there are contrasts among the rows.
+    """
+    maps = [(test.statistic, test.observed), *tested.maps(effect, test.z)]
+    return [(DIFFERENCE, effect), *maps] if has_contrasts or test.design.in_first is not None else maps
+
+
+def about_of(test: SubjectTest, tested: Tested) -> dict[str, dict[str, object]]:
+    """Return what sidecars say, for each of `maps_of`."""
+    df, what = test.degrees_of_freedom, f"{SUBJECT_STATISTICS[test.statistic].summary}; {test.design.words}"
+    about = tested.about(what, Z_OF_T if df is not None else Z_OF_FLIPS)
+    shared = {"Subjects": test.design.n_subjects, "SmallestP": test.smallest_p(tested.correction.alternative)}
+    shared |= {} if df is None else {"DegreesOfFreedom": df}
+    about[test.statistic] = about["z"] | {"Description": what[:1].upper() + what[1:], "Units": test.statistic}
+    effect = f"Difference of scores, or of Fisher's z where references are compared; {test.design.words}"
+    about[DIFFERENCE] = {"Description": effect, "Units": "score"}
+    return {name: said | shared for name, said in about.items()}
+
+
 def _with_moments(result: Tested, test: SubjectTest) -> Tested:
     """Let z be by the mean and the standard deviation over all flips, instead of those that were taken."""
     return replace(result, mean=np.zeros(test.observed.shape), deviation=test.deviation)
@@ -470,14 +506,14 @@ def why_not_flipped(
     return ""
 
 
-def flippable_rows(table: pd.DataFrame, distance: str, *, tested: bool = True) -> Array:
+def flippable_rows(table: pd.DataFrame, distance: str, *, tested: bool = True, paired: bool = False) -> Array:
     """Return which rows of scores can be tested by flips, as positions.
 
     Parameters
     ----------
     table : DataFrame
         `model`, `statistic` and `role` of a `ScoreMap`.
-    distance, tested
+    distance, tested, paired
         As in `why_not_flipped`.
 
     Raises
@@ -486,7 +522,8 @@ def flippable_rows(table: pd.DataFrame, distance: str, *, tested: bool = True) -
         If none can: with the reason of the first.
     """
     labels = zip(table["statistic"], table["role"], table["model"], strict=True)
-    why = [why_not_flipped(name, distance, tested=tested, role=role, model=model) for name, role, model in labels]
+    of_all = {"tested": tested, "paired": paired}
+    why = [why_not_flipped(name, distance, role=role, model=model, **of_all) for name, role, model in labels]
     rows = np.flatnonzero([not reason for reason in why])
     if not len(rows):
         raise UserError(f"No score can be tested over subjects: {why[0]}" if why else "There is no score to be tested.")

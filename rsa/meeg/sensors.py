@@ -9,12 +9,11 @@ from threadpoolctl import threadpool_limits
 
 from rsa.core import NO_DATA, REFERENCE, TOO_SMALL, Array, Epochs, ScoreMap, difference_of_conditions, require_enough
 from rsa.errors import UserError
-from rsa.inference.contrasts import DIFFERENCE, Contrast, contrast_rows
+from rsa.inference.contrasts import Contrast, with_contrasts
 from rsa.inference.designs import Design
-from rsa.inference.flips import fisher_z
 from rsa.inference.graph import graph_of
 from rsa.inference.group import GROUP_TESTS, require_against_0, require_same_maps
-from rsa.inference.subjects import SubjectTest, flippable_rows, over_subjects
+from rsa.inference.subjects import SubjectTest, flippable_rows, maps_of, over_subjects
 from rsa.inference.tally import Correction, Tested, rows_of
 from rsa.measures import Measure
 from rsa.meeg.timecourse import Frames, MovieSettings, View, usable_channels, view_of
@@ -296,13 +295,8 @@ def sensor_tests(
         raise UserError(f"{len(_sensors(subjects[0]))} sensors have as many neighbourhoods, not {len(neighbours)}.")
     rows = flippable_rows(subjects[0].table, distance, tested=tested)
     table = subjects[0].table.iloc[rows].drop(columns="subject", errors="ignore").reset_index(drop=True)
-    values = values[:, rows]
-    z, design = fisher_z(values), design or Design(len(subjects))
-    effect = design.effect(values)
-    if contrasts:
-        differences, named = contrast_rows(z, table, contrasts)
-        z, table = np.concatenate([z, differences], axis=1), pd.concat([table, named], ignore_index=True)
-        effect = np.concatenate([effect, design.effect(differences)])
+    design = design or Design(len(subjects))
+    z, effect, table = with_contrasts(values[:, rows], table, contrasts, design)
     place = np.full(len(neighbours), -1)
     place[shared] = np.arange(len(shared))
     around = [place[np.asarray(neighbours[sensor], dtype=int)] for sensor in shared]
@@ -319,10 +313,7 @@ def sensor_tests(
         n_threads=n_threads,
         progress=progress,
     )
-    maps = [(statistic, test.observed), *result.maps(effect, test.z)]
-    if contrasts or design.in_first is not None:
-        maps.insert(0, (DIFFERENCE, effect))
-    numbers, labels = rows_of(table, maps)
+    numbers, labels = rows_of(table, maps_of(test, result, effect, has_contrasts=bool(contrasts)))
     sensors = _sensors(subjects[0]).iloc[shared].reset_index(drop=True)
     n_members = np.isfinite(z).any(axis=1).sum(axis=0)
     return ScoreMap(numbers, labels, regions=sensors, n_members=n_members), test, result
