@@ -1,6 +1,6 @@
 """Which scores are significant: the corrected p of tests, brought to the rows of the scores that they test."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -14,6 +14,7 @@ __all__ = [
     "Significance",
     "keys_of",
     "primary",
+    "primary_name",
     "significance_of",
     "significant_or_all",
     "without_tests",
@@ -32,6 +33,12 @@ ROUNDING = 1e-6
 
 NO_TIME = -np.inf
 DEFAULT_ALPHA = 0.05
+
+
+def primary_name(statistics: Iterable[str]) -> str | None:
+    """Return which of some statistics is the corrected p by which maps are thresholded; None where there is none."""
+    there = set(statistics)
+    return next((name for name in PRIMARY if name in there), None)
 
 
 def without_tests(scores: ScoreMap) -> ScoreMap:
@@ -62,8 +69,7 @@ def primary(scores: ScoreMap) -> ScoreMap | None:
         that there is. None if there is none.
     """
     is_test = (scores.table["role"] == TEST).to_numpy()
-    there = set(scores.table["statistic"][is_test]) if is_test.any() else set()
-    name = next((name for name in PRIMARY if name in there), None)
+    name = primary_name(scores.table["statistic"][is_test]) if is_test.any() else None
     if name is None:
         return None
     rows = np.flatnonzero(is_test & (scores.table["statistic"] == name).to_numpy())

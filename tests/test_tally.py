@@ -7,9 +7,10 @@ from scipy.stats import false_discovery_control
 
 from rsa.core import TEST, Volume
 from rsa.errors import UserError
-from rsa.inference.enhance import enhance
+from rsa.inference.enhance import ENHANCEMENTS, enhance
 from rsa.inference.graph import voxel_graph
-from rsa.inference.tally import CORRECTED, Correction, families_of, primary_name, rows_of, tally
+from rsa.inference.tally import MAXIMUM, Correction, families_of, rows_of, tally
+from rsa.significance import PRIMARY, primary_name
 
 TABLE = pd.DataFrame(
     {
@@ -111,8 +112,12 @@ def test_what_is_written_of_a_test(rng):
     assert {one["SmallestP"] for one in about.values()} == {0.01}
     assert about["logp_max_stat"]["Description"].startswith("-log10 of p, family-wise corrected over voxels (regions,")
     assert primary_name(maps) == "logp_max_stat"
-    assert primary_name([*maps, "logp_max_tfce"]) == "logp_max_tfce" == CORRECTED[0]
+    assert primary_name([*maps, "logp_max_tfce"]) == "logp_max_tfce"
     assert primary_name(["mean", "t"]) is None
+
+
+def test_every_corrected_p_has_words_and_that_of_the_maximum_comes_last():
+    assert list(PRIMARY) == [*(f"logp_max_{entry.statistic}" for entry in ENHANCEMENTS.values()), MAXIMUM]
 
 
 def test_ways_of_correction_that_cannot_be():

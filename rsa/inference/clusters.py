@@ -8,7 +8,7 @@ import pandas as pd
 from rsa.core import QUALITY, TEST, Array, Neighbourhood, ScoreMap
 from rsa.inference.enhance import components
 from rsa.inference.graph import Graph
-from rsa.inference.tally import primary_name
+from rsa.significance import primary_name
 
 __all__ = ["CLUSTER_COLUMNS", "cluster_table"]
 

@@ -24,7 +24,6 @@ from rsa.registry import pick
 from rsa.searchlight import RunSettings
 
 __all__ = [
-    "CORRECTED",
     "FAMILY_WORDS",
     "FDR",
     "MAXIMUM",
@@ -33,7 +32,6 @@ __all__ = [
     "Tally",
     "Tested",
     "families_of",
-    "primary_name",
     "tally",
 ]
 
@@ -50,20 +48,11 @@ FDR = {"bh": "Benjamini & Hochberg, 1995", "by": "Benjamini & Yekutieli, 2001"}
 MAXIMUM = "logp_max_stat"
 """The statistic of maps of p, as -log10, corrected by the highest statistic of each permutation."""
 
-CORRECTED = (*(f"logp_max_{entry.statistic}" for entry in ENHANCEMENTS.values()), MAXIMUM)
-"""The statistics of maps of p that are corrected family-wise, the first that there is before the others."""
-
 CLOSE = 1e-5
 """Share by which an enhanced statistic may be lower and still counts as reaching: it is made in single precision."""
 
 COLUMNS = 8192
 """Columns that are counted at a time by one thread; changes no result."""
-
-
-def primary_name(statistics: Iterable[str]) -> str | None:
-    """Return which of some statistics is the corrected p by which maps are thresholded; None where there is none."""
-    there = set(statistics)
-    return next((name for name in CORRECTED if name in there), None)
 
 
 @dataclass(frozen=True, eq=False)
