@@ -129,12 +129,13 @@ def test_what_is_compiled_at_installation_is_what_a_study_calls():
     warm()
     for loop in (
         *(kernels.sphere_products, kernels.centre_between_runs, kernels.normalised, kernels.rank_each),
-        *(kernels.permute, kernels.count_permuted, kernels.transformed_statistics),
+        *(kernels.permute, kernels.count_permuted, kernels.transformed_statistics, kernels.count_transformed),
         *(trees.tree, trees.tfce, trees.masses, trees.roots),
     ):
         assert loop.signatures, loop.__name__
 
 
+@pytest.mark.slow
 def test_compiles_without_a_folder_for_its_cache(tmp_path):
     """A package and a home that can't be written: slower to start, but it runs."""
     code = (

@@ -32,6 +32,7 @@ def warm() -> None:
         correction = Correction(enhance=kind, graph=voxel_graph(volume))
         permutation_test(patterns, around, references, n_permutations=20, seed=0, correction=correction, min_voxels=2)
         over_subjects(rng.standard_normal((6, 1, 64)) / 9, table, correction, n_permutations=20, cluster_p=0.5)
+    over_subjects(rng.standard_normal((6, 1, 64)) / 9, table, Correction(), n_permutations=20)
 
 
 if __name__ == "__main__":
