@@ -147,7 +147,7 @@ def test_z_is_by_all_flips_or_orders(statistic, rng):
 
 def test_the_difference_of_groups_is_that_of_scipy(rng):
     values, in_first = scores(rng, 8), np.array([1, 0, 0, 1, 1, 0, 0, 0], dtype=bool)
-    test = subject_test(values, design=Design(8, in_first))
+    test = subject_test(values, design=Design(8, in_first.astype(int)))
     np.testing.assert_allclose(test.observed, ttest_ind(values[in_first], values[~in_first]).statistic)
     assert (test.degrees_of_freedom, test.is_exact, test.n_permutations) == (6, True, 55)
     expected = []
@@ -356,6 +356,12 @@ def test_smallest_p_of_designs(rng):
     assert (halves.smallest_p(999), halves.smallest_p(999, "two-sided")) == (1 / 20, 1 / 10)
     assert (thirds.smallest_p(999), thirds.smallest_p(999, "two-sided")) == (1 / 15, 1 / 15)
     assert Design(30).smallest_p(999, "two-sided") == 1 / 1000
+    adjusted = Design(6, np.arange(6) < 3, covariates(rng, 6))
+    assert adjusted.smallest_p(999, "two-sided") == adjusted.smallest_p(999) == 1 / 720
+    for design in (halves, thirds, adjusted, Design(6), Design(6, covariates=covariates(rng, 6))):
+        values = (design.tested + rng.normal(0, 0.01, (200, 6))).T[:, None]
+        found = p_of(subject_test(values, design=design, n_permutations=999)).min()
+        assert found == pytest.approx(design.smallest_p(999))
 
 
 # ------------------------------------------------------------------------------ the false-alarm rate

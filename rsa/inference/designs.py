@@ -75,6 +75,8 @@ class Design:
             raise UserError(
                 f"A test over subjects needs 2 subjects or more, not {self.n_subjects}; test over conditions instead."
             )
+        if self.in_first is not None:
+            object.__setattr__(self, "in_first", np.asarray(self.in_first, dtype=bool))
         if len(self.covariates.columns) and len(self.covariates) != self.n_subjects:
             raise UserError(f"Covariates have {len(self.covariates)} rows for {self.n_subjects} subjects.")
         if problems := [*self._problems_of_groups(), *self._problems_of_covariates()]:
@@ -119,7 +121,7 @@ class Design:
             return []
         if np.shape(self.in_first) != (self.n_subjects,):
             return [f"groups are told for {np.size(self.in_first)} of {self.n_subjects} subjects."]
-        sizes = (np.sum(self.in_first), np.sum(~np.asarray(self.in_first, dtype=bool)))
+        sizes = (np.sum(self.in_first), np.sum(~self.in_first))
         return [
             f"the group {name!r} has {n} subject{'' if n == 1 else 's'}; a difference needs 2 or more in each group."
             for name, n in zip(self.groups, sizes, strict=True)
@@ -200,8 +202,8 @@ class Design:
     def smallest_p(self, n_permutations: int, alternative: Alternative = "greater") -> float:
         """Return the smallest p that the test can give, uncorrected or corrected.
 
-        Where all ways are taken, a two-sided p counts each with its mirror image: all signs, or two groups of one size,
-        the other way round.
+        Where all ways are taken, a two-sided p counts each with its mirror image: all signs, or two groups of one size
+        without covariates, the other way round.
 
         Examples
         --------
@@ -209,7 +211,8 @@ class Design:
         (0.015625, 0.03125, 0.001)
         """
         n_transforms, is_exact = self.n_transforms(n_permutations)
-        mirrored = self.in_first is None or 2 * np.sum(self.in_first) == self.n_subjects
+        halves = self.in_first is not None and 2 * np.sum(self.in_first) == self.n_subjects
+        mirrored = self.in_first is None or (halves and not len(self.covariates.columns))
         n_equal = 2 if is_exact and alternative == "two-sided" and mirrored else 1
         return n_equal / n_transforms
 
