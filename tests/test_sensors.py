@@ -20,6 +20,7 @@ from rsa.files.evokeds import evoked_path, read_info, write_evokeds
 from rsa.inference.contrasts import Contrast
 from rsa.inference.designs import Design
 from rsa.inference.tally import Correction
+from rsa.maps import stack
 from rsa.measures import comparison_measure
 from rsa.meeg import sensors
 from rsa.meeg.scores import layer_time
@@ -31,6 +32,7 @@ from rsa.pipeline.config import load_study
 from rsa.report.style import caption_of
 from rsa.report.topographies import _sites, sensor_figures, topographies
 from rsa.searchlight import RunSettings
+from rsa.significance import significance_of
 
 SHOWN = [name for name in "abcdefg" for _ in range(4)]
 RUNS = list("1122") * 7
@@ -641,6 +643,29 @@ def test_topographies_have_one_scale_and_a_ring_at_the_highest(rng):
 def places_of(axes, marker):
     """Return where sensors are drawn with a marker, in m."""
     return np.concatenate([line.get_xydata() for line in axes.lines if line.get_marker() == marker])
+
+
+def test_significant_sensors_have_large_dots_and_captions_say_so(tmp_path):
+    values = np.zeros((3, 3))
+    values[2] = [0.5, 0.4, 0.1]
+    scores = scores_of(values)
+    table = scores.table.assign(statistic="logp_max_stat", role=TEST)
+    p = np.full(scores.values.shape, 0.5)
+    is_conv = (scores.table["model"] == "net").to_numpy() & (scores.table["time_s"] > 0).to_numpy()
+    p[is_conv, 1] = 0.01
+    tests = replace(scores, values=-np.log10(p), table=table)
+    significance = significance_of(stack([scores, tests]))
+    info = info_of(["Fz", "Cz", "Pz"])
+    shown = select(scores, model="net", time_s="0.1")
+    axes = topographies(shown, info, ["a"], significant=significance.of(shown)).axes[0]
+    (large,) = [line for line in axes.lines if line.get_label() == "significant"]
+    np.testing.assert_allclose(large.get_xydata(), [[0, 0]], atol=0.003)  # Cz
+    (ring,) = [line for line in axes.lines if line.get_marker() == "o" and line is not large]
+    assert ring.get_ydata()[0] > 0.02, "the ring is at the highest score, of Fz, which is not significant"
+    maps, _ = sensor_figures(scores, info, tmp_path, significance=significance)
+    assert "large dots are sensors with a significant score (corrected p ≤ .05; maximum statistic" in caption_of(maps)
+    assert "No score of animate is significant at corrected p ≤ .05." in caption_of(maps)
+    assert "highest significant score from onset on" in caption_of(maps)
 
 
 def test_pairs_of_gradiometers_are_averaged_with_their_sign(rng):

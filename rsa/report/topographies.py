@@ -28,6 +28,7 @@ from rsa.report.style import (
     written_times,
 )
 from rsa.report.times import at_peak_times, peak_voxel
+from rsa.significance import Significance
 
 if TYPE_CHECKING:
     import mne
@@ -42,15 +43,24 @@ LEAST = 3
 """With fewer sensors that have a score, there is nothing to draw between."""
 
 SEEN = (
-    "The head is seen from above, the nose is up; dots are sensors with a score, the ring marks the highest. Colours "
-    "between sensors are interpolated{pairs}. One colour scale for all maps; nothing is thresholded."
+    "The head is seen from above, the nose is up; {dots} sensors with a score, the ring marks the highest. Colours "
+    "between sensors are interpolated{pairs}. One colour scale for all maps; nothing is thresholded.{none}"
 )
+DOTS = "large dots are sensors with a significant score (corrected p ≤ {alpha}; {words}), small ones other"
+NONE = " No score of {models} is significant at corrected p ≤ {alpha}."
 PAIRS = ", and gradiometers at one place averaged"
-BEST = "Scores over sensors{who}, of each reference at the time of its highest score from onset on. {seen}"
+BEST = "Scores over sensors{who}, of each reference at the time of its highest {which}score from onset on. {seen}"
 STRIP = "Scores over sensors and time{who}, of the reference with the highest score: {name}. {seen}"
 
 
-def sensor_figures(scores: ScoreMap, info: "mne.Info", folder: str | Path, *, title: str = "") -> list[Path]:
+def sensor_figures(
+    scores: ScoreMap,
+    info: "mne.Info",
+    folder: str | Path,
+    *,
+    title: str = "",
+    significance: Significance | None = None,
+) -> list[Path]:
     """Draw scores over sensors; return the files.
 
     Parameters
@@ -63,6 +73,9 @@ def sensor_figures(scores: ScoreMap, info: "mne.Info", folder: str | Path, *, ti
         Where the PNG files go.
     title : str
         Who it is, for the captions.
+    significance : Significance, optional
+        Which scores are significant, if they were tested: their sensors have large dots, and times are those of
+        significant scores where there are some.
 
     Returns
     -------
@@ -71,21 +84,32 @@ def sensor_figures(scores: ScoreMap, info: "mne.Info", folder: str | Path, *, ti
         there are some.
     """
     folder, who = Path(folder), f", {title}" if title else ""
-    seen = SEEN.format(pairs=PAIRS if len(_sites(info)[0]) < len(info["ch_names"]) else "")
     later = _from_onset(scores)
-    (best,) = at_peak_times([later])
+    seen, which = _seen(info, later, significance), "" if significance is None else "significant "
+    (best,) = at_peak_times([later], [None if significance is None else significance.of(later)])
     titles = reference_titles(best.table, N_LETTERS)
-    figure = topographies(best, info, titles)
-    paths = [save_figure(folder / "sensor_maps.png", figure, BEST.format(who=who, seen=seen))]
+    figure = topographies(best, info, titles, significant=None if significance is None else significance.of(best))
+    paths = [save_figure(folder / "sensor_maps.png", figure, BEST.format(who=who, which=which, seen=seen))]
     times_s = np.unique(scores.table["time_s"].to_numpy(dtype=float))
     if len(times_s) > 1:
-        row, _ = peak_voxel(best)
+        row, _ = peak_voxel(best, significance)
         strip = _over_time(scores, best, row, times_s)
         name = reference_names(best.table.drop(columns="time_s"))[row]
-        figure = topographies(strip, info, written_times(strip.table["time_s"], times_s))
+        found = None if significance is None else significance.of(strip)
+        figure = topographies(strip, info, written_times(strip.table["time_s"], times_s), significant=found)
         text = STRIP.format(who=who, name=name, seen=seen)
         paths.append(save_figure(folder / "sensor_times.png", figure, text))
     return paths
+
+
+def _seen(info: "mne.Info", scores: ScoreMap, significance: Significance | None) -> str:
+    """Say what is seen on a topography."""
+    dots, none = "dots are", ""
+    if significance is not None:
+        alpha, models = significance.written_alpha, significance.insignificant(scores)
+        dots = DOTS.format(alpha=alpha, words=significance.words)
+        none = NONE.format(models=" or ".join(models), alpha=alpha) if models else ""
+    return SEEN.format(dots=dots, none=none, pairs=PAIRS if len(_sites(info)[0]) < len(info["ch_names"]) else "")
 
 
 def _from_onset(scores: ScoreMap) -> ScoreMap:
@@ -104,7 +128,14 @@ def _over_time(scores: ScoreMap, best: ScoreMap, row: int, times_s: Array) -> Sc
     return replace(scores, values=scores.values[shown], table=scores.table.iloc[shown])
 
 
-def topographies(scores: ScoreMap, info: "mne.Info", titles: Sequence[str], *, limit: float | None = None) -> Figure:
+def topographies(
+    scores: ScoreMap,
+    info: "mne.Info",
+    titles: Sequence[str],
+    *,
+    limit: float | None = None,
+    significant: Array | None = None,
+) -> Figure:
     """Draw each row of some scores over the head, on one scale of colours.
 
     Parameters
@@ -117,6 +148,8 @@ def topographies(scores: ScoreMap, info: "mne.Info", titles: Sequence[str], *, l
         One per row.
     limit : float, optional
         The colour scale goes from -limit to limit; by default the largest score.
+    significant : array, shape (n_rows, n_sensors), optional
+        What `rsa.significance.Significance.of` returns: sensors with 1 have large dots; one of a pair is enough.
 
     Raises
     ------
@@ -128,22 +161,24 @@ def topographies(scores: ScoreMap, info: "mne.Info", titles: Sequence[str], *, l
         raise UserError("Topographies need the places of just the sensors that have scores, in their order.")
     sites, info = _sites(info)
     values = np.stack([_mean(scores.values[:, site]) for site in sites], axis=1)  # (n_maps, n_sites)
+    found = np.zeros(scores.values.shape) if significant is None else significant
+    marked = np.stack([(found[:, site] == 1).any(axis=1) for site in sites], axis=1)  # (n_maps, n_sites)
     largest = limit or signed_limit(values)
     colours = Normalize(-largest, largest)
     n_across, n_down = min(len(values), N_ACROSS), -(-len(values) // N_ACROSS)
     width, cell = max(n_across * (SIDE + GAP) + GAP, 3.0), SIDE + HEAD
     figure = Figure((width, n_down * cell + FOOT + 0.05))
-    for i, (row, title) in enumerate(zip(values, titles, strict=True)):
+    for i, (row, dots, title) in enumerate(zip(values, marked, titles, strict=True)):
         bottom = FOOT + (n_down - 1 - i // n_across) * cell
         axes = axes_at(figure, GAP + i % n_across * (SIDE + GAP), bottom, SIDE, SIDE)
-        _draw(axes, row, info, colours)
+        _draw(axes, row, info, colours, dots)
         axes.set_title(title, fontsize=TITLE - 1, color=INK, pad=3)
     score_bar(figure, axes_at(figure, width / 2 - 1.2, 0.42, 2.4, 0.1), colours, scores)
     return figure
 
 
-def _draw(axes: Axes, values: Array, info: "mne.Info", colours: Normalize) -> None:
-    """Draw one topography of the sensors that have a score."""
+def _draw(axes: Axes, values: Array, info: "mne.Info", colours: Normalize, marked: Array) -> None:
+    """Draw one topography of the sensors that have a score, some of them marked."""
     import mne
 
     blank(axes)
@@ -160,6 +195,11 @@ def _draw(axes: Axes, values: Array, info: "mne.Info", colours: Normalize) -> No
     for line in axes.lines:
         line.set_linewidth(min(line.get_linewidth(), 0.8))
         line.set_markersize(min(line.get_markersize(), 5 if line.get_markerfacecolor() == "none" else 1.5))
+    if marked[there].any():
+        points = np.empty((len(there), 2))
+        for marker, chosen in ((".", ~highest), ("o", highest)):
+            points[chosen] = np.concatenate([line.get_xydata() for line in axes.lines if line.get_marker() == marker])
+        axes.plot(*points[marked[there]].T, "o", color=INK, markersize=2.8, label="significant")
 
 
 def _sites(info: "mne.Info") -> tuple[list[Array], "mne.Info"]:

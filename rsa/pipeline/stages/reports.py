@@ -147,8 +147,8 @@ def draw_sensors(scores: Path, evokeds: Path, folder: Path, title: str = "") -> 
         Who it is, for the captions.
     """
     maps = io.load_scores(scores)
-    shown = select(maps, statistic=maps.table["statistic"].iloc[0])
-    sensor_figures(shown, read_info(evokeds), folder, title=title)
+    shown = select(without_tests(maps), statistic=maps.table["statistic"].iloc[0])
+    sensor_figures(shown, read_info(evokeds), folder, title=title, significance=_significance(maps, scores))
 
 
 def draw_fusion(
