@@ -44,7 +44,11 @@ class Sandbox:
 
     def dry_run(self, *options: str) -> subprocess.CompletedProcess[str]:
         """Let Snakemake say what it would do."""
-        return replace(self, python=self.quick_python).run("--dry-run", *options)
+        return self.quick().run("--dry-run", *options)
+
+    def quick(self) -> "Sandbox":
+        """Return the same folder, whose jobs are forks."""
+        return replace(self, python=self.quick_python)
 
     def planned(self, *options: str) -> str:
         """Return what a dry run says, and insist that it succeeds."""

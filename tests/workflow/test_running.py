@@ -104,6 +104,7 @@ def noise(make_sandbox: Callable[..., Sandbox]) -> tuple[Sandbox, list[str]]:
 def test_a_killed_job_leaves_nothing_half_done_and_a_rerun_continues(noise: tuple[Sandbox, list[str]]) -> None:
     sandbox, options = noise
     results = sandbox.folder / "results" / "null"
+    sandbox.quick().succeed(*options, "--until", "brain")
     run = started(sandbox, options)
     os.kill(wait_for_job("searchlight", sandbox.folder, run), signal.SIGKILL)
     assert run.wait() == 1
@@ -119,7 +120,7 @@ def test_a_killed_job_leaves_nothing_half_done_and_a_rerun_continues(noise: tupl
         with h5py.File(path, "r") as file:
             assert file.attrs["kind"]
 
-    said = sandbox.succeed(*options)
+    said = sandbox.quick().succeed(*options)
     assert (results / "report.html").exists()
     assert rdms.stat().st_mtime_ns == made, "what was done is not done again"
     assert "rule extract" not in said
@@ -129,7 +130,7 @@ def test_a_killed_job_leaves_nothing_half_done_and_a_rerun_continues(noise: tupl
 @pytest.mark.slow
 def test_a_study_without_signal_finds_nothing_anywhere(noise: tuple[Sandbox, list[str]]) -> None:
     sandbox, options = noise
-    sandbox.succeed(*options)
+    sandbox.quick().succeed(*options)
     maps = [io.load_scores(path).values for path in sorted(sandbox.folder.glob("results/null/scores/sub-*.h5"))]
     assert len(maps) == 2
     n_pairs = 24 * 23 / 2
