@@ -41,7 +41,7 @@ class Problems(UserError):
     """
 
     def __init__(self, what: str, problems: Sequence[str]) -> None:
-        lines = [flattened(problem) for problem in problems]
+        self.problems = lines = [flattened(problem) for problem in problems]
         if len(lines) == 1:
             Exception.__init__(self, f"{what} has a problem: {lines[0]}")
         else:

@@ -17,6 +17,9 @@ from rsa.distances import CROSS_VALIDATED
 from rsa.errors import Problems, UserError, listed
 from rsa.files.records import copies
 from rsa.files.sources import NoContentError, problems_of_content, quoted
+from rsa.inference.contrasts import contrast_problems
+from rsa.inference.designs import Design
+from rsa.inference.permutation import smallest_p_of_orders
 from rsa.inputs.references import FileReference
 from rsa.inputs.regions import problems_of_regions, region_files, region_labels, warnings_of_labels
 from rsa.inputs.templates import problems_of_template, template_files
@@ -24,7 +27,7 @@ from rsa.maps import DATA_QUALITY, MAPS
 from rsa.meeg.timecourse import MOVIE_DISTANCES
 from rsa.names import label_of, map_path, require_distinct_labels
 from rsa.neighbourhood import sphere_offsets
-from rsa.pipeline.config import Movie, Searchlight, Study, load_study, read_yaml
+from rsa.pipeline.config import Inference, Movie, Searchlight, Study, load_study, read_yaml
 from rsa.rdm import MEEG, chance_is_0
 from rsa.settings import by_subject
 from rsa.simulation.settings import PlantedLatency, PlantedRegion
@@ -89,6 +92,8 @@ def problems_of(study: Study) -> list[str]:
     problems += _references(study) if not (stimuli or few) else _missing_references(study)
     problems += _planted(study) if not models else ()
     problems += _analyses(study) if not (stimuli or models) else ()
+    problems += _inference(study)
+    problems += _contrasts(study) if not (stimuli or models) else ()
     expected = None if stimuli else study_conditions(study)
     if study.meeg is not None and not (few and study.meeg.is_ready):
         meeg = [] if awaits_epochs(study) else study.meeg.problems(expected)
@@ -103,7 +108,7 @@ def problems_of(study: Study) -> list[str]:
 def warnings_of(study: Study) -> list[str]:
     """Return what is odd about a study without problems, and may be meant: one line each."""
     odd = [*_odd_references(study), *_odd_rdms(study), *_barely_enough_conditions(study)]
-    return [*odd, *_copies(study), *_labels_of_regions(study)]
+    return [*odd, *_copies(study), *_labels_of_regions(study), *_untested(study)]
 
 
 def _odd_references(study: Study) -> Iterator[str]:
@@ -498,6 +503,119 @@ def _analyses(study: Study) -> Iterator[str]:
             found.append(f"{analysis.n_folds} folds of 3 conditions or more need more than {n_conditions} conditions.")
         found += _across_subjects(study) if analysis.across_subjects else ()
         yield from (f"analyses, {analysis.name}: {text}" for text in found)
+
+
+def _inference(study: Study) -> Iterator[str]:
+    """Check that there is something to test, and that a p can be alpha or less."""
+    inference = study.inference
+    if inference is None:
+        return
+    if study.searchlight is not None and len(study.subjects) > 1 and not study.group:
+        yield "inference on maps of several subjects is on those of the group: set `group: [mean]`."
+    if inference.over_subjects:
+        yield from _over_subjects(study, inference)
+    else:
+        yield from _over_conditions(study, inference)
+    if inference.each_subject or (study.searchlight is not None and len(study.subjects) == 1):
+        yield from _enough_orders(study, inference)
+
+
+def _over_subjects(study: Study, inference: Inference) -> Iterator[str]:
+    """Check what is asked of a test over subjects."""
+    if inference.combine != "same_order":
+        yield "inference.combine is of permutations of conditions: leave it out, or set inference.over to conditions."
+    of_table = inference.covariates or inference.groups is not None or inference.levels is not None
+    if of_table and inference.participants is None:
+        yield "inference.groups and covariates are columns of a table of participants: set inference.participants."
+        return
+    if inference.participants is not None and not of_table:
+        yield "inference.participants is read for groups and covariates: set one of them, or leave it out."
+    if inference.levels is not None and inference.groups is None:
+        yield "inference.levels are those of a column: set inference.groups."
+    if inference.statistic == "wilcoxon" and (inference.groups is not None or inference.covariates):
+        yield "wilcoxon is of a mean alone, without groups and covariates: set inference.statistic to t."
+    for subjects, what in ((study.subjects, "brain.subjects"), (study.meeg_subjects, "meeg.subjects")):
+        if not subjects:
+            continue
+        is_fmri = what == "brain.subjects"
+        try:
+            design = inference.design(subjects) if is_fmri else Design(len(subjects))
+        except UserError as error:
+            yield from ([f"inference: {text}" for text in getattr(error, "problems", [str(error)])])
+            continue
+        smallest = design.smallest_p(inference.permutations, inference.alternative)
+        if smallest > inference.alpha:
+            yield (
+                f"inference over the {len(subjects)} {what} can give no p below {smallest:.3g}, and alpha is "
+                f"{inference.alpha:g}: take more subjects or permutations, or set inference.over to conditions."
+            )
+
+
+def _over_conditions(study: Study, inference: Inference) -> Iterator[str]:
+    """Check what is asked of a test over conditions."""
+    own = inference.over_conditions()
+    for name in ("statistic", "contrasts", "participants", "groups", "levels", "covariates"):
+        if getattr(inference, name) != getattr(own, name):
+            why = (
+                "both references are unrelated to the brain where conditions are permuted"
+                if name == "contrasts"
+                else ""
+            )
+            yield (
+                f"inference.{name} is of a test over subjects{f' ({why})' if why else ''}: set inference.over to "
+                "subjects, or leave it out."
+            )
+    if study.template is not None and study.searchlight is not None and len(study.subjects) > 1:
+        yield (
+            "inference over conditions needs the patterns of all subjects on one grid, and `template` brings maps "
+            "there: set inference.over to subjects, or leave `template` out."
+        )
+    if inference.combine == "stelzer" and len(study.subjects) < 2:
+        yield "inference.combine: stelzer draws from the maps of 2 subjects or more: leave it out."
+    yield from _enough_orders(study, inference)
+
+
+def _enough_orders(study: Study, inference: Inference) -> Iterator[str]:
+    """Check that orders of conditions can give a p of alpha or less."""
+    n_conditions = len(study_conditions(study) or _conditions_of_data(study) or ())
+    smallest = 1 / (1 + inference.permutations)
+    if n_conditions >= FEWEST_CONDITIONS:
+        smallest = smallest_p_of_orders(n_conditions, inference.permutations)
+    if smallest > inference.alpha:
+        of = f"the orders of {n_conditions} conditions" if n_conditions else f"{inference.permutations} permutations"
+        yield (
+            f"inference by {of} can give no p below {smallest:.3g}, and alpha is {inference.alpha:g}: take more "
+            "permutations or conditions, or set inference.over to subjects."
+        )
+
+
+def _contrasts(study: Study) -> list[str]:
+    """Check that contrasts name references that there are, and not twice the same."""
+    labels = None if study.inference is None or not study.inference.contrasts else _known_labels(study)
+    if labels is None or study.inference is None:
+        return []
+    own = [(MEEG, "")] if study.fusion == "paired" else []
+    return [f"inference.contrasts: {text}" for text in contrast_problems(study.inference.contrasts, [*labels, *own])]
+
+
+def _untested(study: Study) -> Iterator[str]:
+    """Say which maps have no p although p values are asked for."""
+    inference = study.inference
+    if inference is None or study.searchlight is None or len(study.subjects) < 2 or not inference.over_subjects:
+        return
+    for analysis in study.analyses:
+        if not analysis.tested:
+            yield (
+                f"the maps of {analysis.name} are shares of variance, which flips of subjects cannot test, so they "
+                "have no p; inference over conditions can."
+            )
+    if study.fusion and study.fusion != "paired":
+        how = (
+            "have no p, as `template` brings maps to one grid"
+            if study.template is not None
+            else ("are tested over conditions: flips of subjects would find the noise reliable that the common RDM has")
+        )
+        yield f"all fMRI subjects are compared with the same M/EEG RDM, so the maps of fusion {how}."
 
 
 def _across_subjects(study: Study) -> Iterator[str]:

@@ -13,7 +13,6 @@ from rsa.core import MAP_COLUMNS, Array, ScoreMap, Volume, on_voxels, shared_vol
 from rsa.errors import UserError
 from rsa.files import io
 from rsa.inference.contrasts import DIFFERENCE, contrast_rows
-from rsa.inference.designs import Design
 from rsa.inference.flips import fisher_z
 from rsa.inference.graph import voxel_graph
 from rsa.inference.group import require_same_maps
@@ -116,11 +115,11 @@ def flip_subjects(
     graph = voxel_graph(volume, inference.connectivity, stride)
     values, table = _flipped_scores(maps, volume, str(how.get("distance", "unknown")), paired)
     z = fisher_z(values)
-    scores_of = _of_group(values, design)
+    scores_of = design.effect(values)
     if inference.contrasts:
         differences, named = contrast_rows(z, table, inference.contrasts)
         z, table = np.concatenate([z, differences], axis=1), pd.concat([table, named], ignore_index=True)
-        scores_of = np.concatenate([scores_of, _of_group(differences, design)])
+        scores_of = np.concatenate([scores_of, design.effect(differences)])
     correction = inference.correction(graph)
     n_maps = correction.n_enhanced(families_of(table, inference.family), inference.permutations)
     with progress(n_maps, "maps") as advance:
@@ -168,14 +167,6 @@ def _flipped_scores(maps: list[ScoreMap], volume: Volume, distance: str, paired:
         raise UserError(f"No score can be tested over subjects: {why[0]}")
     values = np.stack([on_voxels(one, volume).values[rows] for one in maps])
     return values, table.iloc[rows].drop(columns="subject", errors="ignore").reset_index(drop=True)
-
-
-def _of_group(values: Array, design: Design) -> Array:
-    """Return the mean over subjects, or the difference of the means of two groups: (n_subjects, ...) -> (...)."""
-    if design.in_first is None:
-        return np.asarray(values.mean(axis=0, dtype=np.float64))
-    means = [values[chosen].mean(axis=0, dtype=np.float64) for chosen in (design.in_first, ~design.in_first)]
-    return np.asarray(means[0] - means[1])
 
 
 def _z_of_t(t: Array, degrees_of_freedom: int) -> Array:
