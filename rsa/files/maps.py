@@ -35,6 +35,7 @@ references
 scores
 simulated
 regions.*
+regions_group.*
 report.html
 study.json
 """

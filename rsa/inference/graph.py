@@ -57,7 +57,7 @@ class Graph:
         return len(self.indptr) - 1
 
 
-def voxel_graph(volume: Volume, connectivity: Connectivity = 26, stride: int = 1) -> Graph:
+def voxel_graph(volume: Volume, connectivity: int = 26, stride: int = 1) -> Graph:
     """Find the neighbours of the voxels of a mask, in the order of their columns.
 
     Parameters

@@ -1,21 +1,24 @@
 """Scores of subjects in regions -> the group's table: means with intervals, a test over subjects, corrected p."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from rsa.core import REFERENCE, Array
+from rsa.core import REFERENCE, Array, RDMs
 from rsa.inference.contrasts import Contrast, contrast_rows
 from rsa.inference.designs import Design
 from rsa.inference.flips import fisher_z
+from rsa.inference.permutation import ConditionTest, Places
 from rsa.inference.subjects import SUBJECT_STATISTICS, over_subjects, why_not_flipped
 from rsa.inference.tally import Correction
-from rsa.rdm import REGION_FIT_COLUMNS, require_chance_of_0
+from rsa.measures import Measure, aligned
+from rsa.rdm import REGION_FIT_COLUMNS, measures_of, require_chance_of_0
 from rsa.rows import require_columns, require_known, require_once, require_share
+from rsa.searchlight import RunSettings
 
-__all__ = ["REGION_GROUP_COLUMNS", "region_group"]
+__all__ = ["REGION_GROUP_COLUMNS", "permuted_regions", "region_group"]
 
 REGION_GROUP_COLUMNS = {
     **{name: REGION_FIT_COLUMNS[name] for name in ("region", "model", "layer", "time_s", "statistic")},
@@ -114,6 +117,51 @@ def region_group(
         }.items():  # fmt: skip
             found.loc[places, name] = numbers.ravel()
     return found[[name for name in REGION_GROUP_COLUMNS if name in found]]
+
+
+def permuted_regions(
+    brain: RDMs,
+    references: RDMs,
+    measure_of: Callable[[RDMs], Measure],
+    correction: Correction,
+    *,
+    n_permutations: int,
+    seed: int = 0,
+    run: RunSettings = RunSettings(),
+) -> pd.DataFrame:
+    """Test the mean scores of regions by permutations of conditions, the same in all subjects and regions.
+
+    Parameters
+    ----------
+    brain, references, measure_of
+        As for `rsa.rdm.measured_regions`.
+    correction : Correction
+        Over what p values are corrected; regions are no neighbours of each other.
+    n_permutations, seed
+        As in `rsa.inference.permutation.ConditionTest`.
+    run : RunSettings
+        Threads.
+
+    Returns
+    -------
+    DataFrame
+        A row per reference, time and region: the labels, `p`, `p_corrected` and `q`. NaN where a subject has no score.
+    """
+    subjects = [str(name) for name in dict.fromkeys(brain.table["subject"])]
+    regions = list(dict.fromkeys(brain.table["region"]))
+    times_s = sorted(set(brain.table["time_s"])) if "time_s" in brain.table else []
+    measures = list(measures_of(references, subjects, measure_of).values())
+    values = np.full((len(subjects), max(1, len(times_s)), len(regions), brain.values.shape[1]), np.nan)
+    subject = pd.Index(subjects).get_indexer(brain.table["subject"].astype(str))
+    time = pd.Index(times_s).get_indexer(brain.table["time_s"]) if times_s else np.zeros(len(brain), dtype=int)
+    values[subject, time, pd.Index(regions).get_indexer(brain.table["region"])] = aligned(measures[0], brain)
+    places = Places.of_rdms(values, times_s, pd.DataFrame({"region": regions}))
+    test = ConditionTest(places, measures, correction, n_permutations=n_permutations, seed=seed)
+    scores, tested = test.result(run)
+    labels = scores.table[[name for name in ("model", "layer", "time_s") if name in scores.table]]
+    found = labels.loc[np.repeat(labels.index, len(regions))].reset_index(drop=True)
+    numbers = {"p": tested.p, "p_corrected": tested.p_corrected, "q": tested.q}
+    return found.assign(region=np.tile(regions, len(labels)), **{name: of.ravel() for name, of in numbers.items()})
 
 
 def _array_of(fits: pd.DataFrame, keys: list[str]) -> tuple[Array, pd.DataFrame, list[str]]:

@@ -149,6 +149,7 @@ def group_courses(
     seed: int = 0,
     tested: bool = True,
     distance: str = "unknown",
+    permuted: Tested | None = None,
 ) -> pd.DataFrame:
     """Average scores over subjects at each time, with a confidence interval and a corrected p.
 
@@ -184,6 +185,8 @@ def group_courses(
         False for scores whose chance level is not 0, such as explained variances: no p.
     distance : str
         Of the RDMs; it decides whether cosines have a p (see `rsa.rdm.chance_is_0`).
+    permuted : Tested, optional
+        From `rsa.meeg.scores.permuted_over_time`: p over conditions, in place of that over subjects.
 
     Returns
     -------
@@ -211,7 +214,9 @@ def group_courses(
     half = p = p_uncorrected = np.full_like(means, np.nan)
     if n_subjects > 1:
         half = Design(n_subjects).half_width(scores.values, level)
-    if tested and n_subjects > 1:
+    if permuted is not None:
+        p, p_uncorrected = (values.reshape(n_rows, n_times) for values in (permuted.p_corrected, permuted.p))
+    elif tested and n_subjects > 1:
         result = _tested(scores, family, n_permutations, seed)[1]
         p, p_uncorrected = result.p_max, result.p
     courses = scores.rows.loc[np.repeat(np.arange(n_rows), n_times)].reset_index(drop=True)
@@ -244,6 +249,7 @@ def latencies(
     tested: bool = True,
     distance: str = "unknown",
     chance: Array | None = None,
+    permuted: Tested | None = None,
 ) -> pd.DataFrame:
     """Find when the score of each reference rises above chance, and when it is highest.
 
@@ -290,6 +296,9 @@ def latencies(
         As in `group_courses`.
     chance : array, shape (n_relabellings, n_references), optional
         From `relabelled`, for onsets of a single subject: references in the order of the table.
+    permuted : Tested, optional
+        From `rsa.meeg.scores.permuted_over_time`: p over conditions, for onsets of a subject or a group. In a bootstrap
+        sample, an onset is where the mean reaches what the highest score of the family has a p of `alpha` at.
 
     Returns
     -------
@@ -317,6 +326,12 @@ def latencies(
     n_subjects, (means, times_s) = len(scores.values), (scores.values.mean(axis=0), scores.times_s)
     peaks = _peak_times(means, times_s)
     found = scores.rows.assign(peak_s=peaks, peak_score=_at_times(means, times_s, peaks), n_subjects=n_subjects)
+    if permuted is not None:
+        p = permuted.p_corrected.reshape(len(scores.rows), -1)[:, chosen]
+        found["peak_p"] = _at_times(p, times_s, peaks)
+        found["onset_s"] = onset_times(p <= alpha + EQUAL, times_s, min_duration_s)
+    if n_subjects == 1 and permuted is not None:
+        return found.reindex(columns=list(LATENCY_COLUMNS))
     if n_subjects == 1:
         bounds = _chance_bounds(everything, family, alpha, chance)
         found["onset_s"] = onset_times(means > bounds[:, None] + EQUAL, times_s, min_duration_s)
@@ -324,31 +339,39 @@ def latencies(
     weights = list(in_chunks(resampled(n_subjects, n_bootstrap, seed), means.size))
     again = np.concatenate([_peak_times(means_of(scores.values, some), times_s) for some in weights])
     found = found.assign(**_spread("peak", peaks, again, level))
-    if tested:
+    if permuted is not None:
+        onsets = found["onset_s"].to_numpy()
+        of_rows = permuted.families.of_rows[:: len(everything.times_s)]
+        bounds = _bounds(everything.values.mean(axis=0), of_rows, permuted.maxima, alpha)
+        again = np.concatenate(
+            [_onsets(means_of(scores.values, some), bounds, times_s, min_duration_s) for some in weights]
+        )
+    elif tested:
         test, result = _tested(everything, family, n_permutations, seed)
         p = result.p_max[:, chosen]
         found["peak_p"] = _at_times(p, times_s, peaks)
         onsets = onset_times(p <= alpha + EQUAL, times_s, min_duration_s)
-        bounds = _bounds(test, result, alpha)
-
-        def onsets_of(some: Array) -> Array:
-            above = pseudo_t(scores.values, some, test.floor) > bounds[:, None] + PRECISION
-            return onset_times(above, times_s, min_duration_s)
-
-        again = np.concatenate([onsets_of(some) for some in weights])
+        bounds = _bounds(test.identity, result.families.of_rows, result.maxima, alpha)
+        each = (pseudo_t(scores.values, some, test.floor) for some in weights)
+        again = np.concatenate([_onsets(statistic, bounds, times_s, min_duration_s) for statistic in each])
+    if tested or permuted is not None:
         found = found.assign(onset_s=onsets, onset_found=np.isfinite(again).mean(axis=0))
         found = found.assign(**_spread("onset", onsets, again, level))
     return found.reindex(columns=list(LATENCY_COLUMNS))
 
 
-def _bounds(test: SubjectTest, result: Tested, alpha: float) -> Array:
+def _onsets(statistic: Array, bounds: Array, times_s: Array, min_duration_s: float) -> Array:
+    """Return when a statistic of bootstrap samples, (n_samples, n_rows, n_times), is beyond the bound of its row."""
+    return onset_times(statistic > bounds[:, None] + PRECISION, times_s, min_duration_s)
+
+
+def _bounds(statistic: Array, of_rows: Array, maxima: Array, alpha: float) -> Array:
     """Return, per row, what a statistic exceeds if its corrected p is `alpha` or less; infinite where none can be."""
-    of_rows, identity = result.families.of_rows, test.identity
-    n_allowed = int(alpha * (1 + test.n_permutations) + EQUAL)
-    bounds = np.full(len(identity), np.inf)
+    n_allowed = int(alpha * (1 + len(maxima)) + EQUAL)
+    bounds = np.full(len(statistic), np.inf)
     for number in np.unique(of_rows) if n_allowed else ():
-        own = identity[of_rows == number]
-        highest = np.append(result.maxima[:, number], own[np.isfinite(own)].max(initial=-1.0))
+        own = statistic[of_rows == number]
+        highest = np.append(maxima[:, number], own[np.isfinite(own)].max(initial=-1.0))
         bounds[of_rows == number] = np.sort(highest)[-n_allowed - 1]
     return bounds
 

@@ -9,10 +9,13 @@ import pandas as pd
 from rsa.comparisons import COMPARISONS
 from rsa.core import Array, RDMs, align
 from rsa.errors import UserError
+from rsa.inference.permutation import ConditionTest, Places
+from rsa.inference.tally import Correction, Tested
 from rsa.measures import Measure, aligned, comparison_measure, fitted_to
 from rsa.rdm import measures_of, noise_ceiling, places_over_time
 from rsa.registry import pick
 from rsa.rows import require_columns, require_count, require_once
+from rsa.searchlight import RunSettings
 
 __all__ = [
     "LAYER_TIME_COLUMNS",
@@ -21,6 +24,7 @@ __all__ = [
     "highest_over_times",
     "layer_time",
     "measured_over_time",
+    "permuted_over_time",
     "relabelled",
     "with_ceilings",
 ]
@@ -168,6 +172,42 @@ def relabelled(
         shuffled = values[:, pairs[order[rows], order[columns]]]  # (n_times, n_pairs)
         highest.append(highest_over_times(measure.score(shuffled, shuffled)))
     return np.stack(highest)
+
+
+def permuted_over_time(
+    movies: RDMs,
+    references: RDMs,
+    measure_of: Callable[[RDMs], Measure],
+    correction: Correction,
+    *,
+    n_permutations: int,
+    seed: int = 0,
+    run: RunSettings = RunSettings(),
+) -> Tested:
+    """Test the mean scores of the table of `measured_over_time` by permutations of conditions, the same at all times.
+
+    Parameters
+    ----------
+    movies, references, measure_of
+        As for `measured_over_time`.
+    correction : Correction
+        How p values are corrected; times are a chain of neighbours where clusters are asked for.
+    n_permutations, seed
+        As in `rsa.inference.permutation.ConditionTest`.
+    run : RunSettings
+        Threads.
+
+    Returns
+    -------
+    Tested
+        With a row for each reference and time, references in the order of the table and times ascending, and one
+        column.
+    """
+    subjects, times_s, places = places_over_time(movies)
+    measures = list(measures_of(references, subjects, measure_of).values())
+    values = aligned(measures[0], movies, "RDM movies")[places][:, :, None]  # (n_subjects, n_times, 1, n_pairs)
+    where = Places.of_rdms(values, list(times_s))
+    return ConditionTest(where, measures, correction, n_permutations=n_permutations, seed=seed).result(run)[1]
 
 
 def highest_over_times(scores: Array) -> Array:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin
 
-from pydantic import AfterValidator, Field, ValidationError
+from pydantic import AfterValidator, Field, ValidationError, WithJsonSchema
 
 from rsa.analyses import Analysis
 from rsa.comparisons import COMPARISONS
@@ -70,6 +70,12 @@ def _with_voxels(words: tuple[str, ...]) -> tuple[str, ...]:
     if "voxels" not in words:
         raise ValueError("p values are always corrected over voxels (regions, sensors); add voxels")
     return words
+
+
+def _of_a_grid(number: int) -> int:
+    if number not in get_args(Connectivity):
+        raise ValueError("a voxel has 6, 18 or 26 neighbours")
+    return number
 
 
 class Searchlight(Section):
@@ -163,13 +169,16 @@ class Inference(Section):
     all fMRI subjects share (`fusion: mean`) are tested over conditions in any case."""
     permutations: int = Field(10_000, ge=1)
     """How many flips, or orders of conditions; all that there are, if they are fewer."""
-    statistic: SubjectStatisticName = "t"
-    """What is tested over subjects; over conditions it is the score, or its mean over subjects."""
+    statistic: SubjectStatisticName | None = None
+    """What is tested over subjects: by default t, and pseudo_t of layers over time. Over conditions it is the score, or
+    its mean over subjects."""
     enhance: EnhancementName = "tfce"
     """What the family-wise correction compares: the statistic enhanced by its neighbours, or the statistic alone."""
     cluster_p: float = Field(0.001, gt=0, lt=0.5)
     """Uncorrected p above whose statistic clusters are formed, for cluster mass and size."""
-    connectivity: Connectivity = 26
+    connectivity: Annotated[
+        int, AfterValidator(_of_a_grid), WithJsonSchema({"type": "integer", "enum": [6, 18, 26]})
+    ] = 26
     """Voxels that share a face (6), a face or an edge (18), or a corner as well (26) are neighbours."""
     family: Annotated[tuple[FamilyName, ...], AfterValidator(_with_voxels)] = ("voxels", "times")
     """Over what p values are corrected together: voxels (regions, sensors) always; times; layers of a model."""
@@ -204,11 +213,16 @@ class Inference(Section):
         """Whether subjects are random."""
         return self.over == "subjects"
 
+    @property
+    def family_over_time(self) -> str:
+        """The family of layers over time: a key of `rsa.meeg.latencies.FAMILIES`."""
+        return "times and layers" if "layers" in self.family else "times"
+
     def over_conditions(self) -> "Inference":
         """Return the same for the maps of one subject, where only conditions can be random."""
         alone = {"over": "conditions", "combine": "same_order", "contrasts": (), "each_subject": False}
         of_subjects = dict.fromkeys(("participants", "groups", "levels"), None)
-        return self.model_copy(update={**alone, **of_subjects, "covariates": (), "statistic": "t"})
+        return self.model_copy(update={**alone, **of_subjects, "covariates": (), "statistic": None})
 
     def correction(self, graph: Graph | None) -> Correction:
         """Return how p values are corrected, on a graph of places; without one, by the maximum alone."""

@@ -128,6 +128,10 @@ def _regions(plan: "Plan", part: str) -> bool:
     return plan.study.regions is not None or (plan.study.brain is not None and plan.study.brain.is_ready)
 
 
+def _region_group(plan: "Plan", part: str) -> bool:
+    return _regions(plan, part) and plan.study.inference is not None
+
+
 def _subjects_drawn(plan: "Plan", part: str) -> bool:
     """Single subjects are drawn by other analyses only where there is no group of them."""
     return _searchlight(plan, part) and (plan.analysis(part).is_main or len(plan.study.subjects) == 1)
@@ -176,6 +180,8 @@ OUTPUTS = {
     "group_maps": Output("{part}group", _group),
     "region_fits": Output("{part}regions.tsv", _regions),
     "region_dictionary": Output("{part}regions.json", _regions),
+    "region_group": Output("{part}regions_group.tsv", _region_group),
+    "region_group_dictionary": Output("{part}regions_group.json", _region_group),
     "time": Output("{part}time", _time),
     "sensor_scores": Output("{part}sensors/sub-{subject}_scores.h5", _sensors, of_meeg=True),
     "sensor_evokeds": Output("{part}sensors/sub-{subject}_scores_ave.fif", _sensors, of_meeg=True),
@@ -312,6 +318,11 @@ class Plan:
         """Return the p values of the maps of a subject, if there are some."""
         path = self.path("subject_permutations", part=part, subject=subject)
         return [path] if path in self.all("subject_permutations", part) else []
+
+    def region_inference(self) -> dict[str, Path]:
+        """Return the table of regions of the group, with p values, and its dictionary, by what a rule calls them."""
+        kinds = {"group": "region_group", "group_dictionary": "region_group_dictionary"}
+        return {} if self.study.inference is None else {name: self.path(kind) for name, kind in kinds.items()}
 
     def cluster_regions(self, part: str) -> Regions | None:
         """Return the regions that name the clusters of the group: those that are the same for all subjects."""

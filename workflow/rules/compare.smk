@@ -70,6 +70,7 @@ rule region_fits:
         brain=PLAN.all("region_rdms"),
         references=PLAN.references() + PLAN.fused(STUDY.subjects),
     output:
+        **PLAN.region_inference(),
         table=PLAN.path("region_fits"),
         dictionary=PLAN.path("region_dictionary"),
     log:
@@ -79,6 +80,8 @@ rule region_fits:
     params:
         comparison=STUDY.comparison,
         analysis=analysis,
+        inference=options("inference", STUDY.inference),
+        group=lambda wildcards, output: output.get("group", ""),
     shell:
         "python -m rsa region-fits --brain {input.brain} --references {input.references} --comparison {params.comparison} "
-        "{params.analysis} --output {output.table} --log {log}"
+        "{params.analysis} {params.inference} --group {params.group} --output {output.table} --log {log}"

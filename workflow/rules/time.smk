@@ -48,9 +48,10 @@ if STUDY.meeg is not None:
             comparison=STUDY.comparison,
             generalisation=lambda wildcards: PLAN.generalisation(wildcards.part),
             analysis=analysis,
+            inference=options("inference", STUDY.inference),
         shell:
             "python -m rsa layer-time --movies {input.movies} --references {input.references} --comparison {params.comparison} "
-            "--generalisation {params.generalisation} {params.analysis} --folder {output} --log {log}"
+            "--generalisation {params.generalisation} {params.analysis} {params.inference} --folder {output} --log {log}"
 
     rule draw_time:
         input:

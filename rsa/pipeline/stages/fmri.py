@@ -18,6 +18,7 @@ from rsa.inference import group as groups
 from rsa.inference.ceiling import noise_ceilings
 from rsa.inference.clusters import CLUSTER_COLUMNS, cluster_table
 from rsa.inference.graph import voxel_graph
+from rsa.inference.regions import REGION_GROUP_COLUMNS, permuted_regions, region_group
 from rsa.inputs.regions import Regions, read_regions, region_files
 from rsa.inputs.stimuli import Stimuli
 from rsa.inputs.templates import Template, resample_scores, template_files, template_volume, transform_path
@@ -198,6 +199,8 @@ def region_fits(
     output: Path,
     comparison: ComparisonName = "spearman",
     analysis: Analysis | PlainComparison = PLAIN,
+    inference: Inference | None = None,
+    group: Path | None = None,
 ) -> None:
     """Compare the RDMs of regions of all subjects with all reference RDMs: a table with noise ceilings.
 
@@ -207,12 +210,39 @@ def region_fits(
         RDMs of the regions of each subject (HDF5).
     output : path
         Table (TSV), with a JSON data dictionary beside it.
+    group : path
+        Table of the mean over subjects of each region, with intervals and p values (TSV), if there is inference.
     """
-    regions = stacked(brain)
-    fits = rdm.measured_regions(regions, stacked(references), analysis.measure_of(regions.conditions, comparison))
+    regions, own = stacked(brain), stacked(references)
+    measure_of = analysis.measure_of(regions.conditions, comparison)
+    fits = rdm.measured_regions(regions, own, measure_of)
+    plain, distance = fits, regions.distance
     if analysis.is_main:
         fits = rdm.with_ceilings(fits, regions, comparison)
     io.save_table(output, fits, dictionary(fits, rdm.REGION_FIT_COLUMNS, analysis, comparison))
+    if inference is None or group is None:
+        return
+    correction = inference.correction(None)
+    how: dict[str, Any] = {"n_permutations": inference.permutations, "seed": inference.seed}
+    if inference.over_subjects:
+        subjects = [str(name) for name in dict.fromkeys(plain["subject"])]
+        design, contrasts = inference.design(subjects), inference.contrasts
+        if inference.statistic is not None:
+            how["statistic"] = inference.statistic
+        table = region_group(
+            plain,
+            correction=correction,
+            design=design,
+            contrasts=contrasts,
+            tested=analysis.tested,
+            distance=distance,
+            **how,
+        )
+    else:
+        table = region_group(plain, tested=False).drop(columns=["t", "p", "p_corrected", "q"])
+        keys = [name for name in ("region", "model", "layer", "time_s") if name in table]
+        table = table.merge(permuted_regions(regions, own, measure_of, correction, **how), on=keys, how="left")
+    io.save_table(group, table, dictionary(table, REGION_GROUP_COLUMNS, analysis, comparison))
 
 
 def maps(

@@ -120,14 +120,14 @@ def flip_subjects(
         differences, named = contrast_rows(z, table, inference.contrasts)
         z, table = np.concatenate([z, differences], axis=1), pd.concat([table, named], ignore_index=True)
         scores_of = np.concatenate([scores_of, design.effect(differences)])
-    correction = inference.correction(graph)
+    correction, statistic = inference.correction(graph), inference.statistic or "t"
     n_maps = correction.n_enhanced(families_of(table, inference.family), inference.permutations)
     with progress(n_maps, "maps") as advance:
         test, tested = over_subjects(
             z,
             table,
             correction,
-            statistic=inference.statistic,
+            statistic=statistic,
             n_permutations=inference.permutations,
             seed=inference.seed,
             design=design,
@@ -135,17 +135,17 @@ def flip_subjects(
             n_threads=threads,
             progress=advance,
         )
-    summary, df = SUBJECT_STATISTICS[inference.statistic].summary, test.degrees_of_freedom
+    summary, df = SUBJECT_STATISTICS[statistic].summary, test.degrees_of_freedom
     z_of_t = None if df is None else _z_of_t(test.observed, df)
-    made = [(inference.statistic, test.observed), *tested.maps(scores_of, z_of_t)]
+    made = [(statistic, test.observed), *tested.maps(scores_of, z_of_t)]
     if inference.contrasts or inference.groups:
         made.insert(0, (DIFFERENCE, scores_of))
     about = tested.about(f"{summary}; {design.words}", "" if df is None else Z_OF_T)
     shared: dict[str, object] = {"Subjects": len(maps), **({} if df is None else {"DegreesOfFreedom": df})}
-    about[inference.statistic] = {
+    about[statistic] = {
         **about["z"],
         "Description": f"{summary}; {design.words}",
-        "Units": inference.statistic,
+        "Units": statistic,
     }
     about[DIFFERENCE] = {"Description": f"Difference of means of Fisher's z; {design.words}", "Units": "Fisher's z"}
     provenance["settings"]["tests"] = {name: said | shared for name, said in about.items()}

@@ -17,7 +17,7 @@ from rsa.meeg import latencies
 from rsa.meeg import scores as over_time
 from rsa.meeg import sensors as over_sensors
 from rsa.meeg.timecourse import MovieSettings, rdm_movie
-from rsa.pipeline.config import ComparisonName, Generalisation, GroupTestName, Movie, Sensors
+from rsa.pipeline.config import ComparisonName, Generalisation, GroupTestName, Inference, Movie, Sensors
 from rsa.pipeline.stages.common import dictionary, provenance_of, stacked
 from rsa.progress import progress
 from rsa.rdm import MEEG, average_over_subjects, own_references
@@ -72,6 +72,7 @@ def layer_time(
     comparison: ComparisonName = "spearman",
     generalisation: Generalisation | None = None,
     analysis: Analysis | PlainComparison = PLAIN,
+    inference: Inference | None = None,
 ) -> None:
     """Compare M/EEG RDMs with all references at every time: scores, group courses, latencies, their order along layers.
 
@@ -87,11 +88,24 @@ def layer_time(
         scores = over_time.with_ceilings(scores, rdms, comparison)
     one_subject = scores["subject"].nunique() == 1
     measure_of = partial(analysis.measure, comparison=comparison)
-    orders = over_time.relabelled(rdms, own, measure_of) if one_subject else None
+    of_onsets: dict[str, Any] = {}
+    if inference is not None:
+        of_onsets["alpha"] = inference.alpha
+        chance |= {
+            "family": inference.family_over_time,
+            "n_permutations": inference.permutations,
+            "seed": inference.seed,
+        }
+    if inference is not None and not inference.over_subjects:
+        how: dict[str, Any] = {"n_permutations": inference.permutations, "seed": inference.seed}
+        in_order = analysis.measure_of(rdms.conditions, comparison)
+        chance["permuted"] = over_time.permuted_over_time(rdms, own, in_order, inference.correction(None), **how)
+    elif one_subject:
+        of_onsets["chance"] = over_time.relabelled(rdms, own, measure_of)
     tables = {
         "scores": (scores, over_time.LAYER_TIME_COLUMNS),
         "courses": (latencies.group_courses(scores, **chance), latencies.COURSE_COLUMNS),
-        "latencies": (latencies.latencies(scores, **chance, chance=orders), latencies.LATENCY_COLUMNS),
+        "latencies": (latencies.latencies(scores, **chance, **of_onsets), latencies.LATENCY_COLUMNS),
         "hierarchy": (latencies.hierarchy(scores), latencies.HIERARCHY_COLUMNS),
     }
     if generalisation is not None:
