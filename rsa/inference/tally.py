@@ -287,7 +287,7 @@ class Tested:
         """
         correction, alpha = self.correction, self.correction.alpha
         test: dict[str, object] = {
-            "Statistic": statistic,
+            "TestStatistic": statistic,
             "Permutations": self.n_permutations,
             "Exact": self.is_exact,
             "SmallestP": 1 / (1 + self.n_permutations),

@@ -14,7 +14,7 @@ from rsa.inference.designs import Design
 from rsa.inference.graph import graph_of
 from rsa.inference.group import GROUP_TESTS, require_against_0, require_same_maps
 from rsa.inference.subjects import SubjectTest, flippable_rows, maps_of, over_subjects
-from rsa.inference.tally import Correction, Tested, rows_of
+from rsa.inference.tally import Correction, Tested, primary_name, rows_of
 from rsa.measures import Measure
 from rsa.meeg.timecourse import Frames, MovieSettings, View, usable_channels, view_of
 from rsa.registry import pick
@@ -30,6 +30,7 @@ SENSOR_PEAK_COLUMNS = {
     "sensor": "Name of the sensor with the highest score",
     "time_s": "Time of the highest score, at onset or later, s",
     "score": "Score there",
+    "p_corrected": "p there of the group, family-wise corrected, if the study has inference over subjects",
     "n_sensors": "Number of usable sensors in that neighbourhood; none for the group",
 }
 
@@ -368,11 +369,23 @@ def sensor_peaks(maps: Sequence[ScoreMap]) -> pd.DataFrame:
     """
     rows = []
     for scores in maps:
+        primary = primary_name(scores.table["statistic"])
         table = scores.table if "subject" in scores.table else _of_mean(scores.table)
         keys = list(SENSOR_PEAK_COLUMNS)[:4]
         for labels, times in table[table["time_s"] >= 0].groupby(keys, sort=False):
-            rows.append(dict(zip(keys, labels, strict=True)) | _highest(scores, times.index.to_numpy()))
+            found = dict(zip(keys, labels, strict=True)) | _highest(scores, times.index.to_numpy())
+            rows.append(found if primary is None else found | _p_there(scores, primary, found))
     return pd.DataFrame(rows, columns=list(SENSOR_PEAK_COLUMNS))
+
+
+def _p_there(scores: ScoreMap, primary: str, peak: dict[str, object]) -> dict[str, object]:
+    """Return the corrected p at a peak."""
+    table = scores.table
+    same = (table["statistic"] == primary) & (table["model"] == peak["model"]) & (table["layer"] == peak["layer"])
+    rows = np.flatnonzero(same & (table["time_s"] == peak.get("time_s")))
+    if not len(rows):
+        return {}
+    return {"p_corrected": float(10.0 ** -scores.values[rows[0], _names(scores).index(str(peak["sensor"]))])}
 
 
 def _of_mean(table: pd.DataFrame) -> pd.DataFrame:

@@ -601,7 +601,11 @@ def _contrasts(study: Study) -> list[str]:
 def _untested(study: Study) -> Iterator[str]:
     """Say which maps have no p although p values are asked for."""
     inference = study.inference
-    if inference is None or study.searchlight is None or len(study.subjects) < 2 or not inference.over_subjects:
+    if inference is None:
+        return
+    if study.sensors is not None and not (inference.over_subjects and len(study.meeg_subjects) > 1):
+        yield "scores over sensors are tested over subjects alone, so they have no p here."
+    if study.searchlight is None or len(study.subjects) < 2 or not inference.over_subjects:
         return
     for analysis in study.analyses:
         if not analysis.tested:

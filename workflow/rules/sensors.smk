@@ -72,8 +72,10 @@ for TESTS, PARTS in PLAN.sensor_groups().items():
             part="|".join(PARTS),
         conda:
             "../../envs/cpu.yaml"
+        threads: 2
         params:
             tests=TESTS,
+            inference=options("inference", STUDY.inference),
         shell:
             "python -m rsa sensor-group --scores {input.scores} --evokeds {input.evokeds} --tests {params.tests} "
-            "--output {output.scores} --log {log}"
+            "{params.inference} --threads {threads} --output {output.scores} --log {log}"

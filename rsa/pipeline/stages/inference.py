@@ -5,19 +5,16 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from scipy.special import ndtri, stdtr
 
 from rsa import neighbourhood
 from rsa.analyses import PLAIN, Analysis, PlainComparison
-from rsa.core import MAP_COLUMNS, Array, ScoreMap, Volume, on_voxels, shared_volume
-from rsa.errors import UserError
+from rsa.core import MAP_COLUMNS, ScoreMap, on_voxels, shared_volume
 from rsa.files import io
-from rsa.inference.contrasts import DIFFERENCE, contrast_rows
-from rsa.inference.flips import fisher_z
+from rsa.inference.contrasts import with_contrasts
 from rsa.inference.graph import voxel_graph
 from rsa.inference.group import require_same_maps
 from rsa.inference.permutation import ConditionTest, Places
-from rsa.inference.subjects import SUBJECT_STATISTICS, over_subjects, why_not_flipped
+from rsa.inference.subjects import about_of, flippable_rows, maps_of, over_subjects
 from rsa.inference.tally import families_of, rows_of
 from rsa.measures import some_rows
 from rsa.pipeline.config import BrainDistanceName, ComparisonName, Inference, Searchlight, ShrinkageName
@@ -27,8 +24,6 @@ from rsa.rdm import MEEG, own_references
 from rsa.searchlight import RdmSettings, RunSettings
 
 __all__ = ["permute_conditions", "flip_subjects"]
-
-Z_OF_T = "z that is exceeded as rarely as the t, by Student's distribution; uncorrected"
 
 
 def permute_conditions(
@@ -61,8 +56,8 @@ def permute_conditions(
         data = [patterns_of_voxels(path) for path in patterns]
         stack = stacked(references)
     measure_of, fused = analysis.measure_of(data[0].conditions, comparison), inference.over_subjects
-    shared = measure_of(stack) if "subject" not in stack.table else None
-    measures = [shared or measure_of(own_references(stack, subject)) for subject in subjects]
+    for_all = measure_of(stack) if "subject" not in stack.table else None
+    measures = [for_all or measure_of(own_references(stack, subject)) for subject in subjects]
     if fused:
         rows = np.flatnonzero(measures[0].table["model"] == MEEG)
         few = {id(measure): some_rows(measure, rows) for measure in measures}
@@ -87,7 +82,9 @@ def permute_conditions(
     who = "mean over subjects of the score" if len(subjects) > 1 else "score"
     labels = scores.table if len(subjects) > 1 else scores.table.assign(subject=subjects[0])
     values, table = rows_of(labels, tested.maps(scores.values))
-    provenance["settings"]["tests"] = tested.about(f"{who}; conditions of the references are permuted")
+    about = tested.about(f"{who}; conditions of the references are permuted")
+    shared: dict[str, object] = {"Subjects": len(subjects), "Seed": inference.seed}
+    provenance["settings"]["tests"] = {name: said | shared for name, said in about.items()}
     io.save(output, replace(scores, values=values, table=_ordered(table)), provenance)
 
 
@@ -112,22 +109,18 @@ def flip_subjects(
     require_same_maps(maps)
     design = inference.design([str(one.table["subject"].iloc[0]) for one in maps])
     volume = shared_volume([one.volume for one in maps if one.volume is not None])
-    graph = voxel_graph(volume, inference.connectivity, stride)
-    values, table = _flipped_scores(maps, volume, str(how.get("distance", "unknown")), paired)
-    z = fisher_z(values)
-    scores_of = design.effect(values)
-    if inference.contrasts:
-        differences, named = contrast_rows(z, table, inference.contrasts)
-        z, table = np.concatenate([z, differences], axis=1), pd.concat([table, named], ignore_index=True)
-        scores_of = np.concatenate([scores_of, design.effect(differences)])
-    correction, statistic = inference.correction(graph), inference.statistic or "t"
+    rows = flippable_rows(maps[0].table, str(how.get("distance", "unknown")), paired=paired)
+    values = np.stack([on_voxels(one, volume).values[rows] for one in maps])
+    table = maps[0].table.iloc[rows].drop(columns="subject", errors="ignore").reset_index(drop=True)
+    z, effect, table = with_contrasts(values, table, inference.contrasts, design)
+    correction = inference.correction(voxel_graph(volume, inference.connectivity, stride))
     n_maps = correction.n_enhanced(families_of(table, inference.family), inference.permutations)
     with progress(n_maps, "maps") as advance:
         test, tested = over_subjects(
             z,
             table,
             correction,
-            statistic=statistic,
+            statistic=inference.statistic or "t",
             n_permutations=inference.permutations,
             seed=inference.seed,
             design=design,
@@ -135,43 +128,11 @@ def flip_subjects(
             n_threads=threads,
             progress=advance,
         )
-    summary, df = SUBJECT_STATISTICS[statistic].summary, test.degrees_of_freedom
-    z_of_t = None if df is None else _z_of_t(test.observed, df)
-    made = [(statistic, test.observed), *tested.maps(scores_of, z_of_t)]
-    if inference.contrasts or inference.groups:
-        made.insert(0, (DIFFERENCE, scores_of))
-    about = tested.about(f"{summary}; {design.words}", "" if df is None else Z_OF_T)
-    shared: dict[str, object] = {"Subjects": len(maps), **({} if df is None else {"DegreesOfFreedom": df})}
-    about[statistic] = {
-        **about["z"],
-        "Description": f"{summary}; {design.words}",
-        "Units": statistic,
-    }
-    about[DIFFERENCE] = {"Description": f"Difference of means of Fisher's z; {design.words}", "Units": "Fisher's z"}
-    provenance["settings"]["tests"] = {name: said | shared for name, said in about.items()}
-    numbers, labels = rows_of(table, made)
-    io.save(
-        output,
-        ScoreMap(numbers, _ordered(labels), volume, n_members=np.isfinite(z).all(axis=1).sum(axis=0)),
-        provenance,
-    )
-
-
-def _flipped_scores(maps: list[ScoreMap], volume: Volume, distance: str, paired: bool) -> tuple[Array, pd.DataFrame]:
-    """Return the scores that flips can test, (n_subjects, n_rows, n_voxels), and their labels, without a subject."""
-    table = maps[0].table
-    named = zip(table["statistic"], table["role"], table["model"], strict=True)
-    why = [why_not_flipped(name, distance, role=role, model=model, paired=paired) for name, role, model in named]
-    rows = np.flatnonzero([not reason for reason in why])
-    if not len(rows):
-        raise UserError(f"No score can be tested over subjects: {why[0]}")
-    values = np.stack([on_voxels(one, volume).values[rows] for one in maps])
-    return values, table.iloc[rows].drop(columns="subject", errors="ignore").reset_index(drop=True)
-
-
-def _z_of_t(t: Array, degrees_of_freedom: int) -> Array:
-    """Return the standard normal value that is exceeded as rarely as t."""
-    return np.asarray(-np.sign(t) * ndtri(stdtr(degrees_of_freedom, -np.abs(t))))
+    numbers, labels = rows_of(table, maps_of(test, tested, effect, has_contrasts=bool(inference.contrasts)))
+    shared: dict[str, object] = {"Seed": inference.seed}
+    provenance["settings"]["tests"] = {name: said | shared for name, said in about_of(test, tested).items()}
+    n_members = np.isfinite(z).all(axis=1).sum(axis=0)
+    io.save(output, ScoreMap(numbers, _ordered(labels), volume, n_members=n_members), provenance)
 
 
 def _ordered(table: pd.DataFrame) -> pd.DataFrame:

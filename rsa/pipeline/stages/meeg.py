@@ -12,7 +12,9 @@ from rsa.datasets.sensors import neighbours_of
 from rsa.files import io
 from rsa.files.evokeds import evoked_path, read_info, write_evokeds
 from rsa.inference.group import GROUP_TESTS
+from rsa.inference.subjects import about_of
 from rsa.inputs.stimuli import Stimuli
+from rsa.maps import stack
 from rsa.meeg import latencies
 from rsa.meeg import scores as over_time
 from rsa.meeg import sensors as over_sensors
@@ -147,9 +149,9 @@ def sensor_searchlight(
     inputs = [*meeg.files(subject, conditions), *references]
     with provenance_of(inputs, dataset=meeg.model_dump(), **how) as provenance:
         epochs = meeg.load(subject, conditions, noise=meeg.has_baseline)
-        info, stack = meeg.sensor_info(subject), own_references(stacked(references), subject)
+        info, own = meeg.sensor_info(subject), own_references(stacked(references), subject)
     with progress(len(epochs.times_s), "times") as advance:
-        measure = analysis.measure_of(epochs.conditions, comparison)(stack)
+        measure = analysis.measure_of(epochs.conditions, comparison)(own)
         settings, run = MovieSettings(**made_by), RunSettings(n_threads=threads, progress=advance)
         scores = over_sensors.sensor_searchlight(
             epochs, neighbours_of(info), measure, movie=settings, min_sensors=min_sensors, run=run
@@ -159,8 +161,15 @@ def sensor_searchlight(
     write_evokeds(evokeds, scores, info)
 
 
-def sensor_group(scores: list[Path], evokeds: Path, output: Path, tests: list[GroupTestName] | None = None) -> None:
-    """Bring the scores of all subjects over sensors together: their mean, and t.
+def sensor_group(
+    scores: list[Path],
+    evokeds: Path,
+    output: Path,
+    tests: list[GroupTestName] | None = None,
+    inference: Inference | None = None,
+    threads: int = 1,
+) -> None:
+    """Bring the scores of all subjects over sensors together: their mean, t, and p values over subjects.
 
     Parameters
     ----------
@@ -174,10 +183,28 @@ def sensor_group(scores: list[Path], evokeds: Path, output: Path, tests: list[Gr
     with provenance_of(scores, **settings) as provenance:
         subjects = [io.load_scores(path) for path in scores]
         group = over_sensors.combine_sensors(subjects, tests or tuple(GROUP_TESTS), distance=distance)
+    plain, info = group, read_info(evokeds)
+    if inference is not None and inference.over_subjects and "t" in (tests or GROUP_TESTS):
+        correction = replace(inference.correction(None), enhance=None)
+        found, test, tested = over_sensors.sensor_tests(
+            subjects,
+            neighbours_of(info),
+            correction,
+            statistic=inference.statistic or "t",
+            n_permutations=inference.permutations,
+            seed=inference.seed,
+            cluster_p=inference.cluster_p,
+            enhance=None if inference.enhance == "none" else inference.enhance,
+            distance=distance,
+            n_threads=threads,
+        )
+        known = found.table["statistic"].isin(set(group.table["statistic"])).to_numpy()
+        group = stack([group, replace(found, values=found.values[~known], table=found.table[~known])])
+        provenance["settings"] |= {"inference": inference.model_dump(), "tests": about_of(test, tested)}
     io.save(output, group, provenance)
-    for test in dict.fromkeys(group.table["statistic"]):
-        path = evoked_path(output.parent, "group", test)
-        write_evokeds(path, select(group, statistic=test), read_info(evokeds), n_averaged=len(scores))
+    for name in dict.fromkeys(plain.table["statistic"]):
+        path = evoked_path(output.parent, "group", name)
+        write_evokeds(path, select(plain, statistic=name), info, n_averaged=len(scores))
 
 
 def sensor_peaks(scores: list[Path], output: Path) -> None:
