@@ -14,11 +14,12 @@ from rsa.inference.designs import Design
 from rsa.inference.graph import graph_of
 from rsa.inference.group import GROUP_TESTS, require_against_0, require_same_maps
 from rsa.inference.subjects import SubjectTest, flippable_rows, maps_of, over_subjects
-from rsa.inference.tally import Correction, Tested, primary_name, rows_of
+from rsa.inference.tally import Correction, Tested, rows_of
 from rsa.measures import Measure
 from rsa.meeg.timecourse import Frames, MovieSettings, View, usable_channels, view_of
 from rsa.registry import pick
 from rsa.searchlight import RunSettings, fields_as_keywords, scan_sources
+from rsa.significance import primary_name
 
 __all__ = ["GROUP", "SENSOR_PEAK_COLUMNS", "combine_sensors", "sensor_peaks", "sensor_searchlight", "sensor_tests"]
 
