@@ -415,6 +415,16 @@ def test_significant_times_of_regions_have_dots(tmp_path, monkeypatch, alpha, ti
     assert said in caption_of(tmp_path / "figures" / "regions_courses.png")
 
 
+def test_a_table_of_regions_without_p_has_no_dots(tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr("rsa.pipeline.stages.reports.region_figures", lambda *tables, **_: drawn.append(tables))
+    untested = region_tests().drop(columns="p_corrected")
+    io.save_table(tmp_path / "regions.tsv", fits_over_time(), dict.fromkeys(fits_over_time(), "a column"))
+    io.save_table(tmp_path / "regions_group.tsv", untested, dict.fromkeys(untested, "a column"))
+    draw_regions(tmp_path / "regions.tsv", tmp_path / "figures", tmp_path / "regions_group.tsv")
+    assert drawn[0][2] is None
+
+
 INFERENCE = {"over": "conditions"}
 
 

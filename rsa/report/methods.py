@@ -281,9 +281,11 @@ def _over_subjects(study: Any) -> list[str]:
         how = f"{inference.permutations:,} random flips of the signs of subjects"
     sentences = [
         "Scores were tested over subjects: p values tell of other subjects like these, with these conditions.",
-        f"The statistic of {what} was {SUBJECT_STATISTICS[inference.statistic].summary}; it was compared with what it "
-        f"is under {how} (Nichols & Holmes, 2002), the same for all scores.",
+        f"The statistic of {what} was {SUBJECT_STATISTICS[inference.statistic or 't'].summary}; it was compared with "
+        f"what it is under {how} (Nichols & Holmes, 2002), the same for all scores.",
     ]
+    if inference.statistic is None and study.meeg is not None:
+        sentences.append(f"Of layers over time, it was the {SUBJECT_STATISTICS['pseudo_t'].summary}.")
     if inference.covariates:
         sentences.append(
             f"It was adjusted for {_joined(inference.covariates)} by the method of Freedman and Lane (Freedman & Lane, "

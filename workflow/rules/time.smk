@@ -65,9 +65,10 @@ if STUDY.meeg is not None:
         params:
             comparison=STUDY.comparison,
             generalisation=lambda wildcards: PLAN.generalisation(wildcards.part),
+            alpha="" if STUDY.inference is None else f"--alpha {STUDY.inference.alpha}",
         shell:
             "python -m rsa draw-time --tables {input} --folder {output} --comparison {params.comparison} "
-            "--generalisation {params.generalisation} --log {log}"
+            "--generalisation {params.generalisation} {params.alpha} --log {log}"
 
 
 if PLAN.has_films:

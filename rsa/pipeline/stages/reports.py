@@ -109,11 +109,16 @@ def draw_regions(fits: Path, folder: Path, tests: Path | None = None, alpha: flo
         Times with this corrected p or a lower one are marked.
     """
     found = None if tests is None else io.load_table(tests)
+    found = found if found is not None and "p_corrected" in found else None
     region_figures(io.load_table(fits).fillna({"layer": ""}), folder, found, alpha=alpha)
 
 
 def draw_time(
-    tables: Path, folder: Path, comparison: ComparisonName = "spearman", generalisation: Generalisation | None = None
+    tables: Path,
+    folder: Path,
+    comparison: ComparisonName = "spearman",
+    generalisation: Generalisation | None = None,
+    alpha: float = 0.05,
 ) -> None:
     """Draw how well the references fit M/EEG RDMs over time, and when each fits best.
 
@@ -123,10 +128,12 @@ def draw_time(
         Folder of the tables of `layer_time`.
     generalisation : str
         What the table of all times with each other was made of: within or between subjects.
+    alpha : float
+        Times with this corrected p or a lower one are marked.
     """
     read = {name: io.load_table(tables / f"{name}.tsv") for name in ("courses", "latencies", "hierarchy")}
     read = {name: table.fillna({"layer": ""}) if "layer" in table else table for name, table in read.items()}
-    course_figures(read["courses"], read["latencies"], folder, hierarchy=read["hierarchy"])
+    course_figures(read["courses"], read["latencies"], folder, hierarchy=read["hierarchy"], alpha=alpha)
     if generalisation is not None:
         matrix = io.load_table(tables / "generalisation.tsv").set_index("time_s")
         between = generalisation == "between"
