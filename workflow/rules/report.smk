@@ -76,15 +76,18 @@ rule draw_group:
 
 rule draw_regions:
     input:
-        PLAN.path("region_fits"),
+        fits=PLAN.path("region_fits"),
+        tests=lambda wildcards: PLAN.all("region_group", wildcards.part),
     output:
         directory(PLAN.path("region_figures")),
     log:
         f"{LOGS}/{{part}}draw_regions.log",
     conda:
         "../../envs/cpu.yaml"
+    params:
+        alpha="" if STUDY.inference is None else f"--alpha {STUDY.inference.alpha}",
     shell:
-        "python -m rsa draw-regions --fits {input} --folder {output} --log {log}"
+        "python -m rsa draw-regions --fits {input.fits} --tests {input.tests} {params.alpha} --folder {output} --log {log}"
 
 
 rule report:
