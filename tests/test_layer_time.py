@@ -17,8 +17,8 @@ from rsa.comparisons import COMPARISONS
 from rsa.core import RDMs
 from rsa.errors import UserError
 from rsa.files import io
+from rsa.inference.designs import Design
 from rsa.inference.flips import pseudo_t as statistic_of
-from rsa.inference.flips import smallest_p
 from rsa.measures import comparison_measure
 from rsa.meeg.latencies import COURSE_COLUMNS, HIERARCHY_COLUMNS, LATENCY_COLUMNS, group_courses, hierarchy, latencies
 from rsa.meeg.scores import LAYER_TIME_COLUMNS, generalisation_table, generalise, layer_time, relabelled
@@ -231,7 +231,7 @@ def test_p_with_few_subjects(rng):
     for n_subjects in (2, 4, 5):
         values = planted(rng, n_subjects=n_subjects, noise=0.001)
         p = group_courses(scores_table(values))["p"]
-        assert p.min() == smallest_p(n_subjects) == 1 / 2**n_subjects
+        assert p.min() == Design(n_subjects).smallest_p(10_000) == 1 / 2**n_subjects
         assert p.max() <= 1
 
 

@@ -205,10 +205,15 @@ class Design:
         Where all ways are taken, a two-sided p counts each with its mirror image: all signs, or two groups of one size
         without covariates, the other way round.
 
+        With 4 subjects p is never below 1/16, so nothing is below .05; with 5 it can be 1/32, if every subject is
+        positive wherever the flipped scores are highest.
+
         Examples
         --------
-        >>> Design(6).smallest_p(10_000), Design(6).smallest_p(10_000, "two-sided"), Design(20).smallest_p(999)
-        (0.015625, 0.03125, 0.001)
+        >>> Design(4).smallest_p(10_000), Design(5).smallest_p(10_000), Design(20).smallest_p(999)
+        (0.0625, 0.03125, 0.001)
+        >>> Design(5).smallest_p(10_000, "two-sided")
+        0.0625
         """
         n_transforms, is_exact = self.n_transforms(n_permutations)
         halves = self.in_first is not None and 2 * np.sum(self.in_first) == self.n_subjects

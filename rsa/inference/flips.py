@@ -14,7 +14,6 @@ __all__ = [
     "pseudo_t",
     "resampled",
     "signs",
-    "smallest_p",
     "standard_error",
 ]
 
@@ -24,21 +23,6 @@ EQUAL = 1e-9
 
 FLIPPED_NUMBERS = 2**22
 """Numbers of flipped or resampled scores in one matrix product; bounds the memory, changes nothing else."""
-
-
-def smallest_p(n_subjects: int, n_permutations: int = 10_000) -> float:
-    """Return the smallest p that the sign-flip test of a group can give.
-
-    There are 2^n_subjects ways to flip signs. If they are no more than the permutations that are asked for (and the
-    scores as they are), each is taken once. With 4 subjects p is never below 1/16, so nothing is below .05; with 5 it
-    can be 1/32, if every subject is positive wherever the flipped scores are highest.
-
-    Examples
-    --------
-    >>> smallest_p(4), smallest_p(5), smallest_p(20, n_permutations=999)
-    (0.0625, 0.03125, 0.001)
-    """
-    return 1.0 / min(1 << n_subjects, n_permutations + 1)
 
 
 def signs(n_subjects: int, n_permutations: int, seed: int) -> Array:
