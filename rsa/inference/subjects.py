@@ -487,7 +487,7 @@ def why_not_flipped(
     >>> why_not_flipped("spearman", "correlation")
     ''
     >>> why_not_flipped("cosine", "euclidean")[:60]
-    "by cosine, unrelated RDMs score above 0 unless distances are"
+    'by cosine, unrelated RDMs score above 0 unless distances are'
     """
     if (model == MEEG and not paired) or fused:
         return (
