@@ -114,6 +114,11 @@ class Significance:
         of = f", of the difference between the groups in {groups}" if groups else ""
         return f"{how}, family-wise over {' and '.join(filter(None, [', '.join(family[:-1]), family[-1]]))}{of}"
 
+    @property
+    def of_clusters(self) -> bool:
+        """Whether p is that of a cluster as a whole, not of each of its voxels."""
+        return bool(self.corrected.table["statistic"].isin(("logp_max_mass", "logp_max_size")).any())
+
     def covers(self, what: str) -> bool:
         """Say whether the family holds "layers" or "times" as well."""
         return what in (self.settings.get("family") or ())

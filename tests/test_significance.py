@@ -28,7 +28,7 @@ from rsa.maps import derive_all, peaks, stack
 from rsa.pipeline.stages.reports import draw_fusion, draw_group, draw_regions, draw_subject
 from rsa.rdm import MEEG
 from rsa.report.assemble import StudyPage, shown_fits, with_region_tests, without_clusters
-from rsa.report.drawing import FADED, outline
+from rsa.report.drawing import FADED, outline, threshold_words
 from rsa.report.film import film_strip, film_times
 from rsa.report.glass import glass_grid
 from rsa.report.html import table_html
@@ -115,6 +115,15 @@ def test_words_come_from_the_settings(rng, statistic, family, words):
     settings = {"inference": {"alpha": 0.01} | ({} if family is None else {"family": family})}
     found = significance_of(with_results(scores, above(scores, 0.3), statistic), settings)
     assert (found.words, found.written_alpha, found.alpha) == (words, ".01", 0.01)
+
+
+@pytest.mark.parametrize(
+    ("statistic", "is_whole"), [("logp_max_mass", True), ("logp_max_size", True), ("logp_max_tfce", False)]
+)
+def test_captions_say_that_p_of_clusters_are_those_of_whole_ones(rng, statistic, is_whole):
+    scores = maps(flipped(), rng)
+    found = significance_of(with_results(scores, above(scores, 0.3), statistic))
+    assert ("a cluster as a whole" in threshold_words(found, scores)) == is_whole
 
 
 def test_words_name_no_times_where_there_are_none_and_what_is_tested_if_it_is_not_the_score(rng):
@@ -425,7 +434,7 @@ def test_a_table_of_regions_without_p_has_no_dots(tmp_path, monkeypatch):
     assert drawn[0][2] is None
 
 
-INFERENCE = {"over": "conditions"}
+INFERENCE = {"over": "conditions", "enhance": "cluster_mass"}
 
 
 @pytest.mark.parametrize("inference", [INFERENCE, None])
@@ -458,6 +467,7 @@ def test_the_page_has_clusters_and_p_of_peaks_and_regions(tmp_path, rng, inferen
     shown = inference is not None
     assert (("h2", "Clusters") in page.texts) == shown
     assert ("There is no cluster of net fc." in said) == shown
+    assert ("A p is that of a cluster as a whole" in said) == shown
     assert (("td", "V9") in page.texts) == shown
     assert (("td", "late less early") in page.texts) == shown
     assert (("td", "group") in page.texts) == shown

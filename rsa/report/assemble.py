@@ -18,6 +18,7 @@ from rsa.maps import MAPS, times_of
 from rsa.meeg.sensors import GROUP
 from rsa.names import full_models, full_name
 from rsa.rdm import of_one_subject
+from rsa.report.drawing import WHOLE_CLUSTERS
 from rsa.report.html import PageSection, definitions, page, paragraphs
 from rsa.report.methods import Measured, Range, counts, methods_text, mixed_versions
 from rsa.report.study import at_one_time, reasons_table, region_means
@@ -31,8 +32,8 @@ FIRST = ["rdms", "similarity", "subjects", "profile", "glass", "slices", "course
 """Figures that come before the derived maps, which are in the order of `MAPS`; all others come after them."""
 LATENCIES = ["model", "layer", "peak_s", "peak_lower_s", "peak_upper_s", "peak_score", "peak_p"]
 CLUSTERS = (
-    "Connected voxels whose corrected p is significant, the largest cluster of each map first: its size, the mass of "
-    "its scores, its highest score with its place, and the smallest corrected p in it."
+    "Connected voxels (and times) that are significant by their corrected p, the largest cluster of each map first: its "
+    "size, the mass of its scores, its highest score with its place, and the smallest corrected p in it."
 )
 TESTED = ["lower", "upper", "p", "p_corrected", "q"]
 """Columns of the tests of regions that stand beside their means."""
@@ -181,7 +182,8 @@ class StudyPage:
             return PageSection("")
         peaks = io.load_table(self.folder / "sensors" / "peaks.tsv", optional=["sensor"])
         group = peaks[peaks["subject"] == GROUP]
-        shown = (group if len(group) else peaks)[["model", "layer", "sensor", "time_s", "score"]]
+        said = [name for name in ("model", "layer", "sensor", "time_s", "score", "p_corrected") if name in peaks]
+        shown = (group if len(group) else peaks)[said]
         return PageSection("Sensors", figures=self._pictures("sensors"), table=shown.dropna(axis="columns", how="all"))
 
     def _regions(self) -> PageSection:
@@ -203,7 +205,8 @@ class StudyPage:
             (self.folder / "analyses" / part if part else self.folder) / "scores" / "group_scores.h5"
         )
         none = without_clusters(rows, table)
-        said = [CLUSTERS, f"There is no cluster of {' or '.join(none)}." if none else ""]
+        whole = WHOLE_CLUSTERS if self.study.inference.enhance.startswith("cluster") else ""
+        said = [CLUSTERS, whole, f"There is no cluster of {' or '.join(none)}." if none else ""]
         return PageSection("Clusters", paragraphs(" ".join(filter(None, said))), table=table)
 
     def _analysis(self, analysis: Any) -> PageSection:
@@ -228,7 +231,8 @@ class StudyPage:
             of_group = of_group[of_group["p_corrected"].notna()] if "p_corrected" in of_group else of_group[:0]
             of_group = of_group[of_group["statistic"].isin(of_group["statistic"][:1])]
             tables.insert(0, of_group.drop(columns="n_voxels").assign(subject="group"))
-            text += " p_corrected is the corrected p at the peak; maps without one were not tested."
+            if len(of_group):
+                text += " p_corrected is the corrected p at the peak; maps without one were not tested."
         return PageSection("Peaks", paragraphs(text), table=first_peaks(pd.concat(tables, ignore_index=True)))
 
     def _methods(self) -> PageSection:

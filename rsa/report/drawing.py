@@ -19,6 +19,7 @@ from rsa.report.style import GREY, INK, SIGNED, TEXT, blank, colour_bar, signed_
 from rsa.significance import Significance
 
 __all__ = [
+    "WHOLE_CLUSTERS",
     "drawn_box",
     "drawn_views",
     "faded",
@@ -35,6 +36,7 @@ __all__ = [
 ]
 
 OUTLINE = "black"
+WHOLE_CLUSTERS = "A p is that of a cluster as a whole: something in it is significant, not each of its voxels."
 FADED = 0.5
 """How opaque what is not significant is drawn, as a share of what it would be else."""
 
@@ -55,6 +57,7 @@ def threshold_words(significance: Significance, shown: ScoreMap) -> str:
     """Say what is faded and outlined, and which of the models that are shown have nothing significant, or no test."""
     alpha, none = significance.written_alpha, significance.insignificant(shown)
     said = [f"faded: corrected p > {alpha} ({significance.words}); outlined: p ≤ {alpha}."]
+    said += [WHOLE_CLUSTERS] if significance.of_clusters else []
     if none:
         said.append(f"No score of {' or '.join(none)} is significant at corrected p ≤ {alpha}.")
     untested = significance.untested(shown)
