@@ -32,8 +32,8 @@ FIRST = ["rdms", "similarity", "subjects", "profile", "glass", "slices", "course
 """Figures that come before the derived maps, which are in the order of `MAPS`; all others come after them."""
 LATENCIES = ["model", "layer", "peak_s", "peak_lower_s", "peak_upper_s", "peak_score", "peak_p"]
 CLUSTERS = (
-    "Connected voxels (and times) that are significant by their corrected p, the largest cluster of each map first: its "
-    "size, the mass of its scores, its highest score with its place, and the smallest corrected p in it."
+    "Connected voxels (and times) that are significant by their corrected p, the largest cluster of each map first: "
+    "its size, the mass of its scores, its highest score with its place, and the smallest corrected p in it."
 )
 TESTED = ["lower", "upper", "p", "p_corrected", "q"]
 """Columns of the tests of regions that stand beside their means."""
