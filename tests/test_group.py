@@ -1,14 +1,16 @@
 """Group maps: over the voxels that all subjects have, NaN never a 0, grids the same to 1e-4 mm."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
 from scipy.stats import ttest_1samp
 
-from rsa.core import QUALITY, REFERENCE, ScoreMap, Volume
+from rsa.core import QUALITY, REFERENCE, TEST, ScoreMap, Volume
 from rsa.errors import UserError
-from rsa.inference.group import CEILINGS, GROUP_TESTS, combine, share_of_ceiling, with_ceiling
-from rsa.maps import DATA_QUALITY
+from rsa.inference.group import CEILINGS, GROUP_TESTS, above_tests, combine, share_of_ceiling, with_ceiling
+from rsa.maps import DATA_QUALITY, stack
 
 SHAPE = (3, 2, 2)
 
@@ -144,6 +146,23 @@ def test_masks_that_share_nothing(rng):
 def test_unknown_test(rng):
     with pytest.raises(UserError, match=r"Unknown group test 'median'.*Choose one of: mean, t"):
         combine([subject(1, rng), subject(2, rng)], "median")
+
+
+def test_what_tests_found_stands_below_and_t_is_that_of_the_test(rng):
+    subjects = [subject(n, rng) for n in range(3)]
+    scores = stack([combine(subjects, test) for test in ("mean", "t")])
+    labels = scores.table[:2].drop(columns="role")
+    tests = replace(
+        scores,
+        values=np.arange(48).reshape(4, 12),
+        table=pd.concat([labels.assign(statistic=name, role=TEST) for name in ("t", "logp")], ignore_index=True)[::-1],
+    )
+    found = above_tests(scores, tests)
+    assert found.table["statistic"].tolist() == ["mean", "mean", "t", "t", "logp", "logp"]
+    assert found.table["layer"].tolist() == ["a", "b", "a", "b", "b", "a"]
+    assert found.table["role"].tolist() == [REFERENCE] * 4 + [TEST] * 2
+    np.testing.assert_array_equal(found.values[:2], scores.values[:2])
+    np.testing.assert_array_equal(found.values[2:], tests.values[[3, 2, 0, 1]])
 
 
 # ---------------------------------------------------------------------------------- share of the ceiling

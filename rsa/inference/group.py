@@ -1,18 +1,20 @@
 """Maps of subjects -> maps of the group."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 
 from rsa.core import MAP_COLUMNS, QUALITY, Array, ScoreMap, Volume, shared_volume
 from rsa.errors import UserError
+from rsa.maps import stack
 from rsa.rdm import require_chance_of_0
 from rsa.registry import pick
 
 __all__ = [
     "CEILINGS",
+    "above_tests",
     "GROUP_TESTS",
     "GroupTest",
     "combine",
@@ -180,6 +182,22 @@ def with_ceiling(group: ScoreMap, ceilings: ScoreMap) -> ScoreMap:
     ]
     table = pd.concat([group.table, ceilings.table, shares.table], ignore_index=True)[list(group.table)]
     return ScoreMap(np.concatenate(parts), table, shares.volume, n_members=shares.n_members)
+
+
+def above_tests(scores: ScoreMap, tests: ScoreMap) -> ScoreMap:
+    """Stack what tests found below scores over the same columns.
+
+    A statistic that is among the scores already, such as t, comes once, with the values of the test: it may be of a
+    difference of groups, or adjusted for covariates.
+    """
+    keys = [name for name in ("model", "layer", "time_s", "statistic") if name in scores.table]
+    place = {label: row for row, label in enumerate(map(tuple, scores.table[keys].astype(str).to_numpy()))}
+    labels = [tuple(label) for label in tests.table.reindex(columns=keys).astype(str).to_numpy()]
+    known = np.array([label in place for label in labels], dtype=bool)
+    values = scores.values.copy()
+    values[[place[label] for label in labels if label in place]] = tests.values[known]
+    below = replace(tests, values=tests.values[~known], table=tests.table[~known])
+    return stack([replace(scores, values=values), below])
 
 
 def share_of_ceiling(group: ScoreMap, ceilings: ScoreMap) -> ScoreMap:

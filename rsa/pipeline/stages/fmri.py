@@ -5,8 +5,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from rsa import neighbourhood, rdm
 from rsa import searchlight as engine
 from rsa.analyses import PLAIN, Analysis, PlainComparison
@@ -312,8 +310,9 @@ def group(
     about: dict[str, Any] = {test: groups.GROUP_TESTS[test].about(len(subjects)) for test in tests}
     if inference:
         result, tested = with_tests(result, inference)
-        about = tested | about
-        provenance["settings"]["inference"] = io.read_provenance(inference[0])["settings"]["inference"]
+        how = provenance["settings"]["inference"] = io.read_provenance(inference[0])["settings"]["inference"]
+        is_plain = Inference.model_validate(how).participants is None  # otherwise t is of groups, or adjusted
+        about = tested | about if is_plain else about | tested
     io.save(output, result, provenance)
     write_maps(result, folder, "", space, derived, provenance, output, about)
     if inference:
@@ -334,19 +333,11 @@ def write_clusters(
 
 
 def with_tests(scores: ScoreMap, paths: list[Path]) -> tuple[ScoreMap, dict[str, Any]]:
-    """Stack what tests found below the scores, over their voxels, and return what sidecars say of it.
-
-    A statistic that is among the scores already, such as t, comes once.
-    """
-    volume, about, parts = scores.volume, {}, [scores]
+    """Stack what tests found below the scores, over their voxels, and return what sidecars say of it."""
+    volume = scores.volume
+    about: dict[str, Any] = {}
     assert volume is not None, "tests are of maps over voxels"
-    keys = [name for name in ("model", "layer", "time_s", "statistic") if name in scores.table]
-    there = set(map(tuple, scores.table[keys].astype(str).to_numpy()))
     for path in paths:
-        found = on_voxels(io.load_scores(path), volume)
-        labels = map(tuple, found.table.reindex(columns=keys).astype(str).to_numpy())
-        new = np.flatnonzero([label not in there for label in labels])
-        parts.append(replace(found, values=found.values[new], table=found.table.iloc[new]))
-        for name, said in io.read_provenance(path)["settings"]["tests"].items():
-            about[name] = said
-    return stack(parts), about
+        scores = groups.above_tests(scores, on_voxels(io.load_scores(path), volume))
+        about |= io.read_provenance(path)["settings"]["tests"]
+    return scores, about

@@ -11,10 +11,9 @@ from rsa.datasets import EpochFiles, MeegDataset
 from rsa.datasets.sensors import neighbours_of
 from rsa.files import io
 from rsa.files.evokeds import evoked_path, read_info, write_evokeds
-from rsa.inference.group import GROUP_TESTS
+from rsa.inference.group import GROUP_TESTS, above_tests
 from rsa.inference.subjects import about_of
 from rsa.inputs.stimuli import Stimuli
-from rsa.maps import stack
 from rsa.meeg import latencies
 from rsa.meeg import scores as over_time
 from rsa.meeg import sensors as over_sensors
@@ -193,13 +192,15 @@ def sensor_group(
             statistic=inference.statistic or "t",
             n_permutations=inference.permutations,
             seed=inference.seed,
+            design=inference.design([str(scores.table["subject"].iloc[0]) for scores in subjects]),
+            contrasts=inference.contrasts,
             cluster_p=inference.cluster_p,
             enhance=None if inference.enhance == "none" else inference.enhance,
             distance=distance,
             n_threads=threads,
         )
-        known = found.table["statistic"].isin(set(group.table["statistic"])).to_numpy()
-        group = stack([group, replace(found, values=found.values[~known], table=found.table[~known])])
+        group = above_tests(group, found)
+        plain = replace(plain, values=group.values[: len(plain)])
         provenance["settings"] |= {"inference": inference.model_dump(), "tests": about_of(test, tested)}
     io.save(output, group, provenance)
     for name in dict.fromkeys(plain.table["statistic"]):
