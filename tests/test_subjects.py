@@ -669,7 +669,8 @@ def test_what_is_written_says_what_was_done(rng):
     values = scores(rng, 6, 5, 4)
     for statistic, df in (("t", 5), ("wilcoxon", None)):
         test, result = over_subjects(values, LABELS, Correction(alternative="two-sided"), statistic=statistic)
-        maps = dict(maps_of(test, result, values.mean(axis=0), has_contrasts=False))
+        found, labels = maps_of(test, result, values.mean(axis=0), LABELS.assign(statistic="spearman"))
+        maps = {name: found[rows] for name, rows in labels.groupby("statistic", sort=False).indices.items()}
         assert list(maps) == [statistic, "z", "logp", "logp_max_stat", "logq", "thresholded"]
         np.testing.assert_allclose(maps["z"], test.z)
         np.testing.assert_allclose(maps["thresholded"], np.where(result.p_max <= 0.05, values.mean(axis=0), 0))
@@ -681,7 +682,12 @@ def test_what_is_written_says_what_was_done(rng):
             assert about[name].get("DegreesOfFreedom") == df
         assert re.search("mean over 6 subjects", str(about[statistic]["Description"]))
     groups, result = over_subjects(values, LABELS, Correction(), design=Design(6, np.arange(6) < 2))
-    assert next(iter(maps_of(groups, result, values[0], has_contrasts=False)))[0] == "difference"
+    labels = maps_of(groups, result, values[0], LABELS.assign(statistic="spearman"))[1]
+    assert labels["statistic"].tolist()[:6] == ["difference"] * 5 + ["t"]
+    named = LABELS.assign(statistic=["spearman"] * 4 + ["difference"])
+    found, labels = maps_of(test, result, values[0], named)
+    assert labels[labels["statistic"] == "difference"]["model"].tolist() == ["noise"], "others are means"
+    np.testing.assert_array_equal(found[0], values[0, 4])
     assert "difference first (2 subjects) less second (4 subjects)" in about_of(groups, result)["t"]["Description"]
 
 

@@ -13,7 +13,7 @@ from rsa.errors import UserError
 from rsa.inference.contrasts import DIFFERENCE
 from rsa.inference.designs import Alternative, Design
 from rsa.inference.flips import FLIPPED_NUMBERS, fisher_z
-from rsa.inference.tally import Correction, Tally, Tested, families_of, tally
+from rsa.inference.tally import Correction, Tally, Tested, families_of, rows_of, tally
 from rsa.rdm import MEEG, chance_is_0
 from rsa.registry import pick
 from rsa.rows import require_count
@@ -393,21 +393,24 @@ def over_subjects(
     return test, _with_moments(result, test)
 
 
-def maps_of(test: SubjectTest, tested: Tested, effect: Array, *, has_contrasts: bool) -> list[tuple[str, Array]]:
-    """Return what is written of a test over subjects, by the name of its statistic, each of shape (n_rows, n_columns).
+def maps_of(test: SubjectTest, tested: Tested, effect: Array, table: pd.DataFrame) -> tuple[Array, pd.DataFrame]:
+    """Return what is written of a test over subjects: values, (n_maps, n_columns), and a table that says what they are.
 
     Parameters
     ----------
     test, tested
         From `over_subjects`.
     effect : array, shape (n_rows, n_columns)
-        What was tested (see `rsa.inference.contrasts.with_contrasts`). It is written where it is not the mean score,
-        which the group has anyway: of groups and contrasts.
-    has_contrasts : bool
-        Whether there are contrasts among the rows.
+        What was tested (see `rsa.inference.contrasts.with_contrasts`). It is written of groups and contrasts alone, as
+        "difference"; otherwise it is the mean, which the group has anyway.
+    table : DataFrame, n_rows rows
+        What was tested.
     """
-    maps = [(test.statistic, test.observed), *tested.maps(effect, test.z)]
-    return [(DIFFERENCE, effect), *maps] if has_contrasts or test.design.in_first is not None else maps
+    maps = [(DIFFERENCE, effect), (test.statistic, test.observed), *tested.maps(effect, test.z)]
+    values, labels = rows_of(table, maps)
+    is_mean = (table["statistic"] != DIFFERENCE).to_numpy() & (test.design.in_first is None)
+    kept = np.append(~is_mean, np.ones(len(labels) - len(table), dtype=bool))
+    return values[kept], labels[kept].reset_index(drop=True)
 
 
 def about_of(test: SubjectTest, tested: Tested) -> dict[str, dict[str, object]]:

@@ -14,7 +14,7 @@ from rsa.inference.designs import Design
 from rsa.inference.graph import graph_of
 from rsa.inference.group import GROUP_TESTS, require_against_0, require_same_maps
 from rsa.inference.subjects import SubjectTest, flippable_rows, maps_of, over_subjects
-from rsa.inference.tally import Correction, Tested, rows_of
+from rsa.inference.tally import Correction, Tested
 from rsa.measures import Measure
 from rsa.meeg.timecourse import Frames, MovieSettings, View, usable_channels, view_of
 from rsa.registry import pick
@@ -315,7 +315,7 @@ def sensor_tests(
         n_threads=n_threads,
         progress=progress,
     )
-    numbers, labels = rows_of(table, maps_of(test, result, effect, has_contrasts=bool(contrasts)))
+    numbers, labels = maps_of(test, result, effect, table)
     sensors = _sensors(subjects[0]).iloc[shared].reset_index(drop=True)
     n_members = np.isfinite(z).any(axis=1).sum(axis=0)
     return ScoreMap(numbers, labels, regions=sensors, n_members=n_members), test, result

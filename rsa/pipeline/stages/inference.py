@@ -128,7 +128,7 @@ def flip_subjects(
             n_threads=threads,
             progress=advance,
         )
-    numbers, labels = rows_of(table, maps_of(test, tested, effect, has_contrasts=bool(inference.contrasts)))
+    numbers, labels = maps_of(test, tested, effect, table)
     shared: dict[str, object] = {"Seed": inference.seed}
     provenance["settings"]["tests"] = {name: said | shared for name, said in about_of(test, tested).items()}
     n_members = np.isfinite(z).all(axis=1).sum(axis=0)
