@@ -97,7 +97,7 @@ def write_maps(
     derived: Iterable[str] | None,
     provenance: Mapping[str, Any],
     source: Path,
-    tests: Mapping[str, Mapping[str, Any]] | None = None,
+    tests: Mapping[Any, Mapping[str, Any]] | None = None,
 ) -> None:
     """Write every map of a subject (or group) as NIfTI with a JSON sidecar, derived maps, and the table of peaks.
 
@@ -120,7 +120,7 @@ def write_maps(
         The file of the scores, for the sidecars.
     tests : mapping, optional
         For each statistic that is made of the scores of all subjects, or by a test, what sidecars say of it:
-        `Description` and more.
+        `Description` and more. The key is the statistic, or (model, statistic) for what is said of one model alone.
     """
     volume = scores.volume
     if volume is None:
@@ -192,7 +192,7 @@ def _rows_of_files(parts: list[ScoreMap]) -> Iterator[tuple[dict[str, str], Scor
 
 
 def _about(
-    rows: ScoreMap, scores: ScoreMap, measure: str | None, tests: Mapping[str, Mapping[str, Any]]
+    rows: ScoreMap, scores: ScoreMap, measure: str | None, tests: Mapping[Any, Mapping[str, Any]]
 ) -> dict[str, Any]:
     """Say in a sidecar what the numbers of a file are: a measure, if they are no similarities."""
     model, layer, statistic = rows.table[LABELS].iloc[0]
@@ -208,9 +208,9 @@ def _about(
     of_data = DESCRIPTIONS.get(model) if rows.table["role"].iloc[0] == QUALITY else None
     described = DESCRIPTIONS.get(statistic) or of_data or similarity
     about = {"Description": described, "Undefined": "NaN outside the mask and where a sphere has no score"}
-    if statistic not in tests:
+    said = tests.get((model, statistic)) or tests.get(statistic)
+    if said is None:
         return about
-    said = tests[statistic]
     whose = "Scores" if rows.table.get("subject", pd.Series([""])).iloc[0] else "Of each subject"
     return {**said, **about, "Description": f"{said['Description']}. {whose}: {described}"}
 

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from rsa.core import QUALITY, TEST, Array, Neighbourhood, ScoreMap
+from rsa.inference.contrasts import DIFFERENCE
 from rsa.inference.enhance import components
 from rsa.inference.graph import Graph
 from rsa.significance import primary_name
@@ -56,17 +57,19 @@ def cluster_table(
         of each map first.
     """
     primary = primary_name(scores.table["statistic"])
-    first = scores.table.loc[scores.table["role"] != TEST, "statistic"].iloc[0]
+    untested = scores.table.loc[scores.table["role"] != TEST, "statistic"]
+    first = "mean" if (untested == "mean").any() else untested.iloc[0]
     rows: list[dict[str, Any]] = []
     labels = scores.table.reindex(columns=["model", "layer"]).fillna("").astype(str)
     of_p = scores.table["statistic"] == primary
     for (model, layer), found in labels[of_p].groupby(["model", "layer"], sort=False):
         tested = scores.table.loc[found.index]
         whose = (labels["model"] == model) & (labels["layer"] == layer) & (scores.table["role"] != QUALITY)
-        shown = scores.table[whose & scores.table["statistic"].isin([first, "difference"])]
+        is_effect = whose & (scores.table["statistic"] == DIFFERENCE)  # of groups and contrasts: what was tested
+        shown = scores.table[is_effect if is_effect.any() else whose & (scores.table["statistic"] == first)]
         if "time_s" in tested and tested["time_s"].notna().all():
             tested, shown = tested.sort_values("time_s"), shown.sort_values("time_s")
-        values, logp = scores.values[shown.index[: len(tested)]], scores.values[tested.index]
+        values, logp = scores.values[shown.index], scores.values[tested.index]
         times_s = tested["time_s"].to_numpy(float) if "time_s" in tested else np.full(len(tested), np.nan)
         for one in _clusters(values, logp, graph, alpha, in_time, scores, times_s, regions):
             rows.append({"model": model, "layer": layer, **one})

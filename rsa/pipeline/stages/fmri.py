@@ -266,7 +266,7 @@ def maps(
     """
     for number, (path, label) in enumerate(zip(scores, space, strict=True)):
         found = io.load_scores(path)
-        tests: dict[str, Any] = {}
+        tests: dict[tuple[str, str], Any] = {}
         if inference is not None and number == 0:
             found, tests = with_tests(found, [inference])
         write_maps(found, folder, subject, label, derived, io.read_provenance(path), path, tests)
@@ -307,12 +307,11 @@ def group(
     result = stack([groups.combine(subjects, test, distance=distance) for test in tests])
     if bounds is not None:
         result = groups.with_ceiling(result, bounds)
-    about: dict[str, Any] = {test: groups.GROUP_TESTS[test].about(len(subjects)) for test in tests}
+    about: dict[Any, Any] = {test: groups.GROUP_TESTS[test].about(len(subjects)) for test in tests}
     if inference:
         result, tested = with_tests(result, inference)
-        how = provenance["settings"]["inference"] = io.read_provenance(inference[0])["settings"]["inference"]
-        is_plain = Inference.model_validate(how).participants is None  # otherwise t is of groups, or adjusted
-        about = tested | about if is_plain else about | tested
+        provenance["settings"]["inference"] = io.read_provenance(inference[0])["settings"]["inference"]
+        about |= tested
     io.save(output, result, provenance)
     write_maps(result, folder, "", space, derived, provenance, output, about)
     if inference:
@@ -332,12 +331,17 @@ def write_clusters(
     io.save_table(clusters_path(folder, space, analysis), table, CLUSTER_COLUMNS)
 
 
-def with_tests(scores: ScoreMap, paths: list[Path]) -> tuple[ScoreMap, dict[str, Any]]:
-    """Stack what tests found below the scores, over their voxels, and return what sidecars say of it."""
+def with_tests(scores: ScoreMap, paths: list[Path]) -> tuple[ScoreMap, dict[tuple[str, str], Any]]:
+    """Stack what tests found below the scores, over their voxels, and return what sidecars say of it.
+
+    That is by model and statistic: some models may be tested over subjects, and others over conditions.
+    """
     volume = scores.volume
-    about: dict[str, Any] = {}
+    about: dict[tuple[str, str], Any] = {}
     assert volume is not None, "tests are of maps over voxels"
     for path in paths:
-        scores = groups.above_tests(scores, on_voxels(io.load_scores(path), volume))
-        about |= io.read_provenance(path)["settings"]["tests"]
+        found = on_voxels(io.load_scores(path), volume)
+        scores = groups.above_tests(scores, found)
+        said = io.read_provenance(path)["settings"]["tests"]
+        about |= {(model, name): of for model in found.table["model"].unique() for name, of in said.items()}
     return scores, about
