@@ -10,7 +10,6 @@ from typing import Literal
 
 import numpy as np
 import pandas as pd
-from scipy.spatial.distance import squareform
 
 from rsa.comparisons import z_scored
 from rsa.core import Array, Neighbourhood, Patterns, RDMs, ScoreMap, Space, align, require_enough, shared_volume
@@ -489,6 +488,8 @@ class _Prepared:
         """Return it, if the measure is one of products."""
         if measure.products is None:
             return None
+        from scipy.spatial.distance import squareform
+
         products = measure.products.compressed()
         squares = np.stack([squareform(row, checks=False) for row in products.rows]).astype(np.float32)
         return cls(products.prepare, squares, products.finish or (lambda found: found), products.is_linear)
