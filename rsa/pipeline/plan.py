@@ -324,6 +324,11 @@ class Plan:
         kinds = {"group": "region_group", "group_dictionary": "region_group_dictionary"}
         return {} if self.study.inference is None else {name: self.path(kind) for name, kind in kinds.items()}
 
+    def participants(self) -> list[str]:
+        """Return the table of participants, if inference reads one."""
+        inference = self.study.inference
+        return [] if inference is None or inference.participants is None else [inference.participants]
+
     def cluster_regions(self, part: str) -> Regions | None:
         """Return the regions that name the clusters of the group: those that are the same for all subjects."""
         regions = self.study.regions

@@ -63,6 +63,7 @@ for TESTS, PARTS in PLAN.sensor_groups().items():
         input:
             scores=lambda wildcards: PLAN.all("sensor_scores", wildcards.part),
             evokeds=lambda wildcards: PLAN.all("sensor_evokeds", wildcards.part)[0],
+            participants=PLAN.participants(),
         output:
             scores=PLAN.path("sensor_group"),
             evokeds=[PLAN.path("sensor_group_evokeds", test=test) for test in TESTS],

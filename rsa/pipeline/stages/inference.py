@@ -114,7 +114,8 @@ def flip_subjects(
     table = maps[0].table.iloc[rows].drop(columns="subject", errors="ignore").reset_index(drop=True)
     z, effect, table = with_contrasts(values, table, inference.contrasts, design)
     correction = inference.correction(voxel_graph(volume, inference.connectivity, stride))
-    n_maps = correction.n_enhanced(families_of(table, inference.family), inference.permutations)
+    n_flips = design.n_transforms(inference.permutations)[0] - 1
+    n_maps = correction.n_enhanced(families_of(table, inference.family), n_flips)
     with progress(n_maps, "maps") as advance:
         test, tested = over_subjects(
             z,
