@@ -69,6 +69,7 @@ rule region_fits:
     input:
         brain=PLAN.all("region_rdms"),
         references=PLAN.references() + PLAN.fused(STUDY.subjects),
+        participants=PLAN.participants(),
     output:
         **PLAN.region_inference(),
         table=PLAN.path("region_fits"),

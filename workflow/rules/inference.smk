@@ -47,11 +47,7 @@ if STUDY.inference is not None and STUDY.searchlight is not None:
     rule flip_subjects:
         input:
             scores=lambda wildcards: PLAN.all_scores(wildcards.part),
-            participants=(
-                []
-                if STUDY.inference.participants is None
-                else STUDY.inference.participants
-            ),
+            participants=PLAN.participants(),
         output:
             PLAN.path("group_flips"),
         log:
