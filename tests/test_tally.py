@@ -28,6 +28,8 @@ TABLE = pd.DataFrame(
         (["voxels", "times"], [0, 1, 0, 1, 2, 2]),
         (["voxels", "layers"], [0, 0, 1, 1, 2, 3]),
         (["voxels", "times", "layers"], [0, 0, 0, 0, 1, 1]),
+        (["voxels", "times", "models"], [0, 1, 0, 1, 2, 2]),
+        (["voxels", "times", "layers", "models"], [0, 0, 0, 0, 0, 0]),
     ],
 )
 def test_families_share_what_they_are_corrected_over(family, expected):

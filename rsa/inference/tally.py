@@ -39,8 +39,12 @@ FAMILY_WORDS: dict[str, str] = {
     "voxels": "voxels (regions, sensors)",
     "times": "times",
     "layers": "layers of a model",
+    "models": "models and references",
 }
 """Over what p values may be corrected; voxels, regions or sensors always."""
+
+COLUMNS_OF = {"models": "model", "layers": "layer", "times": "time_s"}
+"""The labels that rows of one family share, unless the family has the word."""
 
 FDR = {"bh": "Benjamini & Hochberg, 1995", "by": "Benjamini & Yekutieli, 2001"}
 """Procedures that control the false discovery rate, and their papers."""
@@ -136,8 +140,10 @@ def families_of(table: pd.DataFrame, family: Sequence[str]) -> Families:
     """
     labels = table.reindex(columns=["model", "layer"]).fillna("").astype(str)
     labels["time_s"] = pd.to_numeric(table["time_s"]) if "time_s" in table else np.nan
-    apart = ["model", *([] if "layers" in family else ["layer"]), *([] if "times" in family else ["time_s"])]
-    of_rows = labels.groupby(apart, sort=False, dropna=False).ngroup().to_numpy()
+    apart = [column for word, column in COLUMNS_OF.items() if word not in family]
+    of_rows = (
+        labels.groupby(apart, sort=False, dropna=False).ngroup().to_numpy() if apart else np.zeros(len(labels), int)
+    )
     if "times" not in family:
         return Families(of_rows, [np.array([row]) for row in range(len(labels))])
     ordered = labels.reset_index(drop=True).sort_values("time_s", kind="stable")

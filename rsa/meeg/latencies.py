@@ -83,7 +83,12 @@ HIERARCHY_COLUMNS = {
 }
 
 
-FAMILIES: dict[str, list[str]] = {"times": ["voxels"], "times and layers": ["voxels", "layers"]}
+FAMILIES: dict[str, list[str]] = {
+    "times": ["voxels"],
+    "times and layers": ["voxels", "layers"],
+    "times and models": ["voxels", "models"],
+    "times, layers and models": ["voxels", "layers", "models"],
+}
 """Over what p values are corrected, as families of `rsa.inference.tally`; times stand where maps have voxels."""
 
 
@@ -175,8 +180,8 @@ def group_courses(
         From `layer_time`: `subject`, `model`, `layer`, `time_s`, `score`; the order of rows is of no matter.
     level : float
         Of the confidence intervals.
-    family : {"times and layers", "times"}
-        p is corrected over the times and layers of each model, or over the times of each layer.
+    family : str
+        A key of `FAMILIES`: p is corrected over the times and layers of each model, over the times of each layer, ...
     n_permutations : int
         How many flips of signs; where there are no more than these, all of them.
     seed : int

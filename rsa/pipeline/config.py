@@ -181,7 +181,9 @@ class Inference(Section):
     ] = 26
     """Voxels that share a face (6), a face or an edge (18), or a corner as well (26) are neighbours."""
     family: Annotated[tuple[FamilyName, ...], AfterValidator(_with_voxels)] = ("voxels", "times")
-    """Over what p values are corrected together: voxels (regions, sensors) always; times; layers of a model."""
+    """Over what p values are corrected together: voxels (regions, sensors) always; times; layers of a model; models,
+    references and contrasts. With all of them, a result that is significant by chance is as rare in the whole study as
+    alpha says; otherwise, in each family."""
     alternative: Alternative = "greater"
     """Whether high scores alone, or low ones as well, count."""
     alpha: float = Field(0.05, gt=0, lt=1)
@@ -216,7 +218,8 @@ class Inference(Section):
     @property
     def family_over_time(self) -> str:
         """The family of layers over time: a key of `rsa.meeg.latencies.FAMILIES`."""
-        return "times and layers" if "layers" in self.family else "times"
+        words = [word for word in ("times", "layers", "models") if word in self.family or word == "times"]
+        return " and ".join(filter(None, [", ".join(words[:-1]), words[-1]]))
 
     def over_conditions(self) -> "Inference":
         """Return the same for the maps of one subject, where only conditions can be random."""

@@ -333,6 +333,7 @@ def _corrected(study: Any, measured: Measured) -> str:
     places = ["voxels"] * _has_maps(study) + ["regions"] * bool(measured.regions)
     places += ["sensors"] * (study.sensors is not None)
     words = {"voxels": " or ".join(places) or "voxels", "times": "times", "layers": "the layers of a model"}
+    words["models"] = "all models and references"
     family = _joined([text for name, text in words.items() if name in inference.family])
     enhanced = ENHANCEMENTS.get(inference.enhance)
     by = "each value of the statistic (Nichols & Holmes, 2002)"
