@@ -335,18 +335,25 @@ def _corrected(study: Any, measured: Measured) -> str:
     words = {"voxels": " or ".join(places) or "voxels", "times": "times", "layers": "the layers of a model"}
     words["models"] = "all models and references"
     family = _joined([text for name, text in words.items() if name in inference.family])
-    enhanced = ENHANCEMENTS.get(inference.enhance)
+    enhanced = ENHANCEMENTS.get(inference.enhance) if _has_maps(study) or study.sensors is not None else None
     by = "each value of the statistic (Nichols & Holmes, 2002)"
     if enhanced is not None:
         by = f"each value of {enhanced.words} ({enhanced.paper})".replace(") (", "; ")
-    return f"P values were corrected family-wise over {family}: {by} was compared with the highest of each permutation."
+    plain = ["regions"] * bool(measured.regions) + ["layers over time"] * (study.meeg is not None)
+    alone = (
+        f" Those of {_joined(plain)} were corrected by the highest value of the statistic."
+        if plain and enhanced
+        else ""
+    )
+    compared = f"{by} was compared with the highest of each permutation"
+    return f"P values were corrected family-wise over {family}: {compared}.{alone}"
 
 
 def _clusters(study: Any) -> list[str]:
     """Say what a cluster is, where there are some."""
     inference = study.inference
     enhanced = ENHANCEMENTS.get(inference.enhance)
-    if enhanced is None:
+    if enhanced is None or not (_has_maps(study) or study.sensors is not None):
         return []
     formed = f"Clusters were formed above an uncorrected p of {_p(inference.cluster_p)}."
     neighbours = f"Voxels that share {SHARED[inference.connectivity]} were neighbours"
