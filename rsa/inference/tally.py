@@ -13,7 +13,6 @@ from threading import Lock
 
 import numpy as np
 import pandas as pd
-from threadpoolctl import threadpool_limits
 
 from rsa.core import TEST, Array
 from rsa.errors import UserError
@@ -453,7 +452,13 @@ class Tally:
     def _in_threads(
         self, work: Callable[..., None], tasks: Sequence[object], progress: Callable[[int], None] | None = None
     ) -> None:
-        with threadpool_limits(1, "blas"), ThreadPoolExecutor(self.run.n_threads) as pool:
+        if self.run.n_threads == 1:  # without the passing from thread to thread, which small maps are shorter than
+            for task in tasks:
+                work(task)
+                if progress is not None:
+                    progress(1)
+            return
+        with ThreadPoolExecutor(self.run.n_threads) as pool:
             try:
                 for _ in pool.map(work, tasks):
                     if progress is not None:
