@@ -4,6 +4,8 @@ import os
 import shlex
 import sys
 
+from snakemake.exceptions import WorkflowError
+
 from rsa.pipeline.cli import options_of, pieces
 from rsa.pipeline.plan import study_of
 
@@ -38,6 +40,17 @@ def settings_option():
 def analysis(wildcards):
     """Write the analysis of a folder as options; the plain comparison has none."""
     return options_of("analysis", PLAN.analysis(wildcards.part))
+
+
+def threads_of_subject(wildcards):
+    """Give the job of a subject 4 threads, or fewer where subjects run side by side on the cores of one machine."""
+    try:
+        cores = (
+            workflow.cores if workflow.local_exec and not workflow.remote_exec else None
+        )
+    except WorkflowError:  # no number of cores was given
+        cores = None
+    return 4 if cores is None else max(1, min(4, cores // len(STUDY.subjects)))
 
 
 def targets():

@@ -12,7 +12,7 @@ rule searchlight:
         f"{LOGS}/{{part}}searchlight_sub-{{subject}}.log",
     conda:
         "../../envs/gpu.yaml"
-    threads: 4
+    threads: threads_of_subject
     params:
         searchlight=options("searchlight", STUDY.searchlight),
         distance=STUDY.brain_distance,

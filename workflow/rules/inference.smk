@@ -35,6 +35,7 @@ if STUDY.inference is not None and STUDY.searchlight is not None:
             PLAN.path("subject_permutations"),
         log:
             f"{LOGS}/{{part}}permute_sub-{{subject}}.log",
+        threads: threads_of_subject
         params:
             subjects=lambda wildcards: wildcards.subject,
             searchlight=options("searchlight", STUDY.searchlight),
