@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from scipy.spatial.distance import squareform
 
 from rsa.analyses import Partition
 from rsa.core import RDMs
+from rsa.errors import Problems
 from rsa.files import io
 from rsa.files.records import copies
 from rsa.pipeline import checks, cli
@@ -711,3 +713,214 @@ def test_numbers_of_an_atlas_with_two_names_are_told(lab: Path) -> None:
     pd.DataFrame({"index": [1, 1, 2], "region": ["V1", "striate", "V2"]}).to_csv("l.tsv", sep="\t", index=False)
     (warning,) = checks.warnings_of(study(regions={"atlas": "atlas.nii.gz", "labels": "l.tsv"}))
     assert warning.startswith("The number 1 of the atlas has the names 'V1', 'striate'")
+
+
+# ------------------------------------------------------------------------------------------- inference
+
+REFERENCES = [{"kind": "table", "name": "number", "column": "number", "rule": "difference"}]
+
+
+@pytest.fixture
+def six(lab: Path) -> Path:
+    """Make the study one of six pictures and six subjects with M/EEG, without a network."""
+    names = [f"img{i}" for i in range(6)]
+    for subject in range(1, 7):
+        for run in ("1", "2"):
+            write_betas(f"{subject:02d}", run, np.random.default_rng(subject).standard_normal((6, 6, 6, 6)), names)
+    pd.DataFrame({"condition": names, "number": range(6), "same": 1, "group": list("xxxyyy")}).to_csv(
+        "stimuli.tsv", sep="\t", index=False
+    )
+    half = np.triu(np.random.default_rng(1).random((6, 3, 6, 6)), 1)
+    np.savez("movies.npz", half + half.swapaxes(2, 3))
+    np.savez("two.npz", half[:2] + half[:2].swapaxes(2, 3))
+    Path("order.txt").write_text("\n".join(names) + "\n")
+    people = {"participant_id": [f"sub-0{i}" for i in range(1, 7)], "group": list("aaabbb"), "age": range(6)}
+    pd.DataFrame({**people, "one": list("abbbbb"), "town": list("uvwxyz"), "same": 1}).to_csv(
+        "participants.tsv", sep="\t", index=False
+    )
+    return lab
+
+
+def inferred(inference: dict[str, Any], **changes: Any) -> Any:
+    subjects = [f"0{i}" for i in range(1, 7)]
+    raw = {
+        "stimuli": {"table": "stimuli.tsv"},
+        "models": None,
+        "references": REFERENCES,
+        "brain__subjects": subjects,
+        "group": ["mean"],
+        "inference": inference,
+    }
+    return study(**{**raw, **changes})
+
+
+SUBJECTS_6 = {"over": "subjects"}
+PEOPLE = {"over": "subjects", "participants": "participants.tsv"}
+
+
+@pytest.mark.parametrize(
+    ("inference", "changes"),
+    [
+        (SUBJECTS_6, {}),
+        ({"over": "conditions", "permutations": 500}, {}),
+        ({"over": "conditions", "combine": "stelzer", "permutations": 200}, {}),
+        ({**PEOPLE, "groups": "group", "alpha": 0.06}, {}),
+        ({**PEOPLE, "covariates": ["age"]}, {}),
+        ({"over": "conditions"}, {"brain__subjects": ["01"], "group": None}),
+        ({"over": "subjects"}, {"meeg": {**MOVIE, "subjects": [f"0{i}" for i in range(1, 7)]}, "fusion": True}),
+    ],
+)
+def test_studies_that_can_be_tested_have_no_problems(
+    six: Path, inference: dict[str, Any], changes: dict[str, Any]
+) -> None:
+    assert checks.problems_of(inferred(inference, **changes)) == []
+
+
+NO_P = "can give no p below"
+LABELLED = [{"name": "d", "a": "number", "b": "kind"}]
+
+
+@pytest.mark.parametrize(
+    ("inference", "changes", "message"),
+    [
+        (SUBJECTS_6, {"group": None}, "inference on maps of several subjects is on those of the group: set `group:"),
+        (SUBJECTS_6, {"brain__subjects": ["01"], "group": None}, "A test over subjects needs 2 subjects or more"),
+        (
+            SUBJECTS_6,
+            {"brain__subjects": ["01", "02", "03", "04"]},
+            f"inference over the 4 brain.subjects {NO_P} 0.0625, and alpha is 0.05: take more subjects or permutations",
+        ),
+        (
+            {**SUBJECTS_6, "alternative": "two-sided"},
+            {"brain__subjects": ["01", "02", "03", "04", "05"]},
+            f"inference over the 5 brain.subjects {NO_P} 0.0625",
+        ),
+        ({**SUBJECTS_6, "permutations": 9}, {}, f"inference over the 6 brain.subjects {NO_P} 0.1"),
+        (
+            SUBJECTS_6,
+            {"meeg": {**MOVIE, "file": "two.npz"}},
+            f"inference over the 2 meeg.subjects {NO_P} 0.25",
+        ),
+        ({**SUBJECTS_6, "combine": "stelzer"}, {}, "inference.combine is of permutations of conditions: leave it out"),
+        ({**SUBJECTS_6, "groups": "group"}, {}, "inference.groups and covariates are columns of a table of"),
+        (PEOPLE, {}, "inference.participants is read for groups and covariates: set one of them, or leave it out."),
+        ({**PEOPLE, "covariates": ["age"], "levels": ["a", "b"]}, {}, "inference.levels are those of a column"),
+        (
+            {**PEOPLE, "covariates": ["age"], "statistic": "wilcoxon"},
+            {},
+            "wilcoxon is of a mean alone, without groups and covariates: set inference.statistic to t.",
+        ),
+        ({**PEOPLE, "participants": "no.tsv", "groups": "group"}, {}, "inference: There is no table no.tsv."),
+        ({**PEOPLE, "groups": "sex"}, {}, "'sex'"),
+        ({**PEOPLE, "groups": "one"}, {}, "the group 'a' has 1 subject; a difference needs 2 or more in each group."),
+        ({**PEOPLE, "groups": "town"}, {}, "'town' has the groups 'u', 'v', 'w', 'x', 'y', 'z' in these"),
+        ({**PEOPLE, "covariates": ["town"]}, {}, "'town' of subject '01' is 'u', and a covariate is a number"),
+        ({**PEOPLE, "covariates": ["same"]}, {}, "the covariate 'same' is 1 for all subjects; leave it out."),
+        ({**PEOPLE, "groups": "group"}, {"brain__subjects": ["01", "02", "04", "05"]}, f"{NO_P} 0.167"),
+        ({"over": "conditions", "statistic": "t"}, {}, "inference.statistic is of a test over subjects"),
+        (
+            {"over": "conditions", "contrasts": LABELLED},
+            {"references": [*REFERENCES, {"kind": "table", "name": "kind", "column": "group"}]},
+            "inference.contrasts is of a test over subjects (both references are unrelated to the brain where",
+        ),
+        ({**PEOPLE, "over": "conditions"}, {}, "inference.participants is of a test over subjects: set inference.over"),
+        ({"over": "conditions", "groups": "group"}, {}, "inference.groups is of a test over subjects"),
+        ({"over": "conditions", "levels": ["a", "b"]}, {}, "inference.levels is of a test over subjects"),
+        ({"over": "conditions", "covariates": ["age"]}, {}, "inference.covariates is of a test over subjects"),
+        (
+            {"over": "conditions"},
+            {"template": {"transform": "identity"}},
+            "inference over conditions needs the patterns of all subjects on one grid, and `template` brings",
+        ),
+        (
+            {"over": "conditions", "combine": "stelzer"},
+            {"brain__subjects": ["01"], "group": None},
+            "inference.combine: stelzer draws from the maps of 2 subjects or more: leave it out.",
+        ),
+        ({"over": "conditions", "permutations": 10}, {}, f"inference by the orders of 6 conditions {NO_P} 0.0909"),
+        ({**SUBJECTS_6, "contrasts": LABELLED}, {}, "inference.contrasts: the contrast 'd' is of 'kind', and no"),
+    ],
+)  # fmt: skip
+def test_each_problem_of_inference_is_one_line(
+    six: Path, inference: dict[str, Any], changes: dict[str, Any], message: str
+) -> None:
+    problems = checks.problems_of(inferred(inference, **changes))
+    assert len(problems) == 1, problems
+    assert message in problems[0]
+    assert "\n" not in problems[0]
+
+
+@pytest.mark.parametrize(
+    ("inference", "message"),
+    [
+        ({"over": "subjects", "family": ["times"]}, "p values are always corrected over voxels"),
+        ({"over": "subjects", "connectivity": 8}, "a voxel has 6, 18 or 26 neighbours"),
+        ({"over": "subjects", "enhance": "tcfe"}, "Did you mean 'tfce'?"),
+        ({"over": "subjects", "permutations": 0}, "inference.permutations"),
+        ({"over": "pictures"}, "inference.over"),
+        ({}, "the key 'inference.over' is missing."),
+    ],
+)
+def test_settings_of_inference_that_there_are_not(six: Path, inference: dict[str, Any], message: str) -> None:
+    with pytest.raises(Problems, match=re.escape(message)):
+        inferred(inference)
+
+
+def test_what_is_not_tested_is_told_beside_a_study_without_problems(six: Path) -> None:
+    partition = [{"kind": "partition", "predictors": {"a": ["number"], "b": ["other"]}}]
+    references = [*REFERENCES, {"kind": "table", "name": "other", "column": "group"}]
+    meeg = {**MOVIE, "subjects": [f"0{i}" for i in range(1, 7)]}
+    changes = {"references": references, "analyses": partition, "meeg": meeg, "fusion": True}
+    given = inferred(SUBJECTS_6, **changes)
+    assert checks.problems_of(given) == []
+    shares, fused = (text for text in checks.warnings_of(given) if " no p" in text or "tested" in text)
+    assert shares.startswith("the maps of partition are shares of variance, which flips of subjects cannot test")
+    assert fused.endswith("flips of subjects would find the noise reliable that the common RDM has.")
+    over_conditions = checks.warnings_of(inferred({"over": "conditions"}, **changes))
+    assert not [text for text in over_conditions if " no p" in text or "tested" in text]
+    on_template = inferred(SUBJECTS_6, **changes, template={"transform": "identity"})
+    assert any("have no p, as `template` brings maps to one grid" in text for text in checks.warnings_of(on_template))
+
+
+def checked(six: Path, capsys: pytest.CaptureFixture[str], given: Any, code: int) -> list[str]:
+    Path("my.yaml").write_text(given.model_dump_json(exclude_unset=True))
+    assert cli.main(["check", "my.yaml"]) == code
+    said = capsys.readouterr()
+    assert "Traceback" not in said.err
+    return [line for line in (said.err + said.out).splitlines() if line]
+
+
+def test_masks_that_share_no_voxel_are_told_before_a_run(six: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for number in range(1, 7):
+        mask = np.zeros((6, 6, 6), np.uint8)
+        mask[number - 1] = 1
+        nib.save(nib.Nifti1Image(mask, AFFINE), f"mask-0{number}.nii.gz")
+    own = {"brain__mask": "mask-{subject}.nii.gz"}
+    (line,) = checked(six, capsys, inferred(SUBJECTS_6, **own), 2)
+    assert "group maps need voxels that all subjects have, and their masks share none; are they in one space?" in line
+    for number in range(1, 7):
+        mask = np.ones((6, 6, 6), np.uint8)
+        mask[number - 1, 0, 0] = 0
+        nib.save(nib.Nifti1Image(mask, AFFINE), f"mask-0{number}.nii.gz")
+    assert checks.problems_of(inferred(SUBJECTS_6, **own)) == [], "masks that differ are tested where they overlap"
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"brain__subjects": ["01"], "group": None}, "A test over subjects needs 2 subjects or more, not 1"),
+        ({"references": [{**REFERENCES[0], "column": "same"}]}, "same"),
+        ({"references": [*REFERENCES, *REFERENCES]}, "two models or references are called 'number'"),
+    ],
+)
+def test_bad_input_ends_with_code_2_and_a_line(
+    six: Path, capsys: pytest.CaptureFixture[str], given: dict[str, Any], message: str
+) -> None:
+    lines = checked(six, capsys, inferred(SUBJECTS_6, **given), 2)
+    assert any(message in line for line in lines), lines
+
+
+def test_two_conditions_have_nothing_to_permute(six: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pd.DataFrame({"condition": ["img0", "img1"], "number": [0, 1]}).to_csv("stimuli.tsv", sep="\t", index=False)
+    lines = checked(six, capsys, inferred({"over": "conditions"}, brain__only_stimuli=True), 2)
+    assert any("it needs 3 conditions or more, and the stimuli have 2" in line for line in lines)

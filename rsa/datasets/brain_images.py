@@ -150,6 +150,11 @@ class BrainImages(AnyDataset):
         """Return the grid of a subject's first image, with every voxel inside, from its header."""
         return self._grid(self._sources(subject)[0])
 
+    def masked(self, subject: str) -> Volume | None:
+        """Return the voxels of a subject's mask, if a file has it; None where it is computed of the images."""
+        masks, grid = self._masks(subject), self.grid(subject)
+        return replace(grid, mask=inside_all(masks, grid, "the images")) if masks else None
+
     def problems(self, conditions: Sequence[str] | None = None, *, residuals: bool = False) -> list[str]:
         """Check files, tables, grids and conditions of all subjects without reading a voxel."""
         found = [

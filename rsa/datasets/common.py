@@ -113,6 +113,10 @@ class AnyDataset(Section):
         """Return the grid of a subject's images, with every voxel inside, from a header; None without images."""
         return None
 
+    def masked(self, subject: str) -> Volume | None:
+        """Return the voxels of a subject's mask, if a file has it; None where it is computed of the images."""
+        return None
+
     def run_labels(self, subject: str) -> list[str]:
         """Return the runs of a subject as they will stand in the table of its data; none where none are known."""
         return []

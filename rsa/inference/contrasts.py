@@ -12,7 +12,7 @@ from rsa.inference.designs import Design
 from rsa.inference.flips import fisher_z
 from rsa.settings import Label, Section
 
-__all__ = ["DIFFERENCE", "Contrast", "contrast_problems", "contrast_rows", "with_contrasts"]
+__all__ = ["DIFFERENCE", "Contrast", "contrast_problems", "contrast_rows", "known_contrasts", "with_contrasts"]
 
 DIFFERENCE = "difference"
 """What stands in the column `statistic` of a difference of scores."""
@@ -56,6 +56,21 @@ def contrast_problems(contrasts: Sequence[Contrast], labels: Sequence[tuple[str,
         if sides[contrast.a].any() and (sides[contrast.a] == sides[contrast.b]).all():
             found.append(f"both sides of the contrast {contrast.name!r} are the same; name two references.")
     return found
+
+
+def known_contrasts(contrasts: Sequence[Contrast], table: pd.DataFrame) -> list[Contrast]:
+    """Return the contrasts of which both sides have rows in a table: an analysis may measure some references alone.
+
+    Parameters
+    ----------
+    contrasts : sequence of Contrast
+        Of a study, without problems.
+    table : DataFrame
+        `model` and `layer` of the rows that there are.
+    """
+    labels = table[["model", "layer"]].fillna("").astype(str)
+    sides = [[chosen(labels, [side]) for side in (one.a, one.b)] for one in contrasts]
+    return [one for one, (a, b) in zip(contrasts, sides, strict=True) if a.any() and b.any() and not (a == b).all()]
 
 
 def contrast_rows(values: Array, table: pd.DataFrame, contrasts: Sequence[Contrast]) -> tuple[Array, pd.DataFrame]:

@@ -394,7 +394,7 @@ class ConditionTest:
                 counted.statistic[rows, columns] = observed
                 for one in range(n_subjects):
                     for first, permuted in self._permuted(rdms, self.orders[one].values, one):
-                        maps[one, first : first + len(permuted), rows, columns] = permuted
+                        maps[one][first : first + len(permuted), rows, columns] = permuted
 
             self._walk(visit, counted.run)
             drawn = np.random.default_rng((self.seed, 5)).integers(n_each, size=(self.n_permutations, n_subjects))

@@ -537,9 +537,9 @@ def _over_subjects(study: Study, inference: Inference) -> Iterator[str]:
     for subjects, what in ((study.subjects, "brain.subjects"), (study.meeg_subjects, "meeg.subjects")):
         if not subjects:
             continue
-        is_fmri = what == "brain.subjects"
+        has_design = what == "brain.subjects" or study.sensors is not None
         try:
-            design = inference.design(subjects) if is_fmri else Design(len(subjects))
+            design = inference.design(subjects) if has_design else Design(len(subjects))
         except UserError as error:
             yield from ([f"inference: {text}" for text in getattr(error, "problems", [str(error)])])
             continue
@@ -662,11 +662,21 @@ def _grids(study: Study) -> Iterator[str]:
             yield from by_subject([(subject, text) for text in told])
     across_subjects = any(analysis.across_subjects for analysis in study.analyses)
     if (study.group or study.noise_ceiling or across_subjects) and study.template is None:
+        apart = []
         for subject, other in grids.items():
             try:
                 volume.require_grid(other.shape, other.affine, f"Subject {subject}", f"subject {first}")
             except UserError as error:
-                yield f"group maps need all subjects on one grid; `template` brings them to one. {error}"
+                apart.append(f"group maps need all subjects on one grid; `template` brings them to one. {error}")
+        yield from apart or _shared_voxels(study)
+
+
+def _shared_voxels(study: Study) -> Iterator[str]:
+    """Check that the masks of subjects on one grid share a voxel, as far as there are files of them."""
+    masks = [] if study.brain is None else [study.brain.masked(subject) for subject in study.subjects]
+    there = [mask.mask for mask in masks if mask is not None]
+    if there and not np.logical_and.reduce(there).any():
+        yield "group maps need voxels that all subjects have, and their masks share none; are they in one space?"
 
 
 def _sphere_sizes(searchlight: Searchlight, grid: Volume) -> Iterator[str]:

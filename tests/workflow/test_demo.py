@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 from sandbox import ROOT, Sandbox
 
-from rsa.core import Volume, select
+from rsa.core import ScoreMap, Volume, select
 from rsa.files import io
 from rsa.pipeline.config import Study, load_study, read_yaml
 from rsa.simulation.write import planted_voxels, simulated_volume
@@ -68,25 +68,26 @@ def test_each_region_prefers_the_layer_planted_in_it(study: Study, volume: Volum
     layers = (scores.table["model"] == "alexnet") & scores.table["statistic"].isin(["spearman", "mean"])
     for region in study.simulate.regions:
         inside = planted_voxels(study.simulate, region, volume)
-        means = scores.values[layers][:, inside].mean(axis=1)
+        means = np.nanmean(scores.values[layers][:, inside], axis=1)  # spheres at the edge may be small
         assert scores.table["layer"][layers].iloc[means.argmax()] == region.layer
-        assert means.max() > 0.3
+        assert means.max() > 0.25
 
 
 def test_regions_without_signal_stay_at_chance(study: Study, volume: Volume, results: Path) -> None:
     assert study.searchlight is not None
     far = far_from_signal(study, volume, study.searchlight.radius_mm + 1e-6)
-    assert far.sum() > 15_000
+    assert far.sum() > 10_000
     for subject in study.brain.subjects:
         scores = io.load_scores(results / "scores" / f"sub-{subject}_scores.h5").values[:, far]
-        assert np.abs(scores.mean(axis=1)).max() < 0.01
-        assert np.abs(scores).max() < 0.3
+        assert np.isfinite(scores).all(axis=0).mean() > 0.9
+        assert np.abs(np.nanmean(scores, axis=1)).max() < 0.01
+        assert np.nanmax(np.abs(scores)) < 0.3
     group = io.load_scores(results / "scores" / "group_scores.h5")
     means = (group.table["statistic"] == "mean") & ~group.table["model"].str.startswith("ceiling")
-    assert np.abs(group.values[means.to_numpy()][:, far]).max() < 0.12
+    assert np.nanmax(np.abs(group.values[means.to_numpy()][:, far])) < 0.12
     lower, upper = (select(group, model=name).values[0, far] for name in ("ceilinglower", "ceilingupper"))
-    assert abs(lower.mean()) < 0.01
-    assert 0.4 < upper.mean() < 0.6, "each of 4 subjects is a quarter of the mean"
+    assert abs(np.nanmean(lower)) < 0.01
+    assert 0.4 < np.nanmean(upper) < 0.6, "each of 4 subjects is a quarter of the mean"
 
 
 def test_maps_lie_where_the_images_lie(volume: Volume, results: Path) -> None:
@@ -98,7 +99,7 @@ def test_maps_lie_where_the_images_lie(volume: Volume, results: Path) -> None:
     assert (int(image.header["sform_code"]), int(image.header["qform_code"])) == (4, 4)
     values = image.get_fdata()
     assert np.isnan(values[mask.get_fdata() == 0]).all()
-    assert np.isfinite(values[mask.get_fdata() > 0]).mean() > 0.95
+    assert np.isfinite(values[mask.get_fdata() > 0]).mean() > 0.9
     peak_mm = image.affine[:3] @ [*np.unravel_index(np.nanargmax(values), values.shape), 1]
     assert np.linalg.norm(np.abs(peak_mm) - [13, 93, 0]) < 14, "the first layer peaks at the occipital pole"
 
@@ -136,8 +137,8 @@ def test_best_layer_and_gradient_order_the_regions(study: Study, volume: Volume,
     best = nib.load(f"{stem}bestlayer_statmap.nii.gz").get_fdata()[volume.mask]
     gradient = nib.load(f"{stem}layergradient_statmap.nii.gz").get_fdata()[volume.mask]
     inside = [planted_voxels(study.simulate, region, volume) for region in study.simulate.regions]
-    assert [np.median(best[voxels]) for voxels in inside] == [1, 3, 6]
-    early, _, late = (gradient[voxels].mean() for voxels in inside)
+    assert [np.nanmedian(best[voxels]) for voxels in inside] == [1, 3, 6]
+    early, _, late = (np.nanmean(gradient[voxels]) for voxels in inside)
     assert early < -0.3
     assert late > 0.05
 
@@ -179,6 +180,7 @@ def test_fusion_lights_occipital_before_ventral_temporal_cortex(study: Study, vo
     for region, one in zip(study.simulate.regions, study.simulate.epochs.latencies, strict=True):
         assert region.layer == one.layer
         scores = group.values[:, planted_voxels(study.simulate, region, volume)]  # (n_times, n_voxels)
+        scores = scores[:, np.isfinite(scores).all(axis=0)]
         peak_s = np.median(times_s[scores.argmax(axis=0)])
         assert latest_s < peak_s, region.name
         assert peak_s == pytest.approx(one.peak_s, abs=0.0251)
@@ -186,7 +188,7 @@ def test_fusion_lights_occipital_before_ventral_temporal_cortex(study: Study, vo
         assert np.abs(scores[times_s <= 0].mean(axis=1)).max() < chance, "nothing is planted before onset"
         latest_s = peak_s
     far = far_from_signal(study, volume, study.searchlight.radius_mm + 1e-6)
-    assert np.abs(group.values[:, far].mean(axis=1)).max() < 0.01
+    assert np.abs(np.nanmean(group.values[:, far], axis=1)).max() < 0.01
 
 
 def test_the_peak_time_map_is_that_of_the_maps_over_time(volume: Volume, results: Path) -> None:
@@ -194,9 +196,71 @@ def test_the_peak_time_map_is_that_of_the_maps_over_time(volume: Volume, results
     maps = nib.load(f"{stem}mean_statmap.nii.gz").get_fdata()[volume.mask]
     peak_s = nib.load(f"{stem}peaktime_statmap.nii.gz").get_fdata()[volume.mask]
     defined = np.isfinite(maps).all(axis=1) & np.isfinite(peak_s)
-    assert defined.mean() > 0.95
+    assert defined.mean() > 0.9
     expected = np.arange(-10, 51)[maps[defined].argmax(axis=1)] / 100
     np.testing.assert_allclose(peak_s[defined], expected, atol=1e-6)
+
+
+def significant(results: Path) -> tuple[ScoreMap, np.ndarray]:
+    """Return -log10 of the corrected p of the group, and where it is that of .05 or less."""
+    found = select(io.load_scores(results / "scores" / "group_scores.h5"), statistic="logp_max_mass")
+    return found, found.values >= -np.log10(0.05) - 1e-6
+
+
+def test_each_planted_region_is_found_by_its_layer_and_by_m_eeg_and_nothing_far_from_all(
+    study: Study, volume: Volume, results: Path
+) -> None:
+    assert study.simulate is not None
+    found, is_significant = significant(results)
+    assert (10.0 ** -np.nanmax(found.values, axis=1) >= 1 / 501 - 1e-6).all()
+    centres_mm = volume.voxel_to_mm(volume.indices)
+    for region in study.simulate.regions:
+        inside = planted_voxels(study.simulate, region, volume)
+        for model, layer in ((region.model, region.layer), ("meeg", "")):
+            rows = ((found.table["model"] == model) & (found.table["layer"].fillna("") == layer)).to_numpy()
+            anywhere = is_significant[rows].any(axis=0)
+            assert anywhere[inside].mean() > 0.8, (region.name, model)
+            for centre_mm in region.centres_mm:
+                assert anywhere[np.linalg.norm(centres_mm - centre_mm, axis=1).argmin()]
+    far = far_from_signal(study, volume, 25.0)
+    assert far.mean() > 0.5
+    assert not is_significant[:, far].any()
+
+
+def test_fusion_is_significant_while_there_is_a_response_and_never_before_or_after(results: Path) -> None:
+    found, is_significant = significant(results)
+    times_s = found.table["time_s"].to_numpy(float)
+    significant_s = times_s[np.isfinite(times_s) & is_significant.any(axis=1)]
+    assert significant_s.min() > 0.02, "responses rise from some 3 standard deviations before their peaks"
+    assert significant_s.max() < 0.3
+    assert {0.1, 0.13, 0.17} <= set(significant_s.round(2))
+
+
+def test_clusters_sidecars_and_thresholded_maps_agree(results: Path) -> None:
+    folder, settings = results / "group", {"alpha": 0.05, "permutations": 500, "seed": 0, "enhance": "cluster_mass"}
+    clusters = pd.read_csv(folder / f"space-{SPACE}_clusters.tsv", sep="\t", na_values="n/a").fillna({"layer": ""})
+    for (model, layer), own in clusters.groupby(["model", "layer"], sort=False):
+        stem = f"space-{SPACE}_model-{model}{f'_layer-{layer}' if layer else ''}".replace(".", "")
+        kept, mean, logp = (
+            nib.load(folder / f"{stem}_stat-{name}_statmap.nii.gz").get_fdata()
+            for name in ("thresholded", "mean", "logpmaxmass")
+        )
+        places = np.nan_to_num(logp) >= -np.log10(0.05) - 1e-6
+        np.testing.assert_allclose(kept[places], mean[places], atol=1e-6)
+        assert (np.nan_to_num(kept[~places]) == 0).all()
+        assert own["mass"].sum() == pytest.approx(np.nansum(kept), rel=1e-4)
+        assert own["peak_score"].max() == pytest.approx(np.nanmax(kept), abs=1e-5)
+        assert own["p_corrected"].min() == pytest.approx(10 ** -np.nanmax(logp), abs=1e-5)
+        anywhere = places.any(axis=-1) if places.ndim == 4 else places
+        assert own["n_voxels"].sum() >= anywhere.sum()
+        said = json.loads((folder / f"{stem}_stat-logpmaxmass_statmap.json").read_text())
+        assert (said["Subjects"], said["Permutations"], said["Seed"], said["Alpha"]) == (4, 500, 0, 0.05)
+        assert said["Family"] == ["voxels (regions, sensors)", "times"]
+        assert said["Connectivity"] == "26 neighbours of each voxel"
+        assert said["SmallestP"] == pytest.approx(1 / 501)
+        assert settings.items() <= said["Settings"]["inference"].items()
+    assert {"features.1", "features.7", "classifier.2"} <= set(clusters["layer"])
+    assert (clusters["p_corrected"] <= 0.05 + 1e-6).all()
 
 
 def test_planted_places_have_an_onset_before_their_peak_and_others_none(
@@ -260,7 +324,7 @@ def test_the_report_is_one_page_with_everything_on_it(results: Path) -> None:
         "Methods",
         "Peaks",
         "48 (1,128 pairs)",
-        "29,398",
+        "15,044",
         "Layers over time",
         "Fusion of fMRI and M/EEG",
         "of 6 subjects at 61 times from \N{MINUS SIGN}100 to 500 ms after onset",

@@ -15,6 +15,7 @@ from rsa.files.maps import clusters_path, write_maps
 from rsa.inference import group as groups
 from rsa.inference.ceiling import noise_ceilings
 from rsa.inference.clusters import CLUSTER_COLUMNS, cluster_table
+from rsa.inference.contrasts import known_contrasts
 from rsa.inference.graph import voxel_graph
 from rsa.inference.regions import REGION_GROUP_COLUMNS, permuted_regions, region_group
 from rsa.inputs.regions import Regions, read_regions, region_files
@@ -224,7 +225,7 @@ def region_fits(
     how: dict[str, Any] = {"n_permutations": inference.permutations, "seed": inference.seed}
     if inference.over_subjects:
         subjects = [str(name) for name in dict.fromkeys(plain["subject"])]
-        design, contrasts = inference.design(subjects), inference.contrasts
+        design, contrasts = inference.design(subjects), known_contrasts(inference.contrasts, plain)
         if inference.statistic is not None:
             how["statistic"] = inference.statistic
         table = region_group(

@@ -10,7 +10,7 @@ from rsa import neighbourhood
 from rsa.analyses import PLAIN, Analysis, PlainComparison
 from rsa.core import MAP_COLUMNS, ScoreMap, on_voxels, shared_volume
 from rsa.files import io
-from rsa.inference.contrasts import with_contrasts
+from rsa.inference.contrasts import known_contrasts, with_contrasts
 from rsa.inference.graph import voxel_graph
 from rsa.inference.group import require_same_maps
 from rsa.inference.permutation import ConditionTest, Places
@@ -112,7 +112,7 @@ def flip_subjects(
     rows = flippable_rows(maps[0].table, str(how.get("distance", "unknown")), paired=paired)
     values = np.stack([on_voxels(one, volume).values[rows] for one in maps])
     table = maps[0].table.iloc[rows].drop(columns="subject", errors="ignore").reset_index(drop=True)
-    z, effect, table = with_contrasts(values, table, inference.contrasts, design)
+    z, effect, table = with_contrasts(values, table, known_contrasts(inference.contrasts, table), design)
     correction = inference.correction(voxel_graph(volume, inference.connectivity, stride))
     n_flips = design.n_transforms(inference.permutations)[0] - 1
     n_maps = correction.n_enhanced(families_of(table, inference.family), n_flips)

@@ -11,6 +11,7 @@ from rsa.datasets import EpochFiles, MeegDataset
 from rsa.datasets.sensors import neighbours_of
 from rsa.files import io
 from rsa.files.evokeds import evoked_path, read_info, write_evokeds
+from rsa.inference.contrasts import known_contrasts
 from rsa.inference.group import GROUP_TESTS, above_tests
 from rsa.inference.subjects import about_of
 from rsa.inputs.stimuli import Stimuli
@@ -193,7 +194,7 @@ def sensor_group(
             n_permutations=inference.permutations,
             seed=inference.seed,
             design=inference.design([str(scores.table["subject"].iloc[0]) for scores in subjects]),
-            contrasts=inference.contrasts,
+            contrasts=known_contrasts(inference.contrasts, subjects[0].table),
             cluster_p=inference.cluster_p,
             enhance=None if inference.enhance == "none" else inference.enhance,
             distance=distance,
