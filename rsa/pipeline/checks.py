@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from rsa.analyses import Weighted
+from rsa.analyses import Partial, Weighted
 from rsa.core import FEWEST_CONDITIONS, Volume, require_enough
 from rsa.datasets.fetch import FETCHED_SUBJECTS, fetched_files, not_fetched
 from rsa.distances import CROSS_VALIDATED
@@ -605,6 +605,12 @@ def _untested(study: Study) -> Iterator[str]:
         return
     if study.sensors is not None and not (inference.over_subjects and len(study.meeg_subjects) > 1):
         yield "scores over sensors are tested over subjects alone, so they have no p here."
+    for analysis in study.analyses:
+        if isinstance(analysis, Partial):
+            yield (
+                f"p values of {analysis.name} are too small where the brain is like what is controlled for, of which "
+                "ranks leave something: of such simulated studies, 16 to 19 % err instead of 5 (docs/inference.md)."
+            )
     if study.searchlight is None or len(study.subjects) < 2 or not inference.over_subjects:
         return
     for analysis in study.analyses:
