@@ -70,7 +70,7 @@ for TESTS, PARTS in PLAN.sensor_groups().items():
         log:
             f"{LOGS}/{{part}}sensor_group.log",
         wildcard_constraints:
-            part="|".join(PARTS),
+            part=f"({'|'.join(PARTS)})",
         conda:
             "../../envs/cpu.yaml"
         threads: 2
