@@ -336,7 +336,7 @@ def test_stages_draw_tests_that_lie_below_scores(tmp_path, rng):
     io.save(tmp_path / "group.h5", together, {"settings": {**settings, "inference": inference}})
     both = [tmp_path / "1.h5", tmp_path / "2.h5"]
     draw_group(both, "MNI152", tmp_path / "group", tmp_path / "group.h5", ["peak_time"])
-    said = f"aded: corrected p > .05 (TFCE, family-wise over voxels and times); outlined: p {AT_MOST} .05"
+    said = f"corrected p > .05 (TFCE, family-wise over voxels and times); outlined: p {AT_MOST} .05"
     for name in ("glass", "slices", "subjects"):
         assert said in caption_of(tmp_path / "group" / f"{name}.png")
     assert "the mean alone was tested" in caption_of(tmp_path / "group" / "subjects.png")
