@@ -33,7 +33,7 @@ def study() -> Study:
 
 @pytest.fixture(scope="module")
 def demo(make_sandbox: Callable[..., Sandbox]) -> Sandbox:
-    sandbox = make_sandbox("demo", forked=False)
+    sandbox = make_sandbox("demo")
     sandbox.succeed()
     return sandbox
 
@@ -237,7 +237,7 @@ def test_fusion_is_significant_while_there_is_a_response_and_never_before_or_aft
 
 
 def test_clusters_sidecars_and_thresholded_maps_agree(results: Path) -> None:
-    folder, settings = results / "group", {"alpha": 0.05, "permutations": 500, "seed": 0, "enhance": "cluster_mass"}
+    folder, settings = results / "group", {"alpha": 0.05, "permutations": 250, "seed": 0, "enhance": "cluster_mass"}
     clusters = pd.read_csv(folder / f"space-{SPACE}_clusters.tsv", sep="\t", na_values="n/a").fillna({"layer": ""})
     for (model, layer), own in clusters.groupby(["model", "layer"], sort=False):
         stem = f"space-{SPACE}_model-{model}{f'_layer-{layer}' if layer else ''}".replace(".", "")
@@ -254,7 +254,7 @@ def test_clusters_sidecars_and_thresholded_maps_agree(results: Path) -> None:
         anywhere = places.any(axis=-1) if places.ndim == 4 else places
         assert own["n_voxels"].sum() >= anywhere.sum()
         said = json.loads((folder / f"{stem}_stat-logpmaxmass_statmap.json").read_text())
-        assert (said["Subjects"], said["Permutations"], said["Seed"], said["Alpha"]) == (4, 500, 0, 0.05)
+        assert (said["Subjects"], said["Permutations"], said["Seed"], said["Alpha"]) == (4, 250, 0, 0.05)
         assert said["Family"] == ["voxels (regions, sensors)", "times"]
         assert said["Connectivity"] == "26 neighbours of each voxel"
         assert said["SmallestP"] == pytest.approx(1 / 501)
