@@ -255,9 +255,9 @@ def test_clusters_sidecars_and_thresholded_maps_agree(results: Path) -> None:
         assert own["n_voxels"].sum() >= anywhere.sum()
         said = json.loads((folder / f"{stem}_stat-logpmaxmass_statmap.json").read_text())
         assert (said["Subjects"], said["Permutations"], said["Seed"], said["Alpha"]) == (4, 250, 0, 0.05)
-        assert said["Family"] == ["voxels (regions, sensors)", "times"]
+        assert said["Family"] == ["voxels (regions, sensors)", "times", "layers of a model", "models and references"]
         assert said["Connectivity"] == "26 neighbours of each voxel"
-        assert said["SmallestP"] == pytest.approx(1 / 501)
+        assert said["SmallestP"] == pytest.approx(1 / 251)
         assert settings.items() <= said["Settings"]["inference"].items()
     assert {"features.1", "features.7", "classifier.2"} <= set(clusters["layer"])
     assert (clusters["p_corrected"] <= 0.05 + 1e-6).all()
