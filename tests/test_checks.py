@@ -878,6 +878,14 @@ def test_what_is_not_tested_is_told_beside_a_study_without_problems(six: Path) -
     assert fused.endswith("flips of subjects would find the noise reliable that the common RDM has.")
     over_conditions = checks.warnings_of(inferred({"over": "conditions"}, **changes))
     assert not [text for text in over_conditions if " no p" in text or "tested" in text]
+    slow = "TFCE through space and time takes up to seconds"
+    assert any(text.startswith(slow) and "10,000 permutations" in text for text in over_conditions)
+    for few in ({"enhance": "cluster_mass"}, {"permutations": 500}, {"family": ["voxels"]}):
+        warnings = checks.warnings_of(inferred({"over": "conditions", **few}, **changes))
+        assert not any(text.startswith(slow) for text in warnings)
+    partial = [{"kind": "partial", "nuisance": ["number"]}]
+    said = checks.warnings_of(inferred({"over": "conditions"}, references=references, analyses=partial))
+    assert any(text.startswith("p values of partial are too small where the brain is like") for text in said)
     on_template = inferred(SUBJECTS_6, **changes, template={"transform": "identity"})
     assert any("have no p, as `template` brings maps to one grid" in text for text in checks.warnings_of(on_template))
 

@@ -35,6 +35,8 @@ from rsa.simulation.write import files_of_stimuli, not_simulated
 
 NO_DATA = re.compile(r"mask|design|SPM\.mat|\.(json|tsv|csv|txt)$", re.IGNORECASE)
 """Names of files that are often the same in all subjects and runs."""
+LONG_TFCE = 500
+"""Permutations from which on TFCE through space and time is warned of."""
 LONGEST_NAME = 210
 """Letters of the name of a file: 255 bytes, less what is added while it is written."""
 MOST_SETTINGS = 500_000
@@ -603,6 +605,13 @@ def _untested(study: Study) -> Iterator[str]:
     inference = study.inference
     if inference is None:
         return
+    has_maps_of_times = study.fusion and study.searchlight is not None and "times" in inference.family
+    if has_maps_of_times and inference.enhance == "tfce" and inference.permutations > LONG_TFCE:
+        yield (
+            "TFCE through space and time takes up to seconds for a map of a whole brain, and the maps of fusion have "
+            f"{inference.permutations:,} permutations: set inference.enhance to cluster_mass, which takes a hundredth, "
+            "or take fewer."
+        )
     if study.sensors is not None and not (inference.over_subjects and len(study.meeg_subjects) > 1):
         yield "scores over sensors are tested over subjects alone, so they have no p here."
     for analysis in study.analyses:
