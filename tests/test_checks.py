@@ -810,6 +810,11 @@ LABELLED = [{"name": "d", "a": "number", "b": "kind"}]
             {},
             "wilcoxon is of a mean alone, without groups and covariates: set inference.statistic to t.",
         ),
+        (
+            {**PEOPLE, "covariates": ["age"], "statistic": "pseudo_t"},
+            {},
+            "pseudo_t errs too often with covariates (docs/inference.md): set inference.statistic to t.",
+        ),
         ({**PEOPLE, "participants": "no.tsv", "groups": "group"}, {}, "inference: There is no table no.tsv."),
         ({**PEOPLE, "groups": "sex"}, {}, "'sex'"),
         ({**PEOPLE, "groups": "one"}, {}, "the group 'a' has 1 subject; a difference needs 2 or more in each group."),

@@ -536,6 +536,8 @@ def _over_subjects(study: Study, inference: Inference) -> Iterator[str]:
         yield "inference.levels are those of a column: set inference.groups."
     if inference.statistic == "wilcoxon" and (inference.groups is not None or inference.covariates):
         yield "wilcoxon is of a mean alone, without groups and covariates: set inference.statistic to t."
+    if inference.statistic == "pseudo_t" and inference.covariates:
+        yield "pseudo_t errs too often with covariates (docs/inference.md): set inference.statistic to t."
     for subjects, what in ((study.subjects, "brain.subjects"), (study.meeg_subjects, "meeg.subjects")):
         if not subjects:
             continue
