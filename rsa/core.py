@@ -37,6 +37,7 @@ __all__ = [
     "features_with_data",
     "n_conditions_of",
     "on_voxels",
+    "pairs_in_order",
     "positions",
     "require_enough",
     "select",
@@ -640,6 +641,20 @@ def n_conditions_of(n_pairs: int) -> int:
     if n < 2 or n * (n - 1) // 2 != n_pairs:
         raise UserError(f"{n_pairs} is not the number of pairs, n (n - 1) / 2, of any number n of conditions.")
     return int(n)
+
+
+def pairs_in_order(order: Array) -> Array:
+    """Return which pair of conditions stands at each pair when condition ``order[i]`` comes to place i.
+
+    Examples
+    --------
+    >>> pairs_in_order(np.array([2, 0, 1])).tolist()
+    [1, 2, 0]
+    """
+    rows, columns = np.triu_indices(len(order), 1)
+    pairs = np.zeros((len(order), len(order)), dtype=np.intp)
+    pairs[rows, columns] = pairs[columns, rows] = np.arange(len(rows))
+    return np.asarray(pairs[order[rows], order[columns]])
 
 
 @dataclass(frozen=True, eq=False)

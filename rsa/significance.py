@@ -11,6 +11,7 @@ from rsa.core import TEST, Array, ScoreMap
 
 __all__ = [
     "PRIMARY",
+    "ROUNDING",
     "Significance",
     "keys_of",
     "primary",

@@ -9,7 +9,7 @@ from rsa.core import QUALITY, TEST, Array, Neighbourhood, ScoreMap
 from rsa.inference.contrasts import DIFFERENCE
 from rsa.inference.enhance import components
 from rsa.inference.graph import Graph
-from rsa.significance import primary_name
+from rsa.significance import ROUNDING, primary_name
 
 __all__ = ["CLUSTER_COLUMNS", "cluster_table"]
 
@@ -89,7 +89,7 @@ def _clusters(
     regions: Neighbourhood | None,
 ) -> list[dict[str, Any]]:
     """Describe the clusters of one map, (n_times, n_voxels), the largest first."""
-    significant = logp >= -np.log10(alpha) - 1e-6  # NaN is not
+    significant = logp >= -np.log10(alpha) - ROUNDING  # NaN is not
     numbers = components(significant, graph) if in_time else np.zeros(significant.shape, int)
     if not in_time:
         for time in range(len(significant)):

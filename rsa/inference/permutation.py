@@ -12,7 +12,18 @@ import numpy as np
 import pandas as pd
 
 from rsa.comparisons import z_scored
-from rsa.core import Array, Neighbourhood, Patterns, RDMs, ScoreMap, Space, align, require_enough, shared_volume
+from rsa.core import (
+    Array,
+    Neighbourhood,
+    Patterns,
+    RDMs,
+    ScoreMap,
+    Space,
+    align,
+    pairs_in_order,
+    require_enough,
+    shared_volume,
+)
 from rsa.errors import UserError
 from rsa.inference.tally import Correction, Tally, Tested, families_of
 from rsa.measures import Measure, comparison_measure
@@ -469,7 +480,7 @@ class ConditionTest:
         """Measure brain RDMs whose conditions are permuted, which is the same as to permute those of all references."""
         found = []
         for order in orders:
-            pairs = _pairs_in(order)
+            pairs = pairs_in_order(np.argsort(order))  # references take the row of order[i]; brain RDMs the inverse
             found.append(np.mean([self._scores(rdms, one, pairs) for one in subjects], axis=0))
         return np.stack(found).astype(np.float32)
 
@@ -493,16 +504,6 @@ class _Prepared:
         products = measure.products.compressed()
         squares = np.stack([squareform(row, checks=False) for row in products.rows]).astype(np.float32)
         return cls(products.prepare, squares, products.finish or (lambda found: found), products.is_linear)
-
-
-def _pairs_in(order: Array) -> Array:
-    """Return where the pairs of conditions are that come to each place when condition i becomes order[i]."""
-    n = len(order)
-    rows, columns = np.triu_indices(n, 1)
-    places = np.zeros((n, n), dtype=np.intp)
-    places[rows, columns] = places[columns, rows] = np.arange(len(rows))
-    inverse = np.argsort(order)  # references take the row of order[i]; brain RDMs take the inverse
-    return np.asarray(places[inverse[rows], inverse[columns]])
 
 
 def _over_times(table: pd.DataFrame, times_s: Sequence[float]) -> pd.DataFrame:

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from rsa.comparisons import COMPARISONS
-from rsa.core import Array, RDMs, align
+from rsa.core import Array, RDMs, align, pairs_in_order
 from rsa.errors import UserError
 from rsa.inference.permutation import ConditionTest, Places
 from rsa.inference.tally import Correction, Tested
@@ -162,14 +162,9 @@ def relabelled(
         measure_of = partial(comparison_measure, comparison=measure_of)
     (measure,) = measures_of(references, subjects, measure_of).values()
     values, rng = aligned(measure, movies, "RDM movies")[places[0]], np.random.default_rng((seed, 2))
-    n_conditions = len(measure.conditions)
-    rows, columns = np.triu_indices(n_conditions, 1)
-    pairs = np.zeros((n_conditions, n_conditions), dtype=np.intp)
-    pairs[rows, columns] = pairs[columns, rows] = np.arange(len(rows))
     highest = []
     for _ in range(n_relabellings):
-        order = rng.permutation(n_conditions)
-        shuffled = values[:, pairs[order[rows], order[columns]]]  # (n_times, n_pairs)
+        shuffled = values[:, pairs_in_order(rng.permutation(len(measure.conditions)))]  # (n_times, n_pairs)
         highest.append(highest_over_times(measure.score(shuffled, shuffled)))
     return np.stack(highest)
 

@@ -7,7 +7,17 @@ import numpy as np
 import pandas as pd
 from threadpoolctl import threadpool_limits
 
-from rsa.core import NO_DATA, REFERENCE, TOO_SMALL, Array, Epochs, ScoreMap, difference_of_conditions, require_enough
+from rsa.core import (
+    NO_DATA,
+    REFERENCE,
+    TOO_SMALL,
+    Array,
+    Epochs,
+    ScoreMap,
+    difference_of_conditions,
+    pairs_in_order,
+    require_enough,
+)
 from rsa.errors import UserError
 from rsa.inference.contrasts import Contrast, with_contrasts
 from rsa.inference.designs import Design
@@ -96,7 +106,8 @@ def sensor_searchlight(
     centres = _centres(members, min_sensors)
     with threadpool_limits(1, "blas"):  # small matrices: more threads wait for each other
         views = [view_of(epochs, members[sensor], movie.whiten) for sensor in centres]
-    source = _SensorRdms(frames, views, _order_of_pairs(epochs.conditions, measure.conditions))
+    order = pd.Index(epochs.conditions).get_indexer(list(measure.conditions))
+    source = _SensorRdms(frames, views, pairs_in_order(order))
     names = [str(epochs.channels["name"].iloc[sensor]) for sensor in centres]
     builder = _TimeCourses(len(measure.table), epochs.times_s, names)
     scan_sources([source], lambda rdms: measure.score(rdms, rdms), builder, run, MOST_TIMES)
@@ -127,15 +138,6 @@ class _SensorRdms:
         rdms = self.frames.rdms(times, self.views).reshape(-1, self.frames.n_pairs)
         in_order = bool((self.pairs == np.arange(len(self.pairs))).all())
         return rdms if in_order else rdms[:, self.pairs]
-
-
-def _order_of_pairs(conditions: Sequence[str], wanted: Sequence[str]) -> Array:
-    """Return which pair of conditions stands at each pair of the same conditions in another order, shape (n_pairs,)."""
-    n_conditions, places = len(conditions), pd.Index(conditions).get_indexer(list(wanted))
-    numbers = np.zeros((n_conditions, n_conditions), dtype=np.intp)
-    rows, columns = np.triu_indices(n_conditions, 1)
-    numbers[rows, columns] = numbers[columns, rows] = np.arange(len(rows))
-    return np.asarray(numbers[places[rows], places[columns]])
 
 
 class _TimeCourses:
