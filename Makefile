@@ -18,16 +18,19 @@ NUMERICAL := tests/test_arithmetic.py tests/test_distances.py
 # A file of tests stays on one worker, which shares its studies; the files come in the order of tests/conftest.py.
 PARALLEL := --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
+# Tools of the browser tests; without npm, the tests that need them are skipped.
+BROWSER_TOOLS := tests/browser/node_modules/.installed
+
 .PHONY: run test test-fast test-kernels test-speed lint install clean
 
 run: $(VENV)/.installed
 	$(IN_VENV) snakemake --cores $(CORES) --configfile $(CONFIG)
 
-test: $(VENV)/.installed-test lint
+test: $(VENV)/.installed-test $(BROWSER_TOOLS) lint
 	$(IN_VENV) pytest $(PARALLEL)
 	$(MAKE) test-kernels
 
-test-fast: $(VENV)/.installed-test
+test-fast: $(VENV)/.installed-test $(BROWSER_TOOLS)
 	$(IN_VENV) pytest $(PARALLEL) -m "not slow"
 
 # Alone, after the rest: other tests beside it would take the same caches.
@@ -62,5 +65,9 @@ $(VENV)/.installed-test: $(VENV)/.installed
 	$(VENV)/bin/python -m pip install --disable-pip-version-check --constraint constraints.txt --editable ".[test]"
 	@touch $@
 
+$(BROWSER_TOOLS): tests/browser/package.json
+	@if npm install --prefix tests/browser --no-package-lock --no-audit --no-fund --loglevel error; then touch $@; \
+	else echo "Browser tests that need TypeScript or axe-core are skipped: npm could not install them."; fi
+
 clean:
-	rm -rf $(VENV) .snakemake
+	rm -rf $(VENV) .snakemake tests/browser/node_modules
