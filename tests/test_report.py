@@ -4,7 +4,9 @@ import base64
 import re
 from collections import Counter
 from html.parser import HTMLParser
+from io import BytesIO
 from pathlib import Path
+from xml.etree import ElementTree
 
 import nibabel as nib
 import numpy as np
@@ -564,11 +566,38 @@ def test_saved_figure_holds_its_caption(tmp_path, rng):
     path = save_figure(tmp_path / "new" / "a.png", rdm_grid(rdms(rng), list("abc")), caption)
     assert caption_of(path) == caption
     with Image.open(path) as image:
-        assert image.info["dpi"] == pytest.approx((150, 150), abs=0.1)
+        assert image.info["dpi"] == pytest.approx((300, 300), abs=0.1)
         assert image.mode == "RGB"
-    assert [file.name for file in path.parent.iterdir()] == ["a.png"]
+    assert sorted(file.name for file in path.parent.iterdir()) == ["a.png", "a.svg"]
     Image.new("RGB", (2, 2)).save(tmp_path / "bare.png")
     assert caption_of(tmp_path / "bare.png") == ""
+
+
+def test_vector_graphics_have_text_and_images_of_300_dpi(tmp_path, rng):
+    caption = f"Scores {MINUS}1 <b> & “quoted”\x00"
+    scores = maps(flipped(), rng, ["naïve", "<fc>"])
+    path = save_figure(tmp_path / "a.png", glass_grid([("", scores)]), caption).with_suffix(".svg")
+    root = ElementTree.parse(path).getroot()
+    names = {element.tag.rpartition("}")[2]: element for element in root.iter()}
+    assert names["description"].text == caption.removesuffix("\x00")
+    written = [element.text for element in root.iter("{http://www.w3.org/2000/svg}text")]
+    assert {"naïve", "<fc>"} <= set(written)
+    images = list(root.iter("{http://www.w3.org/2000/svg}image"))
+    assert len(images) == 6 + 1  # the views, and the colour bar
+    encoded = images[0].get("{http://www.w3.org/1999/xlink}href")
+    with Image.open(BytesIO(base64.b64decode(encoded.removeprefix("data:image/png;base64,")))) as image:
+        assert image.width / float(images[0].get("width")) == pytest.approx(300 / 72, rel=0.02)
+
+
+def test_the_same_figure_has_the_same_bytes(tmp_path):
+    for name in ("a", "b"):
+        scores = maps(flipped(), np.random.default_rng(0))
+        save_figure(
+            tmp_path / name / "glass.png", glass_grid([("", scores)], significant=[scores.values > 0.1]), "Maps."
+        )
+    for ending in ("png", "svg"):
+        first, second = ((tmp_path / name / f"glass.{ending}").read_bytes() for name in "ab")
+        assert first == second
 
 
 # -------------------------------------------------------------------------------------------- page

@@ -350,7 +350,7 @@ def generalisation_figure(
     limit = signed_limit(values[~np.eye(len(times), dtype=bool)])
     figure = Figure((SIDE + 1.0, SIDE + 1.45))
     axes = axes_at(figure, 0.7, 1.1, SIDE, SIDE)
-    shown = axes.pcolormesh(edges, edges, values, cmap=SIGNED, vmin=-limit, vmax=limit)
+    shown = axes.pcolormesh(edges, edges, values, cmap=SIGNED, vmin=-limit, vmax=limit, rasterized=True)
     axes.set_facecolor(FAINT)  # seen where a score is undefined
     axes.set_aspect("equal")
     for draw in (axes.axvline, axes.axhline):

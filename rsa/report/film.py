@@ -51,7 +51,6 @@ FRAME_MS, LARGEST, FILM_DPI = 250, 3_000_000, 80
 STRIP_SIDE, FRAME_SIDE = 1.1, 3.0
 """Inches of an RDM in a strip and in an animation."""
 
-BRAIN_DPI = 110
 CHOSEN = "Times are spread evenly from the onset of the stimulus on, with that of the highest score among them."
 BRAINS = "Scores over time{who}. {sight} One colour scale for all times; {thresholded}"
 DISSIMILARITIES = (
@@ -204,7 +203,7 @@ def film_figures(
     caption = BRAINS.format(who=who, sight=sight_words(significance), thresholded=thresholded)
     said = caption if times_s is not None else f"{caption} {CHOSEN}"
     look: dict[str, Any] = {"space": space, "significance": significance}
-    strip = save_figure(Path(folder) / "film.png", film_strip(scores, times_s, **look), said, BRAIN_DPI)
+    strip = save_figure(Path(folder) / "film.png", film_strip(scores, times_s, **look), said)
     return [strip, animation(scores, Path(folder) / "film.gif", caption=caption, **look)]
 
 

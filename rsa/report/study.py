@@ -40,7 +40,6 @@ __all__ = [
     "subject_figures",
 ]
 
-BRAIN_DPI = 110
 SEEN_THROUGH = "{sight} One colour scale for all maps{thresholded}; where no score is defined the brain is left blank."
 SLICED = (
     "A cross marks the highest {which}score, whose coordinates in mm are in the title; left is on the left. "
@@ -133,8 +132,8 @@ def subject_figures(
     glass = glass_grid([(title, shown)], space=space, significant=[found])
     cuts = slices(shown, space=space, background=background, significant=found)
     paths = [
-        save_figure(folder / "glass.png", glass, f"Glass brains{who}. {seen}{timed}", BRAIN_DPI),
-        save_figure(folder / "slices.png", cuts, f"Slices through the peaks{who}. {sliced}{timed}", BRAIN_DPI),
+        save_figure(folder / "glass.png", glass, f"Glass brains{who}. {seen}{timed}"),
+        save_figure(folder / "slices.png", cuts, f"Slices through the peaks{who}. {sliced}{timed}"),
     ]
     if has_times(models):
         figure = time_courses(courses(models, significance), str(models.table["statistic"].iloc[0]))
@@ -190,7 +189,7 @@ def _quality_figures(scores: ScoreMap, folder: Path, title: str, space: str, com
     noise = noise_words(n_subjects, comparison)
     said = " ".join(QUALITY_WORDS[name].format(noise=noise) for name in dict.fromkeys(shown.table["model"]))
     text = f"What the data allow{f', {title}' if title else ''}. {said} {_brain_words(None, quality)[0]}{timed}"
-    return [save_figure(folder / "ceiling.png", figure, text, BRAIN_DPI)]
+    return [save_figure(folder / "ceiling.png", figure, text)]
 
 
 # ------------------------------------------------------------------------------------- derived figures
@@ -222,7 +221,7 @@ def _derived_figure(
     figure = FIGURES[entry.figure](row, rows, entry.unit, {**look, "significant": _any_row(rows, significance)})
     title = entry.title.format(model=model) if entry.title else f"{model}: {entry.unit}"
     caption = f"{title}{who}{when}. {entry.note}".strip() + _outlined(rows, model, significance)
-    return [save_figure(folder / f"{name}-{number}.png", figure, caption, BRAIN_DPI)]
+    return [save_figure(folder / f"{name}-{number}.png", figure, caption)]
 
 
 def _any_row(rows: ScoreMap, significance: Significance | None) -> Array | None:
@@ -379,7 +378,7 @@ def _everyone(
             f"Glass brains, all subjects; the mean alone was tested. Of the mean: {seen[:1].lower()}{seen[1:]}{timed}"
         )
     figure = glass_grid(titled, space=space, significant=tested)
-    return save_figure(folder / "subjects.png", figure, caption, BRAIN_DPI)
+    return save_figure(folder / "subjects.png", figure, caption)
 
 
 def _share_figures(
@@ -398,7 +397,7 @@ def _share_figures(
     shares = rows_like(select(group, statistic="share_of_ceiling"), shown.table)
     timed = " Times are those of the highest mean scores." if has_times(first) else ""
     figure = slices(shares, space=space, background=background, limit=1.0, at=shown)
-    return [save_figure(folder / "share.png", figure, SHARE + timed, BRAIN_DPI)]
+    return [save_figure(folder / "share.png", figure, SHARE + timed)]
 
 
 def region_figures(

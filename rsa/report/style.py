@@ -5,8 +5,10 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
+from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.cm import ScalarMappable
 from matplotlib.figure import Figure
 from PIL import Image
@@ -45,11 +47,34 @@ SIGNED, ORDINAL, PAIRS = "RdBu_r", "viridis", "viridis"
 """Colour maps of scores (symmetric around 0), of layers in order, and of dissimilarities."""
 
 MODEL_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
-DPI = 150
+DPI = 300
+"""Pixels per inch of figures, and of the images in their vector graphics."""
 
 
 def save_figure(path: str | Path, figure: Figure, caption: str = "", dpi: int = DPI) -> Path:
-    """Write a figure as PNG, with its caption inside the file (`caption_of` reads it)."""
+    """Write a figure as PNG and, beside it, as SVG; the same figure gives the same bytes.
+
+    Parameters
+    ----------
+    path : path
+        Of the PNG. The SVG has its name with another ending.
+    figure : Figure
+        Is drawn for both. Text is text in the SVG, lines are lines, and images have `dpi` pixels per inch.
+    caption : str
+        Kept inside both files; `caption_of` reads it.
+    dpi : int
+        Pixels per inch.
+
+    Returns
+    -------
+    path
+        That of the PNG.
+    """
+    path = Path(path)
+    same_text_and_names = rc_context({"svg.fonttype": "none", "svg.hashsalt": "rsa"})
+    with writing(path.with_suffix(".svg")) as temporary, same_text_and_names:
+        metadata = {"Title": path.stem, "Description": _printable(caption), "Date": None}
+        FigureCanvasSVG(figure).print_figure(temporary, format="svg", dpi=dpi, metadata=metadata)
     figure.set_dpi(dpi)
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
@@ -58,7 +83,12 @@ def save_figure(path: str | Path, figure: Figure, caption: str = "", dpi: int = 
     pixels = np.asarray(canvas.buffer_rgba())[..., :3]  # (n_down, n_across, red green blue)
     with writing(path) as temporary:
         Image.fromarray(np.ascontiguousarray(pixels)).save(temporary, format="PNG", pnginfo=information, dpi=(dpi, dpi))
-    return Path(path)
+    return path
+
+
+def _printable(text: str) -> str:
+    """Leave out what XML cannot hold: control characters that no one sees."""
+    return "".join(letter for letter in text if letter.isprintable() or letter in "\n\t")
 
 
 def caption_of(path: str | Path) -> str:
