@@ -79,13 +79,13 @@ def explorer_mesh(volume: Volume) -> ExplorerMesh:
     """
     whole = np.concatenate([triangles(side) + i * N_VERTICES for i, side in enumerate(HEMISPHERES)])
     flat = np.concatenate([triangles(side, "flat") + i * N_VERTICES for i, side in enumerate(HEMISPHERES)])
-    keys = [(corners.astype(np.int64) @ [1 << 40, 1 << 20, 1]) for corners in (whole, flat)]
+    keys, flat_keys = (corners.astype(np.int64) @ [1 << 40, 1 << 20, 1] for corners in (whole, flat))
     shapes = {name: np.concatenate([places_mm(side, name) for side in HEMISPHERES]) for name in SHAPES}
     depth = np.concatenate([overlay(side, "sulc") for side in HEMISPHERES])
     return ExplorerMesh(
         shapes={name: np.rint(places / UNIT_MM).astype(np.int16) for name, places in shapes.items()},
         triangles=whole.astype(np.uint16),
-        in_flat=np.isin(*keys).astype(np.uint8),
+        in_flat=np.isin(keys, flat_keys).astype(np.uint8),
         sulc=np.clip(np.rint(depth * 100), -127, 127).astype(np.int8),
         n_left=N_VERTICES,
         voxels=_voxels_at(volume, np.concatenate([mid_thickness_mm(side) for side in HEMISPHERES])),
@@ -114,7 +114,7 @@ def overlay(side: str, name: str) -> Array:
 
 @cache
 def _arrays(name: str, side: str) -> list[Array]:
-    image = nib.load(of_nilearn(f"datasets/data/fsaverage5/{name}_{HEMISPHERES[side]}.gii.gz"))
+    image = nib.GiftiImage.from_filename(of_nilearn(f"datasets/data/fsaverage5/{name}_{HEMISPHERES[side]}.gii.gz"))
     return [np.asarray(array.data) for array in image.darrays]
 
 
