@@ -1,6 +1,8 @@
 """Pictures over time are tested by what is on them: places, intervals, scales, the order and number of frames."""
 
+import json
 import re
+import subprocess
 
 import numpy as np
 import pandas as pd
@@ -28,15 +30,16 @@ from rsa.report.courses import (
     save_generalisation,
 )
 from rsa.report.film import (
-    animation,
     film_figures,
+    film_frames,
     film_strip,
     film_times,
-    rdm_animation,
     rdm_film_figures,
+    rdm_film_frames,
     rdm_movie_strip,
 )
 from rsa.report.planes import project, upright
+from rsa.report.player import film_html
 from rsa.report.style import caption_of
 
 MINUS = "\N{MINUS SIGN}"
@@ -414,15 +417,14 @@ def test_films_that_cannot_be_made_say_why(rng):
         film_strip(twice)
 
 
-def frames_of(path) -> tuple[list[np.ndarray], list[int]]:
-    """The frames of a GIF in red, green and blue, and how long each is shown in ms."""
-    frames, durations = [], []
-    with Image.open(path) as image:
-        for i in range(image.n_frames):
-            image.seek(i)
-            frames.append(np.asarray(image.convert("RGB")).astype(int))
-            durations.append(image.info["duration"])
-    return frames, durations
+def frames_of(path) -> tuple[list[np.ndarray], dict]:
+    """The frames of a film in red, green and blue, and its table."""
+    table = json.loads(path.read_text(encoding="utf-8"))
+    with Image.open(path.with_name(table["frames"])) as image:
+        page = np.asarray(image.convert("RGB")).astype(int)
+    (width, height), n_across = table["frame_px"], table["n_across"]
+    places = [(i // n_across * height, i % n_across * width) for i in range(len(table["times_s"]))]
+    return [page[top : top + height, left : left + width] for top, left in places], table
 
 
 def n_near(frame: np.ndarray, colour: tuple[float, ...]) -> int:
@@ -430,47 +432,49 @@ def n_near(frame: np.ndarray, colour: tuple[float, ...]) -> int:
     return int((np.abs(frame[: int(0.6 * len(frame))] - 255 * np.array(colour)).max(axis=-1) < 8).sum())
 
 
-def test_frames_of_an_animation_are_the_times_in_order(tmp_path, rng):
+def test_frames_of_a_film_are_the_times_in_order(tmp_path, rng):
     scores = over_time(flipped(), rng)
     scores.values[:] = 0
     scores.values[3, :] = 0.5
-    path = animation(scores, tmp_path / "a" / "film.gif", caption="Scores \N{MINUS SIGN}1 to 1.")
-    frames, durations = frames_of(path)
+    path = film_frames(scores, tmp_path / "a" / "film.json", caption="Scores \N{MINUS SIGN}1 to 1.")
+    frames, table = frames_of(path)
     darkest = to_rgb("#67001f")
-    reds = [n_near(frame, darkest) for frame in frames]
-    assert len(frames) == len(TIMES)
-    assert [count > 100 for count in reds] == [False, False, False, True, False]
+    assert [n_near(frame, darkest) > 100 for frame in frames] == [False, False, False, True, False]
     assert all((frame[0, 0] == 255).all() for frame in frames)
-    assert set(durations) == {film.FRAME_MS}
-    with Image.open(path) as image:
-        assert image.info["comment"].decode() == "Scores \N{MINUS SIGN}1 to 1."
-        assert image.info["loop"] == 0
-    assert [file.name for file in path.parent.iterdir()] == ["film.gif"]
+    assert table["caption"] == "Scores \N{MINUS SIGN}1 to 1."
+    assert table["times_s"] == pytest.approx(TIMES)
+    assert table["labels"] == ["\N{MINUS SIGN}100 ms", "0 ms", "100 ms", "200 ms", "300 ms"]
+    assert table["start"] == 3, "the time of the highest score"
+    assert {file.name for file in path.parent.iterdir()} == {"film.json", "film.webp", "film.mp4"}
 
 
-@pytest.mark.slow
-def test_animations_have_no_more_frames_than_a_film_may_have(tmp_path, rng):
-    scores = over_time(flipped(), rng, np.arange(150) / 100)
-    frames, _ = frames_of(animation(scores, tmp_path / "film.gif"))
-    assert len(frames) == film.N_FRAMES
-    assert (tmp_path / "film.gif").stat().st_size < 3_000_000
-
-
-@pytest.mark.slow
-def test_a_large_animation_loses_every_second_frame_and_keeps_its_length(tmp_path, rng, monkeypatch):
-    scores = over_time(flipped(), rng, np.arange(8) / 100)
-    whole = animation(scores, tmp_path / "a.gif").stat().st_size
-    monkeypatch.setattr(film, "LARGEST", int(0.7 * whole))
-    frames, durations = frames_of(animation(scores, tmp_path / "b.gif"))
-    assert (len(frames), set(durations)) == (4, {2 * film.FRAME_MS})
-    assert (tmp_path / "b.gif").stat().st_size <= 0.7 * whole
-
-
-def test_an_animation_of_several_references_shows_them_beside_each_other(rng, tmp_path, monkeypatch):
+def test_a_film_is_a_video_as_well_of_31_frames_at_most(tmp_path):
+    imageio_ffmpeg = pytest.importorskip("imageio_ffmpeg")
     drawn = []
-    monkeypatch.setattr(film, "_save_animation", lambda frame, times, *_: drawn.extend(map(frame, times)))
+
+    def frame(time):
+        drawn.append(time)
+        return Figure((0.51, 0.31), facecolor="#67001f" if time > 1 else "white")
+
+    path = film._save_frames(frame, np.arange(150) / 100, tmp_path / "film.json", "")
+    assert (len(drawn), drawn[0], drawn[-1]) == (film.N_FRAMES, 0.0, 1.49)
+    command = [
+        imageio_ffmpeg.get_ffmpeg_exe(),
+        "-i",
+        path.with_suffix(".mp4"),
+        *["-f", "rawvideo", "-pix_fmt", "gray", "-"],
+    ]
+    read = subprocess.run(command, capture_output=True, check=True)
+    pictures = np.frombuffer(read.stdout, np.uint8).reshape(film.N_FRAMES, 38, 62)  # 37 x 61 pixels, made even
+    assert (pictures.mean(axis=(1, 2)) > 150).tolist() == [time <= 1 for time in drawn]
+    assert b", 4 fps" in read.stderr
+
+
+def test_a_film_of_several_references_shows_them_beside_each_other(rng, tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(film, "_save_frames", lambda frame, times, *_: drawn.extend(map(frame, times)))
     scores = over_time(flipped(), rng, layers=("conv1", "fc"))
-    animation(scores, tmp_path / "film.gif")
+    film_frames(scores, tmp_path / "film.json")
     assert titles(drawn[2]) == ["conv1 100 ms", "fc 100 ms"]
     images = signed_images(drawn[2])
     grid = upright(scores.volume)
@@ -484,7 +488,14 @@ def test_films_of_brains_are_files_with_captions(tmp_path, rng):
     strip, moving = film_figures(over_time(mni(), rng, TIMES[:3]), tmp_path, space="MNI152", title="group mean")
     assert "Scores over time, group mean." in caption_of(strip)
     assert "that of the highest score among them" in caption_of(strip)
-    assert len(frames_of(moving)[0]) == 3
+    frames, table = frames_of(moving)
+    assert len(frames) == 3
+    html = film_html(moving)
+    assert f"aspect-ratio: {table['frame_px'][0]} / {table['frame_px'][1]}" in html
+    assert "<figcaption>Scores over time, group mean." in html
+    moving.with_suffix(".webp").unlink()
+    with pytest.raises(UserError, match=r"Cannot read the film .*film\.json: No such file or directory\. Run the fig"):
+        film_html(moving)
 
 
 # ------------------------------------------------------------------------------------------- RDM films
@@ -534,7 +545,7 @@ def test_missing_dissimilarities_stay_missing(rng):
     assert all(np.isnan(square).sum() == 6 for square in others)  # the diagonal
 
 
-def test_rdm_animation_has_a_frame_per_time(tmp_path, rng):
+def test_rdm_film_has_a_frame_per_time(tmp_path, rng):
     rdms = movie(rng)
     rdms.values[:] = rng.random(rdms.values.shape)
     rdms.values[2] += 10
@@ -548,15 +559,14 @@ def test_rdm_animation_has_a_frame_per_time(tmp_path, rng):
     few, plain = rdm_film_figures(rdms, tmp_path / "b", times_s=[TIMES[0], TIMES[3]])
     with Image.open(few) as narrow, Image.open(strip) as wide:
         assert narrow.size[0] < 0.7 * wide.size[0], "two pictures in place of five"
-    with Image.open(plain) as image:
-        assert b"category" not in image.info["comment"]
+    assert "category" not in frames_of(plain)[1]["caption"]
 
 
 def test_films_of_rdms_need_one_rdm_per_time(rng, tmp_path):
     rdms = movie(rng)
     said = r"A film of RDMs needs one RDM at each of two times or more; these are 10 RDMs at 5 times\. Choose one subj"
     with pytest.raises(UserError, match=said):
-        rdm_animation(concatenate([rdms, rdms]), tmp_path / "a.gif")
+        rdm_film_frames(concatenate([rdms, rdms]), tmp_path / "a.json")
     with pytest.raises(UserError, match=r"these are 5 RDMs at 0 times"):
         rdm_movie_strip(RDMs(rdms.values, rdms.conditions, pd.DataFrame(index=range(5))))
 

@@ -50,7 +50,7 @@ def categories_of(stimuli: Stimuli | None, references: RDMs) -> pd.Series | None
 
 def captioned(folder: Path) -> list[tuple[str, Path]]:
     """Return the pictures in a folder, each with its caption, in the order in which they are looked at."""
-    paths = [path for ending in ("png", "gif") for path in folder.glob(f"*.{ending}")]
+    paths = list(folder.glob("*.png"))
     order = {name: place for place, name in enumerate([*FIRST, *MAPS])}
     paths.sort(key=lambda path: (order.get(path.stem.split("-")[0], len(order)), path.stem))
     return [(caption_of(path), path) for path in paths]

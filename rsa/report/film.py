@@ -1,31 +1,30 @@
-"""Films: brains and RDMs from time to time, as strips of pictures and as animations.
+"""Films: brains and RDMs from time to time, as strips of pictures and as frames that a page or a video shows.
 
 One scale of colours holds for all times, so that a film shows when something begins as well as where.
 """
 
+import json
+import subprocess
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from io import BytesIO
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from matplotlib import colormaps
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
 from rsa.core import Array, RDMs, ScoreMap
 from rsa.errors import UserError
-from rsa.files.io import writing
+from rsa.files.io import save_text, writing
 from rsa.maps import times_of
-from rsa.report.drawing import FADED, sight_words, threshold_words
+from rsa.report.drawing import sight_words, threshold_words
 from rsa.report.figures import by_category, percentiles, rdm_sheet, reference_names
 from rsa.report.glass import glass_grid
 from rsa.report.style import (
-    PAIRS,
-    SIGNED,
     save_figure,
     signed_limit,
     written_times,
@@ -33,23 +32,23 @@ from rsa.report.style import (
 from rsa.significance import Significance, significant_or_all
 
 __all__ = [
-    "animation",
     "film_figures",
+    "film_frames",
     "film_strip",
     "film_times",
-    "rdm_animation",
+    "rdm_film_frames",
     "rdm_film_figures",
     "rdm_movie_strip",
 ]
 
 N_SHOWN, N_FRAMES = 8, 31
-"""Times of a strip, and the most frames of an animation."""
+"""Times of a strip, and the most frames of a film."""
 
-FRAME_MS, LARGEST, FILM_DPI = 250, 3_000_000, 80
-"""How long a frame is shown; the largest file in bytes; pixels per inch."""
+FRAME_MS, FILM_DPI, N_ACROSS = 250, 120, 4
+"""How long a frame is shown; its pixels per inch; frames beside each other in the picture of all frames."""
 
 STRIP_SIDE, FRAME_SIDE = 1.1, 3.0
-"""Inches of an RDM in a strip and in an animation."""
+"""Inches of an RDM in a strip and in a film."""
 
 CHOSEN = "Times are spread evenly from the onset of the stimulus on, with that of the highest score among them."
 BRAINS = "Scores over time{who}. {sight} One colour scale for all times; {thresholded}"
@@ -146,7 +145,7 @@ def film_strip(
     return glass_grid(rows, space=space, limit=limit or signed_limit(scores.values), significant=found)
 
 
-def animation(
+def film_frames(
     scores: ScoreMap,
     path: str | Path,
     *,
@@ -155,18 +154,24 @@ def animation(
     caption: str = "",
     significance: Significance | None = None,
 ) -> Path:
-    """Write the brain over time as an animated GIF: one frame per time, at most 31 of them, spread evenly.
+    """Write the frames of a film of the brain: one per time, at most 31 of them, spread evenly.
 
     Parameters
     ----------
     scores : ScoreMap
         As in `film_strip`; several references are pictures beside each other.
     path : path
-        The file.
+        Of the table of frames (JSON). The frames have its name with other endings.
     space, limit
         As in `film_strip`.
     caption : str
-        Kept in the file as its comment.
+        Kept in the table.
+
+    Returns
+    -------
+    path
+        That of the table, which `docs/formats.md` describes. Beside it are the frames in one picture (WebP) and, where
+        imageio-ffmpeg is installed, a video (MP4).
 
     Raises
     ------
@@ -185,7 +190,7 @@ def animation(
         shown = replace(scores, values=np.concatenate([part.values for part in parts]), table=table)
         return glass_grid([("", shown)], space=space, limit=largest, significant=found)
 
-    return _save_animation(frame, times, path, _palette(SIGNED, faded=significance is not None), caption)
+    return _save_frames(frame, times, path, caption, _peak_s(scores, significance))
 
 
 def film_figures(
@@ -197,14 +202,14 @@ def film_figures(
     times_s: Sequence[float] | None = None,
     significance: Significance | None = None,
 ) -> list[Path]:
-    """Draw brains over time as a strip and as an animation; return the files (`film.png`, `film.gif`)."""
+    """Draw brains over time as a strip and as a film; return the files (`film.png`, `film.json`)."""
     thresholded = "nothing is thresholded." if significance is None else threshold_words(significance, scores)
     who = f", {title}" if title else ""
     caption = BRAINS.format(who=who, sight=sight_words(significance), thresholded=thresholded)
     said = caption if times_s is not None else f"{caption} {CHOSEN}"
     look: dict[str, Any] = {"space": space, "significance": significance}
     strip = save_figure(Path(folder) / "film.png", film_strip(scores, times_s, **look), said)
-    return [strip, animation(scores, Path(folder) / "film.gif", caption=caption, **look)]
+    return [strip, film_frames(scores, Path(folder) / "film.json", caption=caption, **look)]
 
 
 def _references(scores: ScoreMap) -> list[tuple[str, ScoreMap]]:
@@ -272,10 +277,10 @@ def rdm_movie_strip(movie: RDMs, times_s: Sequence[float] | None = None, categor
     return _rdm_row(ranked.subset(np.isin(times, chosen)), times, groups, STRIP_SIDE)
 
 
-def rdm_animation(movie: RDMs, path: str | Path, categories: pd.Series | None = None, *, caption: str = "") -> Path:
-    """Write a movie of RDMs as an animated GIF: one frame per time, at most 31 of them, spread evenly.
+def rdm_film_frames(movie: RDMs, path: str | Path, categories: pd.Series | None = None, *, caption: str = "") -> Path:
+    """Write the frames of a movie of RDMs: one per time, at most 31 of them, spread evenly.
 
-    Parameters and errors are those of `rdm_movie_strip`; the caption is kept in the file as its comment.
+    Parameters and errors are those of `rdm_movie_strip`, the files those of `film_frames`.
     """
     ranked, groups = _ranked(movie, categories)
     times = ranked.table["time_s"].to_numpy(dtype=float)
@@ -283,7 +288,7 @@ def rdm_animation(movie: RDMs, path: str | Path, categories: pd.Series | None = 
     def frame(time: float) -> Figure:
         return _rdm_row(ranked.subset(times == time), times, groups, FRAME_SIDE)
 
-    return _save_animation(frame, times, path, _palette(PAIRS), caption)
+    return _save_frames(frame, times, path, caption)
 
 
 def rdm_film_figures(
@@ -294,11 +299,11 @@ def rdm_film_figures(
     title: str = "",
     times_s: Sequence[float] | None = None,
 ) -> list[Path]:
-    """Draw RDMs over time as a strip and as an animation; return the files (`rdm_film.png`, `rdm_film.gif`)."""
+    """Draw RDMs over time as a strip and as a film; return the files (`rdm_film.png`, `rdm_film.json`)."""
     who, order = f", {title}" if title else "", SORTED if categories is not None else ""
     caption = DISSIMILARITIES.format(who=who, order=order)
     strip = save_figure(Path(folder) / "rdm_film.png", rdm_movie_strip(movie, times_s, categories), caption)
-    return [strip, rdm_animation(movie, Path(folder) / "rdm_film.gif", categories, caption=caption)]
+    return [strip, rdm_film_frames(movie, Path(folder) / "rdm_film.json", categories, caption=caption)]
 
 
 def _ranked(movie: RDMs, categories: pd.Series | None) -> tuple[RDMs, list[str] | None]:
@@ -320,53 +325,64 @@ def _rdm_row(shown: RDMs, among: Array, groups: list[str] | None, side: float) -
     return rdm_sheet(shown, titles, groups, "of all times", side=side, n_most=N_SHOWN, least_width=3.6)
 
 
-# ------------------------------------------------------------------------------------------- animations
+# ------------------------------------------------------------------------------------------------ files
 
 
-def _save_animation(
-    frame: Callable[[float], Figure], times: Array, path: str | Path, palette: Array, caption: str
+def _save_frames(
+    frame: Callable[[float], Figure], times: Array, path: str | Path, caption: str, start_s: float | None = None
 ) -> Path:
-    """Draw a frame per time and write them as a GIF; every second frame goes until the file is small enough."""
-    frames = [_pixels(frame(float(time)), palette) for time in times[_spread(len(times), N_FRAMES)]]
-    duration, encoded = FRAME_MS, b""
-    while not encoded or (len(encoded) > LARGEST and len(frames) > 2):
-        frames, duration = (frames[::2], 2 * duration) if encoded else (frames, duration)
-        encoded = _encoded(frames, duration, caption)
-    with writing(path) as temporary:
-        temporary.write_bytes(encoded)
-    return Path(path)
+    """Draw a frame per time and write all of them as one picture, its table and, where that is possible, a video."""
+    chosen = times[_spread(len(times), N_FRAMES)]
+    frames = np.stack([_pixels(frame(float(time))) for time in chosen])  # (n_frames, n_down, n_across, 3)
+    start = 0.0 if start_s is None else start_s
+    path = Path(path)
+    with writing(path.with_suffix(".webp")) as temporary:
+        Image.fromarray(_side_by_side(frames)).save(temporary, format="WEBP", lossless=True, method=3)
+    if find_spec("imageio_ffmpeg") is not None:
+        with writing(path.with_suffix(".mp4")) as temporary:
+            _save_video(frames, temporary)
+    table = {
+        "caption": caption,
+        "frames": path.with_suffix(".webp").name,
+        "n_across": N_ACROSS,
+        "frame_px": [frames.shape[2], frames.shape[1]],
+        "dpi": FILM_DPI,
+        "times_s": [float(time) for time in chosen],
+        "labels": written_times(chosen, times),
+        "start": int(np.abs(chosen - start).argmin()),
+        "frame_ms": FRAME_MS,
+    }
+    save_text(path, json.dumps(table, ensure_ascii=False, indent=1) + "\n")
+    return path
 
 
-def _encoded(frames: Sequence[Image.Image], duration_ms: int, caption: str) -> bytes:
-    """Return the bytes of a GIF that runs for ever."""
-    file = BytesIO()
-    look: dict[str, Any] = {"save_all": True, "loop": 0, "optimize": False, "comment": caption}
-    frames[0].save(file, format="GIF", append_images=frames[1:], duration=duration_ms, **look)
-    return file.getvalue()
+def _side_by_side(frames: Array) -> Array:
+    """Put frames into rows; what is left of the last row is white."""
+    n, height, width, _ = frames.shape
+    page = np.full((-(-n // N_ACROSS) * height, N_ACROSS * width, 3), 255, dtype=np.uint8)
+    for i, frame in enumerate(frames):
+        top, left = i // N_ACROSS * height, i % N_ACROSS * width
+        page[top : top + height, left : left + width] = frame
+    return page
 
 
-def _pixels(figure: Figure, palette: Array) -> Image.Image:
-    """Draw a figure in the colours of a palette, each pixel in the nearest one."""
-    from scipy.spatial import cKDTree
+def _save_video(frames: Array, path: Path) -> None:
+    """Write frames as a video that every browser and slide show plays; its sides must be even."""
+    import imageio_ffmpeg
 
+    n, height, width, _ = frames.shape
+    even = np.full((n, height + height % 2, width + width % 2, 3), 255, dtype=np.uint8)
+    even[:, :height, :width] = frames
+    read = f"-f rawvideo -pix_fmt rgb24 -s {even.shape[2]}x{even.shape[1]} -r {1000 / FRAME_MS:g} -i -"
+    write = "-c:v libx264 -pix_fmt yuv420p -crf 18 -movflags +faststart"
+    same = "-threads 1 -fflags +bitexact -flags:v +bitexact"  # the same bytes from the same frames
+    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-y", "-v", "error", *f"{read} {write} {same}".split(), str(path)]
+    subprocess.run(command, input=even.tobytes(), check=True)
+
+
+def _pixels(figure: Figure) -> Array:
+    """Draw a figure; red, green and blue of shape (n_down, n_across, 3)."""
     figure.set_dpi(FILM_DPI)
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
-    drawn = np.asarray(canvas.buffer_rgba())[..., :3].astype(np.int64)  # (n_down, n_across, red green blue)
-    codes, places = np.unique(drawn @ np.array([65536, 256, 1]), return_inverse=True)
-    found = np.stack([codes // 65536, codes // 256 % 256, codes % 256], axis=1)  # (n_colours, 3)
-    _, nearest = cKDTree(palette).query(found)
-    image = Image.fromarray(nearest.astype(np.uint8)[places.reshape(drawn.shape[:2])])
-    image.putpalette(palette.astype(np.uint8).tobytes())
-    return image
-
-
-def _palette(colours: str, *, faded: bool = False) -> Array:
-    """Make one palette for all frames, so that no colour flickers: 96 colours of a map and 32 greys; (128, 3).
-
-    With `faded`, 64 faded colours on white are in it as well; (192, 3).
-    """
-    of_map = np.round(255 * colormaps[colours](np.linspace(0, 1, 96))[:, :3])
-    pale = np.round(255 * (1 - FADED * (1 - colormaps[colours](np.linspace(0, 1, 64))[:, :3])))
-    greys = np.repeat(np.round(np.linspace(0, 255, 32))[:, None], 3, axis=1)
-    return np.concatenate([of_map, pale, greys] if faded else [of_map, greys])
+    return np.array(canvas.buffer_rgba())[..., :3]

@@ -92,10 +92,9 @@ def _printable(text: str) -> str:
 
 
 def caption_of(path: str | Path) -> str:
-    """Return the caption that is kept in a PNG, or as the comment of a GIF; "" if there is none."""
+    """Return the caption that is kept in a PNG; "" if there is none."""
     with Image.open(path) as image:
-        comment = image.info.get("comment", b"")
-        return str(image.info.get("Description", comment.decode("utf-8") if isinstance(comment, bytes) else ""))
+        return str(image.info.get("Description", ""))
 
 
 def plain(text: object, n_shown: int = 40) -> str:
