@@ -82,7 +82,7 @@ def has_cortex(space: str) -> bool:
 
 def places_mm(side: str, shape: str) -> Array:
     """Return where the vertices of a hemisphere ("L", "R") are in a shape ("white" as well), (n_vertices, 3) in mm."""
-    return _arrays(SHAPES.get(shape, shape), side)[0]
+    return _arrays(SHAPES.get(shape, shape), side)[0].astype(np.float64)
 
 
 def mid_thickness_mm(side: str) -> Array:
