@@ -11,14 +11,13 @@ from typing import Any
 
 from rsa.analyses import PLAIN, Analysis, PlainComparison
 from rsa.errors import Problems, UserError, is_mistake, listed, told
-from rsa.files.fsaverage import has_cortex
 from rsa.inference.group import GROUP_TESTS
 from rsa.inputs.references import Reference
 from rsa.inputs.regions import Regions, region_files
 from rsa.inputs.templates import template_files
 from rsa.models import Model
 from rsa.pipeline import checks
-from rsa.pipeline.config import Study, Surfaces, load_study, read_yaml
+from rsa.pipeline.config import Study, load_study, read_yaml
 from rsa.pipeline.results import problems_of_folder
 
 __all__ = ["OUTPUTS", "Output", "Plan", "read_plan", "study_of"]
@@ -90,6 +89,10 @@ class Output:
 
 def _searchlight(plan: "Plan", part: str) -> bool:
     return plan.study.searchlight is not None
+
+
+def _main_searchlight(plan: "Plan", part: str) -> bool:
+    return _searchlight(plan, part) and plan.analysis(part).is_main
 
 
 def _template(plan: "Plan", part: str) -> bool:
@@ -201,6 +204,7 @@ OUTPUTS = {
     "readme": Output("README"),
     "description": Output("dataset_description.json"),
     "report": Output("report.html"),
+    "explorer": Output("explorer", _main_searchlight),
 }
 """What the jobs of a study write, but for simulated data."""
 
@@ -265,7 +269,7 @@ class Plan:
 
     def targets(self) -> list[Path]:
         """Return the files that a run is for; the rest follows from the report."""
-        return [self.path("report"), self.path("description")]
+        return [self.path("report"), self.path("description"), *self.all("explorer")]
 
     # -------------------------------------------------------------------------------- parts of a study
 
@@ -336,6 +340,23 @@ class Plan:
         is_shared = regions is not None and self.study.template is None and not regions.of_subjects
         return regions if is_shared and self.group_inference(part) else None
 
+    def explored(self) -> dict[str, list[Path]]:
+        """Return the files that the explorer is made of, by what its rule calls them."""
+        tests = [
+            path for part in self.parts() for one in self.study.subjects for path in self.subject_inference(part, one)
+        ]
+        shared = self.study.regions is not None and self.study.template is None and not self.study.regions.of_subjects
+        fused = [] if self.is_paired else self.fused(())
+        return {
+            "scores": [path for part in self.parts() for path in self.all_scores(part)],
+            "group": self.every("group_scores"),
+            "inference": tests,
+            "brain": self.all("brain"),
+            "references": [*self.references(), *fused],
+            "stimuli": self.stimulus_files(),
+            "regions": self.region_files("") if shared else [],
+        }
+
     def cluster_region_files(self, part: str) -> list[Path]:
         """Return what these are read from."""
         regions = self.cluster_regions(part)
@@ -357,11 +378,6 @@ class Plan:
         """Return the option that asks for derived maps; none for all of them, so that a new one re-runs nothing."""
         is_default = self.study.maps == Study.model_fields["maps"].default
         return "" if is_default else " ".join(["--derived", *self.study.maps])
-
-    @property
-    def surfaces(self) -> Surfaces | None:
-        """The surface on which maps are written as well: of those in a space of MNI152, where there are some."""
-        return self.study.surfaces if any(map(has_cortex, (self.space, self.group_space))) else None
 
     # ------------------------------------------------------------------------ what jobs read of each other
 

@@ -17,7 +17,6 @@ from matplotlib.figure import Figure
 
 from rsa.core import Array, ScoreMap, Volume
 from rsa.errors import UserError
-from rsa.files.fsaverage import of_nilearn
 from rsa.report.drawing import (
     drawn_box,
     drawn_views,
@@ -33,7 +32,7 @@ from rsa.report.drawing import (
 )
 from rsa.report.figures import reference_names
 from rsa.report.layout import sheet
-from rsa.report.planes import VIEWS, box_mm, cut, cut_image
+from rsa.report.planes import VIEWS, box_mm, cut, cut_image, of_nilearn
 from rsa.report.style import INK, ORDINAL, SIGNED, TEXT, colour_bar, short_names, signed_limit
 from rsa.significance import significant_or_all
 
@@ -78,7 +77,7 @@ def slices(
     others = scores if at is None else at
     strongest = None if at is None else signed_limit(at.values)
     volume, colours = volume_of(scores), score_scale([scores], limit)
-    box, views, image = drawn_box(volume, space), drawn_views(volume, space), _background(space, background)
+    box, views, image = drawn_box(volume, space), drawn_views(volume, space), background_of(space, background)
     found = np.full(scores.values.shape, np.nan) if significant is None else significant
     peaks = [_peak(volume, *three) for three in zip(others.values, scores.values, found, strict=True)]
     names = reference_names(scores.table)
@@ -190,7 +189,7 @@ def _montage(
 ) -> tuple[Figure, Axes]:
     """Draw evenly spaced slices of a coloured map, from the bottom to the top of what is defined."""
     volume = volume_of(scores)
-    box, image = drawn_box(volume, space), _background(space, background)
+    box, image = drawn_box(volume, space), background_of(space, background)
     view = drawn_views(volume, space)[-1]
     axis = "xyz".index(view)
     places = _slice_places(volume, scores.values[0], axis)
@@ -237,7 +236,7 @@ def _draw_cross(axes: Axes, view: str, at_mm: Array) -> None:
     axes.axhline(at_mm[up], color=INK, linewidth=0.5, alpha=0.7)
 
 
-def _background(space: str, given: nib.Nifti1Image | None) -> nib.Nifti1Image | None:
+def background_of(space: str, given: nib.Nifti1Image | None = None) -> nib.Nifti1Image | None:
     """Return what to draw on, from 0 (left white) to 1: the image given, nilearn's template, or None (the mask)."""
     if given is None and is_mni(space):
         given = _template()

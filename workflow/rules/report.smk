@@ -116,3 +116,21 @@ rule report:
         "python -m rsa report --study {input.study} --references {input.references} --brain {input.brain} "
         "--scores {input.scores} --resampled {input.resampled} --fits {input.fits} --movies {input.movies} "
         "--time {input.time} --sensors {input.sensors} --folder {params.folder} --output {output} --log {log}"
+
+
+if STUDY.searchlight is not None:
+
+    rule explore:
+        input:
+            **PLAN.explored(),
+            study=PLAN.path("settings"),
+        output:
+            directory(PLAN.path("explorer")),
+        log:
+            f"{LOGS}/explore.log",
+        conda:
+            "../../envs/cpu.yaml"
+        shell:
+            "python -m rsa explore --study {input.study} --scores {input.scores} --group {input.group} "
+            "--inference {input.inference} --brain {input.brain} --references {input.references} "
+            "--output {output} --log {log}"

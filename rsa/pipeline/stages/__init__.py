@@ -27,6 +27,7 @@ MODULES = {
         "draw_fusion",
         "report",
     ),
+    "explorer": ("explore",),
 }
 """The modules of this package, and the stages in each."""
 
