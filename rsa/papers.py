@@ -25,6 +25,8 @@ PAPERS = {
     "beyond standardized regression coefficients. Organ Res Methods 16:650-674.",
     "Hebart et al., 2018": "Hebart MN, Bankson BB, Harel A, Baker CI, Cichy RM (2018). The representational dynamics "
     "of task and object processing in humans. eLife 7:e32816.",
+    "Fischl et al., 1999": "Fischl B, Sereno MI, Tootell RBH, Dale AM (1999). High-resolution intersubject averaging "
+    "and a coordinate system for the cortical surface. Hum Brain Mapp 8:272-284.",
     "Storrs et al., 2021": "Storrs KR, Kietzmann TC, Walther A, Mehrer J, Kriegeskorte N (2021). Diverse deep neural "
     "networks all predict human inferior temporal cortex well, after training and fitting. J Cogn Neurosci "
     "33:2044-2064.",

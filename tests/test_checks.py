@@ -105,6 +105,28 @@ def test_a_sound_study_has_no_problems(lab: Path) -> None:
     assert "'alexnet features.1', 'alexnet classifier.6'" in text
 
 
+def test_surfaces_that_are_asked_for_need_maps_in_mni152(lab: Path) -> None:
+    assert checks.problems_of(study(brain__space="T1w", surfaces=None)) == []
+    assert checks.problems_of(study(brain__space="MNI152NLin6Asym", surfaces={})) == []
+    (line,) = checks.problems_of(study(brain__space="T1w", surfaces={"mesh": "fsaverage5"}))
+    assert line == (
+        "`surfaces` are made of maps of a `searchlight` in a space whose label starts with MNI152, and here there are "
+        "maps in 'T1w'; bring them there by `template`, or leave `surfaces` out."
+    )
+    (line,) = checks.problems_of(
+        study(
+            brain__space="T1w",
+            searchlight=None,
+            references=[PIXELS],
+            regions={"spheres": {"V1": [6, 6, 6]}},
+            surfaces={},
+        )
+    )
+    assert "starts with MNI152, and here there are none; bring" in line
+    assert Plan(study(brain__space="T1w")).surfaces is None
+    assert Plan(study(brain__space="MNI152Lin")).surfaces is not None
+
+
 ANNEXED = ".git/annex/objects/2p/Xz/MD5E-s12--0a.dat/MD5E-s12--0a.dat"
 LFS_POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:0a\nsize 12\n"
 

@@ -1224,6 +1224,15 @@ def test_methods_text_says_how_responses_and_noise_were_measured(bids, sections,
         assert part not in text
 
 
+def test_methods_text_tells_of_the_surface_where_maps_are_in_mni152():
+    mni = fmri(space="MNI152Lin")
+    text = text_of({"searchlight": {}, "brain": mni})
+    assert "brought to the surface fsaverage5 (Fischl et al., 1999): scores as the mean of 10 points" in text
+    assert "Hum Brain Mapp 8:272-284" in text
+    for sections in ({"brain": mni}, {"searchlight": {}}, {"searchlight": {}, "brain": mni, "surfaces": None}):
+        assert "fsaverage5" not in text_of(sections)
+
+
 def test_numbers_of_the_study_name_runs_delays_and_noise():
     given = study(brain=fmri(), brain_distance="crossnobis", noise={})
     rows = counts(given, Measured(10, n_runs=6, delays_s=(0, 2.5)))

@@ -12,6 +12,8 @@ import pandas as pd
 from rsa.core import QUALITY, REASONS, Array, ScoreMap, Volume, select
 from rsa.errors import UserError
 from rsa.files import io
+from rsa.files.fsaverage import FSAVERAGE5, SAMPLED, is_averaged, sampler_of, save_gifti
+from rsa.interpolation import LineSampler
 from rsa.maps import MAPS, derive_all, peaks, times_of
 from rsa.names import map_path
 from rsa.significance import without_tests
@@ -43,8 +45,9 @@ study.json
 README = """Representational similarity of a brain and of models, made by brain-model-rsa {version}.
 
 Look at report.html first. The maps of each subject are in sub-*/, those of the group in group/ (NIfTI, with a JSON file
-beside each that says what its numbers are); fits of regions are in regions.tsv, layers over time in time/. Each folder
-in analyses/ has the same for another measure of the same data. study.json holds all settings.
+beside each that says what its numbers are; those in MNI152 on the surface fsaverage5 as well, as GIFTI); fits of
+regions are in regions.tsv, layers over time in time/. Each folder in analyses/ has the same for another measure of the
+same data. study.json holds all settings.
 """
 
 LABELS = ["model", "layer", "statistic"]
@@ -99,6 +102,8 @@ def write_maps(
     provenance: Mapping[str, Any],
     source: Path,
     tests: Mapping[Any, Mapping[str, Any]] | None = None,
+    *,
+    on_cortex: bool = False,
 ) -> None:
     """Write every map of a subject (or group) as NIfTI with a JSON sidecar, derived maps, and the table of peaks.
 
@@ -122,6 +127,8 @@ def write_maps(
     tests : mapping, optional
         For each statistic that is made of the scores of all subjects, or by a test, what sidecars say of it:
         `Description` and more. The key is the statistic, or (model, statistic) for what is said of one model alone.
+    on_cortex : bool
+        Whether each map is written on the surface fsaverage5 as well (GIFTI); the space is MNI152 then.
     """
     volume = scores.volume
     if volume is None:
@@ -132,20 +139,43 @@ def write_maps(
     distance = str(provenance["settings"].get("distance", "unknown"))
     parts, counts = _parts(without_tests(scores), derived, distance), _counts(scores, subject)
     parts[0] = scores
+    onto = sampler_of(volume, int(provenance["settings"].get("stride", 1))) if on_cortex else None
     _require_distinct_files(where, [*_labels_of(parts), *({"statistic": name} for name in counts)])
     for labels, rows in _rows_of_files(parts):
         path = map_path(**where, **labels)
         times_s = times_of(rows.table)
         about = _about(rows, scores, provenance["settings"].get("measure"), tests or {})
         about |= {"Times": times_s} if times_s else {}
-        io.save_nifti(path, _image(volume, rows.values, times_s), {**about, **_whose(subject, **labels), **common})
+        sidecar = {**about, **_whose(subject, **labels), **common}
+        io.save_nifti(path, _image(volume, rows.values, times_s), sidecar)
+        if onto is not None:
+            averaged = is_averaged(labels["statistic"], str(rows.table["role"].iloc[0]))
+            _save_on_cortex(path, space, onto, rows.values, averaged, sidecar, [f"{time:g} s" for time in times_s])
     for name, (text, values) in counts.items():
         path = map_path(**where, statistic=name)
         about = {"Description": text, **({"Levels": REASONS} if name == "reason" else {})}
-        io.save_nifti(path, volume.to_image(values), {**about, **_whose(subject, statistic=name), **common})
+        sidecar = {**about, **_whose(subject, statistic=name), **common}
+        io.save_nifti(path, volume.to_image(values), sidecar)
+        if onto is not None:
+            _save_on_cortex(path, space, onto, values[None], False, sidecar)
     found = peaks(scores)
     dictionary = {name: text for name, text in PEAK_COLUMNS.items() if name in found or name == "subject"}
     io.save_table(peaks_path(**where), found, dictionary)
+
+
+def _save_on_cortex(
+    path: Path,
+    space: str,
+    onto: LineSampler,
+    values: Array,
+    averaged: bool,
+    sidecar: Mapping[str, Any],
+    names: Sequence[str] = (),
+) -> None:
+    """Write maps of a file on the surface as well, and how they came there."""
+    sampled = onto.mean(values) if averaged else onto.nearest(values)
+    said = {"Mesh": FSAVERAGE5, "Sampling": SAMPLED[averaged], "SampledSpace": space, "Undefined": "NaN"}
+    save_gifti(path, space, sampled, {**sidecar, **said, "Sources": [str(path)]}, names)
 
 
 def _whose(subject: str, model: str = "", layer: str = "", statistic: str = "") -> dict[str, str]:

@@ -7,7 +7,6 @@ the subject. That is what ANTs and fMRIPrep store in a file called "from the sub
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import product
 from pathlib import Path
 from typing import Annotated
 
@@ -19,6 +18,7 @@ from rsa.core import DEFINED, Array, ScoreMap, Volume
 from rsa.errors import UserError, listed
 from rsa.files.images import opened, whole_grid
 from rsa.files.io import reading
+from rsa.interpolation import HALF, corners
 from rsa.maps import MAPS
 from rsa.settings import Label, Section, by_subject, fill, path_unless
 
@@ -44,10 +44,6 @@ MNI_CODE = 4
 """The NIfTI code of MNI152 space."""
 TO_RAS = np.diag([-1.0, -1.0, 1.0])
 """ITK's x grows to the left and its y to the back, NIfTI's to the right and to the front: both change their sign."""
-HALF = 0.5 - 1e-4
-"""Half of the weight, with room for affines in single precision."""
-
-
 MNI152 = "MNI152"
 """The word for the grid of nilearn's MNI152 template."""
 IDENTITY = "identity"
@@ -345,7 +341,7 @@ def resample_scores(scores: ScoreMap, template: Volume, transform: Path | None) 
     if derived:
         raise UserError(f"The maps {listed(derived)} cannot be interpolated; resample the scores, then derive them.")
     points_mm = read_transform(transform)(template.voxel_to_mm(template.indices))
-    members, weights = _corners(scores.volume, points_mm)
+    members, weights = corners(scores.volume, points_mm)
     covered = _weight(members >= 0, weights) >= HALF
     if not covered.any():
         raise UserError(
@@ -365,22 +361,6 @@ def resample_scores(scores: ScoreMap, template: Volume, transform: Path | None) 
     )
 
 
-def _corners(volume: Volume, points_mm: Array) -> tuple[Array, Array]:
-    """Find the 8 voxels around each point: their positions in the mask (-1 outside it) and weights, both (8, n)."""
-    position = np.full(np.add(volume.shape, 2), -1, dtype=np.int32)  # one voxel more on each side
-    position[1:-1, 1:-1, 1:-1][volume.mask] = np.arange(volume.n_voxels, dtype=np.int32)
-    indices = volume.mm_to_voxel(points_mm)  # (n, 3)
-    low = np.floor(indices).astype(np.int64)
-    steps = np.array(list(product((0, 1), repeat=3)))  # (8, 3)
-    members = np.empty((8, len(indices)), dtype=np.int32)
-    weights = np.empty((8, len(indices)))
-    for corner, step in enumerate(steps):
-        at = np.clip(low + step + 1, 0, np.array(position.shape) - 1)
-        members[corner] = position[tuple(at.T)]
-        weights[corner] = np.where(step, indices - low, 1 - (indices - low)).prod(axis=1)
-    return members, weights
-
-
 def _weight(chosen: Array, weights: Array) -> Array:
     """Sum the weights of the chosen voxels of each point: two arrays of shape (8, n) -> (n,)."""
     return np.asarray((weights * chosen).sum(axis=0))
@@ -388,10 +368,10 @@ def _weight(chosen: Array, weights: Array) -> Array:
 
 def _interpolated(scores: Array, members: Array, weights: Array) -> Array:
     """Average the scores of one map (n_voxels,) around each point; NaN where less than half of the weight has one."""
-    corners = np.append(scores, np.float32(np.nan))[members].astype(np.float64)  # (8, n); -1 is the last, outside
-    finite = np.isfinite(corners)
+    around = np.append(scores, np.float32(np.nan))[members].astype(np.float64)  # (8, n); -1 is the last, outside
+    finite = np.isfinite(around)
     weight = _weight(finite, weights)
-    total = _weight(np.where(finite, corners, 0), weights)
+    total = _weight(np.where(finite, around, 0), weights)
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.where(weight >= HALF, total / weight, np.nan)
 

@@ -15,6 +15,7 @@ from rsa.core import FEWEST_CONDITIONS, Volume, require_enough
 from rsa.datasets.fetch import FETCHED_SUBJECTS, fetched_files, not_fetched
 from rsa.distances import CROSS_VALIDATED
 from rsa.errors import Problems, UserError, listed
+from rsa.files.fsaverage import has_cortex
 from rsa.files.records import copies
 from rsa.files.sources import NoContentError, problems_of_content, quoted
 from rsa.inference.contrasts import contrast_problems
@@ -342,6 +343,15 @@ def _mapped(study: Study) -> Iterator[str]:
                 f"template.space is {study.template.space}, as that of the images, so their maps would have the names "
                 f"of those on the template; set another label, such as {study.template.space}2mm."
             )
+
+    spaces = [one.space for one in (study.brain, study.template) if one is not None]
+    asked = "surfaces" in study.model_fields_set and study.surfaces is not None
+    if asked and (study.searchlight is None or not any(map(has_cortex, spaces))):
+        yield (
+            "`surfaces` are made of maps of a `searchlight` in a space whose label starts with MNI152, and here there "
+            f"are {'none' if study.searchlight is None else f'maps in {listed(spaces)}'}; bring them there by "
+            "`template`, or leave `surfaces` out."
+        )
 
 
 def _named(study: Study) -> Iterator[str]:

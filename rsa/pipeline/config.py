@@ -15,6 +15,7 @@ from rsa.comparisons import COMPARISONS
 from rsa.datasets import Dataset, MeegDataset
 from rsa.distances import CROSS_VALIDATED, DISTANCES
 from rsa.errors import Problems, UserError, did_you_mean, listed
+from rsa.files.fsaverage import N_DEPTHS
 from rsa.inference.contrasts import Contrast
 from rsa.inference.designs import Alternative, Design, load_design
 from rsa.inference.enhance import ENHANCEMENTS
@@ -41,6 +42,7 @@ __all__ = [
     "Searchlight",
     "Sensors",
     "Study",
+    "Surfaces",
     "load_study",
     "read_yaml",
 ]
@@ -89,6 +91,22 @@ class Searchlight(Section):
     """Take only every n-th voxel in each direction as a centre."""
     reliability: bool = False
     """Also map the split-half reliability: the score of the RDM of odd runs with that of even runs."""
+
+
+class Surfaces(Section):
+    """Maps on the surface of the cortex, for those in a space of MNI152."""
+
+    mesh: Literal["fsaverage5"] = "fsaverage5"
+    """The surface: that of nilearn's wheel, 10,242 vertices in each hemisphere."""
+
+    def methods(self) -> str:
+        """Return a sentence for the methods text."""
+        return (
+            f"Maps were brought to the surface {self.mesh} (Fischl et al., 1999): scores as the mean of {N_DEPTHS} "
+            "points from the white to the pial surface at each vertex, linear between voxels; p values, thresholded "
+            "maps and numbers of layers or times from the voxel half way between them. Coordinates of MNI152 were "
+            "taken for those of the surface, which differ by some millimetres."
+        )
 
 
 class Movie(Section):
@@ -303,6 +321,8 @@ class Study(Section):
     """Map the noise ceiling over subjects, and mean maps as a share of it; the images must be on one grid."""
     template: Template | None = None
     """Bring the maps of subjects in spaces of their own to one grid; leave it out for none."""
+    surfaces: Surfaces | None = Surfaces()
+    """Write maps that are in a space of MNI152 on a surface of the cortex as well (GIFTI); null for none."""
 
     @property
     def shrinkage(self) -> str | None:

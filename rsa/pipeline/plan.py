@@ -11,13 +11,14 @@ from typing import Any
 
 from rsa.analyses import PLAIN, Analysis, PlainComparison
 from rsa.errors import Problems, UserError, is_mistake, listed, told
+from rsa.files.fsaverage import has_cortex
 from rsa.inference.group import GROUP_TESTS
 from rsa.inputs.references import Reference
 from rsa.inputs.regions import Regions, region_files
 from rsa.inputs.templates import template_files
 from rsa.models import Model
 from rsa.pipeline import checks
-from rsa.pipeline.config import Study, load_study, read_yaml
+from rsa.pipeline.config import Study, Surfaces, load_study, read_yaml
 from rsa.pipeline.results import problems_of_folder
 
 __all__ = ["OUTPUTS", "Output", "Plan", "read_plan", "study_of"]
@@ -378,6 +379,11 @@ class Plan:
         """Return the option that asks for derived maps; none for all of them, so that a new one re-runs nothing."""
         is_default = self.study.maps == Study.model_fields["maps"].default
         return "" if is_default else " ".join(["--derived", *self.study.maps])
+
+    @property
+    def surfaces(self) -> Surfaces | None:
+        """The surface on which maps are written as well: of those in a space of MNI152, where there are some."""
+        return self.study.surfaces if any(map(has_cortex, (self.space, self.group_space))) else None
 
     # ------------------------------------------------------------------------ what jobs read of each other
 

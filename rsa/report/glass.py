@@ -16,6 +16,7 @@ from matplotlib.path import Path
 
 from rsa.core import Array, ScoreMap
 from rsa.errors import UserError
+from rsa.files.fsaverage import of_nilearn
 from rsa.report.drawing import (
     FADED,
     drawn_box,
@@ -31,7 +32,7 @@ from rsa.report.drawing import (
 )
 from rsa.report.figures import reference_names, reference_titles
 from rsa.report.layout import GAP, LETTER, LONGEST, PAGE_WIDTH, sheet
-from rsa.report.planes import VIEWS, Upright, of_nilearn, project, seen_through, upright
+from rsa.report.planes import VIEWS, Upright, project, seen_through, upright
 from rsa.report.style import GREY, INK, SIGNED
 
 __all__ = ["glass_grid"]

@@ -10,6 +10,7 @@ from typing import Any
 
 from rsa.comparisons import COMPARISONS
 from rsa.distances import CROSS_VALIDATED, DISTANCES
+from rsa.files.fsaverage import has_cortex
 from rsa.inference.enhance import ENHANCEMENTS
 from rsa.inference.subjects import SUBJECT_STATISTICS
 from rsa.inference.tally import FDR
@@ -223,6 +224,9 @@ def _scores(study: Any, measured: Measured) -> list[str]:
             f"The maps of subjects were brought to {study.template.space} space, by linear interpolation between "
             f"voxels with a score."
         )
+    spaces = [one.space for one in (study.brain, study.template) if one is not None]
+    if study.surfaces is not None and has_maps and any(map(has_cortex, spaces)):
+        sentences.append(study.surfaces.methods())
     if has_maps and study.searchlight.reliability:
         sentences.append("Split-half reliability is the score of the RDM of odd runs with that of even runs.")
     where = ["searchlight"] * (has_maps and study.noise_ceiling) + ["region"] * bool(measured.regions)

@@ -5,8 +5,6 @@ z), "z" from above (across x, up y). Left is on the left.
 """
 
 from dataclasses import dataclass
-from importlib.util import find_spec
-from pathlib import Path
 
 import nibabel as nib
 import numpy as np
@@ -20,7 +18,6 @@ __all__ = [
     "box_mm",
     "cut",
     "cut_image",
-    "of_nilearn",
     "project",
     "seen_through",
     "upright",
@@ -35,13 +32,6 @@ MNI_BOX = np.array([[-77.0, 77.0], [-113.0, 83.0], [-77.0, 88.0]])
 
 N_PIXELS = 130
 """Slices are drawn with so many pixels along the longest side of the box."""
-
-
-def of_nilearn(name: str) -> Path:
-    """Return the path of a file of nilearn, which is not imported: it would load scikit-learn and most of scipy."""
-    found = find_spec("nilearn")
-    assert found is not None
-    return Path(*(found.submodule_search_locations or ()), name)
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from matplotlib.figure import Figure
 
 from rsa.core import Array, ScoreMap, Volume
 from rsa.errors import UserError
+from rsa.files.fsaverage import of_nilearn
 from rsa.report.drawing import (
     drawn_box,
     drawn_views,
@@ -32,7 +33,7 @@ from rsa.report.drawing import (
 )
 from rsa.report.figures import reference_names
 from rsa.report.layout import sheet
-from rsa.report.planes import VIEWS, box_mm, cut, cut_image, of_nilearn
+from rsa.report.planes import VIEWS, box_mm, cut, cut_image
 from rsa.report.style import INK, ORDINAL, SIGNED, TEXT, colour_bar, short_names, signed_limit
 from rsa.significance import significant_or_all
 

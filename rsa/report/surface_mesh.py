@@ -1,38 +1,13 @@
-"""The surface of the cortex: fsaverage5, from nilearn's files, and which voxel lies at each of its vertices.
-
-fsaverage5 (Fischl et al., 1999) has 10,242 vertices in each hemisphere. Its coordinates are those of the MNI305 brain,
-which differ from MNI152 by some millimetres: see `docs/conventions.md`.
-"""
+"""The surface of the cortex in the brain explorer: fsaverage5, and which voxel lies at each of its vertices."""
 
 from dataclasses import dataclass
-from functools import cache
 
-import nibabel as nib
 import numpy as np
 
 from rsa.core import Array, Volume
-from rsa.report.planes import of_nilearn
+from rsa.files.fsaverage import HEMISPHERES, N_VERTICES, SHAPES, mid_thickness_mm, overlay, places_mm, triangles
 
-__all__ = [
-    "HEMISPHERES",
-    "N_VERTICES",
-    "SHAPES",
-    "UNIT_MM",
-    "ExplorerMesh",
-    "explorer_mesh",
-    "overlay",
-    "places_mm",
-    "triangles",
-]
-
-HEMISPHERES = {"L": "left", "R": "right"}
-"""The hemispheres in the order of the vertices: as BIDS writes them, and nilearn."""
-
-N_VERTICES = 10242
-"""Of each hemisphere."""
-
-SHAPES = {"pial": "pial", "inflated": "infl", "flat": "flat"}
-"""The shapes that are shown, and what nilearn's files call them."""
+__all__ = ["UNIT_MM", "ExplorerMesh", "explorer_mesh"]
 
 UNIT_MM = 0.01
 """Coordinates in the page are whole numbers of this unit, so they are right to .005 mm."""
@@ -90,32 +65,6 @@ def explorer_mesh(volume: Volume) -> ExplorerMesh:
         n_left=N_VERTICES,
         voxels=_voxels_at(volume, np.concatenate([mid_thickness_mm(side) for side in HEMISPHERES])),
     )
-
-
-def places_mm(side: str, shape: str) -> Array:
-    """Return where the vertices of a hemisphere ("L", "R") are in a shape ("white" as well), (n_vertices, 3) in mm."""
-    return _arrays(SHAPES.get(shape, shape), side)[0]
-
-
-def mid_thickness_mm(side: str) -> Array:
-    """Return where the vertices lie half way between white and pial surface, shape (n_vertices, 3) in mm."""
-    return np.asarray((places_mm(side, "white") + places_mm(side, "pial")) / 2)
-
-
-def triangles(side: str, shape: str = "pial") -> Array:
-    """Return the vertices of the triangles of a hemisphere, (n_triangles, 3); the flat shape has fewer."""
-    return _arrays(SHAPES.get(shape, shape), side)[1]
-
-
-def overlay(side: str, name: str) -> Array:
-    """Return what is known of each vertex of a hemisphere, shape (n_vertices,): "sulc", for instance."""
-    return _arrays(name, side)[0]
-
-
-@cache
-def _arrays(name: str, side: str) -> list[Array]:
-    image = nib.GiftiImage.from_filename(of_nilearn(f"datasets/data/fsaverage5/{name}_{HEMISPHERES[side]}.gii.gz"))
-    return [np.asarray(array.data) for array in image.darrays]
 
 
 def _voxels_at(volume: Volume, points_mm: Array) -> Array:

@@ -60,9 +60,10 @@ rule maps:
         space=PLAN.spaces(),
         folder=lambda wildcards: PLAN.root(wildcards.part),
         derived=PLAN.derived_option(),
+        surfaces=options("surfaces", PLAN.surfaces),
     shell:
         "python -m rsa maps --scores {input.scores} --inference {input.inference} --subject {wildcards.subject} --space {params.space} --folder {params.folder} "
-        "{params.derived} --log {log}"
+        "{params.derived} {params.surfaces} --log {log}"
 
 
 rule region_fits:

@@ -42,10 +42,11 @@ if STUDY.group:
             folder=lambda wildcards: PLAN.root(wildcards.part),
             tests=lambda wildcards: PLAN.group_tests(wildcards.part),
             derived=PLAN.derived_option(),
+            surfaces=options("surfaces", PLAN.surfaces),
             regions=lambda wildcards: options_of(
                 "regions", PLAN.cluster_regions(wildcards.part)
             ),
         shell:
             "python -m rsa group --scores {input.scores} --space {params.space} --folder {params.folder} --tests {params.tests} "
-            "--ceiling {input.ceiling} --inference {input.inference} {params.regions} {params.derived} --output {output.scores} "
+            "--ceiling {input.ceiling} --inference {input.inference} {params.regions} {params.derived} {params.surfaces} --output {output.scores} "
             "--log {log}"

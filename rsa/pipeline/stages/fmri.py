@@ -11,6 +11,7 @@ from rsa.analyses import PLAIN, Analysis, PlainComparison
 from rsa.core import MAP_COLUMNS, Patterns, ScoreMap, on_voxels, shared_volume
 from rsa.datasets import Dataset
 from rsa.files import io
+from rsa.files.fsaverage import has_cortex
 from rsa.files.maps import clusters_path, write_maps
 from rsa.inference import group as groups
 from rsa.inference.ceiling import noise_ceilings
@@ -32,6 +33,7 @@ from rsa.pipeline.config import (
     Noise,
     Searchlight,
     ShrinkageName,
+    Surfaces,
 )
 from rsa.pipeline.stages.common import dictionary, patterns_of_voxels, provenance_of, stacked
 from rsa.progress import progress
@@ -251,6 +253,7 @@ def maps(
     folder: Path,
     derived: list[MapName] | None = None,
     inference: Path | None = None,
+    surfaces: Surfaces | None = None,
 ) -> None:
     """Write the scores of one subject as NIfTI maps with sidecars, derived maps, and a table of peaks.
 
@@ -264,13 +267,16 @@ def maps(
         Folder of the study's results.
     inference : path
         p values of the scores in the first space (HDF5).
+    surfaces : Surfaces
+        The surface on which maps in MNI152 are written as well.
     """
     for number, (path, label) in enumerate(zip(scores, space, strict=True)):
         found = io.load_scores(path)
         tests: dict[tuple[str, str], Any] = {}
         if inference is not None and number == 0:
             found, tests = with_tests(found, [inference])
-        write_maps(found, folder, subject, label, derived, io.read_provenance(path), path, tests)
+        on_cortex = surfaces is not None and has_cortex(label)
+        write_maps(found, folder, subject, label, derived, io.read_provenance(path), path, tests, on_cortex=on_cortex)
 
 
 def group(
@@ -283,6 +289,7 @@ def group(
     inference: list[Path] | None = None,
     regions: Regions | None = None,
     derived: list[MapName] | None = None,
+    surfaces: Surfaces | None = None,
 ) -> None:
     """Bring the maps of all subjects together and write the maps of the group.
 
@@ -298,6 +305,8 @@ def group(
         p values of the group (HDF5): written beside the maps, with a table of clusters.
     regions : Regions
         Where clusters are: the same atlas, masks or spheres for all subjects, on the grid of the maps.
+    surfaces : Surfaces
+        The surface on which maps in MNI152 are written as well.
     """
     settings = io.read_provenance(scores[0])["settings"]
     distance = str(settings.get("distance", "unknown"))
@@ -314,7 +323,8 @@ def group(
         provenance["settings"]["inference"] = io.read_provenance(inference[0])["settings"]["inference"]
         about |= tested
     io.save(output, result, provenance)
-    write_maps(result, folder, "", space, derived, provenance, output, about)
+    on_cortex = surfaces is not None and has_cortex(space)
+    write_maps(result, folder, "", space, derived, provenance, output, about, on_cortex=on_cortex)
     if inference:
         write_clusters(result, provenance["settings"], folder, space, regions)
 
