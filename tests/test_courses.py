@@ -229,13 +229,6 @@ def test_caption_says_what_is_shown():
     assert "onset of the stimulus" not in layer_time_caption(banded()[1:])
 
 
-def test_long_times_are_in_s():
-    table = course().assign(time_s=10 * TIMES)
-    axes = layer_time_figure(table, latency(onset=1.0, peak=2.0)).axes
-    assert axes[1].get_xlabel() == "time (s)"
-    np.testing.assert_allclose([line[0, 0] for line in drawn_lines(axes[1]) if len(line) == 1], [1, 2])
-
-
 def test_courses_of_nothing_are_drawn():
     figure = layer_time_figure(banded().assign(mean=np.nan, lower=np.nan, upper=np.nan, p=np.nan))
     assert "no score is defined" in texts(figure)
@@ -344,7 +337,7 @@ def test_a_generalisation_needs_ascending_times_and_a_square(times, shape):
 # ----------------------------------------------------------------------------------------------- films
 
 
-def over_time(volume, rng, times=TIMES, layers=("conv1",), model="net") -> ScoreMap:
+def over_time(volume, rng, times=TIMES, layers=("conv1",), model="meeg") -> ScoreMap:
     rows = [(model, layer, time) for time in times for layer in layers]
     table = pd.DataFrame(rows, columns=["model", "layer", "time_s"]).assign(statistic="mean")
     return ScoreMap(rng.uniform(-0.2, 0.3, (len(table), volume.n_voxels)), table, volume)
@@ -456,7 +449,7 @@ def test_a_film_is_a_video_as_well_of_31_frames_at_most(tmp_path):
         drawn.append(time)
         return Figure((0.51, 0.31), facecolor="#67001f" if time > 1 else "white")
 
-    path = film._save_frames(frame, np.arange(150) / 100, tmp_path / "film.json", "")
+    path = film._save_frames(frame, np.arange(150) / 100, tmp_path / "film.json", "", "ms")
     assert (len(drawn), drawn[0], drawn[-1]) == (film.N_FRAMES, 0.0, 1.49)
     command = [
         imageio_ffmpeg.get_ffmpeg_exe(),

@@ -12,6 +12,7 @@ import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from PIL import Image
 from scipy.spatial.transform import Rotation
@@ -34,6 +35,7 @@ from rsa.report.figures import (
     reference_titles,
     region_bars,
 )
+from rsa.report.film import rdm_movie_strip
 from rsa.report.glass import glass_grid
 from rsa.report.html import PageSection, definitions, page, table_html
 from rsa.report.methods import Measured, counts, methods_text, mixed_versions
@@ -48,7 +50,7 @@ from rsa.report.study import (
     region_means,
     subject_figures,
 )
-from rsa.report.style import caption_of, plain, save_figure, short_names, signed_limit, written_times
+from rsa.report.style import caption_of, model_colours, plain, save_figure, short_names, signed_limit, written_times
 from rsa.report.times import at_peak_times, courses, of_data, of_models, time_courses
 
 MINUS = "\N{MINUS SIGN}"
@@ -379,6 +381,26 @@ def test_rdm_grid_sorts_conditions_by_category(rng):
     assert "dissimilarity (percentile in each RDM, 0 to 100)" in texts(figure)
 
 
+def test_conditions_of_all_rdms_are_in_the_order_of_the_stimulus_table(rng):
+    stack = rdms(rng, n_rdms=2)
+    shuffled = stack.reordered([f"img{i}" for i in (3, 0, 5, 1, 4, 2)])
+    movie = RDMs(shuffled.values, shuffled.conditions, pd.DataFrame({"time_s": [0.0, 0.1]}))
+    order = [f"img{i}" for i in (2, 0, 1, 5, 4, 3)]
+    for categories in (["b", "a", "b", "a", "b", "a"], order, [""] * 6):
+        table = pd.Series(categories, order)
+        expected = [order[i] for i in (0, 2, 4, 1, 3, 5)] if categories[0] == "b" else order
+        figures = [rdm_grid(one, ["x", "y"], table) for one in (stack, shuffled)] + [
+            rdm_movie_strip(movie, None, table)
+        ]
+        squares = [figure.axes[0].images[0].get_array().filled(np.nan) for figure in figures]
+        np.testing.assert_allclose(squares[0], squares[1])
+        for square in squares:
+            upper = np.triu_indices(6, k=1)
+            assert spearmanr(square[upper], stack.reordered(expected).squares[0][upper]).statistic == pytest.approx(1)
+        n_lines = {len(figure.axes[0].lines) for figure in figures}
+        assert n_lines == ({2} if categories[0] == "b" else {0}), "no lines where each condition is its own category"
+
+
 def test_rdm_grid_needs_titles_and_categories_of_all(rng):
     stack = rdms(rng)
     with pytest.raises(UserError, match="3 RDMs needs one RDM or more and as many titles, not 1"):
@@ -405,7 +427,7 @@ def test_rdm_similarity_writes_the_correlations(rng):
         ({"model": ["net", "net"], "layer": ["a", "b"]}, ["a", "b"]),
         ({"model": ["net", "animacy"], "layer": ["a", ""]}, ["net a", "animacy"]),
         ({"model": ["animacy"], "layer": [np.nan]}, ["animacy"]),
-        ({"model": ["meg", "meg"], "time_s": [-0.1, 0.25]}, [f"meg {MINUS}100 ms", "meg 250 ms"]),
+        ({"model": ["meeg", "meeg"], "time_s": [-0.1, 2.5]}, [f"meeg {MINUS}100 ms", "meeg 2500 ms"]),
         ({"model": ["net", "net"], "layer": ["a", "a"], "time_s": [0, 4.5]}, ["a 0 s", "a 4.5 s"]),
         ({"model": ["reliability", "ceilinglower"]}, ["split-half reliability", "noise ceiling, lower bound"]),
         ({"category": ["x"]}, ["reference 1"]),
@@ -428,7 +450,7 @@ BLOCKS = [f"encoder.layers.encoder_layer_{i}" for i in (0, 11)]
         ({"model": ["vit", "vit", "animacy"], "layer": [*BLOCKS, ""]}, ["…0", "…11", "animacy"]),
         ({"model": ["net", "net", "x"], "layer": ["$a$", "b", ""]}, ["$a$", "b", "x"]),
         ({"model": ["net", "vgg"], "layer": ["$a$", "b"]}, [r"net" "\n" r"\$a\$", "vgg\nb"]),
-        ({"model": ["meg", "animacy"], "time_s": [0.25, np.nan]}, ["250 ms", "animacy"]),
+        ({"model": ["meeg", "animacy"], "time_s": [0.25, np.nan]}, ["250 ms", "animacy"]),
         ({"model": ["net", "animacy"], "layer": ["a", ""], "time_s": [4.5, 6]}, ["a\n4.5 s", "animacy\n6 s"]),
         (
             {"model": ["vit", "vit", "net", "x"], "layer": [*BLOCKS, "fc", ""], "time_s": [4.5, 6, 3, 3]},
@@ -515,6 +537,24 @@ def test_models_have_colours_and_a_legend():
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["net", "animacy"]
     assert len({patch.get_facecolor() for patch in figure.axes[0].patches}) == 2
     assert [label.get_text() for label in figure.axes[0].get_xticklabels()] == ["conv1", "fc", "animacy"]
+
+
+def test_a_model_has_one_colour_whichever_others_are_drawn():
+    several = pd.concat([fits(0.2, layers=("",)).assign(model=model) for model in ("b", "c")])
+    for draw in (profile, region_bars):
+        figures = [draw(table, models=["a", "b", "c"]) for table in (several, several[several["model"] == "c"])]
+        colours = [model_colours(["a", "b", "c"])[name] for name in "bc"]
+        drawn = [
+            {to_hex(part.get_facecolor() if draw is region_bars else part.get_color()) for part in parts}
+            for parts in (
+                [*figure.axes[0].patches] if draw is region_bars else figure.axes[0].lines[:-1] for figure in figures
+            )
+        ]
+        assert set(colours) <= drawn[0]
+        assert colours[1] in drawn[1]
+        assert colours[0] not in drawn[1]
+    many = model_colours([str(i) for i in range(21)])
+    assert len(set(many.values())) == 21
 
 
 def test_profile_draws_a_line_per_subject_and_their_mean():
@@ -876,7 +916,7 @@ def test_courses_are_read_at_the_best_voxel_of_each_model(timed):
     place = ", ".join(f"{round(value)}" for value in at_mm).replace("-", MINUS)
     assert axes[0].get_title() == f"net\n({place}) mm, highest at 4.5 s"
     assert axes[0].get_ylim() == axes[1].get_ylim()
-    assert (axes[0].get_xlabel(), axes[0].get_ylabel()) == ("time (s)", "spearman")
+    assert (axes[0].get_xlabel(), axes[0].get_ylabel()) == ("delay (s)", "spearman")
 
 
 def test_courses_of_nothing_are_drawn(rng):
@@ -1058,9 +1098,9 @@ def fits_over_time() -> pd.DataFrame:
 
 def test_regions_over_time_are_drawn_at_their_best_time(tmp_path, monkeypatch):
     drawn = []
-    monkeypatch.setattr("rsa.report.study.region_bars", lambda *tables: drawn.append(tables) or region_bars(*tables))
+    monkeypatch.setattr("rsa.report.study.region_bars", lambda *given: drawn.append(given[:2]) or region_bars(*given))
     monkeypatch.setattr(
-        "rsa.report.study.time_courses", lambda table, score: drawn.append(table) or time_courses(table)
+        "rsa.report.study.time_courses", lambda table, *said: drawn.append(table) or time_courses(table, *said)
     )
     paths = region_figures(fits_over_time(), tmp_path / "figures" / "regions")
     assert [path.name for path in paths] == ["regions.png", "regions_courses.png"]
@@ -1085,9 +1125,9 @@ def test_regions_over_time_are_drawn_at_their_best_time(tmp_path, monkeypatch):
 
 def test_bars_of_regions_are_of_references_without_time_if_there_are_some(tmp_path, monkeypatch):
     drawn = []
-    monkeypatch.setattr("rsa.report.study.region_bars", lambda *tables: drawn.append(tables) or region_bars(*tables))
+    monkeypatch.setattr("rsa.report.study.region_bars", lambda *given: drawn.append(given[:2]) or region_bars(*given))
     monkeypatch.setattr(
-        "rsa.report.study.time_courses", lambda table, score: drawn.append(table) or time_courses(table)
+        "rsa.report.study.time_courses", lambda table, *said: drawn.append(table) or time_courses(table, *said)
     )
     ceiling = {"ceiling_lower": 0.6, "ceiling_upper": 0.7}
     still = [fits([0.4, 0.5] * 3).assign(region=region, time_s=np.nan, **ceiling) for region in ("V1", "V4")]

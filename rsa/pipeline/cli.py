@@ -149,10 +149,12 @@ def _add_option(parser: argparse.ArgumentParser, parameter: inspect.Parameter, h
     plain = next(kind for kind in alternatives(hint) if kind is not type(None))
     many = get_origin(plain) in (list, tuple)
     kind = get_args(plain)[0] if many else plain
-    default = "" if required or parameter.default in (None, ()) else f" (default: {parameter.default})"
+    default = "" if required or parameter.default in (None, (), "") else f" (default: {parameter.default})"
     positional = parameter.kind is inspect.Parameter.POSITIONAL_ONLY
     flags = [parameter.name] if positional else [_flag(parameter.name)]
-    extra: dict[str, Any] = {} if positional else {"required": required, "default": argparse.SUPPRESS}
+    extra: dict[str, Any] = {"required": required, "default": argparse.SUPPRESS}
+    if positional:
+        extra = {} if required else {"nargs": "?", "default": parameter.default}
     if many:
         extra |= {"nargs": "+" if required else "*", "action": "extend"}  # may be given in several pieces
     elif parameter.default is None:

@@ -21,7 +21,7 @@ from rsa.pipeline import checks
 from rsa.pipeline.config import Study, Surfaces, load_study, read_yaml
 from rsa.pipeline.results import problems_of_folder
 
-__all__ = ["OUTPUTS", "Output", "Plan", "read_plan", "study_of"]
+__all__ = ["OUTPUTS", "Output", "Plan", "plan_of_results", "read_plan", "study_of"]
 
 logger = logging.getLogger(__name__)
 
@@ -66,6 +66,25 @@ def read_plan(path: str | Path, *, check: bool) -> "Plan":
     plan = Plan(load_study(read_yaml(path), [path]))
     if check:
         plan.require_no_problems()
+    return plan
+
+
+def plan_of_results(folder: str | Path) -> "Plan":
+    """Read a study from the folder of its results, wherever that is now.
+
+    Raises
+    ------
+    UserError
+        If there are no settings, or they are not those of this version.
+    """
+    path = Path(folder) / "study.json"
+    try:
+        plan = Plan(Study.model_validate_json(path.read_text(encoding="utf-8")))
+    except OSError as error:
+        raise UserError(f"Cannot read {path}: {error.strerror}. Name the folder of a study's results.") from error
+    except ValueError as error:
+        raise UserError(f"{path} has no settings that this version understands; run the study again.") from error
+    plan.folder = Path(folder)
     return plan
 
 
@@ -293,6 +312,10 @@ class Plan:
     def reference(self, name: str) -> Reference:
         """Return the reference with this name."""
         return self._references[name]
+
+    def names(self) -> list[str]:
+        """Return the labels of all models and the names of all references, in order."""
+        return [*self._models, *self._references]
 
     def settings(self) -> str:
         """Return all settings of the study as JSON."""

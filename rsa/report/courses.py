@@ -1,13 +1,12 @@
 """Pictures of courses: layers over time with onsets and peaks, latencies along the layers, times against times."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -20,12 +19,12 @@ from rsa.report.style import (
     FAINT,
     GREY,
     INK,
-    ORDINAL,
     SIGNED,
     TEXT,
     TITLE,
     axes_at,
     colour_bar,
+    layer_colours,
     plain,
     save_figure,
     short_names,
@@ -96,8 +95,7 @@ def layer_time_figure(courses: pd.DataFrame, latencies: pd.DataFrame | None = No
         If there is no row or a column is missing.
     """
     _require(courses, ("model", "layer", "time_s", "mean"), "courses")
-    factor, unit = _unit(courses["time_s"])
-    rows, marks = _in_unit(drawn_ceiling(courses), factor), _marks(latencies, factor)
+    rows, marks = _in_ms(drawn_ceiling(courses)), _marks(latencies)
     models = list(dict.fromkeys(rows["model"]))
     below = [ROW * rows.loc[rows["model"] == model, "layer"].nunique() for model in models]
     below = below if _has(rows, "p") or len(marks) else [0.0] * len(models)
@@ -118,7 +116,7 @@ def layer_time_figure(courses: pd.DataFrame, latencies: pd.DataFrame | None = No
         axes.set_ylim(*scale)
         axes.set_ylabel(_score_name(rows) if i % n_across == 0 else "", fontsize=TEXT, color=INK)
         axes.set_title(plain(model, 40), fontsize=TITLE, color=INK, pad=4)
-        lowest.set_xlabel(f"time ({unit})", fontsize=TEXT, color=INK)
+        lowest.set_xlabel("time (ms)", fontsize=TEXT, color=INK)
     return figure
 
 
@@ -247,9 +245,7 @@ def latency_figure(latencies: pd.DataFrame, hierarchy: pd.DataFrame | None = Non
     """
     pick(MARKS, what, "latency")
     _require(latencies, ("model", "layer", f"{what}_s"), "latencies")
-    columns = [f"{what}{end}_s" for end in ("", "_lower", "_upper") if f"{what}{end}_s" in latencies]
-    factor, unit = _unit(latencies[columns].to_numpy().ravel())
-    table = _in_unit(latencies, factor)
+    table = _in_ms(latencies)
     parts = [rows for _, rows in table.groupby("model", sort=False) if len(rows) > 1]
     if not parts:
         raise UserError("Latencies along the layers are drawn for a model of two layers or more; there is none.")
@@ -265,7 +261,7 @@ def latency_figure(latencies: pd.DataFrame, hierarchy: pd.DataFrame | None = Non
         axes.set(xlim=(-0.6, len(layers) - 0.4), ylim=scale)
         _draw_latencies(axes, rows, what)
         axes.set_xticks(range(len(layers)), layers, rotation=90)
-        axes.set_ylabel(f"{what} latency ({unit})" if i % n_across == 0 else "", fontsize=TEXT, color=INK)
+        axes.set_ylabel(f"{what} latency (ms)" if i % n_across == 0 else "", fontsize=TEXT, color=INK)
         axes.set_title(_latency_title(rows["model"].iloc[0], hierarchy), fontsize=TITLE - 0.5, color=INK, pad=4)
     return figure
 
@@ -345,8 +341,7 @@ def generalisation_figure(
             f"A picture of times against times needs two or more ascending times and a matrix of as many rows and "
             f"columns, not {len(times)} times and the shape {values.shape}."
         )
-    factor, unit = _unit(times)
-    edges = _edges(factor * times)
+    edges = _edges(1000 * times)
     limit = signed_limit(values[~np.eye(len(times), dtype=bool)])
     figure = Figure((SIDE + 1.0, SIDE + 1.45))
     axes = axes_at(figure, 0.7, 1.1, SIDE, SIDE)
@@ -357,8 +352,8 @@ def generalisation_figure(
         if _holds_onset(times):
             draw(0, color=INK, linewidth=0.8, linestyle=":")
     across, up = ("time, mean of the others", "time, subject") if between else ("time", "time")
-    axes.set_xlabel(f"{across} ({unit})", fontsize=TEXT, color=INK)
-    axes.set_ylabel(f"{up} ({unit})", fontsize=TEXT, color=INK)
+    axes.set_xlabel(f"{across} (ms)", fontsize=TEXT, color=INK)
+    axes.set_ylabel(f"{up} (ms)", fontsize=TEXT, color=INK)
     axes.tick_params(labelsize=TEXT, length=2, colors=INK)
     axes.set_title(plain(title, 50), fontsize=TITLE, color=INK, pad=4)
     bar = axes_at(figure, 0.7 + SIDE / 2 - 1.2, 0.48, 2.4, 0.1)
@@ -418,27 +413,20 @@ def _require(table: pd.DataFrame, columns: Sequence[str], what: str) -> None:
         raise UserError(f"The table of {what} {wrong}; its columns are {listed(list(map(str, table)))}.")
 
 
-def _unit(times_s: Iterable[float]) -> tuple[float, str]:
-    """Return by what seconds are multiplied to be drawn, and the unit: ms if no time is 2 s from 0 or further."""
-    times = np.asarray(list(times_s), dtype=float)
-    is_long = (np.abs(times[np.isfinite(times)]) >= 2).any()
-    return (1.0, "s") if is_long else (1000.0, "ms")
-
-
-def _in_unit(table: pd.DataFrame, factor: float) -> pd.DataFrame:
-    """Multiply the columns in s, drop the unit from their names, and make labels text."""
+def _in_ms(table: pd.DataFrame) -> pd.DataFrame:
+    """Bring the columns in s to ms, drop the unit from their names, and make labels text."""
     in_s = [name for name in table if str(name).endswith("_s")]
-    scaled = table.assign(**{name: factor * table[name].astype(float) for name in in_s})
+    scaled = table.assign(**{name: 1000 * table[name].astype(float) for name in in_s})
     labels = {name: table[name].fillna("").astype(str) for name in ("model", "layer")}
     return scaled.assign(**labels).rename(columns={name: name.removesuffix("_s") for name in in_s})
 
 
-def _marks(latencies: pd.DataFrame | None, factor: float) -> pd.DataFrame:
-    """Return latencies in the unit of a figure; an empty table if there are none."""
+def _marks(latencies: pd.DataFrame | None) -> pd.DataFrame:
+    """Return latencies in ms; an empty table if there are none."""
     if latencies is None or not len(latencies):
         return pd.DataFrame(columns=["model", "layer", *MARKS])
     _require(latencies, ("model", "layer", *(f"{what}_s" for what in MARKS)), "latencies")
-    return _in_unit(latencies, factor)
+    return _in_ms(latencies)
 
 
 def _has(table: pd.DataFrame | None, column: str) -> bool:
@@ -449,8 +437,7 @@ def _has(table: pd.DataFrame | None, column: str) -> bool:
 def _layers(rows: pd.DataFrame) -> dict[str, Any]:
     """Return the colour of each layer, in order."""
     layers = list(dict.fromkeys(rows["layer"]))
-    colours = colormaps[ORDINAL](np.linspace(0.02, 0.9, len(layers))) if len(layers) > 1 else [INK]
-    return dict(zip(layers, colours, strict=True))
+    return dict(zip(layers, layer_colours(len(layers)), strict=True))
 
 
 def _of_layer(rows: pd.DataFrame, layer: str) -> pd.DataFrame:

@@ -29,6 +29,7 @@ from rsa.report.style import (
     model_colours,
     plain,
     short_names,
+    unit_of,
     without_shared_ends,
     written_times,
 )
@@ -40,21 +41,23 @@ N_IN_LEGEND = 5
 """Colours of more models than these are not explained, where each has one bar with its name below."""
 
 
-def reference_names(table: pd.DataFrame) -> list[str]:
+def reference_names(table: pd.DataFrame, unit: str = "") -> list[str]:
     """Name each reference of a table: its layer, or its model where it has no layer; both where models differ.
+
+    The unit of times is that of `unit_of`, if none is given.
 
     Examples
     --------
     >>> reference_names(pd.DataFrame({"model": ["alexnet", "animacy"], "layer": ["conv1", ""]}))
     ['alexnet conv1', 'animacy']
     """
-    models, layers, times = (_labels(table, column) for column in ("model", "layer", "time_s"))
+    models, layers, times = (_labels(table, column, unit) for column in ("model", "layer", "time_s"))
     shown = [models if len(set(models)) > 1 or not any(layers) else [""] * len(table), layers, times]
     names = [" ".join(filter(None, parts)) for parts in zip(*shown, strict=True)]
     return [name or model or f"reference {i}" for i, (name, model) in enumerate(zip(names, models, strict=True), 1)]
 
 
-def reference_titles(table: pd.DataFrame, n_shown: int) -> list[str]:
+def reference_titles(table: pd.DataFrame, n_shown: int, unit: str = "") -> list[str]:
     r"""Name each reference above a narrow picture: its layer alone where one model has layers, else below its model.
 
     Layers of a model that are longer than `n_shown` letters are shortened among themselves. A reference without layers
@@ -67,9 +70,9 @@ def reference_titles(table: pd.DataFrame, n_shown: int) -> list[str]:
     >>> reference_titles(pd.DataFrame({"model": ["alexnet", "vgg11"], "layer": ["conv1", "conv1"]}), 12)
     ['alexnet\nconv1', 'vgg11\nconv1']
     """
-    models, layers, times = (_labels(table, column) for column in ("model", "layer", "time_s"))
+    models, layers, times = (_labels(table, column, unit) for column in ("model", "layer", "time_s"))
     parts, below = (layers, times) if any(layers) else (times, [""] * len(table))
-    names = reference_names(table.drop(columns="time_s", errors="ignore")) if any(layers) else reference_names(table)
+    names = reference_names(table.drop(columns="time_s", errors="ignore") if any(layers) else table, unit)
     several = len({model for model, part in zip(models, parts, strict=True) if part}) > 1
     n_left = n_shown - max(len(time) + 1 if time else 0 for time in below) if several else n_shown
     titles: list[str] = []
@@ -89,13 +92,13 @@ def _title(model: str, part: str, name: str, time: str) -> str:
     return "\n".join(line.strip() for line in lines if line.strip())
 
 
-def _labels(table: pd.DataFrame, column: str) -> list[str]:
+def _labels(table: pd.DataFrame, column: str, unit: str) -> list[str]:
     """Return a column as text, "" where it says nothing; times with their unit."""
     if column not in table:
         return [""] * len(table)
     values = table[column]
     if column == "time_s":
-        return written_times(values)
+        return written_times(values, unit=unit or unit_of(table))
     return full_models(table) if column == "model" else ["" if pd.isna(value) else str(value) for value in values]
 
 
@@ -175,15 +178,40 @@ def _require_titles(rdms: RDMs, titles: Sequence[str]) -> None:
         raise UserError(f"A picture of {len(rdms)} RDMs needs one RDM or more and as many titles, not {len(titles)}.")
 
 
-def by_category(rdms: RDMs, categories: pd.Series) -> tuple[RDMs, list[str]]:
-    """Sort the conditions by category, and return the category of each."""
+def by_category(rdms: RDMs, categories: pd.Series) -> tuple[RDMs, list[str] | None]:
+    """Bring conditions into the order of a table, category by category, and return the category of each.
+
+    Parameters
+    ----------
+    rdms : RDMs
+        The stack.
+    categories : Series
+        The category of each condition, by its label, in the order of the table; "" where there are no categories.
+
+    Returns
+    -------
+    rdms : RDMs
+        Conditions sorted by category, in order of their first appearance in the table, and in its order within one.
+    groups : list of str, optional
+        The category of each; None if they group nothing, as where each condition is a category of its own.
+    """
     of = {str(label): str(category) for label, category in categories.items()}
     missing = [name for name in rdms.conditions if name not in of]
     if missing:
         raise UserError(f"These conditions have no category: {listed(missing)}. Name one for each, or give none.")
     rank = {category: i for i, category in enumerate(dict.fromkeys(of.values()))}
-    names = sorted(rdms.conditions, key=lambda name: rank[of[name]])
-    return rdms.reordered(names), [of[name] for name in names]
+    place = {label: i for i, label in enumerate(of)}
+    names = sorted(rdms.conditions, key=lambda name: (rank[of[name]], place[name]))
+    groups = [of[name] for name in names]
+    groups_some = any(groups) and len(set(groups)) <= len(groups) / 2
+    return rdms.reordered(names), groups if groups_some else None
+
+
+def order_words(categories: pd.Series | None) -> str:
+    """Say in which order conditions are, for captions."""
+    if categories is None:
+        return ""
+    return f" Conditions are {'sorted by category' if any(categories) else 'in the order of the stimulus table'}."
 
 
 def axis_labels(conditions: Sequence[str], groups: list[str] | None) -> tuple[list[str], list[float], list[float]]:
@@ -233,7 +261,7 @@ def rdm_similarity(rdms: RDMs, titles: Sequence[str], comparison: str = "spearma
 # ------------------------------------------------------------------------------- profiles and regions
 
 
-def profile(table: pd.DataFrame) -> Figure:
+def profile(table: pd.DataFrame, models: Sequence[str] = ()) -> Figure:
     """Draw the score along the layers: a thin line per subject, a thick one for their mean.
 
     Parameters
@@ -241,11 +269,13 @@ def profile(table: pd.DataFrame) -> Figure:
     table : DataFrame
         Columns `subject`, `model`, `layer` (in order), `score`, and optionally `region` (a panel each) and
         `statistic` (what the score is).
+    models : sequence of str
+        Models that have a colour before those of the table: all of a study, so that each has the same everywhere.
     """
-    return _panels(table, _draw_lines)
+    return _panels(table, _draw_lines, models=models)
 
 
-def region_bars(table: pd.DataFrame, ceilings: pd.DataFrame | None = None) -> Figure:
+def region_bars(table: pd.DataFrame, ceilings: pd.DataFrame | None = None, models: Sequence[str] = ()) -> Figure:
     """Draw, for each region, the mean score of each reference over subjects, with standard error and the subjects.
 
     Parameters
@@ -254,21 +284,26 @@ def region_bars(table: pd.DataFrame, ceilings: pd.DataFrame | None = None) -> Fi
         Columns `subject`, `region`, `model`, `layer` (in order), `score`, and optionally `statistic`.
     ceilings : DataFrame, optional
         Columns `region`, `ceiling_lower`, `ceiling_upper`: the noise ceiling, a line for each bound.
+    models
+        As in `profile`.
     """
-    return _panels(table, _draw_bars, ceilings)
+    return _panels(table, _draw_bars, ceilings, models)
 
 
 def _panels(
     table: pd.DataFrame,
     draw: Callable[[Axes, pd.DataFrame, dict[str, str]], None],
     ceilings: pd.DataFrame | None = None,
+    models: Sequence[str] = (),
 ) -> Figure:
     """Draw one panel per region, all on one scale."""
     rows = table.assign(layer=table["layer"].fillna("").astype(str), model=table["model"].astype(str))
     rows = rows if "region" in rows else rows.assign(region="")
     places = _places(rows)
     rows = rows.assign(x=[places[key] for key in zip(rows["model"], rows["layer"], strict=True)])
-    regions, colours = list(dict.fromkeys(rows["region"])), model_colours(list(dict.fromkeys(rows["model"])))
+    regions, shown = list(dict.fromkeys(rows["region"])), list(dict.fromkeys(rows["model"]))
+    of_all = model_colours(list(dict.fromkeys([*models, *shown])))
+    colours = {model: of_all[model] for model in shown}
     labels = _layer_names(places)
     width, foot = min(max(0.26 * len(places) + 0.8, 2.6), 9.2), 0.25 + 0.07 * max(map(len, labels))
     n_across = max(min(len(regions), int(9.6 // (width + 0.55))), 1)

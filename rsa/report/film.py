@@ -22,11 +22,13 @@ from rsa.errors import UserError
 from rsa.files.io import save_text, writing
 from rsa.maps import times_of
 from rsa.report.drawing import sight_words, threshold_words
-from rsa.report.figures import by_category, percentiles, rdm_sheet, reference_names
+from rsa.report.figures import by_category, order_words, percentiles, rdm_sheet, reference_names
 from rsa.report.glass import glass_grid
 from rsa.report.style import (
+    is_wanted,
     save_figure,
     signed_limit,
+    unit_of,
     written_times,
 )
 from rsa.significance import Significance, significant_or_all
@@ -56,7 +58,6 @@ DISSIMILARITIES = (
     "RDMs over time{who}. The colour is the rank of a dissimilarity among all pairs at all times, so that colours of "
     "different times can be compared.{order}"
 )
-SORTED = " Conditions are sorted by category."
 
 
 # ------------------------------------------------------------------------------------------------ times
@@ -190,7 +191,7 @@ def film_frames(
         shown = replace(scores, values=np.concatenate([part.values for part in parts]), table=table)
         return glass_grid([("", shown)], space=space, limit=largest, significant=found)
 
-    return _save_frames(frame, times, path, caption, _peak_s(scores, significance))
+    return _save_frames(frame, times, path, caption, unit_of(scores.table), _peak_s(scores, significance))
 
 
 def film_figures(
@@ -236,7 +237,7 @@ def _at_times(part: ScoreMap, times_s: Sequence[float] | Array) -> ScoreMap:
 
 def _titled(part: ScoreMap, among: Array, name: str = "") -> ScoreMap:
     """Make the time (after a name) the title of each picture."""
-    titles = [f"{name} {time}".strip() for time in written_times(part.table["time_s"], among)]
+    titles = [f"{name} {time}".strip() for time in written_times(part.table["time_s"], among, unit_of(part.table))]
     return replace(part, table=part.table.drop(columns="time_s").assign(model="", layer=titles))
 
 
@@ -288,7 +289,7 @@ def rdm_film_frames(movie: RDMs, path: str | Path, categories: pd.Series | None 
     def frame(time: float) -> Figure:
         return _rdm_row(ranked.subset(times == time), times, groups, FRAME_SIDE)
 
-    return _save_frames(frame, times, path, caption)
+    return _save_frames(frame, times, path, caption, "ms")
 
 
 def rdm_film_figures(
@@ -300,8 +301,7 @@ def rdm_film_figures(
     times_s: Sequence[float] | None = None,
 ) -> list[Path]:
     """Draw RDMs over time as a strip and as a film; return the files (`rdm_film.png`, `rdm_film.json`)."""
-    who, order = f", {title}" if title else "", SORTED if categories is not None else ""
-    caption = DISSIMILARITIES.format(who=who, order=order)
+    caption = DISSIMILARITIES.format(who=f", {title}" if title else "", order=order_words(categories))
     strip = save_figure(Path(folder) / "rdm_film.png", rdm_movie_strip(movie, times_s, categories), caption)
     return [strip, rdm_film_frames(movie, Path(folder) / "rdm_film.json", categories, caption=caption)]
 
@@ -321,7 +321,7 @@ def _ranked(movie: RDMs, categories: pd.Series | None) -> tuple[RDMs, list[str] 
 
 def _rdm_row(shown: RDMs, among: Array, groups: list[str] | None, side: float) -> Figure:
     """Draw ranked RDMs in rows of eight, with their times above."""
-    titles = written_times(shown.table["time_s"], among)
+    titles = written_times(shown.table["time_s"], among, "ms")
     return rdm_sheet(shown, titles, groups, "of all times", side=side, n_most=N_SHOWN, least_width=3.6)
 
 
@@ -329,13 +329,20 @@ def _rdm_row(shown: RDMs, among: Array, groups: list[str] | None, side: float) -
 
 
 def _save_frames(
-    frame: Callable[[float], Figure], times: Array, path: str | Path, caption: str, start_s: float | None = None
+    frame: Callable[[float], Figure],
+    times: Array,
+    path: str | Path,
+    caption: str,
+    unit: str,
+    start_s: float | None = None,
 ) -> Path:
     """Draw a frame per time and write all of them as one picture, its table and, where that is possible, a video."""
+    path = Path(path)
+    if not is_wanted(path):
+        return path
     chosen = times[_spread(len(times), N_FRAMES)]
     frames = np.stack([_pixels(frame(float(time))) for time in chosen])  # (n_frames, n_down, n_across, 3)
     start = 0.0 if start_s is None else start_s
-    path = Path(path)
     with writing(path.with_suffix(".webp")) as temporary:
         Image.fromarray(_side_by_side(frames)).save(temporary, format="WEBP", lossless=True, method=3)
     if find_spec("imageio_ffmpeg") is not None:
@@ -348,7 +355,7 @@ def _save_frames(
         "frame_px": [frames.shape[2], frames.shape[1]],
         "dpi": FILM_DPI,
         "times_s": [float(time) for time in chosen],
-        "labels": written_times(chosen, times),
+        "labels": written_times(chosen, unit=unit),
         "start": int(np.abs(chosen - start).argmin()),
         "frame_ms": FRAME_MS,
     }

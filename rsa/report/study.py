@@ -14,10 +14,10 @@ from rsa.core import REASONS, SAME_S, Array, RDMs, ScoreMap, select
 from rsa.maps import MAPS, layered_models, times_of
 from rsa.report.ceilings import LINES, ceiling_words, drawn_ceiling, noise_words
 from rsa.report.drawing import sight_words, threshold_words
-from rsa.report.figures import profile, rdm_grid, rdm_similarity, reference_names, region_bars
+from rsa.report.figures import order_words, profile, rdm_grid, rdm_similarity, reference_names, region_bars
 from rsa.report.glass import glass_grid
 from rsa.report.slices import label_slices, signed_slices, slices
-from rsa.report.style import save_figure, written_times
+from rsa.report.style import save_figure, unit_of, written_times
 from rsa.report.times import (
     at_peak_times,
     courses,
@@ -75,9 +75,8 @@ def reference_figures(
 ) -> list[Path]:
     """Draw the reference RDMs, and how similar they are; return the files (`rdms.png`, `similarity.png`)."""
     names, folder = reference_names(references.table), Path(folder)
-    order = " Conditions are sorted by category." if categories is not None else ""
-    grid = f"Reference RDMs. The colour is the rank of a dissimilarity among all pairs of its RDM.{order}"
-    paths = [save_figure(folder / "rdms.png", rdm_grid(references, names, categories), grid)]
+    grid = "Reference RDMs. The colour is the rank of a dissimilarity among all pairs of its RDM."
+    paths = [save_figure(folder / "rdms.png", rdm_grid(references, names, categories), grid + order_words(categories))]
     if len(references) > 1:
         said = f"How similar the reference RDMs are ({comparison}). References with similar RDMs give similar maps."
         paths.append(save_figure(folder / "similarity.png", rdm_similarity(references, names, comparison), said))
@@ -248,7 +247,7 @@ def _at_best_time(rows: ScoreMap, significance: Significance | None = None) -> t
     """Return the rows of a model at the time of its highest (significant) score, and words for that time."""
     times = rows.table["time_s"]
     best = times.iloc[peak_voxel(rows, significance)[0]]
-    (time,) = written_times([best], times)
+    (time,) = written_times([best], unit=unit_of(rows.table))
     chosen = (times == best).to_numpy()
     which = "significant " if significance is not None and (significance.of(rows) == 1).any() else ""
     when = f", at {time} (the time of the model's highest {which}score)"
@@ -281,7 +280,9 @@ def _in_colours_of_times(
     """Slice a map of times, each in the colour of the nearest of `times_s`."""
     nearest = np.abs(row.values[..., None] - np.array(times_s))  # (1, n_voxels, n_times); maps: single precision
     numbers = replace(row, values=np.where(np.isnan(row.values), np.nan, nearest.argmin(axis=-1) + 1.0))
-    return label_slices(numbers, written_times(times_s), strength=_strength(scores), what=what, **look)
+    return label_slices(
+        numbers, written_times(times_s, unit=unit_of(scores.table)), strength=_strength(scores), what=what, **look
+    )
 
 
 FIGURES: dict[str, Callable[[ScoreMap, ScoreMap, str, Mapping[str, Any]], Figure]] = {
@@ -312,6 +313,7 @@ def group_figures(
     background: nib.Nifti1Image | None = None,
     comparison: str = "",
     significance: Significance | None = None,
+    models: Sequence[str] = (),
 ) -> list[Path]:
     """Draw all subjects beside each other, the scores at their peaks, and the maps of the group.
 
@@ -324,6 +326,8 @@ def group_figures(
         any other has its own), and shares of the noise ceiling, if there are some, in `share.png`.
     space, folder, background, comparison, significance
         Of the group; as in `subject_figures`.
+    models : sequence of str
+        All models of the study, in order: so each has one colour in all of its figures.
     """
     folder, paths = Path(folder), []
     first = None if group is None else select(without_tests(group), statistic=group.table["statistic"].iloc[0])
@@ -337,7 +341,7 @@ def group_figures(
     paths.append(
         save_figure(
             folder / "profile.png",
-            profile(table),
+            profile(table, models),
             f"Scores along the layers, at the voxel{timed} of each subject where the best layer scores highest. "
             f"Thin lines are subjects, thick ones their mean. The voxel{timed} was selected on these scores, so the "
             "values are inflated; look at their order along the layers.",
@@ -401,13 +405,19 @@ def _share_figures(
 
 
 def region_figures(
-    table: pd.DataFrame, folder: str | Path, tests: pd.DataFrame | None = None, *, alpha: float = 0.05
+    table: pd.DataFrame,
+    folder: str | Path,
+    tests: pd.DataFrame | None = None,
+    *,
+    alpha: float = 0.05,
+    models: Sequence[str] = (),
 ) -> list[Path]:
     """Draw the fits of references to regions (the table of `rsa.rdm.region_fits`); return the files.
 
     Over time, regions are drawn at the time of their highest score, and `regions_courses.png` shows all times. If
     some references have no time, their scores alone are the bars. With `tests`, a table with `region`, `model`,
-    `layer`, `time_s` and `p_corrected`, dots mark the times at which that p is `alpha` or less.
+    `layer`, `time_s` and `p_corrected`, dots mark the times at which that p is `alpha` or less. `models` are all models
+    of the study, in order: so each has one colour in all of its figures.
     """
     table = table if "ceiling_lower" in table else table.assign(ceiling_lower=np.nan, ceiling_upper=np.nan)
     table = drawn_ceiling(table)
@@ -417,16 +427,16 @@ def region_figures(
     if len(times_of(timed)) > 1:
         text = f"Scores in regions over time, mean over subjects.{ceiling}"
         text += REGION_DOTS.format(alpha=f"{alpha:g}".removeprefix("0")) if tests is not None else ""
-        course = time_courses(_region_courses(timed, tests, alpha), str(table["statistic"].iloc[0]))
+        course = time_courses(_region_courses(timed, tests, alpha), str(table["statistic"].iloc[0]), unit_of(table))
         paths.append(save_figure(Path(folder) / "regions_courses.png", course, text))
     if len(timed) == len(table) > 0 and paths:
         caption += " Each region is shown at the time of its highest mean score, which is in the title."
     bars = at_one_time(table)
     if "time_s" in bars and bars["time_s"].notna().all():
-        times = pd.Series(written_times(bars["time_s"]), bars.index)
+        times = pd.Series(written_times(bars["time_s"], unit=unit_of(bars)), bars.index)
         bars = bars.assign(region=bars["region"] + ", " + times)
     ceilings = bars[["region", *LINES]].drop_duplicates()
-    return [save_figure(Path(folder) / "regions.png", region_bars(bars, ceilings), caption), *paths]
+    return [save_figure(Path(folder) / "regions.png", region_bars(bars, ceilings, models), caption), *paths]
 
 
 def _with_time(table: pd.DataFrame) -> pd.DataFrame:

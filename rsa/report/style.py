@@ -1,21 +1,28 @@
 """What all figures share: colours that colour-blind readers can tell apart, type, scales, and how they are saved."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from matplotlib import rc_context
+import pandas as pd
+from matplotlib import colormaps, rc_context
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.cm import ScalarMappable
+from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from rsa.core import Array
 from rsa.files.io import writing
+from rsa.rdm import MEEG
 
 __all__ = [
     "FAINT",
@@ -30,11 +37,15 @@ __all__ = [
     "blank",
     "caption_of",
     "colour_bar",
+    "is_wanted",
+    "layer_colours",
     "model_colours",
+    "only",
     "plain",
     "save_figure",
     "short_names",
     "signed_limit",
+    "unit_of",
     "without_shared_ends",
     "written_times",
 ]
@@ -46,31 +57,79 @@ TITLE, TEXT = 9.0, 7.5
 SIGNED, ORDINAL, PAIRS = "RdBu_r", "viridis", "viridis"
 """Colour maps of scores (symmetric around 0), of layers in order, and of dissimilarities."""
 
-MODEL_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
+MODEL_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#666666")
+"""Okabe and Ito's, which colour-blind readers can tell apart, but for yellow, which is too faint on white."""
+
+SHADES = (0.0, 0.5, -0.45)
+"""With more models, colours come again in a lighter shade (the share of white in it), and then in a darker one."""
 DPI = 300
 """Pixels per inch of figures, and of the images in their vector graphics."""
 
 
-def save_figure(path: str | Path, figure: Figure, caption: str = "", dpi: int = DPI) -> Path:
+@dataclass
+class Choice:
+    """The figure that is wanted of those that are drawn together.
+
+    Parameters
+    ----------
+    name : str
+        That of its file, without an ending.
+    dpi : int
+        Its pixels per inch.
+    others : list of str
+        The names of those that were passed over.
+    """
+
+    name: str
+    dpi: int = DPI
+    others: list[str] = field(default_factory=list)
+
+
+_choice: ContextVar[Choice | None] = ContextVar("choice", default=None)
+
+
+@contextmanager
+def only(name: str, dpi: int = DPI) -> Iterator[Choice]:
+    """Write one figure alone of those that are drawn in this block."""
+    token = _choice.set(choice := Choice(name, dpi))
+    try:
+        yield choice
+    finally:
+        _choice.reset(token)
+
+
+def is_wanted(path: str | Path) -> bool:
+    """Say whether a figure is written; one that is not is remembered by the `Choice`."""
+    choice = _choice.get()
+    if choice is None or choice.name == Path(path).stem:
+        return True
+    choice.others.append(Path(path).stem)
+    return False
+
+
+def save_figure(path: str | Path, figure: Figure, caption: str = "") -> Path:
     """Write a figure as PNG and, beside it, as SVG; the same figure gives the same bytes.
+
+    In a block of `only`, other figures than the chosen one are not written.
 
     Parameters
     ----------
     path : path
         Of the PNG. The SVG has its name with another ending.
     figure : Figure
-        Is drawn for both. Text is text in the SVG, lines are lines, and images have `dpi` pixels per inch.
+        Is drawn for both. Text is text in the SVG, lines are lines, and images have 300 pixels per inch.
     caption : str
         Kept inside both files; `caption_of` reads it.
-    dpi : int
-        Pixels per inch.
 
     Returns
     -------
     path
         That of the PNG.
     """
-    path = Path(path)
+    path, choice = Path(path), _choice.get()
+    if not is_wanted(path):
+        return path
+    dpi = DPI if choice is None else choice.dpi
     same_text_and_names = rc_context({"svg.fonttype": "none", "svg.hashsalt": "rsa"})
     with writing(path.with_suffix(".svg")) as temporary, same_text_and_names:
         metadata = {"Title": path.stem, "Description": _printable(caption), "Date": None}
@@ -155,8 +214,15 @@ def _without_ends(name: str, n_first: int, n_last: int) -> str:
     return "…" * (n_first > 1) + middle + "…" * (n_last > 1)
 
 
-def written_times(times_s: Iterable[float], among: Iterable[float] | None = None) -> list[str]:
-    """Write times with their unit; "" for NaN. In ms if none of them (or of `among`) is 2 s from 0 or further.
+def unit_of(table: pd.DataFrame) -> str:
+    """Return the unit of the times of a table of scores: "ms" of M/EEG RDMs, "s" of delays of fMRI."""
+    return "ms" if "model" in table and (table["model"] == MEEG).any() else "s"
+
+
+def written_times(times_s: Iterable[float], among: Iterable[float] | None = None, unit: str = "") -> list[str]:
+    """Write times with their unit; "" for NaN.
+
+    Without a `unit` ("ms" or "s"), in ms if none of them (or of `among`) is 2 s from 0 or further.
 
     Examples
     --------
@@ -166,7 +232,7 @@ def written_times(times_s: Iterable[float], among: Iterable[float] | None = None
     ['0 s', '4.5 s']
     """
     times = [float(time) for time in times_s]
-    in_s = any(abs(float(time)) >= 2 for time in (times if among is None else among))
+    in_s = any(abs(float(time)) >= 2 for time in (times if among is None else among)) if not unit else unit == "s"
     texts = ["" if math.isnan(time) else f"{time:.4g} s" if in_s else f"{1000 * time:.0f} ms" for time in times]
     return [text.replace("-", "\N{MINUS SIGN}") for text in texts]
 
@@ -188,9 +254,27 @@ def signed_limit(values: Array) -> float:
     return float(f"{math.ceil(float(sizes.max()) / unit - 1e-4) * unit:.6g}")
 
 
-def model_colours(models: list[str]) -> dict[str, str]:
-    """Give each model a colour (Okabe and Ito's, which colour-blind readers can tell apart)."""
-    return {model: MODEL_COLOURS[i % len(MODEL_COLOURS)] for i, model in enumerate(models)}
+def model_colours(models: Sequence[str]) -> dict[str, str]:
+    """Give each model a colour, by its place among all models of a study.
+
+    Examples
+    --------
+    >>> model_colours(["alexnet", "vgg11"])
+    {'alexnet': '#0072b2', 'vgg11': '#d55e00'}
+    """
+    n = len(MODEL_COLOURS)
+    return {model: _shade(MODEL_COLOURS[i % n], SHADES[i // n % len(SHADES)]) for i, model in enumerate(models)}
+
+
+def _shade(colour: str, share: float) -> str:
+    """Mix a colour with white, or by a negative share with black."""
+    red, green, blue = ((1 - abs(share)) * part + max(share, 0.0) for part in to_rgb(colour))
+    return to_hex((red, green, blue))
+
+
+def layer_colours(n_layers: int) -> list[Any]:
+    """Return the colours of the layers of a model, from first (dark) to last (bright); one alone is dark."""
+    return list(colormaps[ORDINAL](np.linspace(0.02, 0.9, n_layers))) if n_layers > 1 else [INK]
 
 
 def axes_at(figure: Figure, left: float, bottom: float, width: float, height: float) -> Axes:

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -15,7 +14,19 @@ from rsa.maps import times_of
 from rsa.names import full_name
 from rsa.report.ceilings import LINES, draw_ceiling
 from rsa.report.drawing import volume_of
-from rsa.report.style import FAINT, GREY, INK, ORDINAL, TEXT, TITLE, axes_at, plain, short_names, written_times
+from rsa.report.style import (
+    FAINT,
+    GREY,
+    INK,
+    TEXT,
+    TITLE,
+    axes_at,
+    layer_colours,
+    plain,
+    short_names,
+    unit_of,
+    written_times,
+)
 from rsa.significance import Significance, keys_of, significant_or_all
 
 __all__ = ["at_peak_times", "courses", "has_times", "of_data", "of_models", "peak_voxel", "rows_like", "time_courses"]
@@ -142,7 +153,7 @@ def courses(scores: ScoreMap, significance: Significance | None = None) -> pd.Da
     return pd.concat(parts, ignore_index=True)
 
 
-def time_courses(table: pd.DataFrame, score: str = "score") -> Figure:
+def time_courses(table: pd.DataFrame, score: str = "score", unit: str = "") -> Figure:
     """Draw scores over time: a panel per model, a line per layer, from first (dark) to last (bright).
 
     Parameters
@@ -152,7 +163,11 @@ def time_courses(table: pd.DataFrame, score: str = "score") -> Figure:
         `significant` (bool), a line of dots for each layer below the scores marks these times.
     score : str
         What the score is, for the axes.
+    unit : str
+        Of the times, "ms" or "s"; by default that of `unit_of`.
     """
+    unit = unit or unit_of(table)
+    table = table.assign(time=table["time_s"] * (1000 if unit == "ms" else 1))
     models = list(dict.fromkeys(table["model"]))
     n_across, room = min(len(models), N_ACROSS), 0.3 + 0.062 * 16  # room for the names of layers
     n_down, cell = -(-len(models) // n_across), HEIGHT + 0.95
@@ -173,29 +188,29 @@ def time_courses(table: pd.DataFrame, score: str = "score") -> Figure:
         if n_lines:
             _draw_dots(axes, rows, below / n_lines)
         axes.set_ylabel(plain(full_name(score)) if i % n_across == 0 else "", fontsize=TEXT, color=INK)
-        axes.set_title(f"{plain(model, 30)}\n{_place(rows)}", fontsize=TITLE - 0.5, color=INK, pad=4)
+        axes.set_xlabel(f"time ({unit})" if unit == "ms" else "delay (s)", fontsize=TEXT, color=INK)
+        axes.set_title(f"{plain(model, 30)}\n{_place(rows, unit)}", fontsize=TITLE - 0.5, color=INK, pad=4)
     return figure
 
 
 def _draw_courses(axes: Axes, rows: pd.DataFrame) -> None:
     """Draw the lines of one model."""
     layers = list(dict.fromkeys(rows["layer"].fillna("")))
-    names, colours = short_names(layers, 16), _colours(len(layers))
+    names, colours = short_names(layers, 16), layer_colours(len(layers))
     axes.axhline(0, color=GREY, linewidth=0.6, zorder=1)
     has_ceiling = "ceiling_lower" in rows and bool(rows["ceiling_lower"].notna().any())
     if has_ceiling:
-        ceiling = rows.drop_duplicates("time_s").sort_values("time_s")
-        draw_ceiling(axes, ceiling["time_s"].to_numpy(), ceiling)
+        ceiling = rows.drop_duplicates("time").sort_values("time")
+        draw_ceiling(axes, ceiling["time"].to_numpy(), ceiling)
     for layer, name, colour in zip(layers, names, colours, strict=True):
-        line = rows[rows["layer"].fillna("") == layer].sort_values("time_s")
+        line = rows[rows["layer"].fillna("") == layer].sort_values("time")
         axes.plot(
-            line["time_s"], line["score"], color=colour, linewidth=1.4, marker=".", markersize=4, label=name or "score"
+            line["time"], line["score"], color=colour, linewidth=1.4, marker=".", markersize=4, label=name or "score"
         )
     if len(layers) > 1 or has_ceiling:
         look: dict[str, Any] = {"fontsize": TEXT - 1, "frameon": False, "labelcolor": INK}
         look |= {"handlelength": 1.4, "labelspacing": 0.25}
         axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.03), ncols=-(-len(layers) // 14), **look)
-    axes.set_xlabel("time (s)", fontsize=TEXT, color=INK)
     axes.tick_params(labelsize=TEXT, length=2, colors=INK)
     axes.grid(axis="y", color=FAINT, linewidth=0.5)
     axes.set_axisbelow(True)
@@ -212,24 +227,19 @@ def _draw_dots(axes: Axes, rows: pd.DataFrame, step: float) -> None:
     """Mark significant times below the scores: a line of dots for each layer, `step` apart, the first on top."""
     layers = rows["layer"].fillna("")
     lowest, lines = axes.get_ylim()[0], list(dict.fromkeys(layers))
-    for i, (layer, colour) in enumerate(zip(lines, _colours(len(lines)), strict=True)):
-        times = rows.loc[(layers == layer) & rows["significant"], "time_s"]
+    for i, (layer, colour) in enumerate(zip(lines, layer_colours(len(lines)), strict=True)):
+        times = rows.loc[(layers == layer) & rows["significant"], "time"]
         height = lowest + (len(lines) - i - 0.5) * step
         axes.plot(times, np.full(len(times), height), ".", color=colour, markersize=3.5, label="_significant")
 
 
-def _colours(n_layers: int) -> Sequence[Any]:
-    """Return the colours of layers, from first (dark) to last (bright)."""
-    return list(colormaps[ORDINAL](np.linspace(0.02, 0.9, n_layers))) if n_layers > 1 else [INK]
-
-
-def _place(rows: pd.DataFrame) -> str:
+def _place(rows: pd.DataFrame, unit: str) -> str:
     """Say where the voxel is, if it is one, and when its score is highest."""
     if not np.isfinite(rows["score"]).any():
         return "(no peak)"
     chosen = rows["score"].where(rows["significant"]) if _has_significant(rows) else rows["score"]
     first = rows.loc[chosen.idxmax()]
-    (time,) = written_times([first["time_s"]], rows["time_s"])
+    (time,) = written_times([first["time_s"]], unit=unit)
     if "x_mm" not in rows:
         return f"highest at {time}"
     place = ", ".join(f"{round(first[axis]):d}" for axis in ("x_mm", "y_mm", "z_mm"))

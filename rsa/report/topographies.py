@@ -87,7 +87,7 @@ def sensor_figures(
     later = _from_onset(scores)
     seen, which = _seen(info, later, significance), "" if significance is None else "significant "
     (best,) = at_peak_times([later], [None if significance is None else significance.of(later)])
-    titles = reference_titles(best.table, N_LETTERS)
+    titles = reference_titles(best.table, N_LETTERS, "ms")
     figure = topographies(best, info, titles, significant=None if significance is None else significance.of(best))
     paths = [save_figure(folder / "sensor_maps.png", figure, BEST.format(who=who, which=which, seen=seen))]
     times_s = np.unique(scores.table["time_s"].to_numpy(dtype=float))
@@ -96,7 +96,7 @@ def sensor_figures(
         strip = _over_time(scores, best, row, times_s)
         name = reference_names(best.table.drop(columns="time_s"))[row]
         found = None if significance is None else significance.of(strip)
-        figure = topographies(strip, info, written_times(strip.table["time_s"], times_s), significant=found)
+        figure = topographies(strip, info, written_times(strip.table["time_s"], unit="ms"), significant=found)
         text = STRIP.format(who=who, name=name, seen=seen)
         paths.append(save_figure(folder / "sensor_times.png", figure, text))
     return paths

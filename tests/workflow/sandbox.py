@@ -2,11 +2,14 @@
 
 import os
 import subprocess
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import yaml
+
+from rsa.pipeline import stages
 
 ROOT = Path(__file__).parents[2]
 LINKED = ("Snakefile", "workflow", "config", "config.yaml", "profiles", "envs")
@@ -94,3 +97,13 @@ SMALL = {
     "simulate": {"images_per_category": 4, "voxel_size_mm": 8, "noise_fwhm_mm": 8, "epochs": None},
 }
 """The default study, smaller: 24 pictures, 3 layers, 2 subjects x 2 runs on the 8 mm grid, no EEG."""
+
+
+def redrawn(results: Path, folder: Path, names: Sequence[str]) -> None:
+    """Make figures again, byte for byte as the rules made them."""
+    for name in names:
+        stages.figure(name, results=results, output=folder)
+        for ending in (".png", ".svg"):
+            made, first = ((place / name).with_suffix(ending) for place in (folder, results / "figures"))
+            assert made.read_bytes() == first.read_bytes(), name
+    assert {path.stem for path in folder.rglob("*.svg")} == {Path(name).name for name in names}

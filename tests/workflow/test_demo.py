@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
-from sandbox import ROOT, Sandbox
+from sandbox import ROOT, Sandbox, redrawn
 
 from rsa.core import ScoreMap, Volume, select
 from rsa.files import io
@@ -303,6 +303,11 @@ def test_the_films_run(results: Path) -> None:
         top, left = third // n_across * height, third % n_across * width
         assert np.abs(page[top : top + height, left : left + width] - page[:height, :width]).max() > 50
         assert stem.with_suffix(".png").stat().st_size > 10_000
+
+
+def test_figures_can_be_made_again(demo: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(demo.folder)
+    redrawn(Path("results", "demo"), tmp_path, ["group/profile", "sub-04/courses"])
 
 
 def test_peaks_are_listed(results: Path) -> None:

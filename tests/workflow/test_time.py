@@ -13,7 +13,7 @@ import pytest
 import yaml
 from array_files import write_matlab_73
 from meeg_files import make_epochs, write_fif
-from sandbox import Sandbox
+from sandbox import Sandbox, redrawn
 from scipy.spatial.distance import squareform
 from scipy.stats import rankdata, spearmanr
 
@@ -296,6 +296,12 @@ def test_times_are_compared_between_subjects(fused: Sandbox, movies: np.ndarray)
         ]
         assert found.iloc[row, column] == pytest.approx(np.mean(each), abs=1e-5)
     assert (results(fused, "fused") / "figures" / "time" / "generalisation.png").exists()
+
+
+def test_figures_can_be_made_again(fused: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(fused.folder)
+    figures = ["references/rdms", "regions/regions_courses", "time/layer_time", "time/generalisation"]
+    redrawn(Path("results", "fused"), tmp_path, [*figures, "analyses/partial/time/layer_time"])
 
 
 def test_the_page_shows_areas_with_layers_and_over_time(fused: Sandbox) -> None:

@@ -69,9 +69,10 @@ rule draw_group:
     params:
         space=PLAN.group_space,
         derived=PLAN.derived_option(),
+        models=PLAN.names(),
     shell:
         "python -m rsa draw-group --scores {input.scores} --group {input.group} --space {params.space} {params.derived} "
-        "--folder {output} --log {log}"
+        "--models {params.models:q} --folder {output} --log {log}"
 
 
 rule draw_regions:
@@ -86,8 +87,10 @@ rule draw_regions:
         "../../envs/cpu.yaml"
     params:
         alpha="" if STUDY.inference is None else f"--alpha {STUDY.inference.alpha}",
+        models=PLAN.names(),
     shell:
-        "python -m rsa draw-regions --fits {input.fits} --tests {input.tests} {params.alpha} --folder {output} --log {log}"
+        "python -m rsa draw-regions --fits {input.fits} --tests {input.tests} {params.alpha} --models {params.models:q} "
+        "--folder {output} --log {log}"
 
 
 rule report:

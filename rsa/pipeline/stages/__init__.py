@@ -25,6 +25,7 @@ MODULES = {
         "draw_time",
         "draw_sensors",
         "draw_fusion",
+        "figure",
         "report",
     ),
     "explorer": ("explore",),

@@ -1,20 +1,26 @@
 """For people: the pictures of each part of a study, and the page."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from rsa.core import ScoreMap, on_voxels, select
+from rsa.errors import UserError, did_you_mean, listed
 from rsa.files import io
 from rsa.files.evokeds import read_info
-from rsa.inputs.stimuli import Stimuli
+from rsa.inputs.stimuli import Stimuli, condition_table
 from rsa.maps import derive_all, stack
 from rsa.pipeline.config import ComparisonName, Generalisation, MapName, Study
+from rsa.pipeline.plan import Plan, plan_of_results
 from rsa.pipeline.stages.common import stacked
 from rsa.rdm import MEEG, of_one_subject
-from rsa.report.assemble import StudyPage, categories_of
+from rsa.report.assemble import StudyPage
 from rsa.report.courses import course_figures, save_generalisation
 from rsa.report.film import film_figures, rdm_film_figures
 from rsa.report.study import group_figures, reference_figures, region_figures, subject_figures
+from rsa.report.style import DPI, only
 from rsa.report.topographies import sensor_figures
 from rsa.significance import Significance, significance_of, without_tests
 
@@ -26,6 +32,7 @@ __all__ = [
     "draw_sensors",
     "draw_subject",
     "draw_time",
+    "figure",
     "report",
 ]
 
@@ -38,10 +45,18 @@ def draw_references(
     Parameters
     ----------
     stimuli : Stimuli
-        If its table has a column `category`, conditions are sorted by it.
+        Conditions are in the order of its table, sorted by the column `category` if it has one.
     """
     stack = of_one_subject(stacked(references))
-    reference_figures(stack, folder, categories=categories_of(stimuli, stack), comparison=comparison)
+    reference_figures(stack, folder, categories=_categories(stimuli), comparison=comparison)
+
+
+def _categories(stimuli: Stimuli | None) -> pd.Series | None:
+    """Return the category of each condition, in the order of the stimulus table; "" where it has no `category`."""
+    if stimuli is None:
+        return None
+    table = condition_table(stimuli.load()).set_index("condition")
+    return table["category"].astype(str) if "category" in table else pd.Series("", table.index)
 
 
 def draw_subject(
@@ -77,7 +92,12 @@ def _significance(maps: ScoreMap, path: Path) -> Significance | None:
 
 
 def draw_group(
-    scores: list[Path], space: str, folder: Path, group: Path | None = None, derived: list[MapName] | None = None
+    scores: list[Path],
+    space: str,
+    folder: Path,
+    group: Path | None = None,
+    derived: list[MapName] | None = None,
+    models: list[str] | None = None,
 ) -> None:
     """Draw the maps of all subjects beside each other, and those of the group.
 
@@ -85,6 +105,8 @@ def draw_group(
     ----------
     group : path
         Scores of the group (HDF5).
+    models : list of str
+        All models and references of the study, in order: so each has one colour in all figures.
     """
     subjects = [(str(one.table["subject"].iloc[0]), one) for one in map(io.load_scores, scores)]
     together = None if group is None else io.load_scores(group)
@@ -95,10 +117,12 @@ def draw_group(
         look["significance"] = _significance(together, group)
         together = without_tests(together)
         made = derive_all(select(together, statistic=together.table["statistic"].iloc[0]), derived)
-    group_figures(subjects, together, made, space=space, folder=folder, **look)
+    group_figures(subjects, together, made, space=space, folder=folder, models=models or [], **look)
 
 
-def draw_regions(fits: Path, folder: Path, tests: Path | None = None, alpha: float = 0.05) -> None:
+def draw_regions(
+    fits: Path, folder: Path, tests: Path | None = None, alpha: float = 0.05, models: list[str] | None = None
+) -> None:
     """Draw how well the references fit each region, with the noise ceiling.
 
     Parameters
@@ -107,10 +131,12 @@ def draw_regions(fits: Path, folder: Path, tests: Path | None = None, alpha: flo
         Table of the tests of regions over subjects (TSV).
     alpha : float
         Times with this corrected p or a lower one are marked.
+    models : list of str
+        All models and references of the study, in order: so each has one colour in all figures.
     """
     found = None if tests is None else io.load_table(tests)
     found = found if found is not None and "p_corrected" in found else None
-    region_figures(io.load_table(fits).fillna({"layer": ""}), folder, found, alpha=alpha)
+    region_figures(io.load_table(fits).fillna({"layer": ""}), folder, found, alpha=alpha, models=models or [])
 
 
 def draw_time(
@@ -175,7 +201,7 @@ def draw_fusion(
     movie : path
         Mean M/EEG RDMs (HDF5).
     stimuli : Stimuli
-        If its table has a column `category`, conditions are sorted by it.
+        Conditions are in the order of its table, sorted by the column `category` if it has one.
     times_s : list of float
         Times of the strips, in s after onset; chosen if they are not given.
     """
@@ -185,8 +211,75 @@ def draw_fusion(
     statistic = "mean" if "mean" in statistics else statistics[0]
     shown = select(maps, model=MEEG, statistic=statistic)
     film_figures(shown, folder, space=space, title="fusion", times_s=times_s, significance=found)
-    categories = categories_of(stimuli, mean)
-    rdm_film_figures(mean, folder, categories=categories, title="M/EEG RDM", times_s=times_s)
+    rdm_film_figures(mean, folder, categories=_categories(stimuli), title="M/EEG RDM", times_s=times_s)
+
+
+def figure(name: str = "", /, *, results: Path, output: Path | None = None, dpi: int = DPI) -> None:
+    """Make one figure again from the files of a study; without a name, list the names of all figures.
+
+    Parameters
+    ----------
+    name : str
+        Name of a figure, as its file is called below `figures/`: group/glass, for example.
+    results : path
+        Folder of the study's results.
+    output : path
+        Folder for the figure (PNG and SVG; of a film its frames as well); by default `figures/` of the results.
+    dpi : int
+        Pixels per inch.
+    """
+    plan = plan_of_results(results)
+    figures = results / "figures"
+    files = [path for kind in ("png", "json") for path in figures.rglob(f"*.{kind}")]
+    names = sorted({path.relative_to(figures).with_suffix("").as_posix() for path in files})
+    if not name:
+        print("\n".join(names))
+        return
+    folder, stem = figures / Path(name).parent, Path(name).name
+    if name not in names:
+        raise UserError(
+            f"There is no figure {name!r} in {figures}.{did_you_mean(name, names)} They are {listed(names, 99)}."
+        )
+    stage, arguments = drawings(plan)[folder]
+    with only(stem, dpi):
+        stage(**arguments, folder=(output or figures) / Path(name).parent)
+
+
+def drawings(plan: Plan) -> dict[Path, tuple[Callable[..., None], dict[str, Any]]]:
+    """Return, for each folder of figures, the stage that draws it and its arguments, as the rules give them."""
+    study, found = plan.study, {}
+    alpha = {} if study.inference is None else {"alpha": study.inference.alpha}
+    derived = {"derived": list(study.maps)} if plan.derived_option() else {}
+
+    def draws(kind: str, part: str, stage: Callable[..., None], **arguments: Any) -> None:
+        found.update(dict.fromkeys(plan.all(kind, part), (stage, arguments)))
+
+    def first(kind: str, part: str) -> Path | None:
+        return next(iter(plan.all(kind, part)), None)
+
+    for part in plan.parts():
+        for subject, folder in zip(study.subjects, plan.all("subject_figures", part), strict=False):
+            arguments = {"scores": plan.path("scores", part=part, subject=subject), "subject": subject}
+            inference = next(iter(plan.subject_inference(part, subject)), None)
+            found[folder] = (draw_subject, {**arguments, "inference": inference, "space": plan.space, **derived})
+        of_all: dict[str, Any] = {"scores": plan.all_scores(part), "group": first("group_scores", part)}
+        draws("group_figures", part, draw_group, **of_all, space=plan.group_space, **derived, models=plan.names())
+        of_regions = {"fits": first("region_fits", part), "tests": first("region_group", part)}
+        draws("region_figures", part, draw_regions, **of_regions, **alpha, models=plan.names())
+        over_time: dict[str, Any] = {
+            "comparison": study.comparison,
+            "generalisation": plan.generalisation(part) or None,
+        }
+        draws("time_figures", part, draw_time, tables=first("time", part), **over_time, **alpha)
+        if plan.all("sensor_figures", part):
+            scores, evokeds = plan.drawn_sensors(part)
+            draws("sensor_figures", part, draw_sensors, scores=scores, evokeds=evokeds, title=plan.sensor_title())
+    of_references = {"references": plan.references(), "comparison": study.comparison, "stimuli": study.stimuli}
+    draws("references_figures", "", draw_references, **of_references)
+    if plan.has_films:
+        filmed = {"scores": plan.filmed_scores(), "movie": plan.path("group_movie"), "space": plan.group_space}
+        draws("fusion_figures", "", draw_fusion, **filmed, stimuli=study.stimuli, times_s=study.film_times_s)
+    return found
 
 
 def report(
