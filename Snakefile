@@ -19,6 +19,14 @@ include: "workflow/rules/group.smk"
 include: "workflow/rules/report.smk"
 
 
+onsuccess:
+    RUN and RUN.succeeded()
+
+
+onerror:
+    RUN and RUN.failed(log)
+
+
 localrules:
     all,
 

@@ -2,6 +2,9 @@
 
 import sys
 
-from rsa.pipeline.cli import main
+try:
+    from rsa.pipeline.cli import main
 
-sys.exit(main())
+    sys.exit(main())
+except KeyboardInterrupt:  # while modules were loaded
+    sys.exit(130)

@@ -8,7 +8,7 @@ from time import monotonic
 
 from tqdm import tqdm
 
-__all__ = ["progress"]
+__all__ = ["duration", "progress"]
 
 SECONDS_BETWEEN_LINES = 10
 
@@ -66,13 +66,13 @@ class _Lines:
         log.info(
             "%s%s of %s %s (%d %%), %s per s, %s left",
             *(self.begin, f"{self.n_done:,}", f"{self.total:,}", self.unit, 100 * self.n_done // self.total),
-            *(_rounded(rate), _duration((self.total - self.n_done) / rate)),
+            *(_rounded(rate), duration((self.total - self.n_done) / rate)),
         )
 
     def end(self) -> None:
         seconds = monotonic() - self.started
-        rate = self.n_done / max(seconds, 1e-3)
-        log.info("%s%s %s in %.1f s, %s per s", self.begin, f"{self.n_done:,}", self.unit, seconds, _rounded(rate))
+        rate, did = self.n_done / max(seconds, 1e-3), f"{self.n_done:,} {self.unit}"
+        log.info("%s%s in %.1f s, %s per s", self.begin, did, seconds, _rounded(rate), extra={"did": did})
 
 
 def _rounded(rate: float) -> str:
@@ -87,15 +87,15 @@ def _rounded(rate: float) -> str:
     return f"{value:,.0f}" if value >= 10 else f"{value:g}"
 
 
-def _duration(seconds: float) -> str:
-    """Write a duration in its two largest units.
+def duration(seconds: float) -> str:
+    """Write a duration in its two largest units, and one of a few seconds with a decimal.
 
     Examples
     --------
-    >>> [_duration(seconds) for seconds in (7.2, 200, 7500)]
-    ['7 s', '3 min 20 s', '2 h 5 min']
+    >>> [duration(seconds) for seconds in (1.13, 17.2, 200, 7500)]
+    ['1.1 s', '17 s', '3 min 20 s', '2 h 5 min']
     """
     minutes, rest = divmod(round(seconds), 60)
     if not minutes:
-        return f"{rest} s"
+        return f"{seconds:.1f} s" if seconds < 10 else f"{rest} s"
     return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"

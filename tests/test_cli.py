@@ -2,6 +2,8 @@
 
 import json
 import logging
+import os
+import re
 import shlex
 import subprocess
 import sys
@@ -46,6 +48,92 @@ def test_every_stage_explains_itself(name: str, capsys: pytest.CaptureFixture[st
     assert cli._summary(getattr(stages, name)).split()[0] in text
     parser = cli.build_parser(name, getattr(stages, name))
     assert all(action.help for action in parser._actions), "an option without help"
+
+
+@pytest.mark.parametrize("name", stages.__all__)
+def test_help_says_what_holds_if_an_option_is_not_given_as_it_would_be_written(name: str) -> None:
+    text = cli.build_parser(name, getattr(stages, name)).format_help()
+    assert "Undefined" not in text
+    assert not re.search(r"default:\s*[\[{()]", text), "no Python"
+
+
+def test_help_says_what_each_kind_is() -> None:
+    text = " ".join(cli.build_parser("brain", stages.brain).format_help().split())
+    assert "bids: Runs preprocessed by fMRIPrep" in text
+    assert "spm: A folder per subject with SPM.mat" in text
+    usage = cli.build_parser("searchlight", stages.searchlight).format_usage()
+    assert usage.startswith("usage: python -m rsa searchlight --patterns PATTERNS --references REFERENCES ... --output")
+    assert usage.endswith("[options]\n")
+
+
+def test_the_version_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["--version"]) == 0
+    assert capsys.readouterr().out.startswith(f"brain-model-rsa {io.versions()['brain-model-rsa']}")
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize("words", [["--help"], ["describe", "--help"]])
+def test_a_reader_who_wants_no_more_ends_it_without_a_word(words: list[str], unbuffered: str) -> None:
+    """As in `python -m rsa --help | head -0`."""
+    ours, theirs = os.pipe()
+    os.close(ours)
+    how = {**os.environ, "PYTHONUNBUFFERED": unbuffered}
+    done = subprocess.run([sys.executable, "-m", "rsa", *words], stdout=theirs, stderr=subprocess.PIPE, env=how)
+    os.close(theirs)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_a_pipe_of_its_own_that_breaks_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise BrokenPipeError("of a film")
+
+    monkeypatch.setattr(io, "load_scores", broken)
+    monkeypatch.setattr(cli, "_reader_has_gone", lambda: False)
+    with pytest.raises(BrokenPipeError, match="of a film"):
+        cli.main(["maps", "--scores", "s", "--subject", "1", "--space", "T1w", "--folder", "f"])
+
+
+def test_in_a_run_jobs_write_to_their_logs_alone(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError("a bug")
+
+    monkeypatch.setattr(io, "load_scores", broken)
+    monkeypatch.setenv("RSA_MESSAGES", "log")
+    log = tmp_path / "maps.log"
+    words = ["maps", "--scores", "s", "--subject", "1", "--space", "T1w", "--folder", "f"]
+    assert cli.main([*words, "--log", str(log)]) == 1
+    assert log.read_text().endswith("ZeroDivisionError: a bug\n")
+    assert capsys.readouterr().err == ""
+    with pytest.raises(ZeroDivisionError):
+        cli.main(words)
+
+
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        ([{"did": "9 spheres"}, {"holds": "1 map of 2 voxels"}, {"writes": "a"}], ["9 spheres"]),
+        ([{"holds": "1 map of 2 voxels"}, {"writes": "a"}], ["1 map of 2 voxels"]),
+        ([{"writes": "a"}, {"writes": "b"}], ["2 files"]),
+        ([{}], []),
+    ],
+)
+def test_what_a_stage_did_is_its_most_telling_number(said: list[dict[str, str]], words: list[str]) -> None:
+    did = cli._Did()
+    for one in said:
+        did.handle(logging.makeLogRecord(one))
+    assert did.words() == words
+
+
+def test_the_log_ends_with_what_was_done_and_how_long_it_took(tmp_path: Path) -> None:
+    table = tmp_path / "stimuli.tsv"
+    table.write_text("condition\tkind\na\tx\nb\tx\nc\ty\n")
+    words = ["reference", "--reference-kind", "table", "--reference-name", "kind", "--reference-column", "kind"]
+    log, output = tmp_path / "r.log", tmp_path / "r.h5"
+    assert cli.main([*words, "--stimuli-table", str(table), "--output", str(output), "--log", str(log)]) == 0
+    last = log.read_text().splitlines()[-1]
+    assert re.fullmatch(r"\S+ \S+ DEBUG done: 1 RDM of 3 conditions, \d+[.]\d s", last), last
 
 
 def test_the_overview_names_every_stage(capsys: pytest.CaptureFixture[str]) -> None:

@@ -436,6 +436,16 @@ def save(path: str | Path, thing: Storable, provenance: Mapping[str, Any] | None
                 file.flush()
                 temporary.write_bytes(file.id.get_file_image())
         add_checksum(temporary)
+    logger.debug("%s holds %s", path, content := _content(thing), extra={"holds": content})
+
+
+def _content(thing: Storable) -> str:
+    """Say what is in a file, in a few words."""
+    n_rows, n_columns = thing.values.shape
+    if isinstance(thing, RDMs):
+        return f"{n_rows:,} RDM{'s' * (n_rows != 1)} of {len(thing.conditions):,} conditions"
+    kind, of = "pattern" if isinstance(thing, Patterns) else "map", "values" if thing.volume is None else "voxels"
+    return f"{n_rows:,} {kind}{'s' * (n_rows != 1)} of {n_columns:,} {of}"
 
 
 def _fill_file(file: h5py.File, thing: Storable, provenance: Mapping[str, Any]) -> None:

@@ -5,6 +5,7 @@ this package what `rsa.pipeline.results` does.
 """
 
 import hashlib
+import logging
 import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -15,6 +16,8 @@ __all__ = ["FOLDER", "copies", "is_own", "named_in", "record", "recorded", "reco
 
 FOLDER = ".checksums"
 ENDING = ".sha256"
+
+log = logging.getLogger(__name__)
 
 _records: ContextVar[bool] = ContextVar("records", default=False)
 
@@ -52,6 +55,7 @@ def record(path: Path, written: Path) -> None:
     temporary = place.with_name(f".partial-{path.name}")
     temporary.write_text(f"{sha256_of(written)}  {path.name}\n", encoding="utf-8")
     os.replace(temporary, place)
+    log.debug("writes %s", path, extra={"writes": path})
 
 
 def recorded(path: str | Path) -> str | None:

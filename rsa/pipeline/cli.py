@@ -8,12 +8,15 @@ import argparse
 import inspect
 import json
 import logging
+import os
 import re
+import select
 import shlex
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from time import monotonic
 from typing import Any, Literal, Never, get_args, get_origin, get_type_hints
 
 from pydantic import BaseModel, TypeAdapter, ValidationError, WithJsonSchema
@@ -21,6 +24,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError, WithJsonSchema
 from rsa.errors import UserError, did_you_mean, flattened, is_mistake, told
 from rsa.files import io, records
 from rsa.pipeline import stages
+from rsa.progress import duration
 from rsa.settings import alternatives, descriptions
 
 __all__ = ["build_parser", "main", "options_of", "pieces"]
@@ -33,11 +37,38 @@ PIECE = 30_000
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one stage; return 0, or 2 after a mistake of the user's, said in one line. A bug keeps its traceback."""
+    try:
+        try:
+            return _main(arguments)
+        finally:
+            sys.stdout.flush()
+    except KeyboardInterrupt:  # before the stage began
+        return 130
+    except BrokenPipeError:
+        if not _reader_has_gone():
+            raise
+        return 0
+
+
+def _reader_has_gone() -> bool:
+    """Say whether whoever reads what is printed, such as `head`, wants no more; then Python may end without a word."""
+    poll = select.poll()
+    poll.register(sys.stdout.fileno(), select.POLLOUT)
+    has_gone = any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0))
+    if has_gone:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return has_gone
+
+
+def _main(arguments: Sequence[str] | None) -> int:
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     names = {name.replace("_", "-"): name for name in stages.__all__}
     if not arguments or arguments[0] in ("-h", "--help"):
         print(_overview(names))
         return 0 if arguments else 2
+    if arguments[0] == "--version":
+        print(_version())
+        return 0
     if arguments[0] not in names:
         print(f"error: There is no stage {arguments[0]!r}.{did_you_mean(arguments[0], names)}", file=sys.stderr)
         return 2
@@ -53,24 +84,53 @@ def _run(stage: Callable[..., None], given: dict[str, Any]) -> int:
     except OSError as error:
         print(f"error: Cannot write the log {log}: {error.strerror}; set --log to another file.", file=sys.stderr)
         return 2
-    with _logging(handlers):
+    did, began = _Did(), monotonic()
+    with _logging([*handlers, did]):
         try:
             logger.debug("%s with %s", stage.__name__, json.dumps(io.versions()))
             positional, options = _collect(stage, given)
             with records.recording():
                 stage(*positional, **options)
+            logger.debug("done: %s", ", ".join([*did.words(), duration(monotonic() - began)]))
         except KeyboardInterrupt:
             logger.error("stopped")
             return 130
-        except BrokenPipeError:
-            return 0
         except Exception as error:
             if is_mistake(error):
                 logger.error("error: %s", told(error))
                 return 2
             logger.debug("%s failed", stage.__name__, exc_info=True)
+            if _in_log_alone(log):
+                return 1
             raise
     return 0
+
+
+def _in_log_alone(log: Path | None) -> bool:
+    """Say whether messages go to the log alone, from which `rsa.pipeline.running` tells what a user wants to know."""
+    return log is not None and os.environ.get("RSA_MESSAGES") == "log"
+
+
+class _Did(logging.Handler):
+    """Gathers what a stage does, from what is said of it: what it counts, what its files hold, how many they are."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.counted: list[str] = []
+        self.held: list[str] = []
+        self.n_files = 0
+
+    def emit(self, record: logging.LogRecord) -> None:
+        said = vars(record)
+        self.counted += [said["did"]] if "did" in said else []
+        self.held += [said["holds"]] if "holds" in said else []
+        self.n_files += "writes" in said
+
+    def words(self) -> list[str]:
+        """Return the most telling of these."""
+        if told := self.counted or self.held:
+            return told[-1:]
+        return [f"{self.n_files:,} file{'s' * (self.n_files != 1)}"] if self.n_files else []
 
 
 class _OneLine(logging.Formatter):
@@ -83,13 +143,15 @@ class _OneLine(logging.Formatter):
 
 def _handlers(path: Path | None) -> list[logging.Handler]:
     """Make what sends messages to the terminal and, if wanted, with versions and tracebacks to a file."""
-    handlers: list[logging.Handler] = [logging.StreamHandler()]
-    handlers[0].setFormatter(_OneLine("%(message)s"))
-    handlers[0].setLevel(logging.INFO)
+    handlers: list[logging.Handler] = []
+    if not _in_log_alone(path):
+        handlers.append(logging.StreamHandler())
+        handlers[0].setFormatter(_OneLine("%(message)s"))
+        handlers[0].setLevel(logging.INFO)
     if path is not None:
         path.parent.mkdir(parents=True, exist_ok=True)
         handlers.append(logging.FileHandler(path, mode="w", encoding="utf-8"))
-        handlers[1].setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+        handlers[-1].setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     return handlers
 
 
@@ -111,8 +173,22 @@ def _logging(handlers: list[logging.Handler]) -> Iterator[None]:
             handler.close()
 
 
+def _version() -> str:
+    """Say which version this is, and from which commit if that is known."""
+    known = io.versions()
+    commit = f" (commit {known['commit'][:12]})" if known.get("commit") else ""
+    return f"brain-model-rsa {known['brain-model-rsa']}{commit}"
+
+
 def _overview(names: dict[str, str]) -> str:
-    lines = ["usage: python -m rsa <stage> [options]", "", __doc__.strip(), "", "stages:"]
+    lines = [
+        "usage: python -m rsa <stage> [options]",
+        "       python -m rsa --version",
+        "",
+        __doc__.strip(),
+        "",
+        "stages:",
+    ]
     summaries = stages.summaries()
     lines += [f"  {shown:18s} {summaries[name]}" for shown, name in names.items()]
     return "\n".join(lines)
@@ -140,8 +216,21 @@ def build_parser(name: str, stage: Callable[..., None]) -> argparse.ArgumentPars
             _add_section(parser, parameter.name, sections)
         else:
             _add_option(parser, parameter, hint, helps.get(parameter.name, ""))
-    parser.add_argument("--log", type=Path, help="also write messages, with versions, to this file")
+    parser.add_argument("--log", type=Path, metavar="FILE", help="Also write messages, with versions, to this file.")
+    parser.usage = " ".join([parser.prog, *_required(parser), "[options]"])
     return parser
+
+
+def _required(parser: argparse.ArgumentParser) -> list[str]:
+    """Write what a stage cannot do without, for its usage."""
+    words = []
+    for action in parser._actions:
+        value = str(action.metavar or action.dest.upper()) + " ..." * (action.nargs == "+")
+        if not action.option_strings:
+            words.append(f"[{action.dest}]" if action.nargs == "?" else action.dest)
+        elif action.required:
+            words.append(f"{action.option_strings[0]} {value}")
+    return words
 
 
 def _add_option(parser: argparse.ArgumentParser, parameter: inspect.Parameter, hint: Any, text: str) -> None:
@@ -149,7 +238,7 @@ def _add_option(parser: argparse.ArgumentParser, parameter: inspect.Parameter, h
     plain = next(kind for kind in alternatives(hint) if kind is not type(None))
     many = get_origin(plain) in (list, tuple)
     kind = get_args(plain)[0] if many else plain
-    default = "" if required or parameter.default in (None, (), "") else f" (default: {parameter.default})"
+    default = "" if required else _default_of(parameter.default)
     positional = parameter.kind is inspect.Parameter.POSITIONAL_ONLY
     flags = [parameter.name] if positional else [_flag(parameter.name)]
     extra: dict[str, Any] = {"required": required, "default": argparse.SUPPRESS}
@@ -175,8 +264,17 @@ def _add_section(parser: argparse.ArgumentParser, prefix: str, sections: list[ty
             if name in seen:
                 continue
             seen.add(name)
-            default = "" if field.is_required() or field.default in (None, ()) else f" (default: {field.default})"
-            text = " ".join(f"{texts.get(name, '')}{default}".split())
+            fields = [of.model_fields[name] for of in sections if name in of.model_fields]
+            defaults = {
+                "" if of.is_required() else _default_of(of.get_default(call_default_factory=True)) for of in fields
+            }
+            default = (
+                defaults.pop() if len(defaults) == 1 else ""
+            )  # kinds with defaults of their own have none in common
+            said, kinds = texts.get(name, ""), _kinds(sections, name)
+            if len(kinds) > 1:
+                said, default = " ".join(f"{kind}: {text}" for kind, text in kinds.items()), ""
+            text = " ".join(f"{said}{default}".split())
             extra: dict[str, Any] = {"nargs": "*"} if _is_plain_sequence(field.annotation) else {}
             if _is_structure(field.annotation):
                 extra = {"action": "append"}  # in several pieces, if it is long
@@ -187,6 +285,37 @@ def _add_section(parser: argparse.ArgumentParser, prefix: str, sections: list[ty
                 metavar="VALUE",
                 **extra,
             )
+
+
+def _kinds(sections: list[type[BaseModel]], name: str) -> dict[str, str]:
+    """Return what each kind of a section says of itself, if this is the setting that chooses one."""
+    fields = [(section, section.model_fields[name]) for section in sections if name in section.model_fields]
+    tags = [
+        (section, get_args(field.annotation)) for section, field in fields if get_origin(field.annotation) is Literal
+    ]
+    return {tag[0]: descriptions(section).get(name, "") for section, tag in tags if len(tag) == 1}
+
+
+def _default_of(value: Any) -> str:
+    """Say what holds if an option is not given, as it would be written; what is off or has settings of its own is not.
+
+    Examples
+    --------
+    >>> _default_of(("voxels", "times")), _default_of(10.0), _default_of(None)
+    (' (default: voxels times)', ' (default: 10)', '')
+    """
+    if (
+        value is None
+        or value is False
+        or isinstance(value, BaseModel)
+        or (hasattr(value, "__len__") and not len(value))
+    ):
+        return ""
+    if isinstance(value, dict) or (isinstance(value, tuple) and any(isinstance(one, BaseModel) for one in value)):
+        return ""
+    values = value if isinstance(value, tuple) else (value,)
+    shown = [f"{one:g}" if isinstance(one, float) else str(one).lower() if one is True else str(one) for one in values]
+    return f" (default: {' '.join(shown)})"
 
 
 def _collect(stage: Callable[..., None], given: dict[str, Any]) -> tuple[list[Any], dict[str, Any]]:

@@ -1,6 +1,7 @@
 """Running Snakemake as a user does, in a folder of its own, on the files of this checkout."""
 
 import os
+import re
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -74,7 +75,7 @@ class Sandbox:
     def rules(self, *options: str) -> set[str]:
         """Return the rules that a dry run would run."""
         said = self.planned(*options)
-        return {line.split()[1].rstrip(":") for line in said.splitlines() if line.startswith("rule ")}
+        return {row[1] for row in re.finditer(r"^ +[\d,]+ (\w+)", said, flags=re.M)}
 
 
 def environment() -> dict[str, str]:

@@ -219,4 +219,4 @@ def test_weights_are_fitted_to_the_same_sphere_of_other_subjects(study: Path, af
 
 def test_what_is_left_are_other_subjects_pictures_and_the_page(study: Path, sandbox: Sandbox) -> None:
     drawn = {"draw_references", "draw_subject", "draw_group", "draw_regions"}
-    assert sandbox.rules("--configfile", "own.yaml") == {"all", "describe", "maps", "region_fits", "report", *drawn}
+    assert sandbox.rules("--configfile", "own.yaml") == {"describe", "maps", "region_fits", "report", *drawn}

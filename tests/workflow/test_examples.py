@@ -109,7 +109,7 @@ def test_no_example_is_forgotten() -> None:
 @pytest.mark.parametrize("name", TREES)
 def test_every_example_is_ready_to_run(sandbox: Sandbox, trees: Trees, name: str) -> None:
     rules = sandbox.rules("--configfile", f"config/{name}.yaml", "--config", f"data_root={trees(name)}")
-    always = {"all", "describe", "brain", "draw_references", "report"}
+    always = {"describe", "brain", "draw_references", "report"}
     drawn = {rule for rule in rules if rule.startswith("draw_")}
     assert rules - drawn - always == OPTIONAL_RULES.get(name, {"reference", "searchlight", "maps"})
     assert always <= rules

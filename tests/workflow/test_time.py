@@ -1,5 +1,6 @@
 """Studies with M/EEG data and little else, computed again by hand from the files that went in."""
 
+import re
 from collections.abc import Callable
 from html.parser import HTMLParser
 from itertools import combinations
@@ -400,7 +401,7 @@ def test_a_searchlight_over_sensors_is_planned_down_to_the_page(sandbox: Sandbox
     partial = [{"kind": "partial", "nuisance": ["category"]}]
     default = sandbox.configured("config.yaml", study="sensors", meeg=meeg, sensors={}, analyses=partial, **fmri)
     said = sandbox.planned("--printshellcmds", "--configfile", default)
-    assert {line.split()[-1].rstrip(":") for line in said.splitlines() if "rule " in line} >= rules
+    assert set(re.findall(r"^ +\d+ (\w+)", said, flags=re.M)) >= rules
     assert said.count("python -m rsa sensor-searchlight --meeg-kind=epochs") == 4, "the comparison and the analysis"
     assert said.count("python -m rsa sensor-group") == 2
     assert "--movie-distance=crossnobis --movie-whiten=ledoit_wolf" in said.split("sensor-searchlight")[1]

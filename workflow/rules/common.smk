@@ -8,6 +8,7 @@ from snakemake.exceptions import WorkflowError
 
 from rsa.pipeline.cli import options_of, pieces
 from rsa.pipeline.plan import study_of
+from rsa.pipeline.running import listen
 
 
 wildcard_constraints:
@@ -21,6 +22,7 @@ PLAN = study_of(config, workflow.configfiles, check=workflow.is_main_process)
 STUDY = PLAN.study
 OUT = PLAN.folder
 LOGS = f"{OUT}/logs"
+RUN = listen(workflow, STUDY.study, PLAN.path("report"))
 
 # The interpreter that runs Snakemake runs the jobs, unless Snakemake makes environments for them.
 if not workflow.deployment_settings.deployment_method:

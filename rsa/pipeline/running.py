@@ -1,0 +1,418 @@
+"""What Snakemake says of a run: one line for each job, what went wrong and what to do then, and where the report is.
+
+All that Snakemake says otherwise is in its own log, below ``.snakemake/log``. What a job says is in its log, from which
+its line is taken: jobs, which may run on other machines, write nothing else while this listens.
+"""
+
+import logging
+import os
+import re
+import shlex
+import sys
+from collections import Counter
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from threading import Event, Lock, Thread
+from time import time
+from typing import Any, TextIO
+
+from rsa.errors import flattened
+from rsa.progress import duration
+
+__all__ = ["Run", "listen"]
+
+QUIET = {"RSA_MESSAGES": "log", "TQDM_DISABLE": "1"}
+"""What tells jobs to write to their logs alone."""
+
+FIRST_NEWS_S = 30.0
+"""After this time a job that still runs is told of; and then whenever twice the time has passed."""
+
+N_LINES = 15
+"""So many last lines of a log are shown of a job that failed."""
+
+CHATTER = (
+    "Assuming unrestricted shared filesystem", "At least one job did not complete", "Building DAG of jobs",
+    "Complete log(s):", "Conda environments: ignored", "Elapsed time:", "Execute ", "Exiting because a job execution",
+    "Group jobs: inactive", "Reasons:", "Removing output files of", "Removing temporary output",
+    "Select jobs to execute", "Shutting down, this might", "Singularity containers: ignored", "This was a dry-run",
+    "Using shell:", "WorkflowError:\nAt least one job did not complete", "Would remove temporary output",
+)  # fmt: skip
+"""How messages begin that are in Snakemake's log and nowhere else."""
+
+SILENT = ("job_started", "progress", "resources_info", "workflow_started", "group_info", "rulegraph")
+"""Events of which nothing is said."""
+
+LINE = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} (DEBUG|INFO|WARNING|ERROR|CRITICAL) ")
+"""How an entry of a job's log begins."""
+
+STATUS = re.compile(
+    r"CalledProcessError in .*(?:returned non-zero exit status (\d+)|died with <Signals[.]\w+: (\d+))", re.S
+)
+"""How Snakemake says that the command of a job failed, before it says of which job."""
+
+KILLED = 128
+"""Shells add this to the number of the signal that ended a command."""
+
+COLOURS = {"good": 32, "warning": 33, "bad": 31, "plain": 0}
+
+
+@dataclass
+class Log:
+    """What the log of a job tells.
+
+    Parameters
+    ----------
+    entries : list of (level, text)
+        In order; a text may have several lines.
+    """
+
+    entries: list[tuple[str, str]] = field(default_factory=list)
+
+    @classmethod
+    def read(cls, paths: Collection[str]) -> "Log":
+        """Read the logs of a job; what is not there says nothing."""
+        entries: list[tuple[str, str]] = []
+        for path in paths:
+            try:
+                text = Path(path).read_text(encoding="utf-8", errors="replace")
+            except OSError:
+                continue
+            for line in text.splitlines():
+                if begin := LINE.match(line):
+                    entries.append((begin[1], line[begin.end() :]))
+                elif entries:
+                    entries[-1] = (entries[-1][0], f"{entries[-1][1]}\n{line}")
+                elif line.strip():
+                    entries.append(("INFO", line))
+        return cls(entries)
+
+    @property
+    def done(self) -> str:
+        """What was done and how long that took, as the last line says it; "" if the job did not come so far."""
+        texts = [text for _, text in self.entries if text.startswith("done: ")]
+        return texts[-1].removeprefix("done: ") if texts else ""
+
+    @property
+    def warnings(self) -> list[str]:
+        """The warnings, each once, in a line."""
+        return list(dict.fromkeys(flattened(text) for level, text in self.entries if level == "WARNING"))
+
+    @property
+    def news(self) -> str:
+        """How far the job is, as its last message says."""
+        texts = [text for level, text in self.entries if level == "INFO"]
+        return flattened(texts[-1]) if texts else ""
+
+    @property
+    def error(self) -> str:
+        """Why the job failed, in a line: a mistake of the user's, or the last line of a traceback; "" if unknown."""
+        for level, text in reversed(self.entries):
+            if level in ("ERROR", "CRITICAL"):
+                return text.removeprefix("error: ")
+            if "\nTraceback (most recent call last)" in text:
+                return text.rstrip().splitlines()[-1]
+        return ""
+
+    @property
+    def has_traceback(self) -> bool:
+        """Whether the job failed by a mistake of the program's."""
+        return any("\nTraceback (most recent call last)" in text for _, text in self.entries)
+
+    def tail(self) -> list[str]:
+        """Return the last lines."""
+        return "\n".join(text for _, text in self.entries).splitlines()[-N_LINES:]
+
+
+@dataclass
+class Job:
+    """A job that was begun."""
+
+    name: str
+    logs: list[str]
+    began: float
+    news_at: float
+
+
+class Run(logging.Handler):
+    """Says what becomes of a run.
+
+    Parameters
+    ----------
+    study : str
+        Its name.
+    report : path
+        The page that a run ends with.
+    quiet : collection of str
+        Of what Snakemake was asked to say nothing: "progress", "rules", "reason", "host" or "all".
+    dry : bool
+        Whether jobs are only listed.
+    commands : bool
+        Whether to show the command of each job.
+    stream : text stream
+        Where to.
+    coloured : bool
+        Whether that is a terminal with colours.
+    """
+
+    def __init__(
+        self,
+        study: str,
+        report: str | Path,
+        *,
+        quiet: Collection[str] = (),
+        dry: bool = False,
+        commands: bool = False,
+        stream: TextIO | None = None,
+        coloured: bool = False,
+    ) -> None:
+        super().__init__()
+        self.study, self.report, self.quiet, self.dry, self.commands = study, Path(report), set(quiet), dry, commands
+        self.stream, self.coloured = stream or sys.stderr, coloured
+        self.total, self.n_done, self.n_failed = 0, 0, 0
+        self.began = time()
+        self.jobs: dict[Any, Job] = {}
+        self.planned: list[tuple[str, str, str]] = []  # rule, of what, why
+        self.rules: Counter[str] = Counter()
+        self.status, self.stopped = 0, False
+        self.ended, self.saying = Event(), Lock()
+
+    # ------------------------------------------------------------------------------------ what happens
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Take note of what Snakemake says, and say what a user wants to know."""
+        event = str(getattr(record, "event", None) or "")
+        heard = getattr(self, f"_{event}", None)
+        try:
+            if heard is not None:
+                heard(record)
+            elif event not in SILENT:
+                self._other(record)
+        except BrokenPipeError:
+            raise
+        except Exception:  # as all handlers of logs: what is said of a run must not end it
+            self.handleError(record)
+
+    def _run_info(self, record: logging.LogRecord) -> None:
+        stats = getattr(record, "stats", None)
+        if not isinstance(stats, Mapping):
+            return
+        of_rules = {str(rule): int(n) for rule, n in stats.items() if rule not in ("total", "all")}
+        if self.dry and self.rules:  # said twice; the second time all jobs are known
+            self._table()
+            return
+        self.rules, self.total = Counter(of_rules), sum(of_rules.values())
+        if self.dry and {"progress", "rules"} <= self.quiet:  # Snakemake ends here
+            self._table()
+        elif not self.dry:
+            self._say(f"{_jobs(self.total)} to run for the study {self.study}.")
+            Thread(target=self._tell_of_long_jobs, daemon=True).start()
+
+    def _job_info(self, record: logging.LogRecord) -> None:
+        told = vars(record)
+        if told["rule_name"] == "all":
+            return
+        rule, of_what = told["rule_name"], _of(told["wildcards"])
+        job = Job(f"{rule.replace('_', '-')} {of_what}".rstrip(), list(told["log"]), record.created, FIRST_NEWS_S)
+        with self.saying:
+            self.jobs[told["jobid"]] = job
+        if self.dry:
+            self.planned.append((rule, of_what, _reason(told["reason"])))
+        if self.commands:
+            self._say(f"{job.name}:\n  {told['shellcmd']}")
+
+    def _shellcmd(self, record: logging.LogRecord) -> None:
+        """Say nothing: the command was shown with its job."""
+
+    def _job_finished(self, record: logging.LogRecord) -> None:
+        with self.saying:
+            job = self.jobs.pop(vars(record)["job_id"], None)
+        if job is None:
+            return
+        self.n_done += 1
+        log = Log.read(job.logs)
+        self._say(f"{self._number()} {job.name}{f': {log.done}' if log.done else ''}", "good", about="progress")
+        for warning in log.warnings:
+            self._say(f"    warning: {warning}", "warning")
+
+    def _job_error(self, record: logging.LogRecord) -> None:
+        told = vars(record)
+        with self.saying:
+            job = self.jobs.pop(told["jobid"], None)
+        if self.stopped:
+            return
+        name = told["rule_name"] if job is None else job.name
+        self.n_failed += 1
+        log = Log.read(told["log"])
+        killed = "it was killed, perhaps because memory ran out"
+        unknown = killed if self.status > KILLED else "it ended without a word why"
+        self._say(f"[failed] {name}: {log.error or unknown}", "bad")
+        for warning in log.warnings:
+            self._say(f"    warning: {warning}", "warning")
+        if told["log"]:
+            shown = log.tail() if log.has_traceback or not log.error else []
+            self._say(f"    Its log is {', '.join(told['log'])}{'; it ends:' if shown else '.'}")
+            for line in shown:
+                self._say(f"    | {line}")
+        for what, value in (told.get("aux") or {}).items():
+            self._say(f"    {what}: {value}")
+
+    def _other(self, record: logging.LogRecord) -> None:
+        """Pass on what Snakemake says beside this, unless it is of no use to anybody."""
+        text = str(record.getMessage() or "")
+        if failed := STATUS.search(text):
+            self.status = int(failed[1] or 0) or KILLED + int(failed[2])
+            return
+        self.stopped |= text.startswith("Terminating processes on user request")
+        if text.startswith("Nothing to be done"):
+            where = f" Report: {self.report}" if self.report.exists() else ""
+            self._say(
+                f"Nothing to be done: all results of the study {self.study} are there and up to date.{where}", "good"
+            )
+        elif text and not text.strip().startswith(CHATTER) and record.levelno > logging.DEBUG:
+            self._say(text, "bad" if record.levelno >= logging.ERROR else "warning")
+
+    # ----------------------------------------------------------------------------------------- the end
+
+    def succeeded(self) -> None:
+        """Say that all is done, how long it took, and where the report is."""
+        self.ended.set()
+        self._say(f"{_jobs(self.n_done)} done in {duration(time() - self.began)}.", "good")
+        if self.rules["report"] and self.report.exists():
+            self._say(f"Report: {self.report}", "good")
+
+    def failed(self, logs: Collection[str] = ()) -> None:
+        """Say how much is done, and how to go on.
+
+        Parameters
+        ----------
+        logs : collection of str
+            Snakemake's own log.
+        """
+        self.ended.set()
+        stopped = "" if self.n_failed else "Stopped: "
+        of_all = f"{self.n_done} of {_jobs(self.total)} done"
+        failures = f", {self.n_failed} failed" * bool(self.n_failed)
+        self._say(f"{stopped}{of_all}{failures}, after {duration(time() - self.began)}.", "bad")
+        first = "Mend what failed; then the same command goes on" if self.n_failed else "The same command goes on"
+        command = shlex.join([Path(sys.argv[0]).name.replace("__main__.py", "snakemake"), *sys.argv[1:]])
+        self._say(f"{first} from here, and does nothing again that is done: {command}")
+        if self.n_failed and logs:
+            self._say(f"All that Snakemake said: {', '.join(map(os.path.relpath, logs))}")
+
+    # ------------------------------------------------------------------------------------- how it is said
+
+    def long_jobs(self, now: float) -> list[str]:
+        """Say of each job that has run for a while, now and then, how far it is."""
+        lines = []
+        with self.saying:
+            for job in self.jobs.values():
+                if now - job.began < job.news_at:
+                    continue
+                while job.news_at <= now - job.began:
+                    job.news_at *= 2
+                lines.append(f"    {job.name} has run for {duration(now - job.began)}")
+                if news := Log.read(job.logs).news:
+                    lines[-1] += f": {news}"
+        return lines
+
+    def _tell_of_long_jobs(self) -> None:
+        while not self.ended.wait(5):
+            for line in self.long_jobs(time()):
+                self._say(line, about="progress")
+
+    def _table(self) -> None:
+        """List the jobs of a dry run: how many of each rule, and why."""
+        self._say(f"{_jobs(self.total)} to run for the study {self.study}:")
+        width = max(map(len, self.rules), default=0)
+        for rule, n in self.rules.items():
+            why = list(dict.fromkeys(reason for of, _, reason in self.planned if of == rule))
+            names = sorted(name for of, name, _ in self.planned if of == rule and name)
+            whose = " to ".join(dict.fromkeys([names[0], names[-1]])) if names else ""
+            self._say(f"{n:6,} {rule:{width}s}  {'; '.join(why)}{f' ({whose})' if whose else ''}".rstrip())
+        self._say("This was a dry run: nothing was done. With -p it shows the command of each job.")
+
+    def _number(self) -> str:
+        return f"[{self.n_done:{len(str(self.total))}d}/{self.total}]"
+
+    def _say(self, text: str, kind: str = "plain", *, about: str = "") -> None:
+        if ("all" in self.quiet and not self.dry) or about in self.quiet:
+            return
+        colour = COLOURS[kind] if self.coloured else 0
+        with self.saying:
+            self.stream.write(f"\033[{colour}m{text}\033[0m\n" if colour else f"{text}\n")
+            self.stream.flush()
+
+
+def listen(workflow: Any, study: str, report: str | Path) -> Run | None:
+    """Let a run be told in place of all that Snakemake says by itself, if that is what it would do.
+
+    Parameters
+    ----------
+    workflow : snakemake.workflow.Workflow
+        What a Snakefile knows by this name.
+    study, report
+        Of the run.
+
+    Returns
+    -------
+    Run or None
+        None in the jobs of a run, and where a user asked for more (``--verbose``, ``--debug-dag``) or another logger.
+    """
+    settings = workflow.output_settings
+    log = logging.getLogger("snakemake.logging")
+    plain = [handler for handler in log.handlers if handler.name == "DefaultStreamHandler"]
+    if not workflow.is_main_process or settings is None or settings.verbose or settings.debug_dag or not plain:
+        return None
+    (handler,) = plain
+    assert isinstance(handler, logging.StreamHandler)
+    run = Run(
+        study,
+        report,
+        quiet=[str(name).rpartition(".")[2].lower() for name in settings.quiet or ()],
+        dry=settings.dryrun,
+        commands=settings.printshellcmds,
+        stream=handler.stream,
+        coloured=not getattr(handler, "nocolor", True),
+    )
+    log.removeHandler(handler)
+    log.addHandler(run)
+    os.environ.update(QUIET)
+    return run
+
+
+# ----------------------------------------------------------------------------------------------- words
+
+
+def _jobs(n: int) -> str:
+    return f"{n:,} job{'s' * (n != 1)}"
+
+
+def _of(wildcards: Mapping[str, str] | None) -> str:
+    """Say what a job is of.
+
+    Examples
+    --------
+    >>> _of({"part": "analyses/pure/", "subject": "01"}), _of({"model": "alexnet"})
+    ('sub-01 (pure)', 'alexnet')
+    """
+    of = dict(wildcards or {})
+    part = of.pop("part", "").removeprefix("analyses/").strip("/")
+    subject = of.pop("subject", "")
+    words = [f"sub-{subject}"] * bool(subject) + [*map(str, of.values())] + [f"({part})"] * bool(part)
+    return " ".join(words)
+
+
+def _reason(text: str) -> str:
+    """Shorten why a job has to run: what is not known by itself, without names of files.
+
+    Examples
+    --------
+    >>> _reason("Missing output files: a.h5, b.h5; Input files updated by another job: c.h5")
+    'missing output files'
+    >>> _reason("Input files updated by another job: c.h5")
+    'input files updated by another job'
+    """
+    parts = [part.strip().split(":")[0] for part in text.split("; ")]
+    own = [part for part in parts if not part.startswith("Input files updated by another job")]
+    return ", ".join(dict.fromkeys(part[:1].lower() + part[1:] for part in own or parts))
