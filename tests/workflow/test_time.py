@@ -404,7 +404,7 @@ def test_a_searchlight_over_sensors_is_planned_down_to_the_page(sandbox: Sandbox
     assert set(re.findall(r"^ +\d+ (\w+)", said, flags=re.M)) >= rules
     assert said.count("python -m rsa sensor-searchlight --meeg-kind=epochs") == 4, "the comparison and the analysis"
     assert said.count("python -m rsa sensor-group") == 2
-    assert "--movie-distance=crossnobis --movie-whiten=ledoit_wolf" in said.split("sensor-searchlight")[1]
+    assert "--movie-distance=crossnobis --movie-whiten=ledoit_wolf" in said.split("rsa sensor-searchlight")[1]
     assert "--sensors results/sensors/sensors/sub-01_scores.h5 results/sensors/sensors/sub-02_scores.h5" in said
 
 
