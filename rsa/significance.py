@@ -136,9 +136,13 @@ class Significance:
         -------
         array, shape (n_rows, n_columns)
         """
-        place = {key: row for row, key in enumerate(keys_of(self.corrected.table))}
-        logp = _rows_at(self.corrected.values, [place.get(key, -1) for key in keys_of(scores.table)])
+        logp = self.logp_of(scores)
         return np.where(np.isnan(logp), np.nan, logp >= -np.log10(self.alpha) - ROUNDING)
+
+    def logp_of(self, scores: ScoreMap) -> Array:
+        """Return the corrected p of each score, as -log10: (n_rows, n_columns), NaN where it was not tested."""
+        place = {key: row for row, key in enumerate(keys_of(self.corrected.table))}
+        return _rows_at(self.corrected.values, [place.get(key, -1) for key in keys_of(scores.table)])
 
     def insignificant(self, scores: ScoreMap) -> list[str]:
         """Name what was tested without any significant score: a model, or the layers of a model of which others have.

@@ -1,12 +1,34 @@
 """The pages of a study: where they lead, what they say first, and that each stands alone."""
 
+import re
 from pathlib import Path
 from urllib.parse import parse_qs, unquote, urlsplit
 
+import nibabel as nib
 import numpy as np
+import pandas as pd
 import pytest
+import scipy.stats
 
+from rsa.core import REFERENCE, TEST, ScoreMap, Volume
+from rsa.maps import stack
+from rsa.pipeline.config import load_study, read_yaml
+from rsa.rdm import MEEG
+from rsa.report.assemble import settings_yaml
+from rsa.report.findings import (
+    Findings,
+    best_in_regions,
+    best_in_time,
+    best_places,
+    planted_places,
+    planted_times,
+    significant_times,
+)
+from rsa.report.inventory import tree_html
 from rsa.report.links import explorer_link, link_from, link_to_file, page_of
+from rsa.report.overview import badges_of, sentences
+from rsa.report.runs import read_logs, written_duration
+from rsa.simulation.settings import Simulation
 
 
 def test_a_link_to_the_explorer_gives_back_what_was_asked_with_odd_signs():
@@ -32,3 +54,234 @@ def test_links_between_pages():
     assert link_from(page_of("group"), page_of("methods")) == "methods.html"
     assert link_from(page_of("group"), "report.html#found") == "../report.html#found"
     assert Path(page_of("group")).parts[0] == "pages"
+
+
+# ------------------------------------------------------------------------------------ what was found
+
+
+def brain(values: dict[tuple[str, str], list[float]], *, statistic: str = "mean", role: str = REFERENCE) -> ScoreMap:
+    """Scores of references at places of a line of voxels, 5 mm from each other; 0 elsewhere."""
+    volume = Volume(np.ones((30, 1, 1), dtype=bool), np.diag([5.0, 5.0, 5.0, 1.0]))
+    rows = np.zeros((len(values), 30))
+    for row, own in zip(rows, values.values(), strict=True):
+        row[[2, 12, 22]] = own
+    table = pd.DataFrame(list(values), columns=["model", "layer"]).assign(statistic=statistic, role=role)
+    return ScoreMap(rows, table, volume)
+
+
+SCORES = {("net", "a"): [0.6, 0.2, 0.1], ("net", "b"): [0.5, 0.4, 0.1], ("gist", ""): [0.1, 0.1, 0.3]}
+
+
+def with_p(p: dict[tuple[str, str], list[float]]) -> ScoreMap:
+    logp = {key: [-np.log10(one) for one in own] for key, own in p.items()}
+    return stack([brain(SCORES), brain(logp, statistic="logp_max_stat", role=TEST)])
+
+
+def test_places_have_the_best_reference_and_the_next_one():
+    found = best_places(brain(SCORES), ["net", "gist"])
+    assert found[["model", "layer", "x_mm"]].to_numpy().tolist() == [
+        ["net", "a", 10.0],
+        ["net", "b", 60.0],
+        ["gist", "", 110.0],
+    ]
+    assert found["score"].tolist() == pytest.approx([0.6, 0.4, 0.3])
+    assert found["next_best"].tolist() == ["net b", "net a", "net a"]
+    assert found["significant"].tolist() == [None] * 3
+    assert best_places(brain(SCORES), ["net"])["x_mm"].tolist() == [10.0, 60.0, 110.0]
+
+
+def test_places_are_those_of_significant_scores():
+    p = {("net", "a"): [0.2, 0.9, 1], ("net", "b"): [0.004, 0.01, 1], ("gist", ""): [1, 1, 0.06]}
+    found = best_places(with_p(p), ["net", "gist"])
+    assert found[["layer", "x_mm"]].to_numpy().tolist() == [["b", 10.0], ["b", 60.0]], "a is higher, and may be chance"
+    assert found["p_corrected"].tolist() == pytest.approx([0.004, 0.01])
+    assert found["significant"].tolist() == [True, True]
+    nothing = best_places(with_p({key: [0.5, 0.6, 0.7] for key in p}), ["net", "gist"])
+    assert nothing["significant"].tolist() == [False] * 3
+    assert nothing["score"].iloc[0] == pytest.approx(0.6)
+
+
+def test_the_shoulder_of_a_peak_is_no_place():
+    scores = brain({("net", "a"): [0.0, 0.0, 0.0]})
+    scores.values[0] = np.linspace(1, 0.1, 30)
+    scores.values[0, 25] = 0.5
+    assert best_places(scores, ["net"])["x_mm"].tolist() == [0.0, 125.0]
+
+
+def test_differences_of_groups_are_told_and_not_their_mean():
+    difference = brain({("net", "a"): [0.0, 0.2, 0.0]}, statistic="difference", role=TEST)
+    found = best_places(stack([brain(SCORES), difference]), ["net", "gist"], n_places=1)
+    assert found[["layer", "x_mm"]].to_numpy().tolist() == [["a", 60.0]]
+
+
+def test_times_of_fusion_are_stretches():
+    times, volume = np.array([0.0, 0.1, 0.2, 0.3, 0.4]), Volume(np.ones((2, 1, 1), dtype=bool), np.eye(4))
+    table = pd.DataFrame({"model": MEEG, "layer": "", "time_s": times, "statistic": "mean", "role": REFERENCE})
+    logp = -np.log10([[1, 0.01], [0.02, 1], [1, 1], [1, 0.05], [1, 1]])
+    of_p = ScoreMap(logp, table.assign(statistic="logp_max_stat", role=TEST), volume)
+    scores = stack([ScoreMap(np.ones((5, 2)), table, volume), of_p])
+    assert significant_times(scores) == [(0.0, 0.1), (0.3, 0.3)]
+    assert significant_times(ScoreMap(np.ones((5, 2)), table, volume)) == []
+
+
+def test_regions_have_their_best_reference_with_interval_p_and_share():
+    rows = [(s, region, "net", layer) for s in "123" for region in ("V1", "IT") for layer in ("a", "b")]
+    fits = pd.DataFrame(rows, columns=["subject", "region", "model", "layer"]).assign(
+        score=[0.3, 0.1, 0.1, 0.4, 0.4, 0.1, 0.1, 0.5, 0.5, 0.1, 0.1, 0.6], ceiling_lower=0.3, ceiling_upper=0.8
+    )
+    found = best_in_regions(fits, ["net"]).set_index("region")
+    assert found["layer"].to_dict() == {"V1": "a", "IT": "b"}
+    assert found.loc["V1", ["score", "share_of_ceiling"]].tolist() == pytest.approx([0.4, 0.5])
+    expected = scipy.stats.t.interval(0.95, 2, 0.4, 0.1 / np.sqrt(3))
+    assert found.loc["V1", ["lower", "upper"]].tolist() == pytest.approx(expected)
+    assert found["significant"].tolist() == [None, None]
+    tests = pd.DataFrame(rows[:4], columns=["subject", "region", "model", "layer"]).assign(
+        lower=0.0, upper=1.0, p_corrected=[0.03, 0.001, 0.5, 0.06]
+    )
+    found = best_in_regions(fits, ["net"], tests).set_index("region")
+    assert found["significant"].to_dict() == {"V1": True, "IT": False}
+    assert found.loc["IT", ["lower", "upper", "p_corrected"]].tolist() == pytest.approx([0, 1, 0.06])
+
+
+def latencies(p: float = 0.01) -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "model": ["net", "net", "gist"],
+            "layer": ["a", "b", np.nan],
+            "onset_s": [0.05, 0.06, np.nan],
+            "onset_lower_s": [0.04, 0.05, np.nan],
+            "onset_upper_s": [0.06, 0.07, np.nan],
+            "peak_s": [0.1, 0.15, 0.2],
+            "peak_lower_s": [0.09, 0.14, 0.1],
+            "peak_upper_s": [0.11, 0.16, 0.3],
+            "peak_score": [0.5, 0.4, 0.1],
+            "peak_p": [p, 0.02, 0.7],
+        }
+    )
+
+
+def test_courses_have_the_best_layer_of_each_model():
+    found = best_in_time(latencies())
+    assert found[["model", "layer", "peak_s", "significant"]].to_numpy().tolist() == [
+        ["net", "a", 0.1, True],
+        ["gist", "", 0.2, False],
+    ]
+
+
+def simulation(**settings) -> Simulation:
+    return Simulation.model_validate(settings)
+
+
+def test_what_was_planted_is_compared_with_what_was_found():
+    spheres = {"model": "net", "layer": "a", "centres_mm": [[10, 0, 0], [60, 0, 0]], "radius_mm": 3}
+    scores = brain(SCORES)
+    places = best_places(scores, ["net", "gist"], n_places=1)
+    found = planted_places(simulation(regions=[{"name": "V1", **spheres}]), scores, ["net", "gist"], places)
+    assert found["is_found"].tolist() == [True, False], "at the second, b fits better"
+    assert found["found_layer"].tolist() == ["a", "b"]
+    assert found["peak_distance_mm"].tolist() == [0.0, 50.0]
+    numbers = np.zeros((30, 1, 1), dtype=np.int16)
+    numbers[12], numbers[22] = 7, 3
+    atlas = nib.Nifti1Image(numbers, scores.volume.affine)
+    by_number = simulation(regions=[{"name": "V1", "model": "net", "layer": "b", "atlas_indices": [7]}])
+    found = planted_places(by_number, scores, ["net", "gist"], places, atlas)
+    assert found[["x_mm", "is_found"]].to_numpy().tolist() == [[60.0, True]]
+    planned = simulation(epochs={"latencies": [{"name": "early", "model": "net", "layer": "b", "peak_s": 0.13}]})
+    times = planted_times(planned, latencies())
+    assert times[["planted_s", "peak_s", "peak_upper_s"]].to_numpy().tolist() == [[0.13, 0.15, 0.16]]
+
+
+# --------------------------------------------------------------------------------------- in sentences
+
+
+def said(**tables) -> str:
+    study = load_study({"study": "demo"})
+    return " ".join(text for text, _ in sentences(Findings(**tables), study))
+
+
+def places_of(scores: ScoreMap, **how) -> pd.DataFrame:
+    return best_places(scores, ["net", "gist"], **how).assign(who="group")
+
+
+def test_sentences_say_what_is_significant_what_is_not_and_what_was_not_with_p():
+    p = {("net", "a"): [0.004, 1, 1], ("net", "b"): [1, 0.01, 1], ("gist", ""): [1, 1, 1]}
+    text = said(who="group", places=places_of(with_p(p)))
+    assert "2 places have significant scores (corrected p ≤ .05)" in text
+    assert "Highest is net a with .60 at (10, 0, 0) mm, p\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}.004." in text
+    text = said(who="group", places=places_of(with_p({key: [0.3, 0.4, 1] for key in p})))
+    assert text.startswith("Nothing is significant in the maps of the group: no corrected p is .05 or less.")
+    assert "may be chance" in text
+    text = said(who="group", places=places_of(brain(SCORES)))
+    assert text.startswith("The maps of the group were not tested.")
+    assert "significant" not in text
+    assert said() == "There are no scores to tell of."
+    assert "of subject 7" in said(who="7", places=places_of(brain(SCORES)).assign(who="7"))
+
+
+def test_sentences_tell_of_times_and_of_the_order_of_layers():
+    order = pd.DataFrame({"model": ["net"], "rho": [0.9], "lower": [0.5], "upper": [1.0]})
+    text = said(courses=best_in_time(latencies()), hierarchy=order)
+    assert "In M/EEG, highest is net a with .50 at 100 ms (95 % interval 90 to 110 ms), above chance from 50 ms" in text
+    assert "Deeper layers of net peak later (\N{GREEK SMALL LETTER RHO} = .90, 95 % interval .50 to 1.00)." in text
+    assert "nothing is significant" in said(courses=best_in_time(latencies(0.4)), hierarchy=order.assign(lower=-0.1))
+    assert "Deeper" not in said(hierarchy=order.assign(lower=-0.1))
+
+
+def test_simulated_and_untrained_are_said():
+    assert badges_of(load_study({"study": "a"})) == []
+    nets = [{"architecture": "alexnet", "weights": "untrained"}, {"architecture": "vgg11"}]
+    planned = load_study({"study": "a", "simulate": {}, "models": nets})
+    assert badges_of(planned) == ["simulated data", "untrained weights"]
+
+
+# ------------------------------------------------------------------------------------ logs and files
+
+
+def test_logs_tell_when_jobs_ran_and_what_they_warned_of(tmp_path):
+    logs = {
+        "brain_sub-01.log": "2026-01-02 10:00:00,100 DEBUG brain with {}\n2026-01-02 10:00:09,000 WARNING few runs\n",
+        "analyses/partial/maps.log": "2026-01-02 10:01:30,000 WARNING few runs\n",
+        "group.log": "2026-01-02 10:01:00,000 WARNING /a/b.py:3: UserWarning: odd <x>\n  warnings.warn()\n",
+        "report.log": "2026-01-02 12:00:00,000 WARNING its own\n",
+    }
+    for name, text in logs.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    jobs = read_logs(tmp_path)
+    assert jobs.n_jobs == 3
+    assert jobs.warnings == {
+        "few runs": ["analyses/partial/maps", "brain_sub-01"],
+        "UserWarning: odd <x>": ["group"],
+    }
+    assert written_duration(jobs.duration) == "1 min 30 s"
+    assert read_logs(tmp_path / "none").duration is None
+
+
+def test_the_tree_has_all_files_with_their_sizes_and_finds_odd_names(tmp_path):
+    names = ["group/space-own_model-net_layer-a_stat-mean_statmap.nii.gz", "logs/a <b> #1.log", "study.json"]
+    for name in (*names, "group/space-own_model-net_layer-a_stat-mean_statmap.json", ".hidden", ".checksums/x"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"12345")
+    html = tree_html(tmp_path, page_of("files"))
+    links = re.findall(r'href="([^"]*)"', html)
+    found = {(tmp_path / "pages" / unquote(link)).resolve().relative_to(tmp_path).as_posix() for link in links}
+    assert found == {*names, "group/space-own_model-net_layer-a_stat-mean_statmap.json"}
+    assert "map: net, a, mean" in html
+    assert "4 files, 20 B" in html
+    assert "<b>" not in html
+
+
+# ------------------------------------------------------------------------------------------- settings
+
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.mark.parametrize(
+    "path", [ROOT / "config.yaml", *sorted((ROOT / "config").glob("*.yaml"))], ids=lambda path: path.stem
+)
+def test_settings_on_the_page_are_those_of_the_study(path, tmp_path):
+    study = load_study(read_yaml(path), [path])
+    (tmp_path / "again.yaml").write_text(settings_yaml(study), encoding="utf-8")
+    again = load_study(read_yaml(tmp_path / "again.yaml"), [tmp_path / "again.yaml"])
+    assert again.model_dump() | {"data_root": ""} == study.model_dump() | {"data_root": ""}

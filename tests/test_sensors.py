@@ -725,7 +725,7 @@ def test_stages_lead_from_epochs_to_the_page(lab, rng):
     run("draw-sensors", scores=group, evokeds=mean, folder=folder / "figures" / "sensors", title="'mean over 2'")
     io.save_json(folder / "study.json", json.loads(settings.model_dump_json()))
     page = {"references": lab / "net.h5", "sensors": scores, "folder": folder, "output": folder / "report.html"}
-    run("report", study=folder / "study.json", **page)
+    run("report", study=folder / "study.json", pages=folder / "pages", **page)
 
     epochs = settings.meeg.load("02", noise=True)
     expected = sensor_searchlight(
@@ -749,12 +749,17 @@ def test_stages_lead_from_epochs_to_the_page(lab, rng):
     assert evoked_path(folder / "sensors", "group", "t").exists()
     peaks = io.load_table(folder / "sensors" / "peaks.tsv")
     assert peaks["subject"].tolist() == ["01", "01", "02", "02", "group", "group"]
-    text = (folder / "report.html").read_text(encoding="utf-8")
-    part = text.split("Sensors</h2>")[1].split("</section>")[0]
+    text = (folder / "pages" / "time.html").read_text(encoding="utf-8")
+    part = text.split("Sensors</h2>")[1].split("</details>")[0]
     assert part.count("<figure") == 2
     assert "Scores over sensors, mean over 2, of each reference" in part
-    assert all(f">{name}</th>" in part for name in ("model", "sensor", "time_s", "score"))
-    assert "In a searchlight over sensors, RDMs of each sensor with its neighbours (MNE-Python) were compared" in text
+    assert all(f">{name}</th>" in part for name in ("model", "sensor", "time (s)", "score"))
+    assert "/peaks.tsv" in part
+    methods = (folder / "pages" / "methods.html").read_text(encoding="utf-8")
+    assert (
+        "In a searchlight over sensors, RDMs of each sensor with its neighbours (MNE-Python) were compared" in methods
+    )
+    assert "Sensors were not tested. Highest is " in (folder / "report.html").read_text(encoding="utf-8")
 
 
 def first_of(path, names):

@@ -33,6 +33,7 @@ sensors
 group
 logs
 models
+pages
 references
 scores
 simulated

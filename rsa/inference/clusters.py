@@ -11,7 +11,7 @@ from rsa.inference.enhance import components
 from rsa.inference.graph import Graph
 from rsa.significance import ROUNDING, primary_name
 
-__all__ = ["CLUSTER_COLUMNS", "cluster_table"]
+__all__ = ["CLUSTER_COLUMNS", "cluster_table", "region_of"]
 
 CLUSTER_COLUMNS = {
     "model": "Network, reference, or contrast",
@@ -116,14 +116,14 @@ def _clusters(
                 "time_s": times_s[times[best]],
                 "time_from_s": times_s[times.min()],
                 "time_to_s": times_s[times.max()],
-                "region": None if regions is None else _region_of(int(voxels[best]), regions),
+                "region": None if regions is None else region_of(int(voxels[best]), regions),
             }
         )
     found.sort(key=lambda one: (-one["n_voxels"], -abs(one["mass"])))
     return [{"cluster": number, **one} for number, one in enumerate(found, start=1)]
 
 
-def _region_of(voxel: int, regions: Neighbourhood) -> str:
+def region_of(voxel: int, regions: Neighbourhood) -> str:
     """Return the name of the first region that has a voxel, empty where none has."""
     assert regions.regions is not None, "regions have names"
     having = [row for row in range(len(regions)) if voxel in regions.members(row)]

@@ -224,6 +224,7 @@ OUTPUTS = {
     "readme": Output("README"),
     "description": Output("dataset_description.json"),
     "report": Output("report.html"),
+    "pages": Output("pages"),
     "explorer": Output("explorer", _main_searchlight),
 }
 """What the jobs of a study write, but for simulated data."""

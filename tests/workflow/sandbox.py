@@ -108,3 +108,10 @@ def redrawn(results: Path, folder: Path, names: Sequence[str]) -> None:
             made, first = ((place / name).with_suffix(ending) for place in (folder, results / "figures"))
             assert made.read_bytes() == first.read_bytes(), name
     assert {path.stem for path in folder.rglob("*.svg")} == {Path(name).name for name in names}
+
+
+def pages_of(results: Path) -> str:
+    """Return what all pages of a study say, without their style, script and pictures."""
+    pages = [results / "report.html", *sorted((results / "pages").glob("*.html"))]
+    texts = [path.read_text(encoding="utf-8") for path in pages]
+    return "\n".join(re.sub(r"<(style|script)>.*?</\1>|base64,[^\"]*", "", text, flags=re.DOTALL) for text in texts)

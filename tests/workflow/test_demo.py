@@ -318,26 +318,28 @@ def test_peaks_are_listed(results: Path) -> None:
     assert peaks.groupby(["model", "layer", "time_s"], dropna=False).size().max() <= 5
 
 
-def test_the_report_is_one_page_with_everything_on_it(results: Path) -> None:
-    text = (results / "report.html").read_text(encoding="utf-8")
-    HTMLParser().feed(text)
-    assert text.count("data:image/png;base64,") == len(list(results.glob("figures/*/*.png"))) > 1
-    assert 'src="http' not in text
-    for words in (
-        "Subject 04",
-        "Reference RDMs",
-        "Networks",
-        "untrained",
-        "Methods",
-        "Peaks",
-        "48 (1,128 pairs)",
-        "15,044",
-        "Layers over time",
-        "Fusion of fMRI and M/EEG",
-        "of 6 subjects at 61 times from \N{MINUS SIGN}100 to 500 ms after onset",
-    ):
-        assert words in text
-    assert len(text) < 15e6, "a page with films that can still be sent by mail"
+def test_the_report_has_everything_on_its_pages(results: Path) -> None:
+    pages = {
+        path.stem: path.read_text(encoding="utf-8") for path in (results / "report.html", *results.glob("pages/*"))
+    }
+    for text in pages.values():
+        HTMLParser().feed(text)
+        assert 'src="http' not in text
+    shown = sum(text.count("data:image/webp;base64,") for text in pages.values())
+    assert shown == len([*results.glob("figures/*/*.png"), *results.glob("figures/*/*film.json")]) + 1
+    for page, words in {
+        "report": ("simulated", "untrained weights", "48 (1,128 pairs)", "15,044", "6 of 6 planted places"),
+        "group": ("Clusters", "Peaks"),
+        "sub-04": ("Subject 04", "Peaks"),
+        "models": ("Reference RDMs", "Networks", "untrained"),
+        "time": ("Layers over time", "Fusion of fMRI and M/EEG"),
+        "methods": ("of 6 subjects at 61 times from \N{MINUS SIGN}100 to 500 ms after onset",),
+        "files": ("sub-04/sub-04_space-",),
+    }.items():
+        for word in words:
+            assert word in pages[page], (page, word)
+    assert len(pages["report"]) < 1e6
+    assert sum(map(len, pages.values())) < 15e6, "pages with films that can still be sent by mail"
 
 
 def test_the_results_are_a_bids_derivative(results: Path) -> None:

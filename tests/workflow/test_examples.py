@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 import yaml
 from nibabel.affines import from_matvec
-from sandbox import ROOT, Sandbox
+from sandbox import ROOT, Sandbox, pages_of
 from scipy.spatial.distance import pdist
 from scipy.spatial.transform import Rotation
 from scipy.stats import rankdata, ttest_1samp
@@ -307,7 +307,7 @@ def test_scores_and_reliability_of_the_fetched_data_are_those_of_their_betas(
 
 
 def test_the_page_of_the_fetched_study_tells_of_reliability_and_of_the_model(haxby: Sandbox) -> None:
-    text = (haxby.folder / "results" / "haxby" / "report.html").read_text(encoding="utf-8")
+    text = pages_of(haxby.folder / "results" / "haxby")
     for words in ("split-half reliability", "odd runs", "high-pass", "mobilenetv2", "animate"):
         assert words in text.lower() or words in text, words
 
@@ -382,7 +382,7 @@ def test_scores_at_each_delay_are_those_of_the_cleaned_signal(god: Path, trees: 
 
 
 def test_the_page_of_a_study_with_delays_shows_them(god: Path) -> None:
-    text = (god / "report.html").read_text(encoding="utf-8")
+    text = pages_of(god)
     for words in (
         "Responses at 3 delays after onset (3, 6, 9 s)",
         "Time at which animal scores highest",
@@ -616,7 +616,7 @@ def test_maps_are_written_in_both_spaces_and_those_of_the_group_in_the_template(
 
 
 def test_the_page_counts_what_was_measured_in_the_space_of_the_images(templated: Path) -> None:
-    text = (templated / "report.html").read_text(encoding="utf-8")
+    text = pages_of(templated)
     template = io.load_scores(templated / "scores" / f"sub-s1_space-{MNI}_scores.h5").volume
     assert template.n_voxels != 511
     assert "around each of 511 voxels in T1w space" in text

@@ -7,7 +7,7 @@ import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
-from sandbox import ROOT, Sandbox
+from sandbox import ROOT, Sandbox, pages_of
 from scipy.stats import rankdata, spearmanr
 
 from rsa.files import io
@@ -90,7 +90,7 @@ def test_noise_ceilings_are_those_of_a_loop_over_subjects(fits: pd.DataFrame, da
 
 
 def test_the_report_shows_regions_with_their_ceiling(cichy: Path) -> None:
-    text = (cichy / "report.html").read_text(encoding="utf-8")
+    text = pages_of(cichy)
     assert (cichy / "figures" / "regions" / "regions.png").exists()
     assert "Nili" in text
     assert "noise ceiling" in text

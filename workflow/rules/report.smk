@@ -1,4 +1,4 @@
-"""What describes a study's results as a whole: its settings, pictures, and the page."""
+"""What describes a study's results as a whole: its settings, pictures, and the pages."""
 
 
 rule describe:
@@ -108,7 +108,8 @@ rule report:
         time=PLAN.all("time"),
         sensors=PLAN.all("sensor_scores"),
     output:
-        PLAN.path("report"),
+        report=PLAN.path("report"),
+        pages=directory(PLAN.path("pages")),
     log:
         f"{LOGS}/report.log",
     conda:
@@ -118,7 +119,7 @@ rule report:
     shell:
         "python -m rsa report --study {input.study} --references {input.references} --brain {input.brain} "
         "--scores {input.scores} --resampled {input.resampled} --fits {input.fits} --movies {input.movies} "
-        "--time {input.time} --sensors {input.sensors} --folder {params.folder} --output {output} --log {log}"
+        "--time {input.time} --sensors {input.sensors} --folder {params.folder} --output {output.report} --pages {output.pages} --log {log}"
 
 
 if STUDY.searchlight is not None:

@@ -16,9 +16,10 @@ from rsa.pipeline.config import ComparisonName, Generalisation, MapName, Study
 from rsa.pipeline.plan import Plan, plan_of_results
 from rsa.pipeline.stages.common import stacked
 from rsa.rdm import MEEG, of_one_subject
-from rsa.report.assemble import StudyPage
+from rsa.report.assemble import StudyPages
 from rsa.report.courses import course_figures, save_generalisation
 from rsa.report.film import film_figures, rdm_film_figures
+from rsa.report.links import OVERVIEW
 from rsa.report.study import group_figures, reference_figures, region_figures, subject_figures
 from rsa.report.style import DPI, only
 from rsa.report.topographies import sensor_figures
@@ -287,6 +288,7 @@ def report(
     references: list[Path],
     folder: Path,
     output: Path,
+    pages: Path,
     brain: list[Path] | None = None,
     scores: list[Path] | None = None,
     resampled: list[Path] | None = None,
@@ -295,7 +297,7 @@ def report(
     time: Path | None = None,
     sensors: list[Path] | None = None,
 ) -> None:
-    """Write one page with the pictures, peaks and tables of a study, and what was run.
+    """Write the pages of a study: what was found, its pictures, peaks and tables, and what was run.
 
     Parameters
     ----------
@@ -306,7 +308,9 @@ def report(
     folder : path
         Folder of the study's results, with the pictures in `figures/`.
     output : path
-        The page (HTML).
+        The first page (HTML): report.html in that folder.
+    pages : path
+        Folder of the others: pages/ in that folder.
     scores : list of path
         Scores of all subjects, in the space of their images (HDF5).
     resampled : list of path
@@ -318,7 +322,7 @@ def report(
     sensors : list of path
         Scores over sensors of all subjects (HDF5).
     """
-    page = StudyPage(
+    made = StudyPages(
         Study.model_validate_json(study.read_text(encoding="utf-8")),
         folder,
         references,
@@ -330,4 +334,5 @@ def report(
         time=time,
         sensors=sensors or [],
     )
-    io.save_text(output, page.html())
+    for at, html in made.html().items():
+        io.save_text(output if at == OVERVIEW else pages / Path(at).name, html)
