@@ -1,6 +1,8 @@
 """The papers whose methods are used here, by how a text cites them."""
 
-__all__ = ["PAPERS", "cited"]
+from collections.abc import Sequence
+
+__all__ = ["PAPERS", "cited", "joined"]
 
 PAPERS = {
     "Kriegeskorte, Mur & Bandettini, 2008": "Kriegeskorte N, Mur M, Bandettini P (2008). Representational similarity "
@@ -56,6 +58,50 @@ PAPERS = {
     "Stelzer et al., 2013": "Stelzer J, Chen Y, Turner R (2013). Statistical inference and multiple testing correction "
     "in classification-based multi-voxel pattern analysis (MVPA): random permutations and cluster size control. "
     "NeuroImage 65:69-82.",
+    "Deng et al., 2009": "Deng J, Dong W, Socher R, Li LJ, Li K, Fei-Fei L (2009). ImageNet: a large-scale "
+    "hierarchical image database. IEEE CVPR, 248-255.",
+    "Paszke et al., 2019": "Paszke A, Gross S, Massa F, and 18 others (2019). PyTorch: an imperative style, "
+    "high-performance deep learning library. Adv Neural Inf Process Syst 32:8024-8035.",
+    "Krizhevsky, 2014": "Krizhevsky A (2014). One weird trick for parallelizing convolutional neural networks. "
+    "arXiv:1404.5997.",
+    "Simonyan & Zisserman, 2015": "Simonyan K, Zisserman A (2015). Very deep convolutional networks for large-scale "
+    "image recognition. ICLR.",
+    "He et al., 2016": "He K, Zhang X, Ren S, Sun J (2016). Deep residual learning for image recognition. IEEE CVPR, "
+    "770-778.",
+    "Xie et al., 2017": "Xie S, Girshick R, Dollár P, Tu Z, He K (2017). Aggregated residual transformations for deep "
+    "neural networks. IEEE CVPR, 1492-1500.",
+    "Zagoruyko & Komodakis, 2016": "Zagoruyko S, Komodakis N (2016). Wide residual networks. BMVC, 87.1-87.12.",
+    "Iandola et al., 2016": "Iandola FN, Han S, Moskewicz MW, Ashraf K, Dally WJ, Keutzer K (2016). SqueezeNet: "
+    "AlexNet-level accuracy with 50x fewer parameters and <0.5MB model size. arXiv:1602.07360.",
+    "Huang et al., 2017": "Huang G, Liu Z, van der Maaten L, Weinberger KQ (2017). Densely connected convolutional "
+    "networks. IEEE CVPR, 4700-4708.",
+    "Szegedy et al., 2015": "Szegedy C, Liu W, Jia Y, Sermanet P, Reed S, Anguelov D, Erhan D, Vanhoucke V, "
+    "Rabinovich A (2015). Going deeper with convolutions. IEEE CVPR, 1-9.",
+    "Szegedy et al., 2016": "Szegedy C, Vanhoucke V, Ioffe S, Shlens J, Wojna Z (2016). Rethinking the Inception "
+    "architecture for computer vision. IEEE CVPR, 2818-2826.",
+    "Sandler et al., 2018": "Sandler M, Howard A, Zhu M, Zhmoginov A, Chen LC (2018). MobileNetV2: inverted residuals "
+    "and linear bottlenecks. IEEE CVPR, 4510-4520.",
+    "Howard et al., 2019": "Howard A, Sandler M, Chu G, Chen LC, Chen B, Tan M, and 6 others (2019). Searching for "
+    "MobileNetV3. IEEE ICCV, 1314-1324.",
+    "Tan & Le, 2019": "Tan M, Le QV (2019). EfficientNet: rethinking model scaling for convolutional neural networks. "
+    "ICML, 6105-6114.",
+    "Tan & Le, 2021": "Tan M, Le QV (2021). EfficientNetV2: smaller models and faster training. ICML, 10096-10106.",
+    "Dosovitskiy et al., 2021": "Dosovitskiy A, Beyer L, Kolesnikov A, Weissenborn D, Zhai X, Unterthiner T, and 6 "
+    "others (2021). An image is worth 16x16 words: transformers for image recognition at scale. ICLR.",
+    "Liu et al., 2021": "Liu Z, Lin Y, Cao Y, Hu H, Wei Y, Zhang Z, Lin S, Guo B (2021). Swin Transformer: "
+    "hierarchical vision transformer using shifted windows. IEEE ICCV, 10012-10022.",
+    "Liu et al., 2022": "Liu Z, Mao H, Wu CY, Feichtenhofer C, Darrell T, Xie S (2022). A ConvNet for the 2020s. IEEE "
+    "CVPR, 11976-11986.",
+    "Radosavovic et al., 2020": "Radosavovic I, Kosaraju RP, Girshick R, He K, Dollár P (2020). Designing network "
+    "design spaces. IEEE CVPR, 10428-10436.",
+    "Ma et al., 2018": "Ma N, Zhang X, Zheng HT, Sun J (2018). ShuffleNet V2: practical guidelines for efficient CNN "
+    "architecture design. ECCV, 116-131.",
+    "Prince et al., 2022": "Prince JS, Charest I, Kurzawski JW, Pyles JA, Tarr MJ, Kay KN (2022). Improving the "
+    "accuracy of single-trial fMRI response estimates using GLMsingle. eLife 11:e77599.",
+    "Mölder et al., 2021": "Mölder F, Jablonski KP, Letcher B, and 12 others (2021). Sustainable data analysis with "
+    "Snakemake. F1000Research 10:33.",
+    "Gramfort et al., 2013": "Gramfort A, Luessi M, Larson E, Engemann DA, Strohmeier D, Brodbeck C, and 5 others "
+    "(2013). MEG and EEG data analysis with MNE-Python. Front Neurosci 7:267.",
     "Taylor et al., 2023": "Taylor PA, Reynolds RC, Calhoun V, Gonzalez-Castillo J, Handwerker DA, Bandettini PA, "
     "Mejia AF, Chen G (2023). Highlight results, don't hide them: enhance interpretation, reduce biases and improve "
     "reproducibility. NeuroImage 274:120138.",
@@ -72,3 +118,14 @@ def cited(text: str) -> list[str]:
     'Ledoit O, Wolf M (2004'
     """
     return [reference for citation, reference in PAPERS.items() if citation in text]
+
+
+def joined(names: Sequence[str]) -> str:
+    """Join names as a sentence does.
+
+    Examples
+    --------
+    >>> joined(["a", "b", "c"]), joined(["a"])
+    ('a, b and c', 'a')
+    """
+    return " and ".join(filter(None, [", ".join(names[:-1]), *names[-1:]]))

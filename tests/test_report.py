@@ -12,6 +12,7 @@ import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
+import torchvision
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from PIL import Image
@@ -24,6 +25,8 @@ from rsa.files import io
 from rsa.files.maps import PEAK_COLUMNS
 from rsa.inference.group import CEILINGS, share_of_ceiling
 from rsa.maps import DATA_QUALITY, MAPS, derive, derive_all, peaks, stack
+from rsa.models.torchvision import PAPERS_OF
+from rsa.papers import PAPERS
 from rsa.pipeline.config import Study, load_study
 from rsa.report.assemble import StudyPages, captioned, first_peaks, networks_table, provenance_html, shown_fits
 from rsa.report.figures import (
@@ -650,7 +653,7 @@ def study(**sections) -> Study:
 
 def fmri(n_subjects: int = 3, kind: str = "maps", **settings) -> dict:
     files = {"maps": {"images": "{subject}.nii", "table": "t.tsv"}, "bids": {"root": "bids", "task": "look"}}
-    return {"kind": kind, "subjects": [str(i + 1) for i in range(n_subjects)], **files[kind], **settings}
+    return {"kind": kind, "subjects": [str(i + 1) for i in range(n_subjects)], **files.get(kind, {}), **settings}
 
 
 class Balance(HTMLParser):
@@ -1362,6 +1365,120 @@ def test_methods_text_tells_of_m_eeg_and_fusion(sections, said, unsaid):
         assert part in text
     for part in (*unsaid, "None", "..", " ,", "  "):
         assert part not in text
+
+
+UNTRAINED = {"architecture": "alexnet", "weights": "untrained", "seed": 3}
+PLANTED = {"name": "V1", "model": "net", "layer": "conv1", "centres_mm": [[0, 0, 0]]}
+SIMULATED = {"simulate": {"regions": [PLANTED]}}
+EPOCHS_TOO = {"simulate": {"epochs": {"latencies": [{"name": "a", "model": "net", "layer": "fc", "peak_s": 0.1}]}}}
+
+
+@pytest.mark.parametrize(
+    ("sections", "said", "unsaid"),
+    [
+        ({}, ["the fMRI responses of 3 subjects to 10 conditions"], ["imulated"]),
+        ({"brain": fmri(1)}, ["the fMRI responses of 1 subject to"], ["subjects"]),
+        (SIMULATED, ["the simulated fMRI responses of 3 subjects", "Simulated brain images are patterns with the RDMs "
+         "of layers (conv1 of net in V1; standard deviation 1 of that of the noise) in Gaussian noise smoothed to "
+         "8 mm"],
+         ["The pictures were drawn", "the fMRI"]),
+        ({"simulate": {"regions": [PLANTED], "signal": 0}},
+         ["Simulated brain images are Gaussian noise smoothed to 8 mm"], ["patterns with"]),
+        ({"simulate": {"regions": [PLANTED], "noise_images": "n.nii", "mask": "m.nii"}},
+         ["in noise made of the residuals of a BOLD run."], ["Gaussian"]),
+        ({"simulate": {"images_per_category": 2}, "stimuli": {"table": "s.tsv"}},
+         ["The pictures were drawn by a program, in 6 categories."], []),
+        ({**SIMULATED, "meeg": EPOCHS}, ["the simulated fMRI responses of 3 subjects and the M/EEG responses of 6"],
+         ["simulated M/EEG", "Simulated M/EEG"]),
+        ({**EPOCHS_TOO, **ALONE}, ["the simulated M/EEG responses of 6 subjects", "Simulated M/EEG epochs are patterns "
+         "with the RDMs of layers (fc of net at 100 ms"], ["fMRI", "brain images"]),
+        (ALONE, ["the mean from \N{MINUS SIGN}100 to 0 ms was subtracted"], ["moving average", "one time in"]),
+        ({**ALONE, "meeg": {**EPOCHS, "smooth_s": 0.02, "decimate": 4}},
+         ["by a moving average of 20 ms", "one time in 4"],
+         []),
+        ({"brain": fmri(kind="glmsingle", betas="{subject}.hdf5", table="t.tsv", grid_image="g.nii")},
+         ["by GLMsingle (Prince et al., 2022); several of one condition in a run were averaged.", "eLife 11"], []),
+        ({"brain": fmri(kind="spm", folder="{subject}", images="spmT")},
+         ["were the t maps of first-level models of SPM."],
+         ["averaged"]),
+        ({"brain": fmri(kind="feat", folder="{subject}/{run}.feat", runs=["1"])},
+         ["were the contrast estimates of first"],
+         []),
+        ({"models": [UNTRAINED]}, ["The network alexnet of torchvision (Krizhevsky, 2014; Paszke et al., 2019) was "
+         "untrained: its weights were random (seed 3).", "arXiv:1404.5997",
+         "central 224 x 224 and normalised as for its "
+         "trained weights", "averaged over the pictures of a condition"], ["ImageNet (Deng"]),
+        ({"models": [{"architecture": "resnet18", "name": "net"}]}, ["resnet18 of torchvision (He et al., 2016; Paszke "
+         "et al., 2019), here called net, had the weights IMAGENET1K_V1, trained on ImageNet (Deng et al., 2009).",
+         "and normalised.", "248-255"], ["untrained", "random (", "DEFAULT"]),
+        ({"models": [{"architecture": "alexnet", "weights": "w/own.pth"}]}, ["had weights of the file own.pth."],
+         ["trained on", "untrained"]),
+        ({"searchlight": {}, "group": ["mean"]}, ["Maps of the group are the mean of the scores over subjects."],
+         ["t over subjects", "share of the noise ceiling"]),
+        ({"searchlight": {}, "group": ["mean", "t"], "noise_ceiling": True}, ["and t over subjects of Fisher's z, "
+         "against 0 and not corrected.", "as a share of the noise ceiling: divided by its upper bound"], []),
+        ({"searchlight": {}, "group": ["mean"], "brain": fmri(1)}, [], ["Maps of the group"]),
+        (ALONE, ["a pseudo t of Fisher's z was compared with the highest of all times and layers of a model under all "
+         "64 flips of the signs", "95 % confidence intervals by Student's t", "p is .05 or less for 20 ms",
+         "1,000 bootstrap samples"], ["random orders"]),
+        ({**ALONE, "meeg": {**EPOCHS, "subjects": ["1"]}}, ["in 199 random orders of the conditions"],
+         ["flips", "bootstrap", "Student"]),
+        ({**ALONE, "inference": {"over": "conditions", "alpha": 0.01}}, ["p is .01 or less for 20 ms"], ["pseudo t"]),
+        ({"analyses": [{"kind": "partial", "nuisance": ["animacy"]}]},
+         ["A further measure of the same RDMs was: partial"],
+         ["Further measures"]),
+    ],
+)  # fmt: skip
+def test_methods_text_tells_each_fact_that_can_vary(sections, said, unsaid):
+    text = text_of(sections, layers={"animacy": []}, **(TIMES_S if "meeg" in sections else {}))
+    body = text.split("\n\nReferences: ")[0]
+    for part in said:
+        assert part in text
+    for part in (*unsaid, "None", "..", " ,", "  "):
+        assert part not in body
+
+
+def test_methods_text_tells_of_the_best_layer_where_there_are_layers():
+    assert "Maps of the best layer show" in text_of({"searchlight": {}}, layers={"net": ["a", "b"]})
+    assert "best layer" not in text_of({"searchlight": {}}, layers={"net": ["a"], "animacy": []})
+
+
+def test_methods_text_names_regions_and_which_were_ready():
+    ready = {"kind": "rdms", "subjects": ["1"], "file": "{subject}.npz", "regions": ["V1"]}
+    text = text_of({"brain": ready}, regions=["V1"])
+    assert "The brain RDMs of 1 region of interest (V1) were taken ready-made." in text
+    assert "the brain responses of 1 subject" in text
+    assert "were computed for 2 regions of interest (V1 and IT)." in text_of({}, regions=["V1", "IT"])
+    assert "were also computed for" in text_of({"searchlight": {}}, regions=["V1"])
+
+
+def test_methods_text_names_the_software_that_was_used():
+    versions = {
+        "brain-model-rsa": "1.0",
+        "python": "3.12",
+        "mne": "1.9",
+        "torch": "2.6",
+        "nilearn": "0.13",
+        "snakemake": "9",
+    }
+    given = study(brain=fmri(), references=[ANIMACY])
+    text = methods_text(given, Measured(10), versions)
+    assert "by brain-model-rsa 1.0, with Python 3.12 and nilearn 0.13 (Snakemake: Mölder et al., 2021)." in text
+    text = methods_text(study(**ALONE, models=[UNTRAINED]), Measured(10), versions)
+    assert "with Python 3.12, MNE-Python 1.9 and PyTorch 2.6 (MNE-Python: Gramfort et al., 2013; Snakemake" in text
+
+
+def test_methods_text_is_paragraphs_that_end_with_the_references():
+    text = text_of({"models": [UNTRAINED], "searchlight": {}, "group": ["mean"]})
+    paragraphs = text.split("\n\n")
+    assert [words.split()[0] for words in paragraphs] == ["By", "The", "In", "Each", "Maps", "References:"]
+    assert not any("\n" in words for words in paragraphs)
+
+
+@pytest.mark.parametrize("architecture", torchvision.models.list_models(module=torchvision.models))
+def test_networks_are_cited(architecture):
+    found = next((paper for begin, paper in PAPERS_OF.items() if architecture.startswith(begin)), None)
+    assert found in PAPERS or architecture.startswith(("maxvit", "mnasnet"))
 
 
 OVER_SUBJECTS = {"over": "subjects", "permutations": 1000}

@@ -117,6 +117,15 @@ class BrainImages(AnyDataset):
 
     # ---------------------------------------------------------------------------------- what there is
 
+    def _responses(self) -> str:
+        """Say what the images are, for the methods text."""
+        return "Responses were read as images of conditions"
+
+    def methods(self) -> list[str]:
+        """Return sentences for the methods text: what was read, and what became of repeated images."""
+        averaged = "several of one condition in a run were averaged" if self.repeats == "mean" else ""
+        return [f"{'; '.join(filter(None, [self._responses(), averaged]))}."]
+
     def files(self, subject: str, conditions: Sequence[str] | None = None, *, residuals: bool = False) -> list[Path]:
         """Return every file that `load` reads; `conditions` are needed where the file names hold them."""
         sources = self._sources(subject, conditions)

@@ -154,6 +154,18 @@ class EpochFiles(AnyDataset):
         """Whether noise can be measured before onset."""
         return self.baseline_s is not None
 
+    def methods(self) -> list[str]:
+        """Return sentences for the methods text: what became of the epochs."""
+        steps = []
+        if self.baseline_s is not None:
+            start, end = (f"{1000 * time_s:g}".replace("-", "\N{MINUS SIGN}") for time_s in self.baseline_s)
+            steps.append(f"the mean from {start} to {end} ms was subtracted from each trial and channel")
+        if self.smooth_s > 0:
+            steps.append(f"signals were smoothed by a moving average of {1000 * self.smooth_s:g} ms")
+        if self.decimate > 1:
+            steps.append(f"one time in {self.decimate} was kept")
+        return [f"Of M/EEG epochs, {'; '.join(steps)}."] if steps else []
+
     def simulated_files(self, subject: str) -> list[Path]:
         """Return the file that a simulation writes for a subject: of MNE, or none."""
         return [fill(self.file, subject=subject)] if self.file.endswith(".fif") else []

@@ -61,6 +61,10 @@ class Feat(BrainImages):
             raise ValueError("folder has no {run}, so all runs would be the same; put it there")
         return self
 
+    def _responses(self) -> str:
+        what = {"cope": "contrast estimates", "tstat": "t maps", "zstat": "z maps", "pe": "parameter estimates"}
+        return f"Responses were the {what[self.estimate]} of first-level analyses of FEAT (FSL)"
+
     def load(self, subject: str, conditions: Sequence[str] | None = None, *, residuals: bool = False) -> Patterns:
         """Read the patterns of a subject; see `BrainImages.load`."""
         if len(self.runs) > 1 and not self.reg_standard:

@@ -95,6 +95,9 @@ class GlmSingle(BrainImages):
 
     # --------------------------------------------------------------------------------------- the parts
 
+    def _responses(self) -> str:
+        return "Responses to single trials were estimated by GLMsingle (Prince et al., 2022)"
+
     def _sources(self, subject: str, conditions: Sequence[str] | None = None) -> list[Source]:
         betas, table, grid = (fill(name, subject=subject) for name in (self.betas, self.table, self.grid_image))
         mask = None if self.mask is None else fill(self.mask, subject=subject)

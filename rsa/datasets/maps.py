@@ -104,6 +104,9 @@ class Maps(BrainImages):
             raise ValueError(f"residuals has no placeholder {listed(sorted(lacking))}, which images has; put it there")
         return self
 
+    def _responses(self) -> str:
+        return f"Responses were read as images of {'each condition and run' if self.runs else 'each condition'}"
+
     def simulated_files(self, subject: str) -> list[Path]:
         """Return the files that a simulation writes for a subject: images and tables of all runs, and the mask."""
         if self.table is None or "subject" not in placeholders(self.mask or ""):

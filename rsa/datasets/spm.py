@@ -88,6 +88,10 @@ class Spm(BrainImages):
         self._require_subject("folder")
         return self
 
+    def _responses(self) -> str:
+        what = {"beta": "parameter estimates", "con": "contrast images", "spmT": "t maps"}[self.images]
+        return f"Responses were the {what} of first-level models of SPM"
+
     def files(self, subject: str, conditions: Sequence[str] | None = None, *, residuals: bool = False) -> list[Path]:
         """Return every file that `load` reads; only SPM.mat where that cannot be read."""
         design = self._folder(subject) / "SPM.mat"

@@ -33,6 +33,29 @@ Layers = Annotated[Literal["default"] | Globs, BeforeValidator(_as_tuple, json_s
 """The word "default", or names and globs; one alone needs no list."""
 
 
+PAPERS_OF = {
+    "alexnet": "Krizhevsky, 2014",
+    "vgg": "Simonyan & Zisserman, 2015",
+    "resnext": "Xie et al., 2017",
+    "wide_resnet": "Zagoruyko & Komodakis, 2016",
+    "resnet": "He et al., 2016",
+    "squeezenet": "Iandola et al., 2016",
+    "densenet": "Huang et al., 2017",
+    "googlenet": "Szegedy et al., 2015",
+    "inception": "Szegedy et al., 2016",
+    "mobilenet_v2": "Sandler et al., 2018",
+    "mobilenet_v3": "Howard et al., 2019",
+    "efficientnet_v2": "Tan & Le, 2021",
+    "efficientnet": "Tan & Le, 2019",
+    "vit": "Dosovitskiy et al., 2021",
+    "swin": "Liu et al., 2021",
+    "convnext": "Liu et al., 2022",
+    "regnet": "Radosavovic et al., 2020",
+    "shufflenet": "Ma et al., 2018",
+}
+"""The paper of each family of networks, by how its names begin (the first that fits)."""
+
+
 class Torchvision(Section):
     """A classification network of torchvision."""
 
@@ -69,6 +92,30 @@ class Torchvision(Section):
         return self.architecture + (
             f", untrained (seed {self.seed})" if self.weights == "untrained" else f", weights {self.weights}"
         )
+
+    def methods(self) -> list[str]:
+        """Return sentences for the methods text: the network, its weights, and what pictures became."""
+        paper = next((paper for begin, paper in PAPERS_OF.items() if self.architecture.startswith(begin)), "")
+        untrained, is_file = self.weights == "untrained", is_weights_file(self.weights)
+        cited = "; ".join(filter(None, [paper, "Paszke et al., 2019"]))
+        called = "" if self.label == self.architecture else f", here called {self.label},"
+        made = f"The network {self.architecture} of torchvision ({cited}){called}"
+        entry = self._entry()
+        if untrained:
+            sentences = [f"{made} was untrained: its weights were random (seed {self.seed})."]
+        elif is_file:
+            sentences = [f"{made} had weights of the file {Path(self.weights).name}."]
+        else:
+            sentences = [f"{made} had the weights {entry.name}, trained on ImageNet (Deng et al., 2009)."]
+        how = entry.transforms()
+        resized, cropped = (getattr(how, name, None) for name in ("resize_size", "crop_size"))
+        if resized and cropped:
+            steps = (
+                f"scaled to {resized[0]} pixels on the shorter side, cropped to the central {cropped[0]} x {cropped[0]}"
+            )
+            like = " as for its trained weights" if untrained or is_file else ""
+            sentences.append(f"Pictures were {steps} and normalised{like}.")
+        return sentences
 
     def load(self) -> "tuple[torch.nn.Module, Callable[[Image.Image], torch.Tensor]]":
         """Return the network, ready for inference, and what makes its input of an RGB picture.

@@ -1,4 +1,4 @@
-"""What a study did, in numbers and in a paragraph for a paper.
+"""What a study did, in numbers and in paragraphs for a paper.
 
 Sections of the configuration and entries of tables say what is said of them; here it is put together.
 """
@@ -16,7 +16,7 @@ from rsa.inference.subjects import SUBJECT_STATISTICS
 from rsa.inference.tally import FDR
 from rsa.meeg.timecourse import MOVIE_DISTANCES
 from rsa.noise import SHRINKAGES
-from rsa.papers import cited
+from rsa.papers import cited, joined
 
 __all__ = ["Measured", "counts", "methods_text", "mixed_versions"]
 
@@ -88,7 +88,9 @@ def counts(study: Any, measured: Measured) -> dict[str, str]:
 
 
 def methods_text(study: Any, measured: Measured, versions: Mapping[str, str] | None = None) -> str:
-    """Write the methods of a study as a paragraph for a paper, with its numbers and the references that it cites.
+    """Write the methods of a study as paragraphs for a paper, with its numbers and the references that it cites.
+
+    Paragraphs are separated by blank lines: data, models, RDMs, comparison, statistics, software, and the references.
 
     Parameters
     ----------
@@ -97,17 +99,18 @@ def methods_text(study: Any, measured: Measured, versions: Mapping[str, str] | N
     measured : Measured
         What only its files tell.
     versions : mapping, optional
-        The version of this package ("brain-model-rsa") and its "commit".
+        The version of this package ("brain-model-rsa") and its "commit", and those of libraries, as
+        `rsa.files.io.versions` has them.
     """
-    parts = (_compared, _responses, _brain_rdms, _meeg_rdms, _scores, _inference)
-    sentences = [sentence for part in parts for sentence in part(study, measured)]
-    if study.analyses:
-        measures = [one.about(study.comparison) + f" ({one.paper})" * bool(one.paper) for one in study.analyses]
-        sentences.append(f"Further measures of the same RDMs were: {'; '.join(measures)}.")
-    if versions and versions.get("brain-model-rsa"):
-        commit = f", commit {versions['commit'][:12]}" if versions.get("commit") else ""
-        sentences.append(f"Computed with brain-model-rsa {versions['brain-model-rsa']}{commit}.")
-    text = " ".join(sentences)
+    parts = {
+        "data": (_compared, _simulated, _responses),
+        "models": (_models,),
+        "RDMs": (_brain_rdms, _meeg_rdms),
+        "comparison": (_scores, _further),
+        "statistics": (_group, _inference, _over_time),
+    }
+    paragraphs = [" ".join(text for part in of for text in part(study, measured)) for of in parts.values()]
+    text = "\n\n".join(filter(None, [*paragraphs, _software(study, versions or {})]))
     return f"{text}\n\nReferences: {' '.join(cited(text))}"
 
 
@@ -115,30 +118,67 @@ def methods_text(study: Any, measured: Measured, versions: Mapping[str, str] | N
 
 
 def _compared(study: Any, measured: Measured) -> list[str]:
-    """Say whose responses were compared with what, and how model RDMs were made."""
+    """Say whose responses were compared with what."""
     about = {reference.name: f" ({reference.about()})" for reference in study.references}
     named = [
         f"{_counted(len(layers), 'layer')} of {name}" if layers else f"the model {name}{about.get(name, '')}"
         for name, layers in measured.layers.items()
     ]
-    sentences = [
-        f"By representational similarity analysis (Kriegeskorte, Mur & Bandettini, 2008), the brain responses of "
-        f"{_counted(_n_subjects(study), 'subject')} to {_counted(measured.n_conditions, 'condition')} were compared "
-        f"with {_joined(named) or 'reference models'}."
+    conditions = f"to {_counted(measured.n_conditions, 'condition')}"
+    return [
+        f"By representational similarity analysis (Kriegeskorte, Mur & Bandettini, 2008), {joined(_whose(study))} "
+        f"{conditions} were compared with {joined(named) or 'reference models'}."
     ]
-    if study.models:
-        sentences.append(
-            f"The representational dissimilarity matrix (RDM) of a layer held {_words(study.layer_distance)} between "
-            f"its activations for each of the {_number(measured.n_pairs)} pairs of conditions."
-        )
-    return sentences
+
+
+def _whose(study: Any) -> list[str]:
+    """Say what was measured or simulated of how many subjects."""
+    who = []
+    if study.brain is not None:
+        what = ("simulated " if is_simulated(study, "brain") else "") + ("fMRI responses" if study.has_images else "")
+        who.append(f"the {what or 'brain responses'} of {_counted(len(study.subjects), 'subject')}")
+    if study.meeg is not None:
+        what = "simulated M/EEG" if is_simulated(study, "meeg") else "M/EEG"
+        who.append(f"the {what} responses of {_counted(len(study.meeg_subjects), 'subject')}")
+    return who
+
+
+def is_simulated(study: Any, what: str) -> bool:
+    """Say whether brain images ("brain") or epochs ("meeg") of a study are simulated."""
+    if study.simulate is None:
+        return False
+    return study.brain is not None if what == "brain" else study.meeg is not None and study.simulate.epochs is not None
+
+
+def _simulated(study: Any, measured: Measured) -> list[str]:
+    """Say what of the data and pictures is simulated."""
+    if study.simulate is None:
+        return []
+    brain, meeg = (is_simulated(study, what) for what in ("brain", "meeg"))
+    sentences = study.simulate.methods(brain=brain, meeg=meeg) if brain or meeg else []
+    drawn = ["The pictures were drawn by a program, in 6 categories."] if study.simulate.images_per_category else []
+    return [*sentences, *drawn]
+
+
+def _models(study: Any, measured: Measured) -> list[str]:
+    """Say which networks were used, and how RDMs were made of their layers."""
+    if not study.models:
+        return []
+    sentences = [sentence for model in study.models for sentence in model.methods()]
+    sentences.append("Activations were averaged over the pictures of a condition, where it has several.")
+    sentences.append(
+        f"The representational dissimilarity matrix (RDM) of a layer held {_words(study.layer_distance)} between "
+        f"its activations for each of the {_number(measured.n_pairs)} pairs of conditions."
+    )
+    return list(dict.fromkeys(sentences))
 
 
 def _responses(study: Any, measured: Measured) -> list[str]:
     """Say how responses were estimated, at which delays, and what became of their runs and noise."""
+    of_meeg = [] if study.meeg is None else study.meeg.methods()
     if not study.has_images:
-        return []
-    sentences, entry = list(study.brain.methods()), CROSS_VALIDATED.get(study.brain_distance)
+        return of_meeg
+    sentences, entry = [*of_meeg, *study.brain.methods()], CROSS_VALIDATED.get(study.brain_distance)
     if measured.delays_s:
         sentences.append(
             f"Responses at {_counted(len(measured.delays_s), 'delay')} after onset ({_delays(measured.delays_s)}) have "
@@ -173,8 +213,12 @@ def _brain_rdms(study: Any, measured: Measured) -> list[str]:
         )
         sentences.append(f"Searchlights of fewer than {light.min_voxels} voxels were left out.")
     if measured.regions:
+        regions = f"{_counted(len(measured.regions), 'region')} of interest ({joined(measured.regions)})"
+        also = " also" * (light is not None)
         sentences.append(
-            f"RDMs{measure} were also computed for {_counted(len(measured.regions), 'region')} of interest."
+            f"RDMs{measure} were{also} computed for {regions}."
+            if study.has_images
+            else f"The brain RDMs of {regions} were taken ready-made."
         )
     return sentences
 
@@ -238,7 +282,74 @@ def _scores(study: Any, measured: Measured) -> list[str]:
     return sentences
 
 
-# ------------------------------------------------------------------------------------------- inference
+def _further(study: Any, measured: Measured) -> list[str]:
+    """Name the analyses beyond single references."""
+    measures = [one.about(study.comparison) + f" ({one.paper})" * bool(one.paper) for one in study.analyses]
+    many = "Further measures of the same RDMs were" if len(measures) > 1 else "A further measure of the same RDMs was"
+    return [f"{many}: {'; '.join(measures)}."] if measures else []
+
+
+# ------------------------------------------------------------------------------------------- statistics
+
+
+def _group(study: Any, measured: Measured) -> list[str]:
+    """Say what the maps and tables of the group are."""
+    sentences, n, light = [], len(study.subjects), study.searchlight
+    tests = {
+        "mean": "the mean of the scores over subjects",
+        "t": "t over subjects of Fisher's z, against 0 and not corrected",
+    }
+    if light is not None and study.group and n > 1:
+        sentences.append(f"Maps of the group are {joined([tests[name] for name in study.group])}.")
+        if "mean" in study.group and study.noise_ceiling:
+            sentences.append(
+                "Mean maps are also given as a share of the noise ceiling: divided by its upper bound, where the lower "
+                "one is above 0."
+            )
+    if light is not None and any(len(layers) > 1 for layers in measured.layers.values()):
+        sentences.append(
+            "Maps of the best layer show, for each voxel, the layer with the highest score where that is above 0: a "
+            "description, not a test."
+        )
+    if study.inference is not None and measured.regions and n > 1:
+        sentences.append("Intervals of means over subjects in regions are 95 % confidence intervals by Student's t.")
+    return sentences
+
+
+def _over_time(study: Any, measured: Measured) -> list[str]:
+    """Say how courses of M/EEG were tested, and what onsets and peaks are."""
+    if study.meeg is None:
+        return []
+    inference, n = study.inference, len(study.meeg_subjects)
+    alpha = _p(0.05 if inference is None else inference.alpha)
+    sentences = []
+    if n > 1:
+        sentences.append("Courses over time have 95 % confidence intervals by Student's t at each time alone.")
+    if inference is None and n > 1:
+        how = f"all {2**n:,} flips" if 2**n <= N_FLIPS + 1 else f"{N_FLIPS:,} random flips"
+        sentences.append(
+            f"Scores over time were tested over subjects: a pseudo t of Fisher's z was compared with the highest of "
+            f"all times and layers of a model under {how} of the signs of subjects (one-sided; Nichols & Holmes, 2002)."
+        )
+    if inference is None and n == 1:
+        sentences.append(
+            f"Scores over time were compared with the highest of all times and layers of a model in {N_ORDERS} random "
+            "orders of the conditions (one-sided; Nichols & Holmes, 2002)."
+        )
+    sentences.append(
+        f"The onset of a reference is the first time from which on the corrected p is {alpha} or less for 20 ms; its "
+        "peak is the time of the highest score, where that is above 0."
+    )
+    if n > 1:
+        sentences.append(
+            "Intervals of onsets and peaks are those between percentiles (95 %) of 1,000 bootstrap samples of subjects "
+            "(Cichy et al., 2014)."
+        )
+    return sentences
+
+
+N_FLIPS, N_ORDERS = 10_000, 199
+"""How many flips of signs, or orders of conditions of a single subject, there are over time without `inference`."""
 
 SHARED = {6: "a face", 18: "a face or an edge", 26: "a face, an edge or a corner"}
 """What neighbouring voxels have in common, by the setting `connectivity`."""
@@ -292,11 +403,11 @@ def _over_subjects(study: Any) -> list[str]:
         sentences.append(f"Of layers over time, it was the {SUBJECT_STATISTICS['pseudo_t'].summary}.")
     if inference.covariates:
         sentences.append(
-            f"It was adjusted for {_joined(inference.covariates)} by the method of Freedman and Lane (Freedman & Lane, "
+            f"It was adjusted for {joined(inference.covariates)} by the method of Freedman and Lane (Freedman & Lane, "
             "1983; Winkler et al., 2014): what covariates explain was taken out of the scores, and the rest permuted."
         )
     if inference.contrasts:
-        named = _joined([f"{one.name} ({one.a} less {one.b})" for one in inference.contrasts])
+        named = joined([f"{one.name} ({one.a} less {one.b})" for one in inference.contrasts])
         sentences.append(f"Differences of Fisher's z within subjects were tested in the same way: {named}.")
     return sentences
 
@@ -338,16 +449,14 @@ def _corrected(study: Any, measured: Measured) -> str:
     places += ["sensors"] * (study.sensors is not None)
     words = {"voxels": " or ".join(places) or "voxels", "times": "times", "layers": "the layers of a model"}
     words["models"] = "all models and references"
-    family = _joined([text for name, text in words.items() if name in inference.family])
+    family = joined([text for name, text in words.items() if name in inference.family])
     enhanced = ENHANCEMENTS.get(inference.enhance) if _has_maps(study) or study.sensors is not None else None
     by = "each value of the statistic (Nichols & Holmes, 2002)"
     if enhanced is not None:
         by = f"each value of {enhanced.words} ({enhanced.paper})".replace(") (", "; ")
     plain = ["regions"] * bool(measured.regions) + ["layers over time"] * (study.meeg is not None)
     alone = (
-        f" Those of {_joined(plain)} were corrected by the highest value of the statistic."
-        if plain and enhanced
-        else ""
+        f" Those of {joined(plain)} were corrected by the highest value of the statistic." if plain and enhanced else ""
     )
     compared = f"{by} was compared with the highest of each permutation"
     return f"P values were corrected family-wise over {family}: {compared}.{alone}"
@@ -421,11 +530,27 @@ def _counted(n: int, noun: str) -> str:
     return f"{n:,} {noun}{'s' * (n != 1)}"
 
 
-def _joined(names: Sequence[str]) -> str:
-    return " and ".join(filter(None, [", ".join(names[:-1]), *names[-1:]]))
-
-
 # -------------------------------------------------------------------------------------------- versions
+
+
+def _software(study: Any, versions: Mapping[str, str]) -> str:
+    """Name what computed the results, with the versions."""
+    if not versions.get("brain-model-rsa"):
+        return ""
+    commit = f", commit {versions['commit'][:12]}" if versions.get("commit") else ""
+    names = {"python": "Python", "numpy": "NumPy", "scipy": "SciPy"}
+    names |= {"nilearn": "nilearn"} if study.has_images else {}
+    names |= {"mne": "MNE-Python"} if study.meeg is not None else {}
+    names |= {"torch": "PyTorch", "torchvision": "torchvision"} if study.models else {}
+    used = joined([f"{shown} {versions[name]}" for name, shown in names.items() if versions.get(name)])
+    cites = {"mne": "MNE-Python: Gramfort et al., 2013", "snakemake": "Snakemake: Mölder et al., 2021"}
+    papers = "; ".join(
+        text for name, text in cites.items() if versions.get(name) and (name in names or name == "snakemake")
+    )
+    with_used = f", with {used}" if used else ""
+    return f"All was computed by brain-model-rsa {versions['brain-model-rsa']}{commit}{with_used}" + (
+        f" ({papers})." if papers else "."
+    )
 
 
 def mixed_versions(provenances: Iterable[Mapping[str, Any]]) -> list[str]:
@@ -442,12 +567,12 @@ def mixed_versions(provenances: Iterable[Mapping[str, Any]]) -> list[str]:
     if len(packages) > 1:
         names = [f"{version} (commit {commit[:12]})" if commit else str(version) for version, commit in packages]
         warnings.append(
-            f"The results were made by different versions of brain-model-rsa: {_joined(names)}. Run all of them again "
+            f"The results were made by different versions of brain-model-rsa: {joined(names)}. Run all of them again "
             f"with one version before you compare them."
         )
     libraries = dict.fromkeys(name for one in found for name in one if name not in ("brain-model-rsa", "commit"))
     for name in libraries:
         versions = list(dict.fromkeys(str(one[name]) for one in found if name in one))
         if len(versions) > 1:
-            warnings.append(f"The results were made with different versions of {name}: {_joined(versions)}.")
+            warnings.append(f"The results were made with different versions of {name}: {joined(versions)}.")
     return warnings

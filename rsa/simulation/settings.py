@@ -7,6 +7,7 @@ from pydantic import Field, model_validator
 
 from rsa.core import Array
 from rsa.errors import listed
+from rsa.papers import joined
 from rsa.settings import DataPath, Label, Section
 
 __all__ = ["PlantedLatency", "PlantedRegion", "SimulatedEpochs", "Simulation"]
@@ -122,3 +123,32 @@ class Simulation(Section):
     """Which layer is planted where."""
     epochs: SimulatedEpochs | None = None
     """Also make the M/EEG epochs of the study, in the files that `meeg` names."""
+
+    def methods(self, *, brain: bool, meeg: bool) -> list[str]:
+        """Return sentences for the methods text: that data are simulated, and what was put into them.
+
+        Parameters
+        ----------
+        brain, meeg : bool
+            Of which data of the study: brain images, epochs.
+        """
+        sentences = []
+        if brain:
+            noise = f"Gaussian noise smoothed to {self.noise_fwhm_mm:g} mm FWHM"
+            noise = noise if self.noise_images is None else "noise made of the residuals of a BOLD run"
+            planted_in = joined([f"{one.layer} of {one.model} in {one.name}" for one in self.regions])
+            size = f"standard deviation {self.signal:g} of that of the noise"
+            planted = f"patterns with the RDMs of layers ({planted_in}; {size})"
+            has_signal = self.signal > 0 and bool(self.regions)
+            sentences.append(f"Simulated brain images are {f'{planted} in {noise}' if has_signal else noise}.")
+        if meeg and self.epochs is not None:
+            found = [
+                f"{one.layer} of {one.model} at {1000 * one.peak_s:g} ms"
+                + f" (strength {one.strength:g})" * (one.strength != 1)
+                for one in self.epochs.latencies
+            ]
+            size = f"at a strength of 1, standard deviation {self.epochs.signal:g} of that of the noise of a trial"
+            planted = f"patterns with the RDMs of layers ({joined(found)}; {size}) in noise"
+            has_signal = self.epochs.signal > 0 and bool(found)
+            sentences.append(f"Simulated M/EEG epochs are {planted if has_signal else 'noise'}.")
+        return sentences

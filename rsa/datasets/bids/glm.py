@@ -156,10 +156,10 @@ class Glm(Section):
         if self.method != "volumes":
             is_ar1 = self.noise_model == "ar1"
             words.append("with first-order autoregressive noise" if is_ar1 else "by ordinary least squares")
-            words.append(f"patterns are {'t values' if self.patterns == 't' else 'regression coefficients'}")
-        if self.method == "trials":
-            words.append("averaged per condition and run")
-        return ", ".join(filter(None, words))
+        text = ", ".join(filter(None, words))
+        if self.method != "volumes":
+            text += f"; patterns are {'t values' if self.patterns == 't' else 'regression coefficients'}"
+        return text + ", averaged per condition and run" * (self.method == "trials")
 
 
 @dataclass(frozen=True, eq=False)
