@@ -95,7 +95,7 @@ def outline(axes: Axes, inside: Array, extent: Array) -> None:
     points = np.concatenate([level, upright]).reshape(-1, 2) * steps + np.array([extent[0], extent[2]])
     codes = np.tile([Path.MOVETO, Path.LINETO], len(points) // 2)
     look: dict[str, Any] = {"edgecolor": OUTLINE, "linewidth": 0.6, "facecolor": "none", "capstyle": "projecting"}
-    axes.add_patch(PathPatch(Path(points, codes), label="significant", **look))
+    axes.add_artist(PathPatch(Path(points, codes), label="significant", **look))  # limits stay: add_patch seeks them
 
 
 def score_scale(maps: Sequence[ScoreMap], limit: float | None) -> Normalize:
