@@ -772,6 +772,7 @@ def test_report_of_a_study_is_complete(tmp_path, rng, space):
     assert [path.name for path in own["sub-1"]] == [
         "glass.png",
         "slices.png",
+        *(["surface.png"] if space == "MNI152" else []),
         "best_layer-1.png",
         "layer_gradient-1.png",
     ]

@@ -24,6 +24,7 @@ from rsa.files.fsaverage import (
 from rsa.files.maps import write_maps
 from rsa.maps import MAPS
 from rsa.report.surface_mesh import UNIT_MM, explorer_mesh
+from rsa.report.surfaces import PANELS, best_rows, surface_grid
 
 MNI_MM = 4.0
 RIGHT_FIRST = np.array([[-MNI_MM, 0, 0, 90], [0, MNI_MM, 0, -126], [0, 0, MNI_MM, -72], [0, 0, 0, 1]])
@@ -177,3 +178,53 @@ def test_times_are_columns_with_their_names(tmp_path, rng):
     assert [array.meta["Name"] for array in image.darrays] == ["0.1 s", "0.2 s"]
     sampled = sampler_of(volume).mean(scores.values).astype(np.float32)
     np.testing.assert_array_equal(np.stack(image.agg_data()), sampled[:, N_VERTICES:])
+
+
+# ------------------------------------------------------------------------------------------- figures
+
+
+def test_a_place_is_drawn_where_it_is_on_its_side_alone():
+    """A ball at the left occipital pole: at the back of the left hemisphere in all views, and not on the right."""
+    volume = mni_volume()
+    ball = (np.linalg.norm(volume.centres_mm - [-16, -98, 0], axis=1) < 16).astype(float)
+    table = pd.DataFrame({"model": ["net"], "layer": [""], "statistic": ["spearman"]})
+    figure = surface_grid(ScoreMap(ball[None], table, volume))
+    panels = figure.axes[:-1]
+    assert len(panels) == 2 * len(PANELS)
+    for (_, view), left, right in zip(PANELS, panels[::2], panels[1::2], strict=True):
+        share, across, up = reds_of(left)
+        assert 0.002 < share < 0.2
+        at_the_back = {"lateral": across > 0.8, "medial": across < 0.2, "ventral": up > 0.8, "flat": across > 0.7}
+        assert at_the_back[view], view
+        assert reds_of(right)[0] == 0
+
+
+def reds_of(axes):
+    """Return which share of a panel's pixels is red, and where: their mean place across and up, from 0 to 1."""
+    pixels = axes.images[0].get_array()
+    red = (pixels[..., 0] - pixels[..., 1] > 0.2) & (pixels[..., 3] > 0.5)
+    if not red.any():
+        return 0, np.nan, np.nan
+    up, across = np.nonzero(red)
+    return red.mean(), across.mean() / red.shape[1], up.mean() / red.shape[0]
+
+
+def test_what_is_not_significant_is_faded_and_the_rest_outlined():
+    volume = mni_volume()
+    table = pd.DataFrame({"model": ["net"], "layer": [""], "statistic": ["spearman"]})
+    scores = ScoreMap(np.ones((1, volume.n_voxels)), table, volume)
+    found = (volume.centres_mm[:, 0] < 0).astype(float)[None]
+    figure = surface_grid(scores, significant=found)
+    left, right = figure.axes[:2]
+    red, faded = (axes.images[0].get_array()[80, 120] for axes in (left, right))
+    assert red[0] - red[1] > 1.7 * (faded[0] - faded[1]) > 0.1
+    outlines = [[one for one in axes.patches if one.get_label() == "significant"] for axes in (left, right)]
+    assert list(map(len, outlines)) == [1, 0]
+
+
+def test_of_the_layers_of_a_model_the_best_is_drawn():
+    table = pd.DataFrame({"model": ["a", "a", "b", "a"], "layer": ["1", "2", "", "3"], "statistic": "spearman"})
+    values = np.array([[0.1, 0.9], [0.5, 0.2], [np.nan, 0.0], [0.4, np.nan]])
+    scores = ScoreMap(values, table, Volume(np.ones((1, 1, 2), bool), np.eye(4)))
+    assert best_rows(scores) == [0, 2]
+    assert best_rows(scores, np.array([[0, 0], [0, 0], [0, 0], [1, np.nan]])) == [3, 2]

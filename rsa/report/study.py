@@ -11,13 +11,15 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from rsa.core import REASONS, SAME_S, Array, RDMs, ScoreMap, select
+from rsa.files.fsaverage import has_cortex
 from rsa.maps import MAPS, layered_models, times_of
 from rsa.report.ceilings import LINES, ceiling_words, drawn_ceiling, noise_words
-from rsa.report.drawing import sight_words, threshold_words
+from rsa.report.drawing import score_scale, sight_words, threshold_words
 from rsa.report.figures import order_words, profile, rdm_grid, rdm_similarity, reference_names, region_bars
 from rsa.report.glass import glass_grid
 from rsa.report.slices import label_slices, signed_slices, slices
-from rsa.report.style import save_figure, unit_of, written_times
+from rsa.report.style import is_wanted, save_figure, unit_of, written_times
+from rsa.report.surfaces import best_rows, surface_grid
 from rsa.report.times import (
     at_peak_times,
     courses,
@@ -41,6 +43,11 @@ __all__ = [
 ]
 
 SEEN_THROUGH = "{sight} One colour scale for all maps{thresholded}; where no score is defined the brain is left blank."
+CORTEX = (
+    "Cortex (fsaverage5), inflated and flat{who}; sulci are darker.{layers} Colours are those of the glass brains; the "
+    "further a score is from 0, the more opaque it is, fully from half of the scale on{as_well}. Scores are means from "
+    "the white to the pial surface, at places that are right to about 5 mm.{thresholded}"
+)
 SLICED = (
     "A cross marks the highest {which}score, whose coordinates in mm are in the title; left is on the left. "
     "The further a score is from 0, the more opaque it is, fully from half of the scale on{as_well}."
@@ -119,9 +126,10 @@ def subject_figures(
     Returns
     -------
     list of path
-        `glass.png`, `slices.png`; over time `courses.png`; per model with layers `best_layer-<i>.png`,
-        `layer_gradient-<i>.png` and, over time, `time_of_best_layer-<i>.png`; per reference without layers
-        `peak_time-<i>.png` and `onset_time-<i>.png`; `ceiling.png` if there are rows that tell how good the data are.
+        `glass.png`, `slices.png`; in a space of MNI152 `surface.png`; over time `courses.png`; per model with layers
+        `best_layer-<i>.png`, `layer_gradient-<i>.png` and, over time, `time_of_best_layer-<i>.png`; per reference
+        without layers `peak_time-<i>.png` and `onset_time-<i>.png`; `ceiling.png` if there are rows that tell how good
+        the data are.
     """
     folder, who, models = Path(folder), f", {title}" if title else "", of_models(scores)
     found = None if significance is None else significance.of(models)
@@ -134,6 +142,8 @@ def subject_figures(
         save_figure(folder / "glass.png", glass, f"Glass brains{who}. {seen}{timed}"),
         save_figure(folder / "slices.png", cuts, f"Slices through the peaks{who}. {sliced}{timed}"),
     ]
+    if has_cortex(space):
+        paths += _surface_figure(shown, folder, who, timed, significance)
     if has_times(models):
         figure = time_courses(courses(models, significance), str(models.table["statistic"].iloc[0]))
         text = (
@@ -145,6 +155,27 @@ def subject_figures(
     for row in [] if derived is None else _single_rows(derived):
         paths += _derived_figure(row, models, folder, who, look, significance)
     return [*paths, *_quality_figures(scores, folder, title, space, comparison)]
+
+
+def _surface_figure(
+    shown: ScoreMap, folder: Path, who: str, timed: str, significance: Significance | None
+) -> list[Path]:
+    """Draw each model on the cortex, of its layers the one with the highest (significant) score."""
+    if not is_wanted(folder / "surface.png"):
+        return []
+    found = None if significance is None else significance.of(shown)
+    rows = best_rows(shown, found)
+    best = replace(shown, values=shown.values[rows], table=shown.table.iloc[rows])
+    limit = float(score_scale([shown], None).vmax or 1)
+    figure = surface_grid(best, significant=None if found is None else found[rows], limit=limit)
+    which = "" if significance is None else "significant "
+    layers = f" Of the layers of a model that with the highest {which}score is shown." * (len(best) < len(shown))
+    as_well, thresholded = "", " Nothing is thresholded."
+    if significance is not None:
+        said = threshold_words(significance, best)
+        as_well, thresholded = ", and wherever it is significant", f" {said[:1].upper()}{said[1:]}"
+    caption = CORTEX.format(who=who, layers=layers, as_well=as_well, thresholded=thresholded)
+    return [save_figure(folder / "surface.png", figure, caption + timed)]
 
 
 def _at_peak(scores: ScoreMap, significance: Significance | None, whose: str = "") -> str:

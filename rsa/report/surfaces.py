@@ -29,7 +29,7 @@ TURNS = {"lateral": (90, 0), "medial": (-90, 0), "ventral": (0, -90)}
 """Where the viewer stands in degrees, from behind around the vertical axis to the right, and up: of the right
 hemisphere; of the left one, mirrored."""
 
-PIXEL_MM, FINER = 0.6, 2
+PIXEL_MM, FINER = 0.7, 2
 """Size of a pixel; as many times finer in each direction are colours found, and then averaged."""
 
 WIDTH, GAP, HEAD, LINE, FOOT = 10.0, 0.08, 0.24, 0.26, 0.72
