@@ -91,7 +91,7 @@ MOST_PLACES = 8
 PEAKS = "The highest score of each map, at its best time if there are times."
 TABLES = ("regions.tsv", "regions_group.tsv", "time/latencies.tsv", "time/courses.tsv", "sensors/peaks.tsv")
 """Tables of an analysis."""
-FIRST = ["rdms", "similarity", "subjects", "profile", "glass", "slices", "courses"]
+FIRST = ["rdms", "similarity", "subjects", "profile", "glass", "slices", "surface", "courses"]
 """Figures that come before the derived maps, which are in the order of `MAPS`; all others come after them."""
 LATENCIES = ["model", "layer", "peak_s", "peak_lower_s", "peak_upper_s", "peak_score", "peak_p"]
 CLUSTERS = (

@@ -20,12 +20,13 @@ from rsa.core import QUALITY, REASONS, TEST, Array, Patterns, RDMs, ScoreMap, Vo
 from rsa.distances import DISTANCES
 from rsa.errors import UserError
 from rsa.files import io
+from rsa.files.fsaverage import has_cortex
 from rsa.inputs.regions import Regions, read_regions
 from rsa.inputs.stimuli import Stimuli, condition_table, read_image
 from rsa.maps import MAPS, layered_models, times_of
 from rsa.names import full_models, map_path
 from rsa.neighbourhood import spheres
-from rsa.report.drawing import drawn_box, is_mni
+from rsa.report.drawing import drawn_box
 from rsa.report.explorer_pack import (
     Bundle,
     json_text,
@@ -459,7 +460,7 @@ class Explorer:
 
     def _mesh(self, spaces: Sequence[dict[str, Any]]) -> tuple[list[Bundle], dict[str, Any] | None]:
         """Pack the cortex of the MNI brain, and the voxel of each space at each of its vertices."""
-        if not is_mni(self.space):
+        if not has_cortex(self.space):
             return [], None
         bundle = Bundle("cortex", "the surface of the cortex")
         for number, space in enumerate(self.spaces):
