@@ -1,6 +1,7 @@
 """The pages of a study: where they lead, what they say first, and that each stands alone."""
 
 import re
+from html import unescape
 from pathlib import Path
 from urllib.parse import parse_qs, unquote, urlsplit
 
@@ -9,8 +10,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import scipy.stats
+from report_study import write_study, written
+from test_report import parsed
 
 from rsa.core import REFERENCE, TEST, ScoreMap, Volume
+from rsa.files import io
 from rsa.maps import stack
 from rsa.pipeline.config import load_study, read_yaml
 from rsa.rdm import MEEG
@@ -186,6 +190,7 @@ def test_what_was_planted_is_compared_with_what_was_found():
     by_number = simulation(regions=[{"name": "V1", "model": "net", "layer": "b", "atlas_indices": [7]}])
     found = planted_places(by_number, scores, ["net", "gist"], places, atlas)
     assert found[["x_mm", "is_found"]].to_numpy().tolist() == [[60.0, True]]
+    assert found["peak_distance_mm"].tolist() == [50.0]
     planned = simulation(epochs={"latencies": [{"name": "early", "model": "net", "layer": "b", "peak_s": 0.13}]})
     times = planted_times(planned, latencies())
     assert times[["planted_s", "peak_s", "peak_upper_s"]].to_numpy().tolist() == [[0.13, 0.15, 0.16]]
@@ -285,3 +290,87 @@ def test_settings_on_the_page_are_those_of_the_study(path, tmp_path):
     (tmp_path / "again.yaml").write_text(settings_yaml(study), encoding="utf-8")
     again = load_study(read_yaml(tmp_path / "again.yaml"), [tmp_path / "again.yaml"])
     assert again.model_dump() | {"data_root": ""} == study.model_dump() | {"data_root": ""}
+
+
+# ---------------------------------------------------------------------------------------- all pages
+
+
+def links_of(html: str) -> list[str]:
+    return [unescape(link) for link in re.findall(r'href="([^"]*)"', html)]
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory) -> tuple[Path, dict[str, str]]:
+    folder = tmp_path_factory.mktemp("results") / "lab"
+    return folder, written(write_study(folder))
+
+
+def test_every_link_leads_somewhere_and_every_file_has_one(lab):
+    folder, pages = lab
+    reached = set()
+    for name, html in pages.items():
+        parsed(html)
+        at = folder / "report.html" if name == "report" else folder / "pages" / f"{name}.html"
+        ids = set(re.findall(r' id="([^"]*)"', html))
+        for link in links_of(html):
+            path, _, fragment = link.partition("#")
+            target = (at.parent / unquote(path)).resolve() if path else at
+            if path.endswith("explorer/index.html"):
+                continue
+            assert target.is_relative_to(folder), link
+            assert target.is_file(), (name, link)
+            assert path or fragment in ids, (name, link)
+            reached.add(target)
+    there = {path for path in folder.rglob("*") if path.is_file() and not path.name.startswith(".")}
+    assert there - reached <= {path for path in there if path.suffix == ".html"}
+
+
+def test_the_first_page_answers(lab):
+    _, pages = lab
+    text = re.sub(r"<(style|script)>.*?</\1>|<[^>]+>", " ", pages["report"], flags=re.DOTALL)
+    text = " ".join(unescape(text).split())
+    for words in (
+        "Where in the brain, and when, do simulated responses of 2 subjects (fMRI) and 3 subjects (M/EEG) to 6 "
+        "conditions have the geometry of 2 layers of alexnet (untrained weights) and gist?",
+        "In the maps of the group, 2 places have significant scores (corrected p ≤ .05).",
+        "at (0, \N{MINUS SIGN}72, 0) mm",
+        "In M/EEG, highest is alexnet features.1 with .50 at 100 ms",
+        "fMRI and M/EEG share geometry from 100 to 100 ms",
+        "in 2 of 2 planted places the planted layer fits best",
+        "2 of 3 runs <are> short ('brain_sub-01', 'brain_sub-02')",
+        "2 min 51 s",
+        "snakemake --cores all --configfile lab.yaml",
+    ):
+        assert words in text, words
+    assert "<title>lab \N{EN DASH} simulated data \N{EN DASH} untrained weights</title>" in pages["report"]
+    shown = [link for link in links_of(pages["report"]) if link.startswith("explorer/index.html#")]
+    state = parse_qs(urlsplit(shown[0]).fragment)
+    assert state["who"] == ["group"]
+    assert [state[axis] for axis in "xyz"] == [["0"], ["-72"], ["0"]]
+
+
+def test_each_row_of_clusters_and_peaks_leads_to_its_voxel(lab):
+    folder, pages = lab
+    clusters = io.load_table(next((folder / "group").glob("*_clusters.tsv")))
+    states = [parse_qs(urlsplit(link).fragment) for link in links_of(pages["group"]) if "explorer/index.html#" in link]
+    for row in clusters.to_dict("records"):
+        wanted = {axis: [f"{row[f'{axis}_mm']:g}"] for axis in "xyz"} | {"model": [row["model"]]}
+        wanted |= {"time": ["0.1"]} if row["model"] == MEEG else {}
+        assert any(wanted.items() <= state.items() for state in states), row
+    own = [parse_qs(urlsplit(link).fragment) for link in links_of(pages["sub-02"]) if "explorer/index.html#" in link]
+    assert {state["who"][0] for state in own} == {"02"}
+    assert {state["model"][0] for state in own} == {"alexnet", "gist", MEEG, "reliability"}
+
+
+def test_many_subjects_are_folded_and_the_first_page_stays_small(tmp_path):
+    pages = written(write_study(tmp_path / "lab", n_subjects=9))
+    assert len(pages["report"]) < 150_000
+    assert "Subjects (9)</summary>" in pages["report"]
+    assert max(map(len, pages.values())) < 1_000_000
+
+
+def test_one_subject_without_tests_is_no_group_and_nothing_is_significant(tmp_path):
+    pages = written(write_study(tmp_path / "lab", 1, inference=None, simulate=None, fusion=False, models=[]))
+    assert "group" not in pages
+    assert "The maps of subject 01 were not tested." in pages["report"]
+    assert not re.search("significant|simulated|untrained", re.sub("peak_p", "", pages["report"]))

@@ -461,7 +461,8 @@ class StudyPages:
             explorer, maps = partial(self._explorer, OVERVIEW), partial(self._map, OVERVIEW)
             with_time = bool(found.places["time_s"].notna().any())
             table = table_html(places_table(found.places, score, explorer, maps, with_time=with_time))
-            words = f"{INFLATED} p: {found.words}." if found.words else INFLATED
+            words = f"{INFLATED} p values are not where they are corrected over the choice ({found.words})."
+            words = words if found.words else INFLATED
             return PageSection("What fits best where", f'{table}<p class="note">{escape(words)}</p>')
         if len(found.regions):
             files = [Link("all fits", page_of("regions")), *self._files(OVERVIEW, self.fits)]
@@ -493,7 +494,7 @@ class StudyPages:
             parts.append(
                 paragraphs(
                     "Of each planted place, the reference with the highest mean score over its voxels, and how far the "
-                    "nearest of the peaks above is from its middle."
+                    "nearest of the peaks above is from the middle of a sphere, or from a region of an atlas."
                 )
                 + table_html(planted_table(found.planted, explorer))
             )
@@ -617,7 +618,7 @@ class StudyPages:
         rows = table.assign(**({"who": who} if who else {})).to_dict("records")
         maps = [self._map(at, row, part) for row in rows]
         if not part and "x_mm" in table and self.has_explorer:
-            shown = [Link("show", self._explorer(at, row), f"show {_named(row)} in the brain explorer") for row in rows]
+            shown = [Link("show", self._explorer(at, row), f"{_named(row)} in the brain explorer") for row in rows]
             table = table.assign(explorer=shown)
         if any(maps):
             both = zip(rows, maps, strict=True)
@@ -647,7 +648,7 @@ class StudyPages:
         if tested:
             text += " p_corrected is the corrected p at the peak; maps without one were not tested."
         table = table[table["statistic"].isin(table["statistic"][:1])].drop(columns="n_voxels")
-        shown = self._linked(first_peaks(table.assign(subject=GROUP)), at)
+        shown = first_peaks(self._linked(table, at, GROUP))
         return PageSection("Peaks", paragraphs(text), table=shown, files=self._files(at, path))
 
     def _peak_table(self, subject: str) -> pd.DataFrame:
@@ -658,7 +659,7 @@ class StudyPages:
         """Show the maps of a subject, their peaks, and where its files are."""
         at = page_of(f"sub-{subject}")
         peaks, own = self._peak_table(subject), [one for one in self.maps if one[0] == subject]
-        table = self._linked(first_peaks(peaks), at, subject).drop(columns="subject") if len(peaks) else None
+        table = first_peaks(self._linked(peaks, at, subject).drop(columns="subject")) if len(peaks) else None
         files = self._files(at, peaks_path(self.folder, subject, self.space))
         logs = self._files(at, *self._logs_of(subject))
         listing = f'<p class="files">{" ".join(link.html() for link in logs)}</p>' if logs else ""

@@ -29,7 +29,7 @@ __all__ = [
 ]
 
 SEPARATION_MM = 20.0
-"""Two places that are listed are at least so far from each other, and the highest within half of that."""
+"""Two places that are listed are at least so far from each other, and each is the highest around it."""
 
 PLACE_COLUMNS = [
     *("model", "layer", "time_s", "score", "p_corrected", "significant", "share_of_ceiling"),
@@ -127,7 +127,9 @@ def best_places(
             sizes = np.where(kept, sizes, -np.inf)
             break
     highest = sizes.max(axis=0)
-    voxels = local_peaks(highest, space.centres_mm, n_places)
+    step_mm = 0.0 if scores.volume is None else float(abs(np.linalg.det(scores.volume.affine[:3, :3]))) ** (1 / 3)
+    near_mm = max(SEPARATION_MM / 2, 1.8 * step_mm)  # of a coarse grid, all 26 voxels around
+    voxels = local_peaks(highest, space.centres_mm, n_places, near_mm)
     shares = _rows_of_statistic(scores, SHARE)
     rows = []
     for voxel in voxels:
@@ -154,8 +156,8 @@ def best_places(
     return pd.DataFrame(rows, columns=PLACE_COLUMNS)
 
 
-def local_peaks(values: Array, centres_mm: Array, n_peaks: int) -> list[int]:
-    """Return the columns of the highest values that no other within 10 mm exceeds, the highest first, 20 mm apart.
+def local_peaks(values: Array, centres_mm: Array, n_peaks: int, near_mm: float) -> list[int]:
+    """Return the columns of the highest values that none nearby exceeds, the highest first, 20 mm apart.
 
     Parameters
     ----------
@@ -165,13 +167,15 @@ def local_peaks(values: Array, centres_mm: Array, n_peaks: int) -> list[int]:
         Where the columns are.
     n_peaks : int
         At most so many.
+    near_mm : float
+        What is nearby.
     """
     left = values.copy()
     found: list[int] = []
     while len(found) < n_peaks and left.max(initial=-np.inf) > -np.inf:
         best = int(left.argmax())
         distances_mm = np.linalg.norm(centres_mm - centres_mm[best], axis=1)
-        near = distances_mm <= SEPARATION_MM / 2
+        near = distances_mm <= near_mm
         is_peak = values[best] >= values[near].max()
         found += [best] if is_peak else []
         left[distances_mm < SEPARATION_MM if is_peak else near] = -np.inf  # beside a higher one is no peak
@@ -324,7 +328,7 @@ def planted_places(
     models : collection of str
         The references that compete.
     places : DataFrame
-        From `best_places`: their distance from the middle of each planted place is told.
+        From `best_places`: how far the nearest is from the middle of each sphere, or from each region of the atlas.
     atlas : image, optional
         That of the simulation, for places that are numbers in it.
 
@@ -333,8 +337,9 @@ def planted_places(
     DataFrame
         A row per planted sphere (or region of the atlas): `place`, its middle (`x_mm`, ...), the planted `model` and
         `layer`, the reference that has the highest mean score over its voxels (`found_model`, `found_layer`), that
-        `mean_score`, `is_found` (both agree), `peak_distance_mm` of the nearest of `places` and `fused_s`, the median
-        over the voxels of the time of the highest score of M/EEG RDMs (NaN without fusion).
+        `mean_score`, `is_found` (both agree), `peak_distance_mm` of the nearest of `places` from the middle of a sphere
+        or the nearest voxel of a region, and `fused_s`, the median over the voxels of the time of the highest score of
+        M/EEG RDMs (NaN without fusion).
     """
     volume, shown, fused = scores.volume, _shown(scores, models), _shown(scores, [MEEG])
     rows: list[dict[str, Any]] = []
@@ -346,7 +351,8 @@ def planted_places(
         means = np.nan_to_num(shown.values[:, inside].mean(axis=1, where=np.isfinite(shown.values[:, inside])), nan=-9)
         best = int(means.argmax())
         model, layer, _ = keys_of(shown.table.iloc[[best]])[0]
-        nearest = np.linalg.norm(peaks_mm - middle, axis=1).min(initial=np.inf)
+        around_mm = middle[None] if planted.centres_mm else volume.centres_mm[inside]
+        nearest = np.linalg.norm(peaks_mm[:, None] - around_mm[None], axis=2).min(initial=np.inf)
         rows.append(
             {
                 "place": planted.name,
@@ -375,9 +381,9 @@ def _planted_voxels(simulation: Any, volume: Volume, atlas: nib.Nifti1Image | No
             at = nib.affines.apply_affine(np.linalg.inv(atlas.affine), volume.centres_mm).round().astype(int)
             numbers = np.asarray(atlas.dataobj)
             within = ((at >= 0) & (at < numbers.shape[:3])).all(axis=1)
-            own = np.zeros(len(at), bool)
-            own[within] = np.isin(numbers[tuple(at[within].T)].round(), planted.atlas_indices)
-            found.append((planted, np.flatnonzero(own)))
+            own = np.full(len(at), -1)
+            own[within] = numbers[tuple(at[within].T)].round()
+            found += [(planted, np.flatnonzero(own == number)) for number in planted.atlas_indices]
     return [(planted, inside) for planted, inside in found if len(inside)]
 
 

@@ -50,7 +50,7 @@ class Link:
     href : str
         As it is written on the page.
     says : str
-        What is read aloud instead, where the text is too short to be understood alone.
+        What is read aloud after the text, where that is too short to be understood alone.
     """
 
     text: str
@@ -59,7 +59,7 @@ class Link:
 
     def html(self) -> str:
         """Write the link."""
-        said = f' aria-label="{escape(self.says, quote=True)}"' if self.says else ""
+        said = f' aria-label="{escape(f"{self.text} {self.says}", quote=True)}"' if self.says else ""
         return f'<a href="{escape(self.href, quote=True)}"{said}>{escape(self.text)}</a>'
 
 
@@ -213,12 +213,11 @@ def page(
 {_navigation(place, parts)}
 <main id="content">
 <header>
-<h1>{escape(title)}{shown}</h1>
+<div class="title"><h1>{escape(title)}{shown}</h1>{tools}</div>
 {f'<p class="lead">{escape(lead)}</p>' if lead else ""}
 </header>
 {head}
 {_warnings_html(warnings)}
-{tools}
 {body}
 </main>
 </div>
@@ -374,7 +373,7 @@ def figure_html(caption: str, path: str | Path, place: Place = Place()) -> str:
     links = ""
     if place.folder is not None:
         named = {one: link_to_file(place.at, one, place.folder) for one in _same_figure(path)}
-        listed = "".join(Link(one.suffix[1:].upper(), href, one.name).html() for one, href in named.items())
+        listed = "".join(Link(one.suffix[1:].upper(), href, f"of {one.stem}").html() for one, href in named.items())
         links = f' <span class="files">{listed}</span>'
     if path.suffix == ".json":
         return film_html(path, links)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
 
+from rsa.report.html import Link
 from rsa.report.links import link_to_file
 
 __all__ = ["files_of", "tree_html", "written_size"]
@@ -107,16 +108,14 @@ def _is_side(name: str, folder: Folder) -> bool:
 def _file_html(path: Path, folder: Folder, root: Path, at: str) -> str:
     below = path.relative_to(root).as_posix()
     side = folder.files.get(re.sub(r"\.(nii\.gz|tsv|gii)$", ".json", path.name))
-    described = (
-        f' <a href="{escape(link_to_file(at, side, root))}" aria-label="what {escape(path.name)} holds">json</a>'
-        if side is not None and side != path
-        else ""
-    )
+    described = ""
+    if side is not None and side != path:
+        described = f" {Link('json', link_to_file(at, side, root), f'of {path.name}').html()}"
     what = _holds(below)
     said = f'<span class="what">{escape(what)}</span>' if what else ""
     return (
-        f'<li data-path="{escape(below, quote=True)}"><a href="{escape(link_to_file(at, path, root))}">'
-        f'{escape(path.name)}</a>{described}<span class="size">{written_size(path.stat().st_size)}</span>{said}</li>'
+        f'<li data-path="{escape(below, quote=True)}">{Link(path.name, link_to_file(at, path, root)).html()}'
+        f'{described}<span class="size">{written_size(path.stat().st_size)}</span>{said}</li>'
     )
 
 

@@ -16,10 +16,7 @@ from rsa.report.style import written_times
 
 __all__ = ["badges_of", "found_html", "places_table", "question", "sentences", "telling_picture", "written_score"]
 
-INFLATED = (
-    "The best reference, place and time were chosen by the same scores that are shown, so these scores are too high; "
-    "p values that are corrected over the same choice are not."
-)
+INFLATED = "What fits best, and where and when, was chosen by the same scores that are shown: these are too high."
 PICTURES = (
     *("group/best_layer-*.png", "group/glass.png", "sub-*/best_layer-*.png", "sub-*/glass.png"),
     *("regions/regions.png", "time/layer_time.png", "sensors/*.png", "references/rdms.png"),
@@ -68,7 +65,7 @@ def sentences(found: Findings, study: Any) -> list[tuple[str, bool]]:
     if len(found.planted):
         n, own = len(found.planted), found.planted[found.planted["is_found"]]
         far = own["peak_distance_mm"].dropna()
-        distance = f"; peaks lie {_span(far.min(), far.max())} mm from the middles of these places" if len(far) else ""
+        distance = f", and the nearest peaks are {_span(far.min(), far.max())} mm away" if len(far) else ""
         text = f"The data are simulated: in {len(own)} of {n} planted places the planted layer fits best{distance}."
         said.append((text, True))
     return said or [("There are no scores to tell of.", False)]
@@ -186,7 +183,7 @@ def places_table(
     for row in places.to_dict("records"):
         said = _where(row)
         shown = explorer(row)
-        at = Link(said, shown, f"{said}, show in the brain explorer") if shown else said
+        at = Link(said, shown, "in the brain explorer") if shown else said
         cells: dict[str, Any] = {"subject": row["who"]} if places["who"].nunique() > 1 else {}
         cells |= {"place": at, "best fit": _reference(row)}
         cells |= {"time": _time(row["time_s"], "s")} if with_time else {}
@@ -242,7 +239,7 @@ def planted_table(planted: pd.DataFrame, explorer: Callable[[Any], str]) -> pd.D
         rows.append(
             {
                 "planted in": row["place"],
-                "middle": Link(said, shown, f"{said}, show in the brain explorer") if shown else said,
+                "middle": Link(said, shown, "in the brain explorer") if shown else said,
                 "planted": _reference(row),
                 "found": f"{row['found_model']} {row['found_layer']}".strip(),
                 "same": _yes(row["is_found"]),
