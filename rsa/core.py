@@ -7,6 +7,7 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from importlib import import_module
 from typing import Any, Protocol, TypeVar
 
 import nibabel as nib
@@ -884,6 +885,16 @@ class ScoreMap(OnSpace):
         values = select(self, **labels).values
         image: nib.Nifti1Image = self.space.to_image(values[0] if len(values) == 1 else values)
         return image
+
+    def view(self, **options: Any) -> Any:
+        """Open the maps in a notebook, in niivue; `rsa.report.notebook.view` has the options.
+
+        Raises
+        ------
+        UserError
+            If ipyniivue is not installed (the extra `notebook`), or the columns are no voxels.
+        """
+        return import_module("rsa.report.notebook").view(self, **options)  # the one call of the root into a wing
 
     @property
     def labels(self) -> pd.DataFrame:
