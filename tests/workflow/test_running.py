@@ -93,9 +93,10 @@ def wait_for_job(stage: str, folder: Path, run: subprocess.Popen[bytes]) -> int:
 
 @pytest.fixture(scope="module")
 def noise(make_sandbox: Callable[..., Sandbox]) -> tuple[Sandbox, list[str]]:
-    """Configure a small study without signal; return what runs it."""
+    """Configure a small study of single subjects without signal; return what runs it."""
     sandbox = make_sandbox("null", forked=False)
-    small = {**SMALL, "study": "null", "simulate": {**SMALL["simulate"], "signal": 0.0}}  # type: ignore[dict-item]
+    alone = dict.fromkeys(["group", "inference", "references"])
+    small = {**SMALL, **alone, "study": "null", "simulate": {**SMALL["simulate"], "signal": 0.0}}  # type: ignore[dict-item]
     return sandbox, ["--configfile", sandbox.configured("config.yaml", **small)]
 
 
