@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from forks import DPI
 
 from rsa.pipeline import stages
 
@@ -103,7 +104,7 @@ SMALL = {
 def redrawn(results: Path, folder: Path, names: Sequence[str]) -> None:
     """Make figures again, byte for byte as the rules made them."""
     for name in names:
-        stages.figure(name, results=results, output=folder)
+        stages.figure(name, results=results, output=folder, dpi=DPI)
         for ending in (".png", ".svg"):
             made, first = ((place / name).with_suffix(ending) for place in (folder, results / "figures"))
             assert made.read_bytes() == first.read_bytes(), name
