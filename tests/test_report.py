@@ -1008,7 +1008,9 @@ def test_onsets_are_drawn_of_references_without_layers_in_the_colours_of_most_of
 def test_of_many_times_some_are_named(timed):
     names = [f"{10 * number} ms" for number in range(61)]
     figure = label_slices(derive(select(timed, model="net", time_s="1.5"), "best_layer"), names)
-    assert [text for text in texts(figure) if text.endswith(" ms")] == names[::2]
+    shown = [text for text in texts(figure) if text.endswith(" ms")]
+    assert 5 <= len(shown) <= 9
+    assert shown == names[:: names.index(shown[1])]
 
 
 def test_best_layer_is_drawn_at_the_time_of_the_highest_score(tmp_path, timed, monkeypatch):

@@ -412,7 +412,7 @@ def test_tests_of_regions_stand_beside_their_means_and_contrasts_below():
 def test_significant_times_of_regions_have_dots(tmp_path, monkeypatch, alpha, times):
     drawn = []
     monkeypatch.setattr(
-        "rsa.report.study.time_courses", lambda table, score: drawn.append(table) or time_courses(table)
+        "rsa.report.study.time_courses", lambda table, *said: drawn.append(table) or time_courses(table, *said)
     )
     io.save_table(tmp_path / "regions.tsv", fits_over_time(), dict.fromkeys(fits_over_time(), "a column"))
     io.save_table(tmp_path / "regions_group.tsv", region_tests(), dict.fromkeys(region_tests(), "a column"))

@@ -1,5 +1,6 @@
 """Pictures of courses: layers over time with onsets and peaks, latencies along the layers, times against times."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -19,17 +20,21 @@ from rsa.report.style import (
     FAINT,
     GREY,
     INK,
+    PAGE,
     SIGNED,
     TEXT,
     TITLE,
     axes_at,
     colour_bar,
+    fitted,
+    inches_of,
     layer_colours,
     plain,
     save_figure,
-    short_names,
     signed_limit,
+    without_shared_ends,
 )
+from rsa.report.times import LEGEND, NAMES, named_layers
 
 __all__ = [
     "course_figures",
@@ -41,10 +46,10 @@ __all__ = [
     "save_generalisation",
 ]
 
-WIDTH, HEIGHT, NAMES, N_ACROSS = 3.3, 1.9, 1.3, 2
-"""Inches of a panel, and beside it for the names of layers; panels in a row."""
+WIDTH, HEIGHT, N_ACROSS = 1.95, 1.7, 2
+"""Inches of a panel; panels in a row."""
 
-ROW, GAP, SIDE = 0.11, 0.08, 3.2
+ROW, GAP, SIDE = 0.1, 0.08, 2.5
 """Inches: the line of a layer below its time course, the gap above it, and the side of a square of times."""
 
 MARKS = {"onset": ">", "peak": "o"}
@@ -101,21 +106,24 @@ def layer_time_figure(courses: pd.DataFrame, latencies: pd.DataFrame | None = No
     below = below if _has(rows, "p") or len(marks) else [0.0] * len(models)
     n_across, scale = min(len(models), N_ACROSS), _score_limits(rows)
     cells = [HEIGHT + GAP + max(below[i : i + n_across]) + 0.75 for i in range(0, len(models), n_across)]
-    figure = Figure((0.65 + n_across * (WIDTH + NAMES), sum(cells) + 0.05))
+    width = WIDTH if n_across > 1 else 1.5 * WIDTH
+    figure = Figure((0.6 + n_across * (width + NAMES), sum(cells) + 0.05))
     for i, (model, height) in enumerate(zip(models, below, strict=True)):
-        left, top = 0.6 + i % n_across * (WIDTH + NAMES), sum(cells[i // n_across :]) - 0.25
+        left, top = 0.6 + i % n_across * (width + NAMES), sum(cells[i // n_across :]) - 0.25
         here, own = rows[rows["model"] == model], marks[marks["model"] == model]
-        axes = lowest = axes_at(figure, left, top - HEIGHT, WIDTH - 0.35, HEIGHT)
+        axes = lowest = axes_at(figure, left, top - HEIGHT, width - 0.15, HEIGHT)
         _dress(axes, rows["time"])
         _draw_courses(axes, here, own)
         if height:
-            lowest = axes_at(figure, left, top - HEIGHT - GAP - height, WIDTH - 0.35, height)
+            lowest = axes_at(figure, left, top - HEIGHT - GAP - height, width - 0.15, height)
             _dress(lowest, rows["time"])
             _draw_lines_below(lowest, here, own, alpha)
             axes.tick_params(labelbottom=False)
         axes.set_ylim(*scale)
         axes.set_ylabel(_score_name(rows) if i % n_across == 0 else "", fontsize=TEXT, color=INK)
-        axes.set_title(plain(model, 40), fontsize=TITLE, color=INK, pad=4)
+        axes.tick_params(labelleft=i % n_across == 0)  # all have one scale
+        (title,), size = fitted([model], width + 0.6, TITLE, n_lines=1)
+        axes.set_title(title, fontsize=size, color=INK, pad=4)
         lowest.set_xlabel("time (ms)", fontsize=TEXT, color=INK)
     return figure
 
@@ -145,19 +153,17 @@ def _draw_courses(axes: Axes, rows: pd.DataFrame, marks: pd.DataFrame) -> None:
         draw_ceiling(axes, ceiling["time"].to_numpy(), ceiling)
     layers = _layers(rows)
     faint = min(0.16, 0.8 / len(layers))  # bands of many layers lie on each other
-    for name, (layer, colour) in zip(short_names(list(layers), 16), layers.items(), strict=True):
+    for name, (layer, colour) in zip(named_layers(list(layers)), layers.items(), strict=True):
         line = _of_layer(rows, layer)
         if _has(line, "lower"):
             axes.fill_between(line["time"], line["lower"], line["upper"], color=colour, alpha=faint, linewidth=0)
-        axes.plot(line["time"], line["mean"], color=colour, linewidth=1.3, label=name or "score")
+        axes.plot(line["time"], line["mean"], color=colour, linewidth=1.3, label=name)
         peaks = marks.loc[marks["layer"] == layer, "peak"].to_numpy(dtype=float)
         heights = np.interp(peaks, line["time"], line["mean"])
         axes.plot(peaks, heights, MARKS["peak"], color=colour, markersize=4, mec=INK, mew=0.5, zorder=3)
     axes.grid(axis="y", color=FAINT, linewidth=0.5)
     if len(layers) > 1 or _has(rows, "ceiling_lower"):
-        look: dict[str, Any] = {"fontsize": TEXT - 1, "frameon": False, "labelcolor": INK}
-        look |= {"handlelength": 1.4, "labelspacing": 0.25}
-        axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.03), ncols=-(-len(layers) // 20), **look)
+        axes.legend(**LEGEND)
     if not np.isfinite(rows["mean"]).any():
         axes.text(0.5, 0.5, "no score is defined", transform=axes.transAxes, ha="center", color=GREY, fontsize=TEXT)
 
@@ -249,10 +255,14 @@ def latency_figure(latencies: pd.DataFrame, hierarchy: pd.DataFrame | None = Non
     parts = [rows for _, rows in table.groupby("model", sort=False) if len(rows) > 1]
     if not parts:
         raise UserError("Latencies along the layers are drawn for a model of two layers or more; there is none.")
-    names = [short_names(list(rows["layer"]), 18) for rows in parts]
-    width = min(max(0.28 * max(map(len, names)), 2.2), 4.2)
-    foot = 0.22 + 0.066 * max(len(name) for some in names for name in some)
-    n_across, cell = min(len(parts), N_ACROSS), HEIGHT + foot + 0.5
+    shown = [fitted(without_shared_ends(list(rows["layer"]), 22), 1.4, TEXT, n_lines=1) for rows in parts]
+    points = min(size for _, size in shown)
+    names = [labels for labels, _ in shown]
+    n_across = min(len(parts), N_ACROSS)
+    width = min(max(0.24 * max(map(len, names)), 2.2), (PAGE - 0.2) / n_across - 0.65)
+    step = math.ceil(0.1 * max(map(len, names)) / width)  # of many layers, some are named
+    foot = 0.2 + inches_of(label for labels in names for label in labels[::step])
+    cell = HEIGHT + foot + 0.5
     n_down, scale = -(-len(parts) // n_across), _latency_limits(pd.concat(parts), what)
     figure = Figure((0.2 + n_across * (width + 0.65), n_down * cell + 0.05))
     for i, (rows, layers) in enumerate(zip(parts, names, strict=True)):
@@ -260,9 +270,11 @@ def latency_figure(latencies: pd.DataFrame, hierarchy: pd.DataFrame | None = Non
         axes = axes_at(figure, left, bottom, width, HEIGHT)
         axes.set(xlim=(-0.6, len(layers) - 0.4), ylim=scale)
         _draw_latencies(axes, rows, what)
-        axes.set_xticks(range(len(layers)), layers, rotation=90)
+        axes.set_xticks(range(0, len(layers), step), layers[::step], rotation=90, fontsize=points)
         axes.set_ylabel(f"{what} latency (ms)" if i % n_across == 0 else "", fontsize=TEXT, color=INK)
-        axes.set_title(_latency_title(rows["model"].iloc[0], hierarchy), fontsize=TITLE - 0.5, color=INK, pad=4)
+        said = _latency_words(str(rows["model"].iloc[0]), hierarchy)
+        (name,), size = fitted([str(rows["model"].iloc[0])], width + 0.6, TEXT + 0.5, n_lines=1)
+        axes.set_title(f"{name}\n{said}".strip(), fontsize=size, color=INK, pad=4, linespacing=1.15)
     return figure
 
 
@@ -295,18 +307,16 @@ def _latency_limits(rows: pd.DataFrame, what: str) -> tuple[float, float]:
     return float(finite.min()) - margin, float(finite.max()) + margin
 
 
-def _latency_title(model: str, hierarchy: pd.DataFrame | None) -> str:
-    """Name the model and, in a second line, the rank correlation of layers and latencies, if it is known."""
-    name = plain(model, 34)
+def _latency_words(model: str, hierarchy: pd.DataFrame | None) -> str:
+    """Tell the rank correlation of layers and latencies, if it is known."""
     known = [] if hierarchy is None else hierarchy[hierarchy["model"].astype(str) == model].to_dict("records")
     if not known or not np.isfinite(known[0]["rho"]):
-        return name
+        return ""
     lower, upper = (float(known[0].get(end, np.nan)) for end in ("lower", "upper"))
     interval = (
         "" if np.isnan(lower) else f" (from {lower:.2f})" if np.isnan(upper) else f" ({lower:.2f} to {upper:.2f})"
     )
-    rho = f"rank correlation {known[0]['rho']:.2f}{interval}".replace("-", "\N{MINUS SIGN}")
-    return f"{name}\n{rho}"
+    return f"rank correlation {known[0]['rho']:.2f}{interval}".replace("-", "\N{MINUS SIGN}")
 
 
 # ---------------------------------------------------------------------------------------- times x times
@@ -343,8 +353,8 @@ def generalisation_figure(
         )
     edges = _edges(1000 * times)
     limit = signed_limit(values[~np.eye(len(times), dtype=bool)])
-    figure = Figure((SIDE + 1.0, SIDE + 1.45))
-    axes = axes_at(figure, 0.7, 1.1, SIDE, SIDE)
+    figure = Figure((SIDE + 0.85, SIDE + 1.35))
+    axes = axes_at(figure, 0.65, 1.05, SIDE, SIDE)
     shown = axes.pcolormesh(edges, edges, values, cmap=SIGNED, vmin=-limit, vmax=limit, rasterized=True)
     axes.set_facecolor(FAINT)  # seen where a score is undefined
     axes.set_aspect("equal")
@@ -355,8 +365,9 @@ def generalisation_figure(
     axes.set_xlabel(f"{across} (ms)", fontsize=TEXT, color=INK)
     axes.set_ylabel(f"{up} (ms)", fontsize=TEXT, color=INK)
     axes.tick_params(labelsize=TEXT, length=2, colors=INK)
-    axes.set_title(plain(title, 50), fontsize=TITLE, color=INK, pad=4)
-    bar = axes_at(figure, 0.7 + SIDE / 2 - 1.2, 0.48, 2.4, 0.1)
+    (title,), size = fitted([title], SIDE + 0.7, TITLE, n_lines=1)
+    axes.set_title(title, fontsize=size, color=INK, pad=4)
+    bar = axes_at(figure, 0.65 + SIDE / 2 - 1.1, 0.45, 2.2, 0.1)
     name = f"{full_name(score)} (\N{MINUS SIGN}{limit:g} to {limit:g})"
     colour_bar(figure, bar, shown, name)
     return figure
@@ -467,5 +478,6 @@ def _dress(axes: Axes, times: pd.Series) -> None:
 
 def _plain_axes(axes: Axes) -> None:
     axes.tick_params(labelsize=TEXT, length=2, colors=INK)
+    axes.tick_params("x", pad=5)  # the lowest score stands beside the first time
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)

@@ -15,11 +15,12 @@ from rsa.core import Array, ScoreMap, Volume
 from rsa.errors import UserError
 from rsa.names import full_name
 from rsa.report.planes import MNI_BOX, VIEWS, box_mm, views_of
-from rsa.report.style import GREY, INK, SIGNED, TEXT, blank, colour_bar, signed_limit
+from rsa.report.style import GREY, INK, SIGNED, SMALL, TEXT, blank, colour_bar, signed_limit
 from rsa.significance import Significance
 
 __all__ = [
     "WHOLE_CLUSTERS",
+    "centre_of",
     "drawn_box",
     "drawn_views",
     "faded",
@@ -31,11 +32,15 @@ __all__ = [
     "score_bar",
     "score_scale",
     "sight_words",
+    "stride_words",
+    "strides",
     "threshold_words",
     "volume_of",
 ]
 
 OUTLINE = "black"
+LEAST_CENTRES = 50
+"""Of fewer scores it cannot be told whether they are of every nth voxel."""
 WHOLE_CLUSTERS = "A p is that of a cluster as a whole: something in it is significant, not each of its voxels."
 FADED = 0.5
 """How opaque what is not significant is drawn, as a share of what it would be else."""
@@ -98,6 +103,38 @@ def outline(axes: Axes, inside: Array, extent: Array) -> None:
     axes.add_artist(PathPatch(Path(points, codes), label="significant", **look))  # limits stay: add_patch seeks them
 
 
+def strides(scores: ScoreMap) -> Array:
+    """Return of how many voxels along each axis one has a score, shape (3,); 1 each without a stride."""
+    volume, defined = volume_of(scores), np.isfinite(scores.values).any(axis=0)
+    if defined.sum() < LEAST_CENTRES:
+        return np.ones(3, dtype=int)
+    indices = volume.indices[defined]
+    return np.asarray(np.maximum(np.gcd.reduce(indices - indices[0], axis=0), 1))
+
+
+def centre_of(scores: ScoreMap) -> Array:
+    """Return for each voxel the one whose score is drawn at its place: its own, or with a stride that of its block."""
+    volume, steps = volume_of(scores), strides(scores)
+    own = np.arange(volume.n_voxels)
+    if (steps == 1).all():
+        return own
+    defined = np.asarray(np.isfinite(scores.values).any(axis=0))
+    first = volume.indices[defined][0] % steps
+    nodes = first + steps * np.floor((volume.indices - first) / steps + 0.5).astype(int)
+    inside = np.all((nodes >= 0) & (nodes < volume.shape), axis=1)
+    columns = np.full(volume.shape, -1)
+    columns[volume.mask] = own
+    found = columns[tuple(np.where(inside[:, None], nodes, 0).T)]
+    return np.where(inside & (found >= 0) & defined[found], found, own)
+
+
+def stride_words(scores: ScoreMap) -> str:
+    """Say what is drawn between the centres of a stride."""
+    step = int(strides(scores).max())
+    each = "second" if step == 2 else f"{step}th" if step > 3 else "third"
+    return f" Scores are of every {each} voxel along each axis, and each fills the voxels around its own." * (step > 1)
+
+
 def score_scale(maps: Sequence[ScoreMap], limit: float | None) -> Normalize:
     """Make one symmetric colour scale for all maps."""
     largest = limit or signed_limit(np.concatenate([scores.values.ravel() for scores in maps]))
@@ -151,7 +188,7 @@ def frame(axes: Axes, view: str, box: Array) -> None:
     axes.set(xlim=box[across], ylim=box[up])
     if view in "yz":
         for text, x, align in (("L", 0.0, "left"), ("R", 1.0, "right")):
-            axes.text(x, 0.0, text, transform=axes.transAxes, ha=align, va="bottom", fontsize=5.5, color=GREY)
+            axes.text(x, 0.0, text, transform=axes.transAxes, ha=align, va="bottom", fontsize=SMALL, color=GREY)
 
 
 def say_if_empty(axes: Sequence[Axes], values: Array) -> None:

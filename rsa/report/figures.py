@@ -1,8 +1,10 @@
 """One figure per function: data in, a matplotlib figure out. RDMs, profiles over layers and regions."""
 
+import math
 from collections.abc import Callable, Sequence
 from itertools import groupby, pairwise
 from operator import itemgetter
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -20,12 +22,16 @@ from rsa.report.style import (
     FAINT,
     GREY,
     INK,
+    PAGE,
     PAIRS,
     SIGNED,
+    SMALL,
     TEXT,
     TITLE,
     axes_at,
     colour_bar,
+    fitted,
+    inches_of,
     model_colours,
     plain,
     short_names,
@@ -133,7 +139,7 @@ def rdm_grid(rdms: RDMs, titles: Sequence[str], categories: pd.Series | None = N
     _require_titles(rdms, titles)
     ordered, groups = (rdms, None) if categories is None else by_category(rdms, categories)
     ranked = RDMs(percentiles(ordered.values), ordered.conditions, ordered.table)
-    return rdm_sheet(ranked, short_names(titles, 22), groups, "in each RDM", side=1.75, n_most=N_ACROSS)
+    return rdm_sheet(ranked, titles, groups, "in each RDM", side=1.75, n_most=N_ACROSS)
 
 
 def rdm_sheet(
@@ -148,21 +154,25 @@ def rdm_sheet(
 ) -> Figure:
     """Draw ranked RDMs (0 to 100 `among` others) in rows of `n_most`, titles above, one colour bar; sizes in inches."""
     labels, places, edges = axis_labels(ranked.conditions, groups)
-    n_across, margin = min(len(ranked), n_most), 0.15 + 0.062 * max(map(len, labels), default=0)
+    labels, points = fitted(labels, 1.2, TEXT, n_lines=1)
+    n_across, margin = min(len(ranked), n_most), 0.15 + inches_of(labels, points)
+    side = min(side, (PAGE - margin - 0.1) / n_across - 0.12)
+    titles, size = fitted(titles, side + 0.03, TITLE)
+    head = 0.12 + 0.13 * max(title.count("\n") + 1 for title in titles)
     n_down = -(-len(ranked) // n_across)
     width = max(margin + n_across * (side + 0.12) + 0.1, least_width)
-    figure = Figure((width, n_down * (side + 0.3) + 0.75))
+    figure = Figure((width, n_down * (side + head) + 0.75))
     for i, (square, title) in enumerate(zip(ranked.squares, titles, strict=True)):
         np.fill_diagonal(square := square.copy(), np.nan)
-        left, bottom = margin + i % n_across * (side + 0.12), 0.75 + (n_down - 1 - i // n_across) * (side + 0.3)
+        left, bottom = margin + i % n_across * (side + 0.12), 0.75 + (n_down - 1 - i // n_across) * (side + head)
         axes = axes_at(figure, left, bottom, side, side)
         shown = axes.imshow(square, cmap=PAIRS, vmin=0, vmax=100, interpolation="nearest")
-        axes.set_title(title, fontsize=TITLE - 0.5, color=INK, pad=4)
+        axes.set_title(title, fontsize=size, color=INK, pad=3, linespacing=1.1)
         if not np.isfinite(square).any():
             axes.text(0.5, 0.5, "undefined", transform=axes.transAxes, ha="center", color=GREY, fontsize=TEXT)
         axes.set(xticks=[], yticks=places if i % n_across == 0 else [])
         if i % n_across == 0:
-            axes.set_yticklabels(labels, fontsize=TEXT - 0.5)
+            axes.set_yticklabels(labels, fontsize=points)
         axes.tick_params(length=0, colors=INK)
         for edge in edges:
             axes.axhline(edge, color="white", linewidth=0.7)
@@ -218,12 +228,12 @@ def axis_labels(conditions: Sequence[str], groups: list[str] | None) -> tuple[li
     """Return labels of the rows, their places and the edges between categories; no labels where they'd overlap."""
     n = len(conditions)
     if groups is None:
-        few = n <= 20
-        return ([plain(name, 20) for name in conditions], list(map(float, range(n))), []) if few else ([], [], [])
+        few = n <= 12
+        return (list(conditions), list(map(float, range(n))), []) if few else ([], [], [])
     starts = [i for i in range(n) if i == 0 or groups[i] != groups[i - 1]]
     ends = [*starts[1:], n]
-    fits = [(start, end) for start, end in zip(starts, ends, strict=True) if (end - start) / n > 0.045]
-    labels = [plain(groups[start], 20) for start, _ in fits]
+    fits = [(start, end) for start, end in zip(starts, ends, strict=True) if (end - start) / n > 0.08]
+    labels = [groups[start] for start, _ in fits]
     return labels, [(start + end - 1) / 2 for start, end in fits], [start - 0.5 for start in starts[1:]]
 
 
@@ -237,22 +247,24 @@ def rdm_similarity(rdms: RDMs, titles: Sequence[str], comparison: str = "spearma
     """
     _require_titles(rdms, titles)
     scores = compare_vectors(rdms.values, rdms.values, pick(COMPARISONS, comparison, "comparison"))
-    n, names = len(rdms), short_names(titles, 26)
-    cell = min(max(5.5 / n, 0.3), 0.55)
-    margin = 0.2 + 0.066 * max(map(len, names))
-    figure = Figure((max(margin + n * cell + 0.3, 3.6), n * cell + 0.7 * margin + 0.85))
-    axes = axes_at(figure, margin, 0.7 * margin + 0.75, n * cell, n * cell)
+    names, points = fitted(titles, 1.6, TEXT, n_lines=1)
+    n, margin = len(rdms), 0.2 + inches_of(names, points)
+    cell = min((PAGE - margin - 0.3) / n, 0.45)
+    foot = 0.75 * margin + 0.75
+    figure = Figure((max(margin + n * cell + 0.3, 3.3), n * cell + foot + 0.1))
+    axes = axes_at(figure, margin, foot, n * cell, n * cell)
     shown = axes.imshow(scores, cmap=SIGNED, vmin=-1, vmax=1)
     axes.set_facecolor(FAINT)  # seen where a score is undefined
-    axes.set_xticks(range(n), names, rotation=45, ha="right", rotation_mode="anchor", fontsize=TEXT)
-    axes.set_yticks(range(n), names, fontsize=TEXT)
+    named = range(0, n, math.ceil(0.1 / cell))  # of many, some are named
+    axes.set_xticks(named, [names[i] for i in named], rotation=45, ha="right", rotation_mode="anchor", fontsize=points)
+    axes.set_yticks(named, [names[i] for i in named], fontsize=points)
     axes.tick_params(length=0, colors=INK)
-    for i, j in np.argwhere(np.isfinite(scores)):
+    for i, j in np.argwhere(np.isfinite(scores)) if cell >= 0.32 else ():
         colour = "white" if abs(scores[i, j]) > 0.6 else INK
         text = f"{round(scores[i, j], 2) + 0.0:.2f}".replace("-", "\N{MINUS SIGN}")
-        axes.text(j, i, text, ha="center", va="center", fontsize=min(TEXT, 18 * cell), color=colour)
+        axes.text(j, i, text, ha="center", va="center", fontsize=SMALL if cell < 0.4 else TEXT, color=colour)
     axes.spines[:].set_visible(False)
-    width = min(2.6, figure.get_figwidth() - 0.4)
+    width = min(2.6, figure.get_figwidth() - 0.6)
     bar = axes_at(figure, (figure.get_figwidth() - width) / 2, 0.45, width, 0.1)
     colour_bar(figure, bar, shown, f"{comparison} between reference RDMs (\N{MINUS SIGN}1 to 1)")
     return figure
@@ -305,11 +317,14 @@ def _panels(
     of_all = model_colours(list(dict.fromkeys([*models, *shown])))
     colours = {model: of_all[model] for model in shown}
     labels = _layer_names(places)
-    width, foot = min(max(0.26 * len(places) + 0.8, 2.6), 9.2), 0.25 + 0.07 * max(map(len, labels))
-    n_across = max(min(len(regions), int(9.6 // (width + 0.55))), 1)
-    n_down, height = -(-len(regions) // n_across), 1.9
+    labels, points = fitted(labels, 2.0, TEXT, n_lines=1)
+    width, foot = min(max(0.2 * len(places) + 0.5, 2.5), PAGE - 0.8), 0.2 + inches_of(labels, points)
+    n_across = max(min(len(regions), int((PAGE - 0.3) // (width + 0.5))), 1)
+    n_down, height = -(-len(regions) // n_across), 1.7
     cell = height + 0.35 + foot
-    figure = Figure((n_across * (width + 0.5) + 0.3, n_down * cell + 0.3))
+    figure = Figure((n_across * (width + 0.5) + 0.3, n_down * cell + 0.18))
+    step = math.ceil(0.1 * (max(places.values()) + 1.4) / (width - 0.1))  # of many labels, some are written
+    labels = [label if i % step == 0 else "" for i, label in enumerate(labels)]
     low, high = _score_range(rows, ceilings)
     for i, region in enumerate(regions):
         left, bottom = 0.65 + i % n_across * (width + 0.5), foot + (n_down - 1 - i // n_across) * cell
@@ -318,7 +333,7 @@ def _panels(
         if ceilings is not None:
             _draw_ceiling(axes, ceilings[ceilings["region"] == region])
         draw(axes, here, colours)
-        _dress(axes, here, places, labels, str(region))
+        _dress(figure, axes, here, places, labels, str(region), points)
         axes.set_ylim(low, high)
         axes.set_ylabel(_score_name(rows) if i % n_across == 0 else "", fontsize=TEXT, color=INK)
     has_layers = len(places) > len(colours)
@@ -387,16 +402,25 @@ def _draw_bars(axes: Axes, here: pd.DataFrame, colours: dict[str, str]) -> None:
 
 
 def _dress(
-    axes: Axes, here: pd.DataFrame, places: dict[tuple[str, str], float], labels: list[str], region: str
+    figure: Figure,
+    axes: Axes,
+    here: pd.DataFrame,
+    places: dict[tuple[str, str], float],
+    labels: list[str],
+    region: str,
+    points: float,
 ) -> None:
     """Give a panel its title, its ticks and a line at 0."""
     n_subjects = here["subject"].nunique()
     count = f"{n_subjects} subject{'s' * (n_subjects != 1)}"
-    axes.set_title(f"{plain(region, 30)} ({count})" if region else count, fontsize=TITLE, color=INK, pad=4)
+    width = axes.get_position().width * float(figure.get_figwidth()) + 0.3
+    (title,), size = fitted([f"{region} ({count})" if region else count], width, TITLE, n_lines=1)
+    axes.set_title(title, fontsize=size, color=INK, pad=4)
     axes.axhline(0, color=GREY, linewidth=0.6, zorder=1)
-    axes.set_xticks(list(places.values()), labels, rotation=90, fontsize=TEXT, color=INK)
+    axes.set_xticks(list(places.values()), labels, rotation=90, fontsize=points, color=INK)
     axes.set_xlim(-0.7, max(places.values()) + 0.7)
-    axes.tick_params(labelsize=TEXT, length=2, colors=INK)
+    axes.tick_params("y", labelsize=TEXT, length=2, colors=INK)
+    axes.tick_params("x", length=2, colors=INK)
     axes.grid(axis="y", color=FAINT, linewidth=0.5)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
@@ -407,7 +431,23 @@ def _dress(
 def _legend(figure: Figure, colours: dict[str, str], has_ceiling: bool) -> None:
     from matplotlib.patches import Patch
 
-    handles: list[Artist] = [Patch(color=colour, label=plain(model)) for model, colour in colours.items()]
+    handles: list[Artist] = [Patch(color=colour, label=plain(model, 30)) for model, colour in colours.items()]
     handles += ceiling_handles() if has_ceiling else []
     if len(handles) > 1 or not colours:
-        figure.legend(handles=handles, loc="upper center", ncols=5, fontsize=TEXT, frameon=False, labelcolor=INK)
+        room = figure.get_figwidth() - 0.1
+        widest = inches_of([str(handle.get_label()) for handle in handles]) + 0.55
+        n_across = max(min(int(room / widest), len(handles)), 1)
+        n_down = -(-len(handles) // n_across)
+        _grow(figure, 0.14 * (n_down - 1))
+        look: dict[str, Any] = {"fontsize": TEXT, "frameon": False, "labelcolor": INK, "handlelength": 1.8}
+        figure.legend(handles=handles, loc="upper center", ncols=n_across, borderaxespad=0.1, **look)
+
+
+def _grow(figure: Figure, inches: float) -> None:
+    """Add room at the top of a figure, for a legend of several lines."""
+    width, height = figure.get_size_inches()
+    for axes in figure.axes:
+        left, bottom, across, up = axes.get_position().bounds
+        share = height / (height + inches)
+        axes.set_position((left, bottom * share, across, up * share))
+    figure.set_size_inches(width, height + inches)

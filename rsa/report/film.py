@@ -21,7 +21,7 @@ from rsa.core import Array, RDMs, ScoreMap
 from rsa.errors import UserError
 from rsa.files.io import save_text, writing
 from rsa.maps import times_of
-from rsa.report.drawing import sight_words, threshold_words
+from rsa.report.drawing import sight_words, stride_words, threshold_words
 from rsa.report.figures import by_category, order_words, percentiles, rdm_sheet, reference_names
 from rsa.report.glass import glass_grid
 from rsa.report.style import (
@@ -206,7 +206,7 @@ def film_figures(
     """Draw brains over time as a strip and as a film; return the files (`film.png`, `film.json`)."""
     thresholded = "nothing is thresholded." if significance is None else threshold_words(significance, scores)
     who = f", {title}" if title else ""
-    caption = BRAINS.format(who=who, sight=sight_words(significance), thresholded=thresholded)
+    caption = BRAINS.format(who=who, sight=sight_words(significance), thresholded=thresholded) + stride_words(scores)
     said = caption if times_s is not None else f"{caption} {CHOSEN}"
     look: dict[str, Any] = {"space": space, "significance": significance}
     strip = save_figure(Path(folder) / "film.png", film_strip(scores, times_s, **look), said)

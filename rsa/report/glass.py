@@ -4,6 +4,7 @@ Where the space is MNI, the outline of the brain is nilearn's; elsewhere it is t
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cache
 from importlib.util import module_from_spec, spec_from_file_location
 
@@ -19,6 +20,7 @@ from rsa.errors import UserError
 from rsa.files.fsaverage import of_nilearn
 from rsa.report.drawing import (
     FADED,
+    centre_of,
     drawn_box,
     drawn_views,
     frame,
@@ -31,13 +33,15 @@ from rsa.report.drawing import (
     volume_of,
 )
 from rsa.report.figures import reference_names, reference_titles
-from rsa.report.layout import GAP, LETTER, LONGEST, PAGE_WIDTH, sheet
+from rsa.report.layout import sheet
 from rsa.report.planes import VIEWS, Upright, project, seen_through, upright
 from rsa.report.style import GREY, INK, SIGNED
 
 __all__ = ["glass_grid"]
 
 MAX_ACROSS = 10
+N_LETTERS = 24
+"""Layers with longer names are shortened among themselves above columns."""
 
 
 def glass_grid(
@@ -79,12 +83,11 @@ def glass_grid(
     views = views.replace("y", "") if stacked and len(views) > 1 else views
     n_across, places = _places(len(maps), len(names))
     if len(maps) > 1:
-        n_letters = int(1.15 * min(PAGE_WIDTH / n_across - GAP, LONGEST) / LETTER)  # of the smaller second line
-        names = reference_titles(maps[0][1].table, max(n_letters, 9))
+        names = reference_titles(maps[0][1].table, N_LETTERS)
     titles = [names[layer] if layer is not None and subject == 0 else "" for subject, layer in places]
     rows = [maps[subject][0] for subject, _ in places[::n_across]] if len(maps) > 1 else []
     page = sheet(titles, n_across, views, extents, stacked=stacked, row_names=rows)
-    grids = [upright(volume) for volume in volumes]
+    grids = [_in_blocks(upright(volume), scores) for volume, (_, scores) in zip(volumes, maps, strict=True)]
     for axes, (subject, layer) in zip(page.cells, places, strict=True):
         values = maps[subject][1].values[layer] if layer is not None else None
         tested = None if significant is None else significant[subject]
@@ -97,6 +100,11 @@ def glass_grid(
             say_if_empty(axes, values)
     score_bar(page.figure, page.bar, colours, maps[0][1])
     return page.figure
+
+
+def _in_blocks(grid: Upright, scores: ScoreMap) -> Upright:
+    """Let each score fill its block, where scores are of every nth voxel."""
+    return replace(grid, columns=np.append(centre_of(scores), -1)[grid.columns])
 
 
 def _places(n_maps: int, n_layers: int) -> tuple[int, list[tuple[int, int | None]]]:

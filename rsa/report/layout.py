@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -9,18 +10,15 @@ from matplotlib.figure import Figure
 
 from rsa.core import Array
 from rsa.report.planes import VIEWS
-from rsa.report.style import INK, TEXT, TITLE, axes_at, plain, short_names
+from rsa.report.style import INK, PAGE, TEXT, TITLE, axes_at, fitted, inches_of
 
-__all__ = ["Sheet", "sheet"]
+__all__ = ["BAR_WIDTH", "Sheet", "sheet"]
 
-PAGE_WIDTH = 10.0
-"""Width of the widest figure in inches."""
+LONGEST, SHORTEST, HIGHEST = 1.5, 0.75, 8.5
+"""The longest side of a box is drawn with so many inches at most, and at least to keep all rows so high together."""
 
-LONGEST = 1.75
-"""The longest side of a box is drawn with so many inches at most."""
-
-GAP, HEAD, LINE, LETTER, BAR_WIDTH = 0.14, 0.27, 0.14, 0.072, 3.2
-"""Inches between cells, above each for its title, for a second line, for a letter, and for the colour bar."""
+GAP, HEAD, LINE, NAMES, BAR_WIDTH = 0.12, 0.12, 0.125, 1.3, 3.2
+"""Inches between cells, above the titles of each, for each line of a title, for row names, and for the colour bar."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +58,7 @@ def sheet(
     *,
     stacked: bool = False,
     row_names: Sequence[str] = (),
-    foot: float = 0.72,
+    foot: float = 0.66,
 ) -> Sheet:
     """Lay out one cell per title.
 
@@ -81,27 +79,35 @@ def sheet(
     foot : float
         Inches for the colour bar and its labels.
     """
-    margin = 0.1 + (0.078 * min(max(map(len, row_names)), 24) + 0.1 if row_names else 0)
+    rows, row_points = fitted(row_names, NAMES, TITLE)
+    margin = 0.1 + (inches_of(rows, row_points) + 0.1 if row_names else 0)
     n_down = -(-len(titles) // n_across)
     unit = _arrange(views, extents_mm, stacked)
-    head = HEAD + LINE * any("\n" in title for title in titles)
-    scale = min((PAGE_WIDTH - margin - GAP * n_across) / (n_across * unit.width), LONGEST / extents_mm.max())
+    scale = min((PAGE - margin - GAP * n_across) / (n_across * unit.width), LONGEST / extents_mm.max())
+    least = min(scale, SHORTEST / extents_mm.max())
+    scale = max(min(scale, (HIGHEST / n_down - HEAD - 2 * LINE) / unit.height), least)
     cell = _arrange(views, extents_mm * scale, stacked)
-    width = max(margin + n_across * (cell.width + GAP), BAR_WIDTH + 1)
-    indent = margin + (width - margin - n_across * (cell.width + GAP)) / 2
+    lines = [title.partition("\n") for title in titles]
+    wished = max(inches_of((name for name, _, _ in lines), TITLE), inches_of((below for *_, below in lines), TEXT))
+    pitch = max(cell.width + GAP, min(wished + 2 * GAP, (PAGE - margin) / n_across))
+    room = pitch - 0.5 * GAP
+    names, points = fitted([name for name, _, _ in lines], room, TITLE)
+    others, small = fitted([below for _, _, below in lines], room, TEXT, n_lines=1)
+    n_above = max(name.count("\n") + 1 for name in names) if any(names) else 0
+    head = HEAD + LINE * (n_above + any(others))
+    width = max(margin + n_across * pitch, BAR_WIDTH + 1)
+    indent = margin + (width - margin - n_across * pitch) / 2 + (pitch - cell.width - GAP) / 2
     figure = Figure((width, n_down * (cell.height + head) + foot + 0.05))
     corners = [
-        (indent + i % n_across * (cell.width + GAP), foot + (n_down - 1 - i // n_across) * (cell.height + head))
+        (indent + i % n_across * pitch, foot + (n_down - 1 - i // n_across) * (cell.height + head))
         for i in range(len(titles))
     ]
-    lines = [title.partition("\n") for title in titles]
-    names = short_names([name for name, _, _ in lines], max(int((cell.width + GAP) / LETTER), 9))
-    for corner, name, (_, _, below) in zip(corners, names, lines, strict=True):
-        middle, top = corner[0] + cell.width / 2, corner[1] + cell.height + 0.06
-        _write(figure, middle, top + LINE * bool(below), name, "center", TITLE - 0.5)
-        _write(figure, middle, top, below, "center", TEXT - 0.5)
-    for (_, bottom), name in zip(corners[::n_across], row_names, strict=False):
-        _write(figure, 0.1, bottom + cell.height / 2, plain(name, 24), "left", TITLE - 0.5)
+    for corner, name, below in zip(corners, names, others, strict=True):
+        middle, top = corner[0] + cell.width / 2, corner[1] + cell.height + 0.05
+        _write(figure, middle, top + LINE * bool(below), name, "center", points)
+        _write(figure, middle, top, below, "center", small)
+    for (_, bottom), name in zip(corners[::n_across], rows, strict=False):
+        _write(figure, 0.1, bottom + cell.height / 2, name, "left", row_points)
     cells = [
         [axes_at(figure, *(corner + offset), *size) for offset, size in zip(cell.offsets, cell.sizes, strict=True)]
         for corner in np.array(corners)
@@ -127,4 +133,5 @@ def _write(figure: Figure, x: float, y: float, text: str, align: str, size: floa
     """Write a label at a place in inches."""
     width, height = figure.get_size_inches()
     vertical = "center" if align == "left" else "bottom"
-    figure.text(x / width, y / height, text, ha=align, va=vertical, fontsize=size, color=INK)
+    look: dict[str, Any] = {"fontsize": size, "color": INK, "linespacing": 1.1}
+    figure.text(x / width, y / height, text, ha=align, va=vertical, **look)

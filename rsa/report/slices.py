@@ -4,6 +4,7 @@ Where the space is MNI, the background is nilearn's template; elsewhere it is th
 is on the left.
 """
 
+import math
 from collections.abc import Sequence
 from functools import cache
 
@@ -19,6 +20,7 @@ from rsa.core import Array, ScoreMap, Volume
 from rsa.errors import UserError
 from rsa.files.fsaverage import of_nilearn
 from rsa.report.drawing import (
+    centre_of,
     drawn_box,
     drawn_views,
     faded,
@@ -32,17 +34,27 @@ from rsa.report.drawing import (
     volume_of,
 )
 from rsa.report.figures import reference_names
-from rsa.report.layout import sheet
+from rsa.report.layout import BAR_WIDTH, sheet
 from rsa.report.planes import VIEWS, box_mm, cut, cut_image
-from rsa.report.style import INK, ORDINAL, SIGNED, TEXT, colour_bar, short_names, signed_limit
+from rsa.report.style import (
+    INK,
+    ORDINAL,
+    SIGNED,
+    TEXT,
+    colour_bar,
+    fitted,
+    inches_of,
+    signed_limit,
+    without_shared_ends,
+)
 from rsa.significance import significant_or_all
 
 __all__ = ["label_slices", "signed_slices", "slices"]
 
 N_SLICES = 8
 
-MOST_NAMES = 32
-"""Colours of which all names fit below their bar; of more, every second, third, ... is named."""
+MOST_UPRIGHT = 16
+"""Colours that are all named, upright if need be; of more, every second, third, ... is named."""
 
 
 def slices(
@@ -84,14 +96,14 @@ def slices(
     names = reference_names(scores.table)
     titles = [f"{name}\n{words}" for name, (_, words) in zip(names, peaks, strict=True)]
     page = sheet(titles, min(len(scores), 2), views, np.ptp(box, axis=1))
-    rows = zip(page.cells, scores.values, others.values, found, peaks, strict=True)
+    rows, filling = zip(page.cells, scores.values, others.values, found, peaks, strict=True), centre_of(scores)
     for axes, values, other, tested, (at_mm, _) in rows:
         coloured = _coloured(values, colours)
         if strongest is not None:
             coloured[:, 3] = np.isfinite(values) * _opacity(other, strongest)
         coloured[:, 3] = np.isfinite(values) * faded(coloured[:, 3], tested)
         for view, picture in zip(views, axes, strict=True):
-            _draw_slice(picture, view, at_mm["xyz".index(view)], volume, coloured, image, box, tested)
+            _draw_slice(picture, view, at_mm["xyz".index(view)], volume, coloured, image, box, tested, filling)
             if np.isfinite(values).any():
                 _draw_cross(picture, view, at_mm)
         say_if_empty(axes, values)
@@ -146,17 +158,27 @@ def label_slices(
     found = np.full(values.shape, np.nan) if significant is None else significant
     opacity = np.ones(len(values)) if strength is None else _opacity(strength, signed_limit(strength)) ** 2
     coloured[:, 3] = np.isfinite(values) * faded(opacity, found)
-    names = short_names(labels, 24)
-    longest = max(map(len, names))
-    figure, bar = _montage(preference, coloured, found, space, background, foot=0.5 + 0.066 * longest)
-    shown = np.arange(0, n, -(-n // MOST_NAMES))
+    names, points = fitted(without_shared_ends(labels, 24), 1.5, TEXT, n_lines=1)
+    shown, is_upright = _named(names, points)
+    room = inches_of((names[i] for i in shown), points) if is_upright else 0.12
+    figure, bar = _montage(preference, coloured, found, space, background, foot=0.48 + room)
     scale = figure.colorbar(ScalarMappable(steps, cmap), cax=bar, orientation="horizontal", ticks=shown + 1)
-    upright = 90 if longest * len(shown) > 50 else 0
-    scale.set_ticklabels([names[i] for i in shown], rotation=upright, fontsize=TEXT - 0.5)
+    scale.set_ticklabels([names[i] for i in shown], rotation=90 if is_upright else 0, fontsize=points)
     scale.ax.tick_params(length=0, which="both", colors=INK)
     scale.outline.set_linewidth(0.4)
     bar.set_title(what, fontsize=TEXT, color=INK, pad=3)
     return figure
+
+
+def _named(names: Sequence[str], points: float) -> tuple[Array, bool]:
+    """Return which colours of a bar are named, and whether their names have to stand upright.
+
+    Of few, all are; of many, as many as fit, evenly spread.
+    """
+    widest = inches_of(names, points) + 0.08
+    is_upright = 1 < len(names) <= MOST_UPRIGHT and len(names) * widest > BAR_WIDTH
+    step = 1 if is_upright else math.ceil(len(names) * widest / BAR_WIDTH)
+    return np.arange(0, len(names), step), is_upright
 
 
 def signed_slices(
@@ -175,7 +197,7 @@ def signed_slices(
     found = np.full(values.shape, np.nan) if significant is None else significant
     coloured = _coloured(values, colours)
     coloured[:, 3] = np.isfinite(values) * faded(coloured[:, 3], found)
-    figure, bar = _montage(scores, coloured, found, space, background, foot=0.72)
+    figure, bar = _montage(scores, coloured, found, space, background, foot=0.66)
     colour_bar(figure, bar, ScalarMappable(colours, SIGNED), what)
     return figure
 
@@ -196,7 +218,7 @@ def _montage(
     places = _slice_places(volume, scores.values[0], axis)
     page = sheet([f"{view} = {_mm(at)} mm" for at in places], min(len(places), 4), view, np.ptp(box, axis=1), foot=foot)
     for (axes,), at_mm in zip(page.cells, places, strict=True):
-        _draw_slice(axes, view, at_mm, volume, coloured, image, box, significant)
+        _draw_slice(axes, view, at_mm, volume, coloured, image, box, significant, centre_of(scores))
     say_if_empty([cell[0] for cell in page.cells], scores.values[0])
     return page.figure, page.bar
 
@@ -217,11 +239,15 @@ def _draw_slice(
     image: nib.Nifti1Image | None,
     box: Array,
     significant: Array,
+    filling: Array,
 ) -> None:
-    """Draw the background in grey, the coloured map, shape (n_voxels, 4), on top, and what is significant outlined."""
+    """Draw the background in grey, the coloured map, shape (n_voxels, 4), on top, and what is significant outlined.
+
+    Each voxel is drawn as another, or itself, which `filling` says.
+    """
     frame(axes, view, box)
     extent = box[list(VIEWS[view])].ravel()
-    where = cut(volume, np.arange(volume.n_voxels), view, at_mm, box)
+    where = cut(volume, filling, view, at_mm, box)
     below = np.where(np.isfinite(where), 0.88, 0) if image is None else cut_image(image, view, at_mm, box)
     axes.imshow(np.where(below > 0.02, below, np.nan), cmap="gray", vmin=0, vmax=1, **placed(extent))
     pixels = np.zeros((*where.shape, 4))

@@ -14,7 +14,7 @@ from rsa.core import REASONS, SAME_S, Array, RDMs, ScoreMap, select
 from rsa.files.fsaverage import has_cortex
 from rsa.maps import MAPS, layered_models, times_of
 from rsa.report.ceilings import LINES, ceiling_words, drawn_ceiling, noise_words
-from rsa.report.drawing import score_scale, sight_words, threshold_words
+from rsa.report.drawing import score_scale, sight_words, stride_words, threshold_words
 from rsa.report.figures import order_words, profile, rdm_grid, rdm_similarity, reference_names, region_bars
 from rsa.report.glass import glass_grid
 from rsa.report.slices import label_slices, signed_slices, slices
@@ -30,7 +30,7 @@ from rsa.report.times import (
     rows_like,
     time_courses,
 )
-from rsa.significance import Significance, without_tests
+from rsa.significance import Significance, significance_of, without_tests
 
 __all__ = [
     "group_figures",
@@ -186,17 +186,17 @@ def _at_peak(scores: ScoreMap, significance: Significance | None, whose: str = "
 
 def _brain_words(significance: Significance | None, scores: ScoreMap) -> tuple[str, str, str]:
     """Say what glass brains, slices and courses show of scores."""
-    sight = sight_words(significance)
+    sight, blocks = sight_words(significance), stride_words(scores)
     if significance is None:
         seen = SEEN_THROUGH.format(sight=sight, thresholded=", and nothing is thresholded")
-        return seen, SLICED.format(which="", as_well=""), ""
+        return seen + blocks, SLICED.format(which="", as_well="") + blocks, ""
     said = threshold_words(significance, scores)
     said = f" {said[:1].upper()}{said[1:]}"
     dotted = DOTTED.format(alpha=significance.written_alpha, words=significance.words)
     as_well = ", and wherever it is significant"
     return (
-        SEEN_THROUGH.format(sight=sight, thresholded="") + said,
-        SLICED.format(which="significant ", as_well=as_well) + said,
+        SEEN_THROUGH.format(sight=sight, thresholded="") + said + blocks,
+        SLICED.format(which="significant ", as_well=as_well) + said + blocks,
         dotted,
     )
 
@@ -250,7 +250,7 @@ def _derived_figure(
     entry, number = MAPS[name], list(dict.fromkeys(scores.table["model"])).index(model) + 1
     figure = FIGURES[entry.figure](row, rows, entry.unit, {**look, "significant": _any_row(rows, significance)})
     title = entry.title.format(model=model) if entry.title else f"{model}: {entry.unit}"
-    caption = f"{title}{who}{when}. {entry.note}".strip() + _outlined(rows, model, significance)
+    caption = f"{title}{who}{when}. {entry.note}".strip() + _outlined(rows, model, significance) + stride_words(row)
     return [save_figure(folder / f"{name}-{number}.png", figure, caption)]
 
 
@@ -345,8 +345,10 @@ def group_figures(
     comparison: str = "",
     significance: Significance | None = None,
     models: Sequence[str] = (),
+    differences: ScoreMap | None = None,
+    settings: Mapping[str, Any] | None = None,
 ) -> list[Path]:
-    """Draw all subjects beside each other, the scores at their peaks, and the maps of the group.
+    """Draw all subjects beside each other, the scores at their peaks, the maps of the group, and its contrasts.
 
     Parameters
     ----------
@@ -359,6 +361,10 @@ def group_figures(
         Of the group; as in `subject_figures`.
     models : sequence of str
         All models of the study, in order: so each has one colour in all of its figures.
+    differences : ScoreMap, optional
+        Differences between references, or between groups of subjects, and their tests: drawn in `contrasts.png`.
+    settings : mapping, optional
+        Those of the tests.
     """
     folder, paths = Path(folder), []
     first = None if group is None else select(without_tests(group), statistic=group.table["statistic"].iloc[0])
@@ -388,7 +394,22 @@ def group_figures(
         }
         paths += subject_figures(first, derived, folder=folder, title=name, **look)
         paths += _share_figures(group, first, folder, space, background, significance)
+    if differences is not None:
+        paths.append(_contrasts(differences, folder, space, settings or {}))
     return paths
+
+
+def _contrasts(differences: ScoreMap, folder: Path, space: str, settings: Mapping[str, Any]) -> Path:
+    """Draw glass brains of differences, and say of what they are."""
+    significance, all_rows = significance_of(differences, settings), without_tests(differences)
+    (shown,) = at_peak_times([all_rows], [None if significance is None else significance.of(all_rows)])
+    inference = settings.get("inference") or {}
+    said = [f"{one['name']} is {one['a']} less {one['b']}" for one in inference.get("contrasts") or ()]
+    of = "between groups of subjects" if inference.get("groups") else "of scores (Fisher's z)"
+    text = f"Differences {of}{': ' if said else ''}{'; '.join(said)}. {_brain_words(significance, all_rows)[0]}"
+    found = None if significance is None else significance.of(shown)
+    figure = glass_grid([("", shown)], space=space, significant=[found])
+    return save_figure(folder / "contrasts.png", figure, text + _at_peak(all_rows, significance))
 
 
 def _everyone(

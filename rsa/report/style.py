@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,12 @@ import numpy as np
 import pandas as pd
 from matplotlib import colormaps, rc_context
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_agg import FigureCanvasAgg, RendererAgg
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
@@ -29,14 +31,18 @@ __all__ = [
     "GREY",
     "INK",
     "ORDINAL",
+    "PAGE",
     "PAIRS",
     "SIGNED",
+    "SMALL",
     "TEXT",
     "TITLE",
     "axes_at",
     "blank",
     "caption_of",
     "colour_bar",
+    "fitted",
+    "inches_of",
     "is_wanted",
     "layer_colours",
     "model_colours",
@@ -50,9 +56,12 @@ __all__ = [
     "written_times",
 ]
 
-INK, GREY, FAINT = "#222222", "#777777", "#e3e3e3"
-TITLE, TEXT = 9.0, 7.5
-"""Sizes of type in points."""
+INK, GREY, FAINT = "#222222", "#6b6b6b", "#e3e3e3"
+TITLE, TEXT, SMALL = 8.0, 7.0, 6.0
+"""Sizes of type in points; none is smaller, as figures are printed as large as they are."""
+
+PAGE = 7.08
+"""Width of the widest figure in inches: two columns of a journal, 180 mm."""
 
 SIGNED, ORDINAL, PAIRS = "RdBu_r", "viridis", "viridis"
 """Colour maps of scores (symmetric around 0), of layers in order, and of dissimilarities."""
@@ -212,6 +221,60 @@ def _without_ends(name: str, n_first: int, n_last: int) -> str:
     """Leave letters out at both ends of a name, and mark where."""
     middle = name[n_first : len(name) - n_last]
     return "…" * (n_first > 1) + middle + "…" * (n_last > 1)
+
+
+@cache
+def _width(text: str, points: float) -> float:
+    """Return how wide a line of text is, in inches: at a low resolution, where hints to the pixels make it wider."""
+    renderer = RendererAgg(1, 1, 100)
+    width, _, _ = renderer.get_text_width_height_descent(text, FontProperties(size=points), ismath=False)
+    return float(width) / 100
+
+
+def inches_of(texts: Iterable[str], points: float = TEXT) -> float:
+    """Return the width of the widest line of some texts, in inches."""
+    lines = [line.replace(r"\$", "$") for text in texts for line in text.split("\n")]
+    return max((_width(line, points) for line in lines), default=0.0)
+
+
+def fitted(names: Sequence[str], inches: float, points: float, n_lines: int = 2) -> tuple[list[str], float]:
+    """Make names fit a width, all in one size: a little smaller, or wrapped, or smaller still; only then shortened.
+
+    Returns
+    -------
+    names : list of str
+        With line breaks.
+    points : float
+        The size of type at which they fit.
+    """
+    names = [name.replace(r"\$", "$") for name in names]
+    sizes = [float(size) for size in np.arange(points, SMALL - 0.1, -0.5)]
+    for size, lines in [*((size, 1) for size in sizes[:3]), *((size, n_lines) for size in sizes)]:
+        wrapped = [_wrapped(name, inches, size, lines) for name in names]
+        if inches_of(wrapped, size) <= inches:
+            return [plain(name, len(name)) for name in wrapped], size
+    return [plain(_shortened(name, inches, n_lines), 10**6) for name in names], SMALL
+
+
+def _wrapped(name: str, inches: float, points: float, n_lines: int) -> str:
+    """Break a name that is too long behind a mark between words, so that its longer line is as short as can be."""
+    if n_lines < 2 or inches_of([name], points) <= inches:
+        return name
+    breaks = [i + 1 for i, letter in enumerate(name[:-1]) if letter in " ._-/"]
+    return min(
+        (f"{name[:i].rstrip()}\n{name[i:]}" for i in breaks), key=lambda one: inches_of([one], points), default=name
+    )
+
+
+def _shortened(name: str, inches: float, n_lines: int) -> str:
+    """Leave out the middle of the lines that are too long in the smallest type."""
+    lines = _wrapped(name, inches, SMALL, n_lines).split("\n")
+    for i, line in enumerate(lines):
+        n = len(line)
+        while n > 3 and inches_of([lines[i]], SMALL) > inches:
+            n -= 1
+            lines[i] = f"{line[: n - n // 2 - 1]}…{line[-(n // 2) :]}"
+    return "\n".join(lines)
 
 
 def unit_of(table: pd.DataFrame) -> str:

@@ -18,7 +18,7 @@ from rsa.core import Array, ScoreMap
 from rsa.files.fsaverage import HEMISPHERES, N_VERTICES, overlay, places_mm, sampler_of, triangles
 from rsa.report.drawing import faded, outline, placed, say_if_empty, score_bar, score_scale, volume_of
 from rsa.report.figures import reference_names
-from rsa.report.style import GREY, INK, SIGNED, TEXT, TITLE, axes_at, blank, plain
+from rsa.report.style import GREY, INK, SIGNED, SMALL, TEXT, TITLE, axes_at, blank, plain
 
 __all__ = ["PANELS", "best_rows", "surface_grid"]
 
@@ -188,7 +188,7 @@ def _draw(axes: Axes, side: str, shape: str, view: str, rgba: Array, significant
     axes.imshow(np.clip(coarse[..., :4], 0, 1), **placed(extent))
     outline(axes, coarse[..., 4] > 0.5, extent)
     is_left = side == "L"
-    where: dict[str, Any] = {"ha": "left" if is_left else "right", "va": "bottom", "fontsize": 5.5, "color": GREY}
+    where: dict[str, Any] = {"ha": "left" if is_left else "right", "va": "bottom", "fontsize": SMALL, "color": GREY}
     axes.text(0.0 if is_left else 1.0, 0.0, side, transform=axes.transAxes, **where)
 
 

@@ -18,20 +18,43 @@ from rsa.report.style import (
     FAINT,
     GREY,
     INK,
+    SMALL,
     TEXT,
     TITLE,
     axes_at,
+    fitted,
     layer_colours,
     plain,
-    short_names,
     unit_of,
+    without_shared_ends,
     written_times,
 )
 from rsa.significance import Significance, keys_of, significant_or_all
 
-__all__ = ["at_peak_times", "courses", "has_times", "of_data", "of_models", "peak_voxel", "rows_like", "time_courses"]
+__all__ = [
+    "LEGEND",
+    "NAMES",
+    "at_peak_times",
+    "courses",
+    "has_times",
+    "named_layers",
+    "of_data",
+    "of_models",
+    "peak_voxel",
+    "rows_like",
+    "time_courses",
+]
 
-WIDTH, HEIGHT, N_ACROSS = 2.9, 1.9, 2
+WIDTH, HEIGHT, NAMES, N_ACROSS = 1.95, 1.7, 1.28, 2
+"""Inches of a panel, and beside it for the names of layers; panels in a row."""
+
+MOST_NAMED = 14
+"""Of more layers, some are named."""
+
+LEGEND: dict[str, Any] = {"loc": "upper left", "bbox_to_anchor": (1.0, 1.03), "fontsize": SMALL, "frameon": False}
+LEGEND |= {"labelcolor": INK, "handlelength": 1.4, "labelspacing": 0.25, "borderaxespad": 0.2}
+"""How the layers are named beside a panel."""
+
 DOTS, MOST_DOTS = 0.05, 0.35
 """How much of the scale lies below the scores for a line of dots, and for all of them."""
 
@@ -169,9 +192,10 @@ def time_courses(table: pd.DataFrame, score: str = "score", unit: str = "") -> F
     unit = unit or unit_of(table)
     table = table.assign(time=table["time_s"] * (1000 if unit == "ms" else 1))
     models = list(dict.fromkeys(table["model"]))
-    n_across, room = min(len(models), N_ACROSS), 0.3 + 0.062 * 16  # room for the names of layers
-    n_down, cell = -(-len(models) // n_across), HEIGHT + 0.95
-    figure = Figure((0.65 + n_across * (WIDTH + room), n_down * cell + 0.05))
+    n_across = min(len(models), N_ACROSS)
+    n_down, cell = -(-len(models) // n_across), HEIGHT + 0.85
+    width = WIDTH if n_across > 1 else 1.5 * WIDTH
+    figure = Figure((0.6 + n_across * (width + NAMES), n_down * cell + 0.05))
     drawn = table[[name for name in ("score", *LINES) if name in table]].stack()
     ends = np.nan_to_num([drawn.min(), drawn.max()])
     low, high = min(float(ends[0]), 0.0), max(float(ends[1]), 0.0)
@@ -180,23 +204,25 @@ def time_courses(table: pd.DataFrame, score: str = "score", unit: str = "") -> F
     below = min(DOTS * n_lines, MOST_DOTS) / (1 - min(DOTS * n_lines, MOST_DOTS)) * (high - low + 2 * margin)
     bottom_score = low - margin * (low < 0 or bool(n_lines)) - below
     for i, model in enumerate(models):
-        left, bottom = 0.6 + i % n_across * (WIDTH + room), 0.5 + (n_down - 1 - i // n_across) * cell
-        axes = axes_at(figure, left, bottom, WIDTH - 0.35, HEIGHT)
+        left, bottom = 0.6 + i % n_across * (width + NAMES), 0.45 + (n_down - 1 - i // n_across) * cell
+        axes = axes_at(figure, left, bottom, width - 0.15, HEIGHT)
         rows = table[table["model"] == model]
         _draw_courses(axes, rows)
         axes.set_ylim(bottom_score, high + margin)
         if n_lines:
             _draw_dots(axes, rows, below / n_lines)
         axes.set_ylabel(plain(full_name(score)) if i % n_across == 0 else "", fontsize=TEXT, color=INK)
+        axes.tick_params(labelleft=i % n_across == 0)  # all have one scale
         axes.set_xlabel(f"time ({unit})" if unit == "ms" else "delay (s)", fontsize=TEXT, color=INK)
-        axes.set_title(f"{plain(model, 30)}\n{_place(rows, unit)}", fontsize=TITLE - 0.5, color=INK, pad=4)
+        (title,), size = fitted([model], width + 0.6, TITLE, n_lines=1)
+        axes.set_title(f"{title}\n{_place(rows, unit)}", fontsize=size, color=INK, pad=4, linespacing=1.15)
     return figure
 
 
 def _draw_courses(axes: Axes, rows: pd.DataFrame) -> None:
     """Draw the lines of one model."""
     layers = list(dict.fromkeys(rows["layer"].fillna("")))
-    names, colours = short_names(layers, 16), layer_colours(len(layers))
+    names, colours = named_layers(layers), layer_colours(len(layers))
     axes.axhline(0, color=GREY, linewidth=0.6, zorder=1)
     has_ceiling = "ceiling_lower" in rows and bool(rows["ceiling_lower"].notna().any())
     if has_ceiling:
@@ -204,19 +230,25 @@ def _draw_courses(axes: Axes, rows: pd.DataFrame) -> None:
         draw_ceiling(axes, ceiling["time"].to_numpy(), ceiling)
     for layer, name, colour in zip(layers, names, colours, strict=True):
         line = rows[rows["layer"].fillna("") == layer].sort_values("time")
-        axes.plot(
-            line["time"], line["score"], color=colour, linewidth=1.4, marker=".", markersize=4, label=name or "score"
-        )
+        axes.plot(line["time"], line["score"], color=colour, linewidth=1.3, marker=".", markersize=3.5, label=name)
     if len(layers) > 1 or has_ceiling:
-        look: dict[str, Any] = {"fontsize": TEXT - 1, "frameon": False, "labelcolor": INK}
-        look |= {"handlelength": 1.4, "labelspacing": 0.25}
-        axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.03), ncols=-(-len(layers) // 14), **look)
+        axes.legend(**LEGEND)
     axes.tick_params(labelsize=TEXT, length=2, colors=INK)
+    axes.tick_params("x", pad=5)  # the lowest score stands beside the first time
     axes.grid(axis="y", color=FAINT, linewidth=0.5)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
     if not np.isfinite(rows["score"]).any():
         axes.text(0.5, 0.5, "no score is defined", transform=axes.transAxes, ha="center", color=GREY, fontsize=TEXT)
+
+
+def named_layers(layers: Sequence[str]) -> list[str]:
+    """Return what a legend says of layers, in the room beside a panel; "_" of those that it leaves out."""
+    step = -(-len(layers) // MOST_NAMED)
+    named = range(0, len(layers), step)
+    shown, _ = fitted(without_shared_ends([layers[i] for i in named], 16), NAMES - 0.42, SMALL, n_lines=1)
+    labels = dict(zip(named, shown, strict=True))
+    return [labels.get(i, "_") or "score" for i in range(len(layers))]
 
 
 def _has_significant(table: pd.DataFrame) -> bool:

@@ -23,6 +23,7 @@ from rsa.report.style import (
     TITLE,
     axes_at,
     blank,
+    fitted,
     save_figure,
     signed_limit,
     written_times,
@@ -35,10 +36,12 @@ if TYPE_CHECKING:
 
 __all__ = ["sensor_figures", "topographies"]
 
-SIDE, GAP, HEAD, FOOT, N_ACROSS = 1.0, 0.1, 0.4, 0.6, 8
-"""Inches of a topography, between two, above each for its title, below all for the colours; topographies in a row."""
+SIDE, GAP, HEAD, FOOT, N_ACROSS = 1.0, 0.1, 0.12, 0.6, 6
+"""Inches of a topography, between two, above the title of each, below all for the colours; topographies in a row."""
 
-N_LETTERS = 14
+N_LETTERS = 24
+"""Layers with longer names are shortened among themselves."""
+
 LEAST = 3
 """With fewer sensors that have a score, there is nothing to draw between."""
 
@@ -166,13 +169,15 @@ def topographies(
     largest = limit or signed_limit(values)
     colours = Normalize(-largest, largest)
     n_across, n_down = min(len(values), N_ACROSS), -(-len(values) // N_ACROSS)
-    width, cell = max(n_across * (SIDE + GAP) + GAP, 3.0), SIDE + HEAD
+    width = max(n_across * (SIDE + GAP) + GAP, 3.0)
+    titles, points = fitted(titles, SIDE + 0.06, TITLE)
+    cell = SIDE + HEAD + 0.13 * max(title.count("\n") + 1 for title in titles)
     figure = Figure((width, n_down * cell + FOOT + 0.05))
     for i, (row, dots, title) in enumerate(zip(values, marked, titles, strict=True)):
         bottom = FOOT + (n_down - 1 - i // n_across) * cell
         axes = axes_at(figure, GAP + i % n_across * (SIDE + GAP), bottom, SIDE, SIDE)
         _draw(axes, row, info, colours, dots)
-        axes.set_title(title, fontsize=TITLE - 1, color=INK, pad=3)
+        axes.set_title(title, fontsize=points, color=INK, pad=3, linespacing=1.1)
     score_bar(figure, axes_at(figure, width / 2 - 1.2, 0.42, 2.4, 0.1), colours, scores)
     return figure
 

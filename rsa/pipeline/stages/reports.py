@@ -1,15 +1,17 @@
 """For people: the pictures of each part of a study, and the page."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from rsa.core import ScoreMap, on_voxels, select
+from rsa.core import REFERENCE, TEST, ScoreMap, on_voxels, select
 from rsa.errors import UserError, did_you_mean, listed
 from rsa.files import io
 from rsa.files.evokeds import read_info
+from rsa.inference.contrasts import DIFFERENCE
 from rsa.inputs.stimuli import Stimuli, condition_table
 from rsa.maps import derive_all, stack
 from rsa.pipeline.config import ComparisonName, Generalisation, MapName, Study
@@ -116,9 +118,18 @@ def draw_group(
     if together is not None and group is not None:
         look["comparison"] = str(io.read_provenance(group)["settings"].get("comparison", ""))
         look["significance"] = _significance(together, group)
+        look["differences"], look["settings"] = _differences(together), io.read_provenance(group)["settings"]
         together = without_tests(together)
         made = derive_all(select(together, statistic=together.table["statistic"].iloc[0]), derived)
     group_figures(subjects, together, made, space=space, folder=folder, models=models or [], **look)
+
+
+def _differences(maps: ScoreMap) -> ScoreMap | None:
+    """Return differences of references or groups as scores, and all tests; None without any."""
+    is_difference = (maps.table["statistic"] == DIFFERENCE).to_numpy()
+    chosen = is_difference | (maps.table["role"] == TEST).to_numpy()
+    table = maps.table.assign(role=maps.table["role"].where(~is_difference, REFERENCE))
+    return replace(maps, values=maps.values[chosen], table=table[chosen]) if is_difference.any() else None
 
 
 def draw_regions(
