@@ -276,6 +276,17 @@ def test_the_tree_has_all_files_with_their_sizes_and_finds_odd_names(tmp_path):
     assert "<b>" not in html
 
 
+def test_both_hemispheres_share_what_tells_of_them(tmp_path):
+    sides = [f"{side}space-fsaverage5_model-net_stat-mean_statmap" for side in ("hemi-L_", "hemi-R_", "")]
+    for name in (f"{sides[0]}.shape.gii", f"{sides[1]}.shape.gii", f"{sides[2]}.json"):
+        (tmp_path / name).write_bytes(b"12345")
+    items = re.findall(r"<li.*?</li>", tree_html(tmp_path, page_of("files")))
+    assert len(items) == 2
+    for item, side in zip(items, ("left", "right"), strict=True):
+        assert f"map on the {side} cortex: net, mean" in item
+        assert f"../{sides[2]}.json" in item
+
+
 # ------------------------------------------------------------------------------------------- settings
 
 

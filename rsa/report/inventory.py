@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
 
+from rsa.files.fsaverage import FSAVERAGE5, HEMISPHERES
 from rsa.report.html import Link
 from rsa.report.links import link_to_file
 
@@ -48,7 +49,7 @@ HOLDS = (
 )
 """What files hold, by their path below the folder; the first that fits. Maps say it in their names."""
 
-ENTITY = re.compile(r"(sub|space|model|layer|desc|stat)-([0-9A-Za-z]+)")
+ENTITY = re.compile(r"(sub|hemi|space|model|layer|desc|stat)-([0-9A-Za-z]+)")
 SIDE = (".json",)
 """Endings of files that tell what another of the same name holds."""
 
@@ -102,12 +103,19 @@ def _folder_html(one: Folder, root: Path, at: str) -> str:
 def _is_side(name: str, folder: Folder) -> bool:
     """Say whether a file tells about another one beside it, with which it is listed."""
     stem = name.removesuffix(".json")
-    return name.endswith(SIDE) and any(f"{stem}{ending}" in folder.files for ending in (".nii.gz", ".tsv", ".gii"))
+    others = [f"{stem}{ending}" for ending in (".nii.gz", ".tsv", ".gii")]
+    others.append(f"{stem}.shape.gii".replace(f"space-{FSAVERAGE5}", f"hemi-L_space-{FSAVERAGE5}"))  # of both sides
+    return name.endswith(SIDE) and any(other in folder.files for other in others)
+
+
+def _side_of(name: str) -> str:
+    """Return the name of the file that tells about another one; both hemispheres share theirs."""
+    return re.sub(r"(\.nii\.gz|\.tsv|(\.shape)?\.gii)$", ".json", re.sub(r"hemi-[LR]_", "", name))
 
 
 def _file_html(path: Path, folder: Folder, root: Path, at: str) -> str:
     below = path.relative_to(root).as_posix()
-    side = folder.files.get(re.sub(r"\.(nii\.gz|tsv|gii)$", ".json", path.name))
+    side = folder.files.get(_side_of(path.name))
     described = ""
     if side is not None and side != path:
         described = f" {Link('json', link_to_file(at, side, root), f'of {path.name}').html()}"
@@ -121,10 +129,11 @@ def _file_html(path: Path, folder: Folder, root: Path, at: str) -> str:
 
 def _holds(below: str) -> str:
     """Say what a file holds."""
-    if below.endswith("_statmap.nii.gz"):
+    if below.endswith(("_statmap.nii.gz", "_statmap.shape.gii")):
         entities = dict(ENTITY.findall(Path(below).name))
         words = [entities.get(key, "") for key in ("model", "layer", "desc", "stat")]
-        return "map: " + ", ".join(filter(None, words))
+        where = f" on the {HEMISPHERES[entities['hemi']]} cortex" if "hemi" in entities else ""
+        return f"map{where}: " + ", ".join(filter(None, words))
     return next((words for pattern, words in HOLDS if re.fullmatch(pattern, below)), "")
 
 
