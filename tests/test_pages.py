@@ -201,7 +201,7 @@ def test_what_was_planted_is_compared_with_what_was_found():
 
 def said(**tables) -> str:
     study = load_study({"study": "demo"})
-    return " ".join(text for text, _ in sentences(Findings(**tables), study))
+    return " ".join(text for text, _ in sentences(Findings(**tables), study)).replace("\N{NO-BREAK SPACE}", " ")
 
 
 def places_of(scores: ScoreMap, **how) -> pd.DataFrame:
@@ -212,7 +212,7 @@ def test_sentences_say_what_is_significant_what_is_not_and_what_was_not_with_p()
     p = {("net", "a"): [0.004, 1, 1], ("net", "b"): [1, 0.01, 1], ("gist", ""): [1, 1, 1]}
     text = said(who="group", places=places_of(with_p(p)))
     assert "2 places have significant scores (corrected p ≤ .05)" in text
-    assert "Highest is net a with .60 at (10, 0, 0) mm, p\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}.004." in text
+    assert "Highest is net a with .60 at (10, 0, 0) mm, p = .004." in text
     text = said(who="group", places=places_of(with_p({key: [0.3, 0.4, 1] for key in p})))
     assert text.startswith("Nothing is significant in the maps of the group: no corrected p is .05 or less.")
     assert "may be chance" in text

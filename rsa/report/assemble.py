@@ -34,6 +34,7 @@ from rsa.names import full_models, full_name, label_of, map_path
 from rsa.rdm import MEEG, of_one_subject
 from rsa.report.drawing import WHOLE_CLUSTERS
 from rsa.report.findings import (
+    MOST_PLACES,
     Findings,
     best_in_regions,
     best_in_time,
@@ -86,8 +87,6 @@ __all__ = [
     "shown_fits",
 ]
 
-MOST_PLACES = 8
-"""So many places, regions or courses are in the answer on the first page."""
 PEAKS = "The highest score of each map, at its best time if there are times."
 TABLES = ("regions.tsv", "regions_group.tsv", "time/latencies.tsv", "time/courses.tsv", "sensors/peaks.tsv")
 """Tables of an analysis."""
@@ -212,9 +211,9 @@ class StudyPages:
         study, several = self.study, len(self.maps) > 1
         subjects = [self._subject(label) for label, _ in self.maps]
         group = [
-            *([self._drawn("Maps of the group", "group")] if several else []),
             self._clusters(),
             self._group_peaks(),
+            *([self._drawn("Maps of the group", "group")] if several else []),
             self._map_files(""),
             *([PageSection("Voxels with and without a score", table=reasons_table(self.maps))] if several else []),
         ]
@@ -384,20 +383,25 @@ class StudyPages:
             return None
         return read_regions(regions, "", volume)
 
-    def _explorer(self, at: str, row: Any, who: str = "") -> str:
-        """Return the link to a place of a map in the explorer; "" without one."""
+    def _explorer(self, at: str, row: Any, who: str = "", analysis: str = "") -> str:
+        """Return the link to a place of a map in the explorer; "" without one.
+
+        The explorer shows subjects in the space of the group, where places in a space of their own are elsewhere.
+        """
         if not self.has_explorer:
             return ""
-        mm = [float(row[axis]) for axis in ("x_mm", "y_mm", "z_mm")]
         who = str(who or row.get("who") or row.get("subject") or self.found.who)
+        mm = [float(row[axis]) for axis in ("x_mm", "y_mm", "z_mm")]
+        is_there = not any(np.isnan(mm)) and (who == GROUP or self.study.template is None)
         layer, time_s = row.get("layer"), row.get("time_s")
         link = explorer_link(
             who=who,
+            analysis=analysis,
             model=str(row["model"]),
             layer="" if pd.isna(layer) else str(layer),
             time_s=None if time_s is None or pd.isna(time_s) else float(time_s),
             statistic=self._statistic_of(who),
-            mm=None if any(np.isnan(mm)) else mm,
+            mm=mm if is_there else None,
         )
         return link_from(at, link)
 
@@ -617,9 +621,12 @@ class StudyPages:
         """Let each row of a table of places lead to the explorer there, and to its map."""
         rows = table.assign(**({"who": who} if who else {})).to_dict("records")
         maps = [self._map(at, row, part) for row in rows]
-        if not part and "x_mm" in table and self.has_explorer:
-            shown = [Link("show", self._explorer(at, row), f"{_named(row)} in the brain explorer") for row in rows]
-            table = table.assign(explorer=shown)
+        if "x_mm" in table and self.has_explorer:
+            shown = [self._explorer(at, row, analysis=part) for row in rows]
+            both = zip(rows, shown, strict=True)
+            table = table.assign(
+                explorer=[Link("show", link, f"{_named(row)} in the brain explorer") for row, link in both]
+            )
         if any(maps):
             both = zip(rows, maps, strict=True)
             links = [Link("NIfTI", link, f"map of {_named(row)}") if link else "" for row, link in both]

@@ -18,6 +18,7 @@ from rsa.report.study import at_one_time, region_means
 from rsa.significance import keys_of, significance_of
 
 __all__ = [
+    "MOST_PLACES",
     "Findings",
     "best_in_regions",
     "best_in_time",
@@ -30,6 +31,9 @@ __all__ = [
 
 SEPARATION_MM = 20.0
 """Two places that are listed are at least so far from each other, and each is the highest around it."""
+
+MOST_PLACES = 8
+"""So many places are told at most."""
 
 PLACE_COLUMNS = [
     *("model", "layer", "time_s", "score", "p_corrected", "significant", "share_of_ceiling"),
@@ -87,7 +91,7 @@ def best_places(
     *,
     settings: Mapping[str, Any] | None = None,
     regions: Neighbourhood | None = None,
-    n_places: int = 6,
+    n_places: int = MOST_PLACES,
 ) -> pd.DataFrame:
     """List the places with the highest scores over all references, and which of these it is that fits best there.
 

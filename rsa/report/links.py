@@ -23,6 +23,7 @@ def page_of(name: str) -> str:
 def explorer_link(
     *,
     who: str = "",
+    analysis: str = "",
     model: str = "",
     layer: str = "",
     time_s: float | None = None,
@@ -35,6 +36,8 @@ def explorer_link(
     ----------
     who : str
         "group", or the label of a subject.
+    analysis : str
+        Name of the analysis; empty for the plain comparison.
     model, layer, statistic : str
         The map. What is empty is left out; the explorer then chooses.
     time_s : float, optional
@@ -47,7 +50,7 @@ def explorer_link(
     >>> explorer_link(who="01", model="alexnet", layer="features.1", mm=(-42, -74.5, -8))
     'explorer/index.html#who=01&model=alexnet&layer=features.1&x=-42&y=-74.5&z=-8'
     """
-    state = {"who": who, "model": model, "layer": layer}
+    state = {"who": who, "analysis": analysis, "model": model, "layer": layer}
     state["time"] = "" if time_s is None or math.isnan(time_s) else f"{time_s:g}"
     state["stat"] = statistic
     state |= {} if mm is None else {axis: f"{round(value, 2):g}" for axis, value in zip("xyz", mm, strict=True)}

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from rsa.errors import listed
-from rsa.report.findings import Findings
+from rsa.report.findings import MOST_PLACES, Findings
 from rsa.report.html import Link, Markup
 from rsa.report.methods import Measured
 from rsa.report.style import written_times
@@ -18,7 +18,7 @@ __all__ = ["badges_of", "found_html", "places_table", "question", "sentences", "
 
 INFLATED = "What fits best, and where and when, was chosen by the same scores that are shown: these are too high."
 PICTURES = (
-    *("group/best_layer-*.png", "group/glass.png", "sub-*/best_layer-*.png", "sub-*/glass.png"),
+    *("group/best_layer-*.png", "group/surface.png", "group/glass.png", "sub-*/best_layer-*.png", "sub-*/glass.png"),
     *("regions/regions.png", "time/layer_time.png", "sensors/*.png", "references/rdms.png"),
 )
 """The picture of the first page is the first of these that there is, below `figures/`."""
@@ -88,6 +88,7 @@ def _of_places(found: Findings) -> list[tuple[str, bool]]:
             result.append((f"{nothing} The highest score, of {where} ({p}), may be chance.", False))
         else:
             have = f"{_counted(n, 'place')} {'has' if n == 1 else 'have'} significant scores"
+            have = f"{n} places or more have significant scores" if n >= MOST_PLACES else have
             at_most = f"corrected p \N{LESS-THAN OR EQUAL TO} {alpha}"
             result.append((f"In the maps {whose}, {have} ({at_most}). Highest is {where}, {p}.", True))
     return result
@@ -112,7 +113,7 @@ def _of_courses(found: Findings) -> list[tuple[str, bool]]:
     if not len(found.courses):
         return []
     best = found.courses.iloc[0]
-    interval = _interval_s(best["peak_lower_s"], best["peak_upper_s"]).replace("(", "(95 % interval ")
+    interval = _interval_s(best["peak_lower_s"], best["peak_upper_s"]).replace("(", "(95\N{NO-BREAK SPACE}% interval ")
     onset = "" if pd.isna(best["onset_s"]) else f", above chance from {_time(best['onset_s'])} on"
     text = f"{_reference(best)} with {written_score(best['score'])} at {_time(best['peak_s'])}{interval}{onset}"
     if best["significant"] is None:
@@ -124,7 +125,7 @@ def _of_courses(found: Findings) -> list[tuple[str, bool]]:
         if row.lower > 0 or row.upper < 0:
             order = "later" if row.rho > 0 else "earlier"
             span = f"{written_score(row.lower)} to {written_score(row.upper)}"
-            rho = f"\N{GREEK SMALL LETTER RHO} = {written_score(row.rho)}, 95 % interval {span}"
+            rho = f"\N{GREEK SMALL LETTER RHO} = {written_score(row.rho)}, 95\N{NO-BREAK SPACE}% interval {span}"
             said.append((f"Deeper layers of {row.model} peak {order} ({rho}).", True))
     return said
 
@@ -313,13 +314,18 @@ def _reference(row: Any) -> str:
 
 def _where(row: Any) -> str:
     """Write a place: its region if it has a name, and its coordinates."""
-    at = ", ".join(f"{round(row[axis])}".replace("-", MINUS) for axis in ("x_mm", "y_mm", "z_mm"))
-    return f"{row['region']} ({at})" if row.get("region") else f"({at}) mm"
+    axes = ("x_mm", "y_mm", "z_mm")
+    at = ",\N{NO-BREAK SPACE}".join(f"{round(row[axis])}".replace("-", MINUS) for axis in axes)
+    return f"{row['region']} ({at})" if row.get("region") else f"({at})\N{NO-BREAK SPACE}mm"
 
 
 def _share(row: Any) -> str:
     share = row["share_of_ceiling"]
-    return "" if pd.isna(share) else f" ({share:.0%} of the noise ceiling)".replace("%", " %")
+    return "" if pd.isna(share) else f" ({_percent(share)} of the noise ceiling)"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f}\N{NO-BREAK SPACE}%".replace("-", MINUS)
 
 
 def _time(time_s: float, unit: str = "ms") -> str:
@@ -366,8 +372,9 @@ def _bar(share: float) -> Any:
     if pd.isna(share):
         return ""
     width = f"{100 * float(np.clip(share, 0, 1)):.0f}"
-    text = f"{share:.0%}".replace("%", " %").replace("-", MINUS)
-    return Markup(f'<span class="bar" aria-hidden="true"><i style="width:{width}%"></i></span>{text}', float(share))
+    return Markup(
+        f'<span class="bar" aria-hidden="true"><i style="width:{width}%"></i></span>{_percent(share)}', float(share)
+    )
 
 
 def _yes(is_so: bool) -> Markup:
