@@ -112,7 +112,7 @@ def captioned(folder: Path) -> list[tuple[str, Path]]:
 
 @dataclass(frozen=True)
 class Sheet:
-    """A page before it is written: where it is, and what is on it."""
+    """A page before it is written: where it is, what is on it, and what leads to it (`name`, or else the title)."""
 
     at: str
     title: str
@@ -120,6 +120,7 @@ class Sheet:
     lead: str = ""
     warnings: Sequence[str] = ()
     group: str = ""
+    name: str = ""
     picture: Path | None = None
     head: Callable[[Place], str] = lambda place: ""
 
@@ -198,7 +199,7 @@ class StudyPages:
         """List what the navigation leads to."""
         chapters: dict[str, Chapter] = {}
         for sheet in sheets:
-            entry = Chapter("Overview" if sheet.at == OVERVIEW else sheet.title, sheet.at)
+            entry = Chapter(sheet.name or sheet.title, sheet.at)
             if sheet.group:
                 inner = chapters[sheet.group].pages if sheet.group in chapters else ()
                 entry = Chapter(sheet.group, pages=[*inner, entry])
@@ -445,6 +446,7 @@ class StudyPages:
             OVERVIEW,
             self.study.study,
             sections,
+            name="Overview",
             lead=question(self.study, self.measured),
             warnings=[*warnings, *told],
             picture=picture,
@@ -642,9 +644,10 @@ class StudyPages:
         pictures = self._pictures(*(f"{folder}/{one}" for one in (*whose, "regions", "time", "sensors")))
         files = self._files(at, *(self.folder / folder / table for table in TABLES))
         links = f'<p class="files">{" ".join(link.html() for link in files)}</p>' if files else ""
-        first = PageSection(f"Analysis: {name}", f"{paragraphs(text)}\n{links}", pictures)
+        first = PageSection("What was measured", f"{paragraphs(text)}\n{links}", pictures)
         maps = [self._map_files("" if one == "group" else one.removeprefix("sub-"), name) for one in whose]
-        return Sheet(at, name, [first, self._clusters(name), *maps], group="Analyses")
+        sections = [first, self._clusters(name), *maps]
+        return Sheet(at, f"Analysis: {name}", sections, group="Analyses", name=name)
 
     def _group_peaks(self) -> PageSection:
         path, at = peaks_path(self.folder, "", self.group_space), page_of("group")

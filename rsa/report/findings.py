@@ -367,7 +367,7 @@ def planted_places(
                 "found_layer": layer,
                 "mean_score": float(means[best]),
                 "is_found": (model, layer) == (planted.model, planted.layer),
-                "peak_distance_mm": nearest if np.isfinite(nearest) else np.nan,
+                "peak_distance_mm": round(float(nearest), 1) if np.isfinite(nearest) else np.nan,
                 "fused_s": _fused_time(fused, inside),
             }
         )
