@@ -13,7 +13,7 @@ import scipy.stats
 from report_study import write_study, written
 from test_report import parsed
 
-from rsa.core import REFERENCE, TEST, ScoreMap, Volume
+from rsa.core import REFERENCE, TEST, Neighbourhood, ScoreMap, Volume
 from rsa.files import io
 from rsa.maps import stack
 from rsa.pipeline.config import load_study, read_yaml
@@ -221,6 +221,26 @@ def test_sentences_say_what_is_significant_what_is_not_and_what_was_not_with_p()
     assert "significant" not in text
     assert said() == "There are no scores to tell of."
     assert "of subject 7" in said(who="7", places=places_of(brain(SCORES)).assign(who="7"))
+
+
+def test_many_subjects_without_a_group_are_told_of_together():
+    p = {("net", "a"): [0.004, 1, 1], ("net", "b"): [1, 1, 1], ("gist", ""): [1, 1, 1]}
+    places = pd.concat(
+        [places_of(with_p(p) if i < 2 else brain(SCORES), n_places=1).assign(who=str(i)) for i in range(5)]
+    )
+    text = said(places=places.reset_index(drop=True))
+    assert text == (
+        "The maps of 2 of 5 subjects have significant scores. Highest is net a with .60 at (10, 0, 0) mm of subject 0."
+    )
+    assert said(places=places.head(2)).count("In the maps of subject") == 2
+
+
+def test_places_are_named_by_regions():
+    scores = brain(SCORES)
+    labels = pd.DataFrame({"region": ["V1", "IT"]})
+    named = Neighbourhood(np.array([0, 2, 3]), np.array([1, 2, 12]), scores.space, regions=labels)
+    assert best_places(scores, ["net", "gist"], regions=named)["region"].tolist() == ["V1", "IT", ""]
+    assert said(who="group", places=places_of(scores, regions=named)).endswith("net a with .60 at V1 (10, 0, 0).")
 
 
 def test_sentences_tell_of_times_and_of_the_order_of_layers():

@@ -87,6 +87,8 @@ __all__ = [
     "shown_fits",
 ]
 
+MOST_REGIONS = 20
+"""So many regions are on the first page."""
 PEAKS = "The highest score of each map, at its best time if there are times."
 TABLES = ("regions.tsv", "regions_group.tsv", "time/latencies.tsv", "time/courses.tsv", "sensors/peaks.tsv")
 """Tables of an analysis."""
@@ -431,7 +433,8 @@ class StudyPages:
     def _overview(self) -> Sheet:
         """Make the first page: what was asked, what was found, and where the rest is."""
         jobs, picture = read_logs(self.folder / "logs"), telling_picture(self.folder)
-        told = [f"{text} ({listed(names, 3)})" for text, names in (jobs.warnings or {}).items()]
+        here = f"{Path.cwd()}/"
+        told = [f"{text.replace(here, '')} ({listed(names, 3)})" for text, names in (jobs.warnings or {}).items()]
         warnings = [*undefined_references(self.stack), *small_coverage(self.maps), *mixed_versions(self.provenances)]
         sections = [
             self._best(),
@@ -472,8 +475,8 @@ class StudyPages:
             return PageSection("What fits best where", f'{table}<p class="note">{escape(words)}</p>')
         if len(found.regions):
             files = [Link("all fits", page_of("regions")), *self._files(OVERVIEW, self.fits)]
-            table = table_html(regions_table(found.regions, score))
-            return PageSection("What fits best where", f'{table}<p class="note">{INFLATED}</p>', files=files)
+            text, table = f'<p class="note">{INFLATED}</p>', table_html(self._best_of_regions())
+            return PageSection("What fits best where", f"{table}{text}", files=files)
         return self._best_courses("What fits best when")
 
     def _facts(self, jobs: Jobs) -> str:
@@ -512,8 +515,14 @@ class StudyPages:
         if not (len(self.found.regions) and len(self.found.places)):
             return PageSection("")
         files = [Link("all fits", page_of("regions")), *self._files(OVERVIEW, self.fits)]
-        table = regions_table(self.found.regions, str(self.study.comparison))
-        return PageSection("Regions: what fits best", table=table, files=files)
+        return PageSection("Regions: what fits best", table=self._best_of_regions(), files=files)
+
+    def _best_of_regions(self) -> pd.DataFrame:
+        """Return the best reference of each region; of many regions, those with the highest scores."""
+        regions = self.found.regions
+        if len(regions) > MOST_REGIONS:
+            regions = regions.sort_values("score", ascending=False, kind="stable").head(MOST_REGIONS)
+        return regions_table(regions, str(self.study.comparison))
 
     def _best_in_time(self) -> PageSection:
         is_shown = len(self.found.places) or len(self.found.regions)

@@ -19,6 +19,9 @@ __all__ = ["Chapter", "Link", "Markup", "PageSection", "Place", "definitions", "
 P_COLUMNS, LEAST_P = ("p", "p_corrected", "q", "peak_p", "p_uncorrected"), 1e-4
 """Columns of tables that hold p values, and below which p only that is written."""
 
+MOST_WARNINGS = 4
+"""So many are seen at first."""
+
 HEADS = {
     "p_corrected": "corrected p",
     "peak_p": "corrected p",
@@ -402,5 +405,7 @@ def _other_kinds(path: Path) -> list[Path]:
 def _warnings_html(warnings: Sequence[str]) -> str:
     if not warnings:
         return ""
-    items = "".join(f"<li>{escape(text)}</li>" for text in warnings)
-    return f'<div class="warnings" role="note"><strong>Please check</strong><ul>{items}</ul></div>'
+    items = [f"<li>{escape(text)}</li>" for text in warnings]
+    first, rest = "".join(items[:MOST_WARNINGS]), "".join(items[MOST_WARNINGS:])
+    more = f"<details><summary>{len(items) - MOST_WARNINGS} more</summary><ul>{rest}</ul></details>" if rest else ""
+    return f'<div class="warnings" role="note"><strong>Please check</strong><ul>{first}</ul>{more}</div>'

@@ -23,6 +23,9 @@ PICTURES = (
 )
 """The picture of the first page is the first of these that there is, below `figures/`."""
 
+MOST_SUBJECTS = 4
+"""So many subjects without a group have a sentence each."""
+
 MINUS = "\N{MINUS SIGN}"
 
 
@@ -75,7 +78,9 @@ def _of_places(found: Findings) -> list[tuple[str, bool]]:
     if not len(found.places):
         return []
     alpha, several, result = _p(found.alpha), not found.who, []
-    groups = found.places.groupby("who", sort=False) if several else [(found.who, found.places)]
+    groups = list(found.places.groupby("who", sort=False)) if several else [(found.who, found.places)]
+    if len(groups) > MOST_SUBJECTS:
+        return _of_many_subjects(found)
     for who, places in groups:
         best = places.iloc[0]
         whose = {"group": "of the group"}.get(str(who), f"of subject {who}")
@@ -92,6 +97,18 @@ def _of_places(found: Findings) -> list[tuple[str, bool]]:
             at_most = f"corrected p \N{LESS-THAN OR EQUAL TO} {alpha}"
             result.append((f"In the maps {whose}, {have} ({at_most}). Highest is {where}, {p}.", True))
     return result
+
+
+def _of_many_subjects(found: Findings) -> list[tuple[str, bool]]:
+    """Tell of subjects without a group, of which there are too many for a sentence each."""
+    places, n = found.places, found.places["who"].nunique()
+    best = places.loc[places["score"].idxmax()]
+    where = f"{_reference(best)} with {written_score(best['score'])} at {_where(best)} of subject {best['who']}"
+    if best["significant"] is None:
+        return [(f"The maps of {n} subjects were not tested. The highest score is that of {where}.", True)]
+    n_found = places.loc[[one is True for one in places["significant"]], "who"].nunique()
+    text = f"The maps of {n_found} of {n} subjects have significant scores. Highest is {where}."
+    return [(text, n_found > 0)] if n_found else [(f"Nothing is significant in the maps of {n} subjects.", False)]
 
 
 def _of_regions(found: Findings) -> list[tuple[str, bool]]:
