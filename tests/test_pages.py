@@ -240,7 +240,7 @@ def test_places_are_named_by_regions():
     labels = pd.DataFrame({"region": ["V1", "IT"]})
     named = Neighbourhood(np.array([0, 2, 3]), np.array([1, 2, 12]), scores.space, regions=labels)
     assert best_places(scores, ["net", "gist"], regions=named)["region"].tolist() == ["V1", "IT", ""]
-    assert said(who="group", places=places_of(scores, regions=named)).endswith("net a with .60 at V1 (10, 0, 0).")
+    assert said(who="group", places=places_of(scores, regions=named)).endswith("net a with .60 at V1 (10, 0, 0) mm.")
 
 
 def test_sentences_tell_of_times_and_of_the_order_of_layers():

@@ -333,7 +333,7 @@ def _where(row: Any) -> str:
     """Write a place: its region if it has a name, and its coordinates."""
     axes = ("x_mm", "y_mm", "z_mm")
     at = ",\N{NO-BREAK SPACE}".join(f"{round(row[axis])}".replace("-", MINUS) for axis in axes)
-    return f"{row['region']} ({at})" if row.get("region") else f"({at})\N{NO-BREAK SPACE}mm"
+    return " ".join(filter(None, [str(row.get("region") or ""), f"({at})\N{NO-BREAK SPACE}mm"]))
 
 
 def _share(row: Any) -> str:
