@@ -629,20 +629,19 @@ class StudyPages:
         return self.folder / "analyses" / part if part else self.folder
 
     def _linked(self, table: pd.DataFrame, at: str, who: str = "", part: str = "") -> pd.DataFrame:
-        """Let each row of a table of places lead to the explorer there, and to its map."""
+        """Let each row of a table of places lead to the explorer there, and to its map: before all numbers."""
         rows = table.assign(**({"who": who} if who else {})).to_dict("records")
-        maps = [self._map(at, row, part) for row in rows]
+        links: dict[str, list[Any]] = {}
         if "x_mm" in table and self.has_explorer:
             shown = [self._explorer(at, row, analysis=part) for row in rows]
             both = zip(rows, shown, strict=True)
-            table = table.assign(
-                explorer=[Link("show", link, f"{_named(row)} in the brain explorer") for row, link in both]
-            )
+            links["explorer"] = [Link("show", link, f"{_named(row)} in the brain explorer") for row, link in both]
+        maps = [self._map(at, row, part) for row in rows]
         if any(maps):
             both = zip(rows, maps, strict=True)
-            links = [Link("NIfTI", link, f"map of {_named(row)}") if link else "" for row, link in both]
-            table = table.assign(map=links)
-        return table
+            links["map"] = [Link("NIfTI", link, f"map of {_named(row)}") if link else "" for row, link in both]
+        labels = [name for name in table if name in ("subject", "model", "layer")]
+        return table.assign(**links)[[*labels, *links, *(name for name in table if name not in labels)]]
 
     def _analysis(self, analysis: Any) -> Sheet:
         """Say what an analysis measured, and show its pictures: of the group, or of the only subject."""
@@ -665,7 +664,7 @@ class StudyPages:
         table, text = io.load_table(path), PEAKS
         tested = self.study.inference is not None and "p_corrected" in table
         if tested:
-            text += " p_corrected is the corrected p at the peak; maps without one were not tested."
+            text += " The corrected p is that at the peak; maps without one were not tested."
         table = table[table["statistic"].isin(table["statistic"][:1])].drop(columns="n_voxels")
         shown = first_peaks(self._linked(table, at, GROUP))
         return PageSection("Peaks", paragraphs(text), table=shown, files=self._files(at, path))
