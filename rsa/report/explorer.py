@@ -44,7 +44,7 @@ from rsa.spheres import RdmSettings, prepare_spheres
 
 __all__ = ["BUDGET", "SCRIPTS", "Explorer", "Maps", "stacked_references", "stimuli_of"]
 
-BUDGET = 25_000_000
+BUDGET = 28_000_000
 """Bytes that maps and patterns may take in the page itself; what is more lies in files beside it."""
 
 SCRIPTS = (

@@ -216,7 +216,7 @@ function drawScatter(canvas, a, b, ink) {
   const ratio = Math.min(window.devicePixelRatio || 1, 2);
   const size = canvas.clientWidth || 200;
   canvas.width = canvas.height = Math.round(size * ratio);
-  const context = canvas.getContext("2d");
+  const context = canvas.getContext("2d", { willReadFrequently: true });
   if (!context) return;
   const ends = [a, b].map((values) => {
     let [low, high] = [Infinity, -Infinity];

@@ -23,6 +23,8 @@ class BrainExplorer {
     this.settled = false; // whether all that the state asks for is shown
     this.turn = 0; // of the last change, so that what was loaded too late is not shown
     this.frame = 0;
+    this.isStale = false;
+    this.markTimer = 0;
     this.voxelFrame = 0;
   }
 
@@ -107,8 +109,8 @@ class BrainExplorer {
     const besides = needed.filter((set) => !this.maps.codes.has(set.piece) && this.maps.isBeside(set.piece));
     const slow = window.setTimeout(() => this.tell(besides.length ? "Loading a file beside this page\u2026" : "Loading\u2026"), 300);
     try {
-      await this.maps.loadGrid(this.maps.person(this.state.who).space);
-      await Promise.all(needed.map((set) => this.maps.load(set)));
+      const space = this.maps.person(this.state.who).space;
+      await Promise.all([this.maps.loadGrid(space), ...needed.map((set) => this.maps.load(set))]);
       if (turn !== this.turn) return;
       this.tell("");
       this.drawMap();
@@ -165,7 +167,11 @@ class BrainExplorer {
     this.tellLegend(by, least);
     this.fillNumbers(scale, by, least);
     this.draw();
-    this.paintSurface();
+    if (!document.documentElement.dataset.ready) {
+      document.documentElement.dataset.ready = "picture";
+      performance.mark("first-picture");
+    }
+    window.setTimeout(() => this.paintSurface(), 0);
   }
 
   /** @param {string} by @param {number} least */
@@ -195,14 +201,25 @@ class BrainExplorer {
     this.showVoxelSoon();
   }
 
-  /** Draw the slices with the next picture of the screen. */
+  /** Draw the slices, at once or, if they were drawn for this picture of the screen already, with the next. */
   drawSoon() {
-    if (this.frame) return;
+    if (this.frame) {
+      this.isStale = true;
+      return;
+    }
+    this.draw();
+    this.isStale = false;
     this.frame = requestAnimationFrame(() => {
       this.frame = 0;
-      this.draw();
-      this.cortex.mark(this.state.mm);
+      if (this.isStale) this.drawSoon();
     });
+    this.markSoon();
+  }
+
+  /** Mark the crosshair on the cortex once it rests: that is drawn anew as a whole. */
+  markSoon() {
+    window.clearTimeout(this.markTimer);
+    this.markTimer = window.setTimeout(() => this.cortex.mark(this.state.mm), 120);
   }
 
   /** Tell of the voxel after the slices are drawn. */
@@ -255,7 +272,7 @@ class BrainExplorer {
     const grid = this.grid();
     if (!look || !paints || !grid) return;
     await this.cortex.paint(this.maps.person(this.state.who).space, grid, look, paints);
-    this.cortex.mark(this.state.mm);
+    this.markSoon();
   }
 
   async startSurface() {
@@ -495,8 +512,6 @@ class BrainExplorer {
     this.tellPage();
     this.listen();
     await this.update();
-    if (this.map) performance.mark("first-picture");
-    document.documentElement.dataset.ready = "picture";
     await pageRead;
     await this.startSurface();
     await this.loadRest();

@@ -4,7 +4,7 @@
 /** Draw an RDM with viridis over its range; conditions in their order from the upper left. @param {HTMLCanvasElement} canvas @param {ArrayLike<number>} rdm @param {number} n @param {Uint8Array} table Of a scale. */
 function drawRdm(canvas, rdm, n, table) {
   canvas.width = canvas.height = n;
-  const context = canvas.getContext("2d");
+  const context = canvas.getContext("2d", { willReadFrequently: true });
   if (!context) return;
   const ranks = ranksOf(rdm); // colours go by rank: each shade has as many pairs
   const image = context.createImageData(n, n);

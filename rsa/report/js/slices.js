@@ -234,7 +234,7 @@ class SlicePanel {
   /** Draw the plane through a place. @param {number[]} mm @param {Look | null} look @param {Uint8ClampedArray | null} paints */
   draw(mm, look, paints) {
     this.cut(mm);
-    const context = this.picture.getContext("2d");
+    const context = this.picture.getContext("2d", { willReadFrequently: true });
     if (!context) return;
     const image = context.createImageData(this.frame.width, this.frame.height);
     compose(this.grey, this.voxels, paints, image.data);
@@ -244,7 +244,7 @@ class SlicePanel {
 
   /** Draw the outlines and the crosshair. @param {number[]} mm @param {Look | null} look */
   drawMarks(mm, look) {
-    const context = this.marks.getContext("2d");
+    const context = this.marks.getContext("2d", { willReadFrequently: true });
     if (!context) return;
     const { width, height } = this.frame;
     const line = Math.max(1, Math.round(Math.min(window.devicePixelRatio || 1, 2)));

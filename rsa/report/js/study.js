@@ -144,17 +144,14 @@ class StudyMaps {
   loadGrid(number) {
     return this.once(`grid ${number}`, async () => {
       const info = this.info.spaces[number];
-      const flat = positionsOf(await this.bytes(info.voxels));
+      const image = info.background;
+      const [voxels, data] = await Promise.all([this.bytes(info.voxels), image && this.bytes(image.piece)]);
+      const flat = positionsOf(voxels);
       const positions = new Int32Array(info.shape[0] * info.shape[1] * info.shape[2]).fill(-1);
       flat.forEach((at, voxel) => {
         positions[at] = voxel;
       });
-      const image = info.background;
-      const background = image && {
-        data: await this.bytes(image.piece),
-        shape: image.shape,
-        inverse: inverseOf(image.affine),
-      };
+      const background = image && data && { data, shape: image.shape, inverse: inverseOf(image.affine) };
       const grid = { info, inverse: inverseOf(info.affine), flat, positions, background };
       this.grids[number] = grid;
       return grid;
