@@ -27,7 +27,13 @@ from rsa.inference.group import combine
 from rsa.maps import stack
 from rsa.report.explorer import GROUP, Explorer, Maps
 
-SWITCHES = ["--headless=new", "--no-sandbox", "--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
+SWITCHES = [
+    "--headless=new",
+    "--no-sandbox",
+    "--use-gl=angle",
+    "--use-angle=swiftshader",
+    "--enable-unsafe-swiftshader",
+]
 SETTINGS = {"radius_mm": 10.0, "min_voxels": 20, "distance": "correlation", "comparison": "spearman"}
 SPACE = "MNI152NLin2009cAsym"
 CLICKS = [(0.35, 0.4), (0.5, 0.6), (0.62, 0.45), (0.4, 0.65), (0.55, 0.35)]
@@ -47,11 +53,17 @@ def make(folder: Path, n_layers: int, n_subjects: int, n_conditions: int, resolu
         table = pd.DataFrame({"subject": subject, "model": "net", "layer": layers, "statistic": "spearman"})
         subjects.append(ScoreMap(values, table, volume, n_members=np.full(volume.n_voxels, 100)))
         conditions = [f"c{i:02d}" for i in range(n_conditions)]
-        patterns = Patterns(rng.normal(size=(n_conditions, volume.n_voxels)), pd.DataFrame({"condition": conditions}), volume)
+        patterns = Patterns(
+            rng.normal(size=(n_conditions, volume.n_voxels)), pd.DataFrame({"condition": conditions}), volume
+        )
         brain[subject] = folder / f"sub-{subject}_patterns.h5"
         io.save(brain[subject], patterns)
     means = stack([combine(subjects, "mean"), combine(subjects, "t")])
-    logp = ScoreMap(np.abs(means.values[:n_layers]) * 20, means.table[:n_layers].assign(statistic="logp_max_stat", role=TEST), volume)
+    logp = ScoreMap(
+        np.abs(means.values[:n_layers]) * 20,
+        means.table[:n_layers].assign(statistic="logp_max_stat", role=TEST),
+        volume,
+    )
     maps = [Maps(GROUP, "", stack([means, logp]), {**SETTINGS, "inference": {"alpha": 0.05}})]
     maps += [Maps(f"{i:02d}", "", one, SETTINGS) for i, one in enumerate(subjects, 1)]
     n_pairs = n_conditions * (n_conditions - 1) // 2
@@ -79,7 +91,8 @@ def opened(path: Path) -> Iterator[Any]:
 CLICK = """async ([across, down]) => {
   const slice = document.getElementById("slice-2");
   const box = slice.getBoundingClientRect();
-  const at = {clientX: box.left + across * box.width, clientY: box.top + down * box.height, button: 0, pointerId: 1, bubbles: true};
+  const [clientX, clientY] = [box.left + across * box.width, box.top + down * box.height];
+  const at = {clientX, clientY, pointerId: 1, bubbles: true};
   const start = performance.now();
   slice.setPointerCapture = () => undefined;
   slice.dispatchEvent(new PointerEvent("pointerdown", at));
@@ -133,7 +146,9 @@ def main() -> None:
             written = time.perf_counter() - start
             found = measure(Path(folder)) | {"n_voxels": explorer.spaces[0].volume.n_voxels, "made_s": written}
         results[f"{n_conditions} conditions"] = found
-        print(f"{n_conditions} conditions:", ", ".join(f"{key} {value:.4g}" for key, value in found.items()), flush=True)
+        print(
+            f"{n_conditions} conditions:", ", ".join(f"{key} {value:.4g}" for key, value in found.items()), flush=True
+        )
     if given.output:
         given.output.write_text(json.dumps(results, indent=1), encoding="utf-8")
 

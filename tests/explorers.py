@@ -67,14 +67,16 @@ def with_tests(group: ScoreMap) -> ScoreMap:
     return stack([group, logp])
 
 
-def make_study(folder: Path, volume: Volume, n_subjects: int = 2, *, space: str = "T1w", seed: int = 0, **changes):
+def make_study(
+    folder: Path, volume: Volume, n_subjects: int = 2, *, space: str = "T1w", radius_mm: float = 8.0, **changes
+):
     """Write the maps of a study as files and its explorer; return it."""
-    rng = np.random.default_rng(seed)
+    rng, settings = np.random.default_rng(0), {**SETTINGS, "radius_mm": radius_mm}
     subjects = [scores_of(volume, f"{i:02d}", rng) for i in range(1, n_subjects + 1)]
-    maps = [Maps(str(one.table["subject"].iloc[0]), "", one, SETTINGS) for one in subjects]
+    maps = [Maps(str(one.table["subject"].iloc[0]), "", one, settings) for one in subjects]
     if n_subjects > 1:
         tested = with_tests(combine(subjects, "mean"))
-        maps.insert(0, Maps(GROUP, "", tested, {**SETTINGS, "inference": {"alpha": ALPHA, "family": ["voxels"]}}))
+        maps.insert(0, Maps(GROUP, "", tested, {**settings, "inference": {"alpha": ALPHA, "family": ["voxels"]}}))
     brain = {}
     for one in maps:
         subject = "" if one.who == GROUP else one.who

@@ -29,10 +29,10 @@ from rsa.neighbourhood import spheres
 from rsa.report.drawing import drawn_box
 from rsa.report.explorer_pack import (
     Bundle,
+    Shelf,
     json_text,
     quantised,
     quantised_patterns,
-    sorted_into,
     split_bytes,
     voxel_gaps,
 )
@@ -223,35 +223,43 @@ class Explorer:
 
     def write(self, folder: Path) -> None:
         """Write the page, index.html, and what does not fit into it."""
-        bundles, study = self._pack()
-        first, *others = bundles
-        inside, beside = sorted_into(others, self.budget - first.size)
-        study["beside"] = {bundle.name: bundle.label for bundle in beside}
-        study["pieces"] = {name: bundle.name for bundle in beside for name in bundle.pieces}
-        io.save_text(folder / "index.html", page(study, [first, *inside]))
-        for bundle in beside:
-            io.save_text(folder / f"{bundle.name}.js", bundle.script())
+        shelf = Shelf(folder, self.budget)
+        study = self._pack(shelf)
+        study |= {"beside": shelf.beside, "pieces": shelf.pieces}
+        io.save_text(folder / "index.html", page(study, shelf.inside))
 
-    def _pack(self) -> tuple[list[Bundle], dict[str, Any]]:
-        """Pack everything, what the first picture needs first; return it, and what the page has to know."""
+    def _pack(self, shelf: Shelf) -> dict[str, Any]:
+        """Pack everything, what the first picture needs first; return what the page has to know of it."""
         first = Bundle("first", "the first map")
-        sets: list[dict[str, Any]] = []
-        bundles: list[Bundle] = []
-        later: list[Bundle] = []
-        for one in self.maps:
-            for bundle, made in self._sets(one, len(sets)):
-                if not sets:
-                    first.pieces |= bundle.pieces
-                else:
-                    (later if made[0]["extra"] else bundles).append(bundle)
-                sets += made
-        half = self._half_widths(len(sets))
-        bundles[:0], sets = [bundle for bundle, _ in half], [*sets, *(made for _, made in half)]
         spaces = [self._space(number, first) for number in range(len(self.spaces))]
-        patterns = list(self._patterns())
+        references, regions = self._reference_rdms(first), self._regions(first)
         cortex, mesh = self._mesh(spaces)
-        bundles[:0] = cortex
-        study = {
+        sets: list[dict[str, Any]] = []
+        later: list[tuple[Maps, Array, str]] = []
+        for one in self.maps:
+            for what, rows, extra in self._rows(one):
+                if extra:
+                    later.append((one, rows, what))
+                    continue
+                bundle, made = self._sets(one, rows, what, len(sets))
+                if sets:
+                    shelf.put(bundle)
+                else:
+                    first.pieces |= bundle.pieces
+                    shelf.put(first)
+                    shelf.put(cortex)
+                sets += made
+        for widths, what in self._half_widths():
+            bundle, made = self._sets(widths, np.arange(len(widths.scores)), what, len(sets))
+            shelf.put(bundle)
+            sets += made
+        counts = list(self._counts(shelf))
+        patterns = list(self._patterns(shelf))
+        for one, rows, what in later:
+            bundle, made = self._sets(one, rows, what, len(sets), extra=True)
+            shelf.put(bundle)
+            sets += made
+        return {
             "title": self.title,
             "simulated": self.simulated,
             "statistics": {name: {"label": label, "unit": unit} for name, (label, unit) in STATISTICS.items()},
@@ -266,18 +274,17 @@ class Explorer:
             "parts": self._parts(),
             "colours": model_colours(self._models()),
             "tests": list(self._tests()),
-            "counts": list(self._counts(bundles)),
-            "references": self._reference_rdms(first),
+            "counts": counts,
+            "references": references,
             "conditions": self.conditions,
             "categories": self._categories(),
             "thumbnails": self._thumbnails(),
-            "patterns": [made for _, made in patterns],
+            "patterns": patterns,
             "patterns_note": self.patterns_note,
-            "regions": self._regions(first),
+            "regions": regions,
             "mesh": mesh,
             "coverage": COVERAGE,
         }
-        return [first, *bundles, *(bundle for bundle, _ in patterns), *later], study
 
     def _models(self) -> list[str]:
         """Return all models in their order."""
@@ -299,30 +306,30 @@ class Explorer:
 
     # ---------------------------------------------------------------------------------------------- maps
 
-    def _sets(self, one: Maps, number: int) -> Iterator[tuple[Bundle, list[dict[str, Any]]]]:
-        """Pack the maps of somebody: those that are looked at first by model, and all others."""
+    def _rows(self, one: Maps) -> Iterator[tuple[str, Array, bool]]:
+        """Yield, for each model of somebody, the rows that are looked at first, then all others, with their name."""
         table = one.scores.table
-        primary = primary_name(table["statistic"][table["role"] == TEST])
-        scores = str(table["statistic"].iloc[0])
-        for model in dict.fromkeys(zip(table["model"], table["role"] == QUALITY, strict=True)):
-            of_model = (table["model"] == model[0]) & ((table["role"] == QUALITY) == model[1])
+        scores, primary = str(table["statistic"].iloc[0]), primary_name(table["statistic"][table["role"] == TEST])
+        is_first, is_quality = table["statistic"].isin((scores, primary)), table["role"] == QUALITY
+        is_shown = ~table["statistic"].isin(LEFT_OUT)
+        whose = "the group" if one.who == GROUP else f"subject {one.who}"
+        for model, quality in dict.fromkeys(zip(table["model"], is_quality, strict=True)):
+            own = (table["model"] == model) & (is_quality == quality) & is_shown
             for extra in (False, True):
-                statistics = [
-                    name
-                    for name in dict.fromkeys(table["statistic"][of_model])
-                    if name not in LEFT_OUT and (name not in (scores, primary)) == extra
-                ]
-                if not statistics:
-                    continue
-                what = "further statistics" if extra else "scores"
-                whose = "the group" if one.who == GROUP else f"subject {one.who}"
-                bundle = Bundle(f"maps-{number}", f"{what} of {model[0]}, {whose}")
-                made = []
-                for statistic in statistics:
-                    rows = np.flatnonzero((of_model & (table["statistic"] == statistic)).to_numpy())
-                    made.append(self._set(one, rows, bundle, f"m{number}", extra=extra))
-                    number += 1
-                yield bundle, made
+                rows = np.flatnonzero((own & (is_first != extra)).to_numpy())
+                if len(rows):
+                    yield f"{'further statistics' if extra else 'scores'} of {model}, {whose}", rows, extra
+
+    def _sets(
+        self, one: Maps, rows: Array, what: str, number: int, *, extra: bool = False
+    ) -> tuple[Bundle, list[dict[str, Any]]]:
+        """Pack some maps of somebody: a set for each model and statistic; the first is that of this number."""
+        bundle = Bundle(f"maps-{number}", what)
+        made: list[dict[str, Any]] = []
+        table = one.scores.table.iloc[rows]
+        for _, own in table.groupby(["model", "statistic"], sort=False):
+            made.append(self._set(one, own.index.to_numpy(), bundle, f"m{number + len(made)}", extra=extra))
+        return bundle, made
 
     def _set(self, one: Maps, rows: Array, bundle: Bundle, name: str, *, extra: bool = False) -> dict[str, Any]:
         """Pack the maps of one statistic of one model: a row for each layer and time."""
@@ -339,15 +346,16 @@ class Explorer:
         return {
             "who": one.who,
             "part": one.part,
-            "model": model,
+            "model": f"quality: {model}" if role == QUALITY and model in self._models() else model,
             "name": full_models(table.iloc[:1])[0],
-            "quality": role == QUALITY,
+            "quality": model if role == QUALITY else "",
             "statistic": statistic,
             "test": role == TEST,
             "extra": extra,
             "layers": layers,
             "times": times,
             **self._packed(values, bundle, name),
+            "highest": int(np.nanmax(np.where(np.isfinite(values), values, -np.inf), axis=1).argmax()),
             "files": [self._file(one, model, layer, statistic) for layer in layers],
             "derived": self._derived(one, model, layers, times) if not (extra or role in (QUALITY, TEST)) else {},
         }
@@ -383,21 +391,17 @@ class Explorer:
             if there and name in self.derived
         }
 
-    def _half_widths(self, number: int) -> list[tuple[Bundle, dict[str, Any]]]:
-        """Pack half of the width of the interval of the group's mean over subjects, for each model and analysis."""
-        made: list[tuple[Bundle, dict[str, Any]]] = []
+    def _half_widths(self) -> Iterator[tuple[Maps, str]]:
+        """Yield half of the width of the interval of the group's mean over subjects, for each model and analysis."""
         for one in self.maps:
-            subjects = [other for other in self.maps if other.part == one.part and other.who != GROUP]
+            subjects = [other.scores for other in self.maps if other.part == one.part and other.who != GROUP]
             if one.who != GROUP or len(subjects) < 2 or "mean" not in set(one.scores.table["statistic"]):
                 continue
-            table, widths = half_widths(one, [other.scores for other in subjects])
-            for model in dict.fromkeys(table["model"]):
-                rows = np.flatnonzero((table["model"] == model).to_numpy())
-                maps = replace(one, scores=replace(one.scores, values=widths, table=table, n_members=None, reason=None))
-                bundle = Bundle(f"maps-{number}", f"intervals of {model}, the group")
-                made.append((bundle, self._set(maps, rows, bundle, f"m{number}")))
-                number += 1
-        return made
+            table, widths = half_widths(one, subjects)
+            for model, own in table.groupby("model", sort=False):
+                rows = own.index.to_numpy()
+                scores = ScoreMap(widths[rows], own, one.volume)
+                yield replace(one, scores=scores), f"intervals of {model}, the group"
 
     def _tests(self) -> Iterator[dict[str, Any]]:
         """Say by which corrected p the maps of somebody are thresholded."""
@@ -416,7 +420,7 @@ class Explorer:
                 "method": PRIMARY[statistic],
             }
 
-    def _counts(self, bundles: list[Bundle]) -> Iterator[dict[str, Any]]:
+    def _counts(self, shelf: Shelf) -> Iterator[dict[str, Any]]:
         """Pack how many voxels, or subjects, stand behind each score, and why there is none."""
         bundle = Bundle("counts", "numbers of voxels in spheres")
         for one in self.maps:
@@ -429,8 +433,7 @@ class Explorer:
             counts[1] = 1000  # outside of the mask
             counts[1, columns] = 0 if one.scores.reason is None else one.scores.reason
             yield {"who": one.who, "piece": bundle.add(f"n{one.who}", split_bytes(counts.ravel()))}
-        if bundle.pieces:
-            bundles.append(bundle)
+        shelf.put(bundle)
 
     # -------------------------------------------------------------------------------------------- places
 
@@ -458,17 +461,17 @@ class Explorer:
             "background_name": "MNI152 template",
         }
 
-    def _mesh(self, spaces: Sequence[dict[str, Any]]) -> tuple[list[Bundle], dict[str, Any] | None]:
+    def _mesh(self, spaces: Sequence[dict[str, Any]]) -> tuple[Bundle, dict[str, Any] | None]:
         """Pack the cortex of the MNI brain, and the voxel of each space at each of its vertices."""
-        if not has_cortex(self.space):
-            return [], None
         bundle = Bundle("cortex", "the surface of the cortex")
+        if not has_cortex(self.space):
+            return bundle, None
         for number, space in enumerate(self.spaces):
             mesh = explorer_mesh(space.volume)
             spaces[number]["vertices"] = bundle.add(f"w{number}", mesh.voxels.astype("<i4").tobytes())
         arrays = {**mesh.shapes, "triangles": mesh.triangles, "inFlat": mesh.in_flat, "sulc": mesh.sulc}
         pieces = {name: bundle.add(f"s-{name}", np.ascontiguousarray(one).tobytes()) for name, one in arrays.items()}
-        return [bundle], {"pieces": pieces, "nLeft": mesh.n_left, "unitMm": UNIT_MM}
+        return bundle, {"pieces": pieces, "nLeft": mesh.n_left, "unitMm": UNIT_MM}
 
     def _regions(self, bundle: Bundle) -> dict[str, Any] | None:
         """Pack the region of each voxel, of the first that has it; None without regions that all subjects share."""
@@ -487,6 +490,8 @@ class Explorer:
     def conditions(self) -> list[str]:
         """All conditions in the order of the stimulus table, or of the references."""
         known = [] if self.references is None else list(self.references.conditions)
+        for path in list(self.brain.values())[: 0 if known else 1]:
+            known = list(dict.fromkeys(io.load_row_table(path)["condition"]))
         if self.stimuli is None:
             return known
         listed = [name for name in condition_table(self.stimuli)["condition"] if not known or name in set(known)]
@@ -528,7 +533,7 @@ class Explorer:
             "n_pairs": rdms.values.shape[1],
         }
 
-    def _patterns(self) -> Iterator[tuple[Bundle, dict[str, Any]]]:
+    def _patterns(self, shelf: Shelf) -> Iterator[dict[str, Any]]:
         """Pack what the RDMs of spheres are made of: the responses of each subject, and at each delay."""
         for who, path in self.brain.items():
             patterns = io.load_patterns(path)
@@ -560,7 +565,8 @@ class Explorer:
                         "n_voxels": len(codes),
                     }
                 )
-            yield bundle, {"who": who, "bundle": bundle.name, "delays": made, "note": note}
+            shelf.put(bundle)
+            yield {"who": who, "bundle": bundle.name, "delays": made, "note": note}
 
     def _responses(self, patterns: Patterns) -> tuple[Array, Array, str]:
         """Return what distances are made of, (n_usable, n_conditions), which voxels are usable, what is not exact."""

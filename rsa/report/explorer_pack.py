@@ -3,13 +3,14 @@
 import base64
 import json
 import zlib
-from collections.abc import Iterable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from rsa.core import Array
+from rsa.files.io import save_text
 
 __all__ = [
     "INFINITE",
@@ -17,10 +18,10 @@ __all__ = [
     "MISSING",
     "Bundle",
     "Quantised",
+    "Shelf",
     "json_text",
     "quantised",
     "quantised_patterns",
-    "sorted_into",
     "split_bytes",
     "voxel_gaps",
 ]
@@ -161,13 +162,32 @@ class Bundle:
         return "\n".join(f'receivePiece("{name}","{text}");' for name, text in self.pieces.items()) + "\n"
 
 
-def sorted_into(bundles: Iterable[Bundle], budget: int) -> tuple[list[Bundle], list[Bundle]]:
-    """Tell bundles that fit into a page of so many bytes, taken in order, from those that lie beside it."""
-    inside: list[Bundle] = []
-    beside: list[Bundle] = []
-    room = budget
-    for bundle in bundles:
-        fits = bundle.size <= room
-        (inside if fits else beside).append(bundle)
-        room -= bundle.size if fits else 0
-    return inside, beside
+class Shelf:
+    """Bundles in the order in which they are wanted: in the page while there is room, in files beside it after that.
+
+    Parameters
+    ----------
+    folder : path
+        Of the page. What does not fit is written there at once, and not kept.
+    budget : int
+        Bytes that bundles may take in the page.
+    """
+
+    def __init__(self, folder: Path, budget: int) -> None:
+        self.folder = folder
+        self.room = budget
+        self.inside: list[Bundle] = []
+        self.beside: dict[str, str] = {}
+        self.pieces: dict[str, str] = {}
+
+    def put(self, bundle: Bundle) -> None:
+        """Put a bundle where there is room for it; an empty one nowhere."""
+        if not bundle.pieces:
+            return
+        if bundle.size <= self.room:
+            self.inside.append(bundle)
+            self.room -= bundle.size
+            return
+        save_text(self.folder / f"{bundle.name}.js", bundle.script())
+        self.beside[bundle.name] = bundle.label
+        self.pieces |= dict.fromkeys(bundle.pieces, bundle.name)

@@ -37,6 +37,11 @@ function decimals(value) {
   return Number.isFinite(value) ? value.toFixed(3).replace("-", "\u2212").replace("0.", ".") : written(value);
 }
 
+/** Cut what is said beside an axis. @param {string} unit */
+function shortUnit(unit) {
+  return unit.length > 28 ? `${unit.slice(0, 27)}\u2026` : unit;
+}
+
 /** Say whether times are told in ms, as those of M/EEG. @param {number[]} times In s. */
 function areShort(times) {
   return times.length > 1 && times[times.length - 1] - times[0] < 3;
@@ -86,7 +91,7 @@ function drawProfile(holder, groups, ceiling, unit, shown, onChoose) {
     );
   }
   svg.append(
-    drawn("text", { x: 12, y: top + (height - top - bottom) / 2, class: "axis", "text-anchor": "middle", transform: `rotate(-90 12 ${top + (height - top - bottom) / 2})` }, unit),
+    drawn("text", { x: 12, y: top + (height - top - bottom) / 2, class: "axis", "text-anchor": "middle", transform: `rotate(-90 12 ${top + (height - top - bottom) / 2})` }, shortUnit(unit)),
   );
   if (ceiling && ceiling.every(Number.isFinite)) {
     const [lower, upper] = ceiling;
@@ -176,7 +181,7 @@ function drawCourse(holder, times, courses, now, unit, onChoose) {
   }
   svg.append(
     drawn("text", { x: left + (width - left - right) / 2, y: height - 5, class: "axis", "text-anchor": "middle" }, inMs ? "time after onset (ms)" : "time after onset (s)"),
-    drawn("text", { x: 12, y: top + (height - top - bottom) / 2, class: "axis", "text-anchor": "middle", transform: `rotate(-90 12 ${top + (height - top - bottom) / 2})` }, unit),
+    drawn("text", { x: 12, y: top + (height - top - bottom) / 2, class: "axis", "text-anchor": "middle", transform: `rotate(-90 12 ${top + (height - top - bottom) / 2})` }, shortUnit(unit)),
   );
   for (const course of [...courses].sort((a, b) => Number(a.isShown) - Number(b.isShown))) {
     const there = times.map((_, i) => i).filter((i) => Number.isFinite(course.scores[i]));

@@ -40,15 +40,10 @@ class BrainExplorer {
     const models = maps.models(found.who, found.part);
     if (!models.some((one) => one.model === found.model)) found.model = models[0].model;
     const scores = /** @type {MapSet} */ (maps.scoreSet(found.who, found.part, found.model));
-    if (!scores.layers.includes(found.layer)) found.layer = this.bestLayerOf(scores);
-    if (scores.times.length) {
-      const wanted = found.time ?? scores.times.find((time) => time >= 0.1) ?? scores.times[0];
-      found.time = scores.times[maps.timeIndex(scores, wanted)];
-    } else {
-      const others = maps.setsOf(found.who, found.part).find((one) => one.times.length > 1);
-      const times = others?.times ?? [];
-      found.time = others ? times[maps.timeIndex(others, found.time ?? times.find((time) => time >= 0.1) ?? times[0])] : null;
-    }
+    const nTimes = Math.max(1, scores.times.length);
+    if (!scores.layers.includes(found.layer)) found.layer = scores.layers[Math.floor(scores.highest / nTimes)];
+    const timed = scores.times.length ? scores : this.timedSet(found);
+    found.time = timed ? timed.times[found.time === null ? timed.highest % timed.times.length : maps.timeIndex(timed, found.time)] : null;
     const statistics = maps.statistics(found.who, found.part, found.model);
     if (!statistics.some((one) => one.id === found.stat)) found.stat = scores.statistic;
     if (!(found.colours in PALETTES)) found.colours = "warm";
@@ -57,9 +52,10 @@ class BrainExplorer {
     return found;
   }
 
-  /** The layer that is shown at first: in the middle, until the values are known. @param {MapSet} scores */
-  bestLayerOf(scores) {
-    return scores.layers[Math.floor((scores.layers.length - 1) / 2)];
+  /** Scores with times of the same person, which charts show beside those of a model without. @param {ViewState} state */
+  timedSet(state) {
+    const sets = this.maps.setsOf(state.who, state.part);
+    return sets.find((one) => one.times.length > 1 && !one.quality && !one.test);
   }
 
   /** Ways to choose what is above the threshold. @param {ViewState} state */
@@ -197,7 +193,8 @@ class BrainExplorer {
   /** Draw the slices now. */
   draw() {
     for (const panel of this.panels) panel.draw(this.state.mm, this.look, this.paints);
-    element("place", HTMLInputElement).value = this.state.mm.map(signed).join(", ");
+    const field = element("place", HTMLInputElement);
+    if (document.activeElement !== field) field.value = this.state.mm.map(signed).join(", ");
     this.showVoxelSoon();
   }
 
@@ -229,7 +226,6 @@ class BrainExplorer {
       this.voxelFrame = 0;
       const place = this.place();
       if (!place) return;
-      element("place-title", HTMLElement).textContent = `${place.mm.map(signed).join(", ")} mm`;
       this.voxelPanel.show(this.state, place);
       document.documentElement.dataset.voxel = String(place.voxel);
     }, 0);
@@ -418,7 +414,9 @@ class BrainExplorer {
       const mm = coordinatesIn(place.value);
       place.setCustomValidity(mm ? "" : "Three numbers in mm, such as \u221242, \u221274, \u22128.");
       place.reportValidity();
-      if (mm) this.moveTo(mm, false);
+      if (!mm) return;
+      place.blur();
+      this.moveTo(mm, false);
     });
     place.addEventListener("input", () => place.setCustomValidity(""));
     const copy = element("copy-link", HTMLButtonElement);

@@ -7,7 +7,7 @@
  * @property {string} part
  * @property {string} model
  * @property {string} name
- * @property {boolean} quality
+ * @property {string} quality What it tells of the data: reliability, ceilinglower, ceilingupper; else empty.
  * @property {string} statistic
  * @property {boolean} test
  * @property {boolean} extra
@@ -17,6 +17,7 @@
  * @property {number[]} offsets
  * @property {number[]} steps
  * @property {number} limit
+ * @property {number} highest Row with the highest value.
  * @property {string[]} files
  * @property {Record<string, string>} derived
  *
@@ -224,8 +225,8 @@ class StudyMaps {
 
   /** The set of scores of a model: of the group the mean, of a subject the similarity. @param {string} who @param {string} part @param {string} model */
   scoreSet(who, part, model) {
-    const sets = this.setsOf(who, part).filter((one) => one.model === model && !one.test);
-    return sets.find((one) => one.statistic === "mean") ?? sets[0];
+    const sets = this.setsOf(who, part).filter((one) => one.model === model);
+    return sets.find((one) => one.statistic === "mean") ?? sets.find((one) => !one.test) ?? sets[0];
   }
 
   /** @param {string} who @param {string} part @param {string} model @param {string} statistic */
@@ -238,7 +239,7 @@ class StudyMaps {
   /** Models of somebody in an analysis, those that tell how good the data are last. @param {string} who @param {string} part */
   models(who, part) {
     const found = new Map(this.setsOf(who, part).map((one) => [one.model, one]));
-    return [...found.values()].sort((a, b) => Number(a.quality) - Number(b.quality));
+    return [...found.values()].sort((a, b) => Number(!!a.quality) - Number(!!b.quality));
   }
 
   /** @param {string} who @param {string} part */
@@ -313,13 +314,12 @@ class StudyMaps {
     const row = this.row(set, state.layer, state.time);
     if (row < 0 || !this.codes.has(set.piece)) return null;
     const values = this.values(set, row);
-    const said = this.info.statistics[set.statistic];
     return {
       values,
       strength: values,
       limit: set.limit || 1,
       top: set.limit || 1,
-      unit: said?.unit || this.unit(state.part),
+      unit: this.unitOf(set),
       names: null,
       significant: this.significant(scores, this.row(scores, state.layer, state.time), alpha),
       file: set.files[set.layers.indexOf(state.layer)],
@@ -331,6 +331,11 @@ class StudyMaps {
   unit(part) {
     const found = this.info.parts.find((one) => one.id === part);
     return COMPARISON_WORDS[found?.unit ?? ""] ?? found?.unit ?? "score";
+  }
+
+  /** @param {MapSet} set */
+  unitOf(set) {
+    return this.info.statistics[set.statistic]?.unit || this.unit(set.part);
   }
 
   /** @param {MapSet} scores @param {ViewState} state @param {number} alpha @returns {ShownMap} */
@@ -397,7 +402,7 @@ class StudyMaps {
     const said = this.info.statistics[set.statistic];
     const unit = this.unit(set.part);
     if (set.statistic === "mean") return `mean ${unit}`;
-    return said?.label ?? COMPARISON_WORDS[set.statistic] ?? set.statistic;
+    return said?.label ?? COMPARISON_WORDS[set.statistic] ?? set.statistic.replace(/_/g, " ");
   }
 
   /** Return an RDM of a reference at a time; null if the page has none. @param {string} model @param {string} layer @param {number | null} time */

@@ -134,7 +134,7 @@ class VoxelPanel {
   ceiling(state, voxel) {
     if (state.part) return null;
     const bounds = ["ceilinglower", "ceilingupper"].map((name) => {
-      const set = this.maps.find("group", "", name, "mean");
+      const set = this.maps.info.sets.find((one) => one.quality === name && one.who === "group" && one.statistic === "mean");
       return set ? this.maps.value(set, this.maps.row(set, set.layers[0], state.time), voxel) : NaN;
     });
     return bounds.every(Number.isFinite) ? [bounds[0], bounds[1]] : null;
@@ -149,7 +149,7 @@ class VoxelPanel {
       points: this.points(set, state, place.voxel),
     }));
     const ceiling = this.ceiling(state, place.voxel);
-    drawProfile(this.profile, groups, ceiling, this.maps.unit(state.part), state, (model, layer) => this.onChange({ model, layer }));
+    drawProfile(this.profile, groups, ceiling, sets.length ? this.maps.unitOf(sets[0]) : "", state, (model, layer) => this.onChange({ model, layer }));
     const hasIntervals = groups.some((group) => group.points.some((point) => Number.isFinite(point.half)));
     const n = this.maps.info.people.length - 1;
     const said = [];
@@ -192,7 +192,7 @@ class VoxelPanel {
         isShown: isOwn ? layer === state.layer : i === 0,
       };
     });
-    drawCourse(this.course, set.times, courses, isOwn && state.time !== null ? set.times[maps.timeIndex(set, state.time)] : null, maps.unit(state.part), (time) =>
+    drawCourse(this.course, set.times, courses, isOwn && state.time !== null ? set.times[maps.timeIndex(set, state.time)] : null, maps.unitOf(set), (time) =>
       this.onChange({ model: set.model, layer: isOwn ? state.layer : set.layers[0], time: set.times[maps.timeIndex(set, time)] }),
     );
     const said = [`${set.name} at this voxel.`];

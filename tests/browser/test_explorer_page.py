@@ -8,14 +8,19 @@ from urllib.parse import unquote
 import nibabel as nib
 import numpy as np
 import pytest
+from conftest import WIDTHS
 from explorers import CONDITIONS, LAYERS, SETTINGS, TIMES_S, flipped, make_study, oblique, permuted
 from PIL import Image
 from scipy.spatial.distance import squareform
+from scipy.stats import rankdata
 
+from rsa.comparisons import COMPARISONS, compare_vectors
+from rsa.core import Volume
+from rsa.distances import DISTANCES, rdm_vectors
 from rsa.files import io
 from rsa.neighbourhood import spheres
 from rsa.report.explorer import GROUP, SCRIPTS
-from rsa.report.links import EXPLORER
+from rsa.report.links import EXPLORER, explorer_link
 from rsa.spheres import RdmSettings, prepare_spheres
 
 VOLUMES = {"flipped": flipped, "oblique": oblique, "permuted": permuted}
@@ -207,6 +212,173 @@ def test_link_opens_the_same_state_and_back_works(opened, studies):
     page.go_back()
     page.wait_for_function("explorer.state.layer === 'conv<2>'")
     assert page.evaluate("explorer.state.who") == "02"
+
+
+def test_files_beside_the_page_are_loaded_when_they_are_needed(opened, tmp_path):
+    explorer = make_study(tmp_path, flipped(), budget=20_000)
+    page = ready(opened, tmp_path, "model=animate")
+    assert "Too large for one page" in page.inner_text("footer")
+    page.select_option("#who", "02")
+    page.wait_for_function("explorer.settled && explorer.state.who === '02'")
+    values = np.array(page.evaluate("Array.from(explorer.map.values, String)"), dtype=float)
+    expected = explorer.maps[2].scores.values[3]
+    np.testing.assert_allclose(values, expected, atol=1e-4)
+    assert page.inner_text("#load-patterns") == "Load the patterns of subject 02"
+    page.click("#load-patterns")
+    page.wait_for_function("explorer.voxelPanel.pair.rdms.length === 2")
+    (tmp_path / EXPLORER).parent.joinpath("patterns-01.js").unlink()
+    page.select_option("#who", "01")
+    page.wait_for_function("explorer.settled && explorer.state.who === '01'")
+    settled(page)
+    page.click("#load-patterns")
+    page.wait_for_function("document.getElementById('rdm-text').textContent.includes('patterns-01.js')")
+    opened.faults.clear()  # the browser names the missing file as well
+
+
+def test_the_keyboard_alone_is_enough(opened, studies):
+    folder, _ = studies("flipped")
+    page = ready(opened, folder, "model=net&layer=conv1&x=1&y=4&z=3")
+    page.focus("#slice-2")
+    start = page.evaluate("explorer.state.mm")
+    for key, change in (
+        ("ArrowLeft", [-3, 0, 0]),
+        ("ArrowUp", [0, 4, 0]),
+        ("PageUp", [0, 0, 5]),
+        ("PageDown", [0, 0, -5]),
+    ):
+        page.keyboard.press(key)
+        start = [value + step for value, step in zip(start, change, strict=True)]
+        assert page.evaluate("explorer.state.mm") == start
+    page.keyboard.press("]")
+    assert page.evaluate("explorer.state.layer") == LAYERS[1]
+    page.keyboard.press("g")
+    page.keyboard.type("1, \N{MINUS SIGN}4 8.5")
+    page.keyboard.press("Enter")
+    assert page.evaluate("explorer.state.mm") == [1, -4, 8.5]
+    page.keyboard.press("m")
+    assert page.evaluate("explorer.place().voxel") == page.evaluate(
+        "explorer.map.values.reduce((best, value, i, all) => value > (all[best] || -9) ? i : best, 0)"
+    )
+    page.keyboard.press("?")
+    assert page.is_visible("#help")
+    page.keyboard.press("Escape")
+    assert not page.is_visible("#help")
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_page_fits_and_keeps_no_reader_out(opened, barriers, studies, width, scheme):
+    folder, _ = studies("flipped")
+    page = ready(opened, folder, "model=meeg", width=width, color_scheme=scheme)
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    assert page.evaluate("[...document.querySelectorAll('.slice canvas')].every((one) => one.clientWidth > 100)")
+    assert barriers(page) == []
+    page.evaluate("document.getElementById('help').showModal()")
+    assert barriers(page) == []
+
+
+def test_a_pair_of_conditions_is_told(opened, studies):
+    folder, explorer = studies("flipped")
+    page = ready(opened, folder, "who=01&model=net&layer=conv1")
+    page.focus(".matrix")
+    page.keyboard.press("ArrowDown")
+    n = page.evaluate("explorer.voxelPanel.pair.rdms[1][pairOf(1, 1 + 1, 9)]")
+    page.keyboard.press("ArrowRight")
+    assert [page.inner_text(f".pair-told figure:nth-of-type({i}) figcaption") for i in (1, 2)] == [
+        explorer.conditions[1],
+        explorer.conditions[2],
+    ]
+    assert page.evaluate("written(" + str(n) + ")") in page.inner_text("#pair-told > span")
+
+
+def test_ranks_distances_and_scores_are_those_of_the_library(opened, studies):
+    """The page's own arithmetic, beside scipy's and the library's."""
+    folder, _ = studies("flipped")
+    page = ready(opened, folder)
+    rng = np.random.default_rng(3)
+    values = rng.integers(0, 12, 40).astype(float)
+    np.testing.assert_array_equal(page.evaluate("(v) => Array.from(ranksOf(v))", values.tolist()), rankdata(values))
+    patterns = rng.normal(5, 1, (7, 30)).astype(np.float64)
+    for name, entry in DISTANCES.items():
+        script = "([p, name]) => Array.from(dissimilarities(Float64Array.from(p), 7, name))"
+        got = page.evaluate(script, [patterns.ravel().tolist(), name])
+        np.testing.assert_allclose(got, rdm_vectors(patterns, entry), rtol=1e-9)
+    a, b = rng.random(21).round(1), rng.random(21).round(1)
+    for name, comparison in COMPARISONS.items():
+        got = page.evaluate("([a, b, name]) => similarity(a, b, name)", [a.tolist(), b.tolist(), name])
+        assert got == pytest.approx(compare_vectors(a, b, comparison)[0, 0], abs=1e-9), name
+
+
+@pytest.mark.parametrize("name", VOLUMES)
+def test_spheres_and_millimetres_are_those_of_the_library(opened, studies, name):
+    folder, explorer = studies(name)
+    volume = explorer.spaces[0].volume
+    page = ready(opened, folder)
+    for radius_mm in (3, 8, 10):
+        around = spheres(volume, radius_mm)
+        for voxel in (0, volume.n_voxels // 2, volume.n_voxels - 1):
+            members = page.evaluate(
+                """([voxel, radius]) => { const {info, positions, flat} = explorer.grid();
+                const centre = voxelAt(flat[voxel], info.shape);
+                const offsets = sphereOffsets(info.affine, radius, info.shape);
+                return sphereMembers(centre, offsets, info.shape, positions); }""",
+                [voxel, radius_mm],
+            )
+            np.testing.assert_array_equal(members, around.members(voxel))
+    points = volume.centres_mm[::97] + np.array([0.4, -0.7, 1.1])
+    got = page.evaluate("(points) => points.map((mm) => transformed(explorer.grid().inverse, mm))", points.tolist())
+    np.testing.assert_allclose(got, volume.mm_to_voxel(points), atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("link", "said"),
+    [
+        ("", {"who": "", "mm": [], "time": None}),
+        ("#who=01&layer=conv%3C2%3E&time=-0.1&x=-1.5&y=2&z=0", {"layer": "conv<2>", "time": -0.1, "mm": [-1.5, 2, 0]}),
+        ("#x=1&y=two&z=3", {"mm": []}),
+        ("#model=a%26b%2Bc%20%23&least=1e-3", {"model": "a&b+c #", "least": 0.001}),
+    ],
+)
+def test_links_are_read_and_written(opened, studies, link, said):
+    page = ready(opened, studies("flipped")[0])
+    state = page.evaluate("(link) => stateOf(link)", link)
+    assert {key: state[key] for key in said} == said
+    assert page.evaluate("(link) => hashOf(stateOf(hashOf(stateOf(link))))", link) == page.evaluate(
+        "(link) => hashOf(stateOf(link))", link
+    )
+
+
+def test_links_of_other_pages_are_understood(opened, studies):
+    page = ready(opened, studies("flipped")[0])
+    link = explorer_link(who="02", model="net", layer='fc "3"', statistic="spearman", mm=(-42, -74.5, 8))
+    state = page.evaluate("(link) => stateOf(link)", "#" + link.split("#")[1])
+    assert (state["who"], state["layer"], state["stat"], state["mm"]) == ("02", 'fc "3"', "spearman", [-42, -74.5, 8])
+
+
+def test_without_webgl_all_but_the_cortex_is_there(opened, tmp_path):
+    affine = np.diag([12.0, 12.0, 12.0, 1.0])
+    affine[:3, 3] = [-72, -108, -72]
+    volume = Volume(np.ones((13, 16, 14), dtype=bool), affine)
+    make_study(tmp_path, volume, space="MNI152NLin2009cAsym", n_subjects=1, radius_mm=20)
+    page = ready(opened, tmp_path)
+    assert page.is_visible("#surface")
+    path = tmp_path / EXPLORER
+    no_webgl = """<script>const get = HTMLCanvasElement.prototype.getContext;
+    HTMLCanvasElement.prototype.getContext = function (kind, options) {
+      return kind === "2d" ? get.call(this, kind, options) : null; };</script>"""
+    path.write_text(path.read_text("utf-8").replace("<body>", "<body>" + no_webgl, 1), "utf-8")
+    page = ready(opened, tmp_path)
+    assert not page.is_visible("#surface")
+    assert page.evaluate("explorer.voxelPanel.pair.rdms.length") == 2
+    assert page.locator("#profile svg").count() == 1
+
+
+def test_an_old_browser_is_told(opened, tmp_path):
+    make_study(tmp_path, flipped(), n_subjects=1)
+    path = tmp_path / EXPLORER
+    text = path.read_text("utf-8").replace("<body>", "<body><script>delete window.DecompressionStream</script>", 1)
+    path.write_text(text, "utf-8")
+    assert "too old" in opened(path).inner_text("#message")
 
 
 def test_scripts_are_all_there():
