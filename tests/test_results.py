@@ -309,7 +309,7 @@ def test_the_outputs_of_a_plan_are_those_of_the_rules(lab: Path) -> None:
         analyses=[{"kind": "partition", "predictors": {"one": ["kind"], "two": ["other"]}}],
         references=[{"kind": "table", "name": name, "column": "kind"} for name in ("kind", "other")],
     )
-    done = subprocess.run(snakemake(config, "--dry-run"), capture_output=True, text=True)
+    done = subprocess.run(snakemake(config, "--dry-run", "--verbose"), capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     lines = [line.strip() for line in done.stdout.splitlines()]
     made = {one for line in lines if line.startswith("output: ") for one in line.removeprefix("output: ").split(", ")}
