@@ -488,7 +488,7 @@ class BrainExplorer {
     element("subtitle", HTMLElement).textContent = words.filter(Boolean).join(" \u00b7 ");
     const beside = Object.values(info.beside);
     element("footer", HTMLElement).textContent = beside.length
-      ? `Too large for one page: ${beside.length} files lie beside it and are loaded when they are needed (${beside.slice(0, 4).join("; ")}${beside.length > 4 ? "; \u2026" : ""}). Keep them in the folder of the page.`
+      ? `Too large for one page: ${beside.length === 1 ? "one file lies" : `${beside.length} files lie`} beside it, to be loaded when needed (${beside.slice(0, 4).join("; ")}${beside.length > 4 ? "; \u2026" : ""}). Copy the whole folder.`
       : "Everything is in this one file, which asks for nothing from the network.";
     const texts = [
       "Maps: colours show values; above the threshold they are whole and outlined, below it they are faded, not hidden (Taylor et al., 2023).",
