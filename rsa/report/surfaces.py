@@ -18,7 +18,8 @@ from rsa.core import Array, ScoreMap
 from rsa.files.fsaverage import HEMISPHERES, N_VERTICES, overlay, places_mm, sampler_of, triangles
 from rsa.report.drawing import faded, outline, placed, say_if_empty, score_bar, score_scale, volume_of
 from rsa.report.figures import reference_names
-from rsa.report.style import GREY, INK, SIGNED, SMALL, TEXT, TITLE, axes_at, blank, plain
+from rsa.report.layout import BAR_WIDTH
+from rsa.report.style import GREY, INK, PAGE, SIGNED, SMALL, TEXT, TITLE, axes_at, blank, plain
 
 __all__ = ["PANELS", "best_rows", "surface_grid"]
 
@@ -32,8 +33,8 @@ hemisphere; of the left one, mirrored."""
 PIXEL_MM, FINER = 0.7, 2
 """Size of a pixel; as many times finer in each direction are colours found, and then averaged."""
 
-WIDTH, GAP, HEAD, LINE, FOOT = 10.0, 0.08, 0.24, 0.26, 0.72
-"""Inches: of the figure, between panels, above all rows and each for titles, and below for the colour bar."""
+GAP, HEAD, LINE, FOOT = 0.06, 0.2, 0.2, 0.72
+"""Inches: between panels, above all rows and each for titles, and below for the colour bar."""
 
 FLAT = 0.5
 """Flat hemispheres, which are larger, are drawn at this scale."""
@@ -140,16 +141,16 @@ def _panels() -> list[tuple[str, str, str]]:
 def _layout(names: Sequence[str]) -> tuple[Figure, list[list[Axes]], Axes]:
     """Make a figure with a row of panels for each name."""
     sizes = np.array([_seen(*panel).size_mm * (FLAT if panel[1] == "flat" else 1) for panel in _panels()])
-    scale = (WIDTH - GAP * (len(sizes) + 1)) / sizes[:, 0].sum()
+    scale = (PAGE - GAP * (len(sizes) + 1)) / sizes[:, 0].sum()
     sizes = sizes * scale
     height = float(sizes[:, 1].max()) + LINE
-    figure = Figure((WIDTH, HEAD + height * len(names) + FOOT))
+    figure = Figure((PAGE, HEAD + height * len(names) + FOOT))
     total = figure.get_size_inches()
     lefts = GAP + np.append(0, np.cumsum(sizes[:-1, 0] + GAP))
     rows = []
     for row, name in enumerate(names):
         bottom = FOOT + (len(names) - 1 - row) * height
-        _write(figure, GAP, bottom + height - LINE + 0.06, plain(name, 60), TITLE - 0.5, INK, "left")
+        _write(figure, GAP, bottom + height - LINE + 0.06, plain(name, 80), TITLE, INK, "left")
         middle = bottom + (height - LINE) / 2
         rows.append(
             [
@@ -160,7 +161,7 @@ def _layout(names: Sequence[str]) -> tuple[Figure, list[list[Axes]], Axes]:
     for number, (_, view) in enumerate(PANELS):
         left, right = lefts[2 * number], lefts[2 * number + 1] + sizes[2 * number + 1, 0]
         _write(figure, (left + right) / 2, total[1] - HEAD + 0.04, view, TEXT, GREY, "center")
-    return figure, rows, axes_at(figure, (WIDTH - 3.2) / 2, FOOT - 0.25, 3.2, 0.1)
+    return figure, rows, axes_at(figure, (PAGE - BAR_WIDTH) / 2, FOOT - 0.25, BAR_WIDTH, 0.1)
 
 
 def _write(figure: Figure, x: float, y: float, text: str, size: float, colour: str, align: str) -> None:
