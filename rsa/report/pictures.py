@@ -13,6 +13,9 @@ from rsa.errors import UserError
 
 __all__ = ["Embedded", "embedded", "embedded_all"]
 
+SCREEN_DPI = 140
+"""Pixels of the page per inch of a figure: larger than in print, so that its type is as large as that of the page."""
+
 MOST_PX = 1040
 """Pictures are shown no wider, in pixels of the page."""
 DENSITY = 1.6
@@ -29,7 +32,7 @@ class Embedded:
     source : str
         A data URI.
     width, height : int
-        How large it is shown, in pixels of the page: 96 per inch, so that the type of all figures has one size.
+        How large it is shown, in pixels of the page: so many per inch that the type of all figures has one size.
     """
 
     source: str
@@ -47,7 +50,7 @@ def embedded(path: str | Path) -> Embedded:
     """
     try:
         with Image.open(path) as image:
-            natural = 96 * image.width / float(image.info.get("dpi", (96, 96))[0])
+            natural = SCREEN_DPI * image.width / float(image.info.get("dpi", (SCREEN_DPI, SCREEN_DPI))[0])
             width = min(round(natural), MOST_PX)
             height = round(width * image.height / image.width)
             copy = image.convert("RGB")

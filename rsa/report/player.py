@@ -9,7 +9,8 @@ from rsa.errors import UserError
 
 __all__ = ["film_html"]
 
-SCREEN_DPI = 96
+SCREEN_DPI = 120
+"""Pixels of the page per inch of a film, as it has itself."""
 
 
 def film_html(path: str | Path, links: str = "") -> str:
