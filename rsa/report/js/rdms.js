@@ -83,8 +83,13 @@ function meanOf(rdms) {
   return mean;
 }
 
+/** @type {WeakMap<ArrayLike<number> & object, Float64Array>} Ranks that were asked for: each RDM is ranked once. */
+const knownRanks = new WeakMap();
+
 /** Rank numbers from 1 up, ties by their average rank. @param {ArrayLike<number>} values */
 function ranksOf(values) {
+  const known = knownRanks.get(values);
+  if (known) return known;
   const n = values.length;
   const order = Uint32Array.from({ length: n }, (_, i) => i).sort((a, b) => values[a] - values[b]);
   let largest = 0;
@@ -97,6 +102,7 @@ function ranksOf(values) {
     for (let i = start; i < stop; i += 1) ranks[order[i]] = (start + stop + 1) / 2;
     start = stop;
   }
+  knownRanks.set(values, ranks);
   return ranks;
 }
 
