@@ -8,8 +8,8 @@ from urllib.parse import unquote
 import nibabel as nib
 import numpy as np
 import pytest
-from conftest import WIDTHS
 from explorers import CONDITIONS, LAYERS, SETTINGS, TIMES_S, flipped, make_study, oblique, permuted
+from in_a_browser import WIDTHS
 from PIL import Image
 from scipy.spatial.distance import squareform
 from scipy.stats import rankdata

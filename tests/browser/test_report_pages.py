@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from conftest import WIDTHS
+from in_a_browser import WIDTHS
 from report_study import write_study, written
 
 

@@ -5,7 +5,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from conftest import TOOLS
+from in_a_browser import TOOLS
 
 COMPILER = TOOLS / "typescript" / "bin" / "tsc"
 SCRIPTS = Path(__file__).parents[2] / "rsa" / "report" / "js"

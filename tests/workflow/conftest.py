@@ -1,11 +1,14 @@
-"""Sandboxes for the tests that run Snakemake."""
+"""Sandboxes for the tests that run Snakemake, and a browser for the pages that it makes."""
 
 import sys
 from collections.abc import Callable, Iterator
 
 import pytest
 from forks import Forks
+from in_a_browser import browser, opened
 from sandbox import LINKED, ROOT, Sandbox
+
+__all__ = ["browser", "forks", "make_sandbox", "opened"]
 
 
 @pytest.fixture(scope="session")

@@ -2,12 +2,15 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
 
 import nibabel as nib
 import numpy as np
@@ -340,6 +343,25 @@ def test_the_report_has_everything_on_its_pages(results: Path) -> None:
             assert word in pages[page], (page, word)
     assert len(pages["report"]) < 1e6
     assert sum(map(len, pages.values())) < 15e6, "pages with films that can still be sent by mail"
+
+
+def test_a_reader_goes_from_the_answer_to_a_voxel_and_its_file(opened: Callable[..., Any], results: Path) -> None:
+    page = opened(results / "report.html")
+    place = page.locator("main table a[href*='explorer/index.html#']").first
+    assert place.inner_text().endswith("mm")
+    place.click()
+    page.wait_for_selector("html[data-ready=all]")
+    page.select_option("#layer", "features.7")
+    page.wait_for_function("document.getElementById('facts').innerText.includes('features.7')")
+    said = float(re.search(r"features\.7: (\S+)", page.inner_text("#facts"))[1])
+    image = nib.load((results / "explorer" / unquote(page.get_attribute("#download", "href"))).resolve())
+    assert "_model-alexnet_layer-features7_stat-mean_" in image.get_filename()
+    voxel = nib.affines.apply_affine(np.linalg.inv(image.affine), page.evaluate("explorer.state.mm"))
+    assert said == round(float(image.dataobj[tuple(np.rint(voxel).astype(int))]), 3)
+    page.select_option("#model", "meeg")
+    page.focus("#time")
+    page.keyboard.press("Home")
+    page.wait_for_function("document.getElementById('time-text').innerText === '\N{MINUS SIGN}100 ms'")
 
 
 def test_the_results_are_a_bids_derivative(results: Path) -> None:
