@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pandas as pd
 from scipy.spatial.transform import Rotation
@@ -65,6 +66,15 @@ def with_tests(group: ScoreMap) -> ScoreMap:
         np.clip(group.values * 5, 0, 3), group.table.assign(statistic="logp_max_stat", role=TEST), group.space
     )
     return stack([group, logp])
+
+
+def anatomy_of(volume: Volume, path: Path, rng: np.random.Generator) -> Path:
+    """Write an image of 1 mm around the voxels of a volume, on a grid of its own."""
+    low, high = volume.centres_mm.min(axis=0) - 6, volume.centres_mm.max(axis=0) + 6
+    shape = np.ceil(high - low).astype(int)
+    affine = nib.affines.from_matvec(np.diag([-1.0, 1, 1]), [high[0], low[1], low[2]])
+    nib.save(nib.Nifti1Image(rng.integers(50, 900, shape).astype(np.int16), affine), path)
+    return path
 
 
 def make_study(

@@ -127,6 +127,29 @@ def test_surfaces_that_are_asked_for_need_maps_in_mni152(lab: Path) -> None:
     assert Plan(study(brain__space="MNI152Lin")).surfaces is not None
 
 
+def test_anatomical_images_are_there_and_one_for_each_subject(lab: Path) -> None:
+    image = nib.Nifti1Image(np.ones((6, 6, 6), np.uint8), AFFINE)
+    nib.save(image, "sub-01_T1w.nii.gz")
+    (line,) = checks.problems_of(study(anatomy="sub-{subject}_T1w.nii.gz"))
+    assert line == "subject '02': anatomy: There is no image sub-02_T1w.nii.gz."
+    nib.save(image, "sub-02_T1w.nii.gz")
+    own = study(anatomy="sub-{subject}_T1w.nii.gz")
+    assert checks.problems_of(own) == []
+    assert Plan(own).anatomy("02") == [Path("sub-02_T1w.nii.gz")]
+    assert Plan(own).anatomy() == []
+    assert Plan(study(anatomy="sub-01_T1w.nii.gz")).anatomy() == [Path("sub-01_T1w.nii.gz")]
+    assert Plan(study()).anatomy("01") == []
+    nib.save(nib.Nifti1Image(np.ones((6, 6, 6, 2), np.uint8), AFFINE), "sub-02_T1w.nii.gz")
+    (line,) = checks.problems_of(own)
+    assert "sub-02_T1w.nii.gz has 2 volumes" in line
+    with pytest.raises(Problems, match=r"unknown placeholder 'run': it takes \{subject\}"):
+        study(anatomy="run-{run}.nii.gz")
+    (line,) = checks.problems_of(
+        study(anatomy="sub-01_T1w.nii.gz", searchlight=None, references=[PIXELS], regions={"spheres": {"V": [6, 6, 6]}})
+    )
+    assert line.startswith("`anatomy` is what maps are drawn on")
+
+
 ANNEXED = ".git/annex/objects/2p/Xz/MD5E-s12--0a.dat/MD5E-s12--0a.dat"
 LFS_POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:0a\nsize 12\n"
 

@@ -7,10 +7,23 @@ import zlib
 from dataclasses import replace
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
-from explorers import ALPHA, CONDITIONS, LAYERS, SETTINGS, TIMES_S, flipped, make_study, oblique, patterns_of, scores_of
+from explorers import (
+    ALPHA,
+    CONDITIONS,
+    LAYERS,
+    SETTINGS,
+    TIMES_S,
+    anatomy_of,
+    flipped,
+    make_study,
+    oblique,
+    patterns_of,
+    scores_of,
+)
 from scipy.stats import t as student
 
 from rsa.core import QUALITY, Patterns, RDMs, ScoreMap, Volume
@@ -253,8 +266,9 @@ def test_mni_brains_have_a_template_and_a_cortex(tmp_path, rng):
     Explorer("mni", tmp_path, "MNI152NLin2009cAsym", maps).write((tmp_path / EXPLORER).parent)
     study, pieces = written(tmp_path)
     space = study["spaces"][0]
-    assert space["background_name"] == "MNI152 template"
-    assert len(pieces[space["background"]["piece"]]) == np.prod(space["background"]["shape"])
+    behind = study["people"][0]["background"]
+    assert behind["name"] == "the MNI152 template"
+    assert len(pieces[behind["piece"]]) == np.prod(behind["shape"])
     vertices = np.frombuffer(pieces[space["vertices"]], "<i4")
     assert len(vertices) == 20484
     assert -1 <= vertices.min() < vertices.max() < volume.mask.size
@@ -268,3 +282,21 @@ def test_references_of_single_subjects_are_left_out(rng):
     own = RDMs(rng.random((1, 36)), CONDITIONS, pd.DataFrame({"model": ["meeg"], "subject": ["01"]}))
     assert list(stacked_references([shared, own]).table["model"]) == ["net"]
     assert stacked_references([own]) is None
+
+
+def test_each_subject_is_drawn_on_its_own_brain_and_the_group_on_the_mask(tmp_path, rng):
+    volume = flipped()
+    anatomies = {f"{i:02d}": anatomy_of(volume, tmp_path / f"sub-{i:02d}_T1w.nii.gz", rng) for i in (1, 2)}
+    make_study(tmp_path, volume, anatomy=anatomies)
+    study, pieces = written(tmp_path)
+    behind = {one["id"]: one["background"] for one in study["people"]}
+    assert behind["group"] is None
+    for who, path in anatomies.items():
+        image, packed = nib.load(path), behind[who]
+        assert packed["name"] == path.name
+        shades = np.frombuffer(pieces[packed["piece"]], np.uint8).reshape(packed["shape"])
+        place = np.array([3, 2, 4])
+        there = nib.affines.apply_affine(np.linalg.inv(image.affine) @ packed["affine"], place)
+        data = image.get_fdata()
+        top = np.percentile(data[data > 0], 99)
+        assert shades[tuple(place)] == np.rint(255 * min(data[tuple(np.rint(there).astype(int))] / top, 1))

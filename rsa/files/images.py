@@ -21,6 +21,7 @@ __all__ = [
     "inside_of",
     "opened",
     "problems_of_grids",
+    "read_anatomy",
     "read_mask",
     "read_patterns",
     "read_voxels",
@@ -155,6 +156,21 @@ def read_voxels(path: Path, dtype: npt.DTypeLike = np.float32) -> Array:
     with reading_data(path), np.errstate(over="ignore"):  # beyond single precision becomes infinite: not usable
         values = np.asarray(image.dataobj, dtype=dtype)
     return values.reshape((*image.shape[:3], count_volumes(image)))
+
+
+def read_anatomy(path: Path) -> nib.Nifti1Image:
+    """Read an image on which maps are drawn, in voxels of nearly 2 mm or larger: every second one of 1 mm, say.
+
+    Raises
+    ------
+    UserError
+        If the file is missing or damaged, or has several volumes.
+    """
+    image = opened(path)
+    require_one_volume(image, str(path))
+    steps = [max(1, round(2 / size)) for size in nib.affines.voxel_sizes(image.affine)]
+    some = tuple(slice(None, None, step) for step in steps)
+    return nib.Nifti1Image(read_voxels(path)[..., 0][some], image.affine @ np.diag([*steps, 1.0]))
 
 
 def read_mask(path: Path) -> Array:

@@ -16,6 +16,7 @@ from rsa.datasets.fetch import FETCHED_SUBJECTS, fetched_files, not_fetched
 from rsa.distances import CROSS_VALIDATED
 from rsa.errors import Problems, UserError, listed
 from rsa.files.fsaverage import has_cortex
+from rsa.files.images import opened, require_one_volume
 from rsa.files.records import copies
 from rsa.files.sources import NoContentError, problems_of_content, quoted
 from rsa.inference.contrasts import contrast_problems
@@ -30,7 +31,7 @@ from rsa.names import label_of, map_path, require_distinct_labels
 from rsa.neighbourhood import sphere_offsets
 from rsa.pipeline.config import Inference, Movie, Searchlight, Study, load_study, read_yaml
 from rsa.rdm import MEEG, chance_is_0
-from rsa.settings import by_subject
+from rsa.settings import by_subject, fill, placeholders
 from rsa.simulation.settings import PlantedLatency, PlantedRegion
 from rsa.simulation.write import files_of_stimuli, not_simulated
 
@@ -203,7 +204,7 @@ def study_conditions(study: Study) -> list[str] | None:
 
 def _structure(study: Study) -> Iterator[str]:
     """Check what the sections need of each other."""
-    for part in (_what_is_compared, _chance, _fused, _over_time, _over_voxels, _mapped, _named):
+    for part in (_what_is_compared, _chance, _fused, _over_time, _over_voxels, _mapped, _anatomical, _named):
         yield from part(study)
     if study.fetch is not None:
         yield from _problems_of_fetch(study)
@@ -230,6 +231,8 @@ def _parts(study: Study) -> Iterator[Callable[[], Sequence[Path]]]:
     for part in (*study.models, *study.references):
         yield part.files
     for subject in study.subjects:
+        if study.anatomy is not None:
+            yield partial(_anatomy_files, study.anatomy, subject)
         if study.regions is not None:
             yield partial(region_files, study.regions, subject)
         if study.template is not None:
@@ -238,6 +241,10 @@ def _parts(study: Study) -> Iterator[Callable[[], Sequence[Path]]]:
             yield partial(_data_files, study, study.brain, subject, residuals=study.needs_residuals)
     for subject in study.meeg_subjects if not awaits_epochs(study) else ():
         yield partial(_data_files, study, study.meeg, subject)
+
+
+def _anatomy_files(anatomy: str, subject: str) -> list[Path]:
+    return [fill(anatomy, subject=subject)]
 
 
 def _data_files(study: Study, data: Any, subject: str, **options: bool) -> list[Path]:
@@ -352,6 +359,24 @@ def _mapped(study: Study) -> Iterator[str]:
             f"are {'none' if study.searchlight is None else f'maps in {listed(spaces)}'}; bring them there by "
             "`template`, or leave `surfaces` out."
         )
+
+
+def _anatomical(study: Study) -> Iterator[str]:
+    """Check the images on which maps are drawn."""
+    if study.anatomy is None:
+        return
+    if study.searchlight is None:
+        yield "`anatomy` is what maps are drawn on, and there are none: set a `searchlight`, or leave it out."
+    if study.template is not None and "subject" not in placeholders(study.anatomy):
+        yield "`anatomy` of a study with a `template` is that of each subject: write {subject} into its name."
+    told = []
+    for subject in study.subjects:
+        try:
+            path = fill(study.anatomy, subject=subject)
+            require_one_volume(opened(path), str(path))
+        except UserError as error:
+            told.append((subject, f"anatomy: {error}"))
+    yield from by_subject(told)
 
 
 def _named(study: Study) -> Iterator[str]:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin
 
-from pydantic import AfterValidator, Field, ValidationError, WithJsonSchema
+from pydantic import AfterValidator, Field, ValidationError, WithJsonSchema, field_validator
 
 from rsa.analyses import Analysis
 from rsa.comparisons import COMPARISONS
@@ -32,7 +32,7 @@ from rsa.maps import MAPS
 from rsa.meeg.timecourse import MOVIE_DISTANCES
 from rsa.models import Model
 from rsa.noise import NORMALISATIONS, SHRINKAGES
-from rsa.settings import DataPath, Label, Names, Section, alternatives, choice_of
+from rsa.settings import DataPath, Label, Names, Section, alternatives, choice_of, placeholders
 from rsa.simulation.settings import Simulation
 
 __all__ = [
@@ -279,6 +279,10 @@ class Study(Section):
     """The fMRI data; leave it out for none."""
     searchlight: Searchlight | None = None
     """Whole-brain analysis; leave it out for none."""
+    anatomy: DataPath | None = None
+    """An anatomical image in the space of the maps, behind them in slices and in the explorer; `{subject}` in its name
+    for one of each subject, whose group is then drawn without. By default, the MNI152 template in MNI spaces, and
+    elsewhere the mask."""
     regions: Regions | None = None
     """Region-of-interest analysis; leave it out for none."""
     meeg: MeegDataset | None = None
@@ -323,6 +327,13 @@ class Study(Section):
     """Bring the maps of subjects in spaces of their own to one grid; leave it out for none."""
     surfaces: Surfaces | None = Surfaces()
     """Write maps that are in a space of MNI152 on a surface of the cortex as well (GIFTI); null for none."""
+
+    @field_validator("anatomy")
+    @classmethod
+    def _takes_the_subject_alone(cls, value: str | None) -> str | None:
+        if unknown := placeholders(value or "") - {"subject"}:
+            raise ValueError(f"unknown placeholder {listed(sorted(unknown))}: it takes {{subject}}")
+        return value
 
     @property
     def shrinkage(self) -> str | None:

@@ -20,6 +20,7 @@ from rsa.models import Model
 from rsa.pipeline import checks
 from rsa.pipeline.config import Study, Surfaces, load_study, read_yaml
 from rsa.pipeline.results import problems_of_folder
+from rsa.settings import fill, placeholders
 
 __all__ = ["OUTPUTS", "Output", "Plan", "plan_of_results", "read_plan", "study_of"]
 
@@ -379,6 +380,7 @@ class Plan:
             "brain": self.all("brain"),
             "references": [*self.references(), *fused],
             "stimuli": self.stimulus_files(),
+            "anatomy": [path for subject in self.study.subjects for path in self.anatomy(subject)],
             "regions": self.region_files("") if shared else [],
         }
 
@@ -386,6 +388,13 @@ class Plan:
         """Return what these are read from."""
         regions = self.cluster_regions(part)
         return [] if regions is None else region_files(regions, "")
+
+    def anatomy(self, who: str = "") -> list[Path]:
+        """Return the anatomical image behind the maps of a subject; without one, behind those of the group, if any."""
+        anatomy = self.study.anatomy
+        if anatomy is None or (not who and (self.study.template is not None or "subject" in placeholders(anatomy))):
+            return []
+        return [fill(anatomy, subject=who)]
 
     def generalisation(self, part: str) -> str:
         """Return whether all times are compared with each other, within or between subjects; empty if they are not."""
@@ -559,6 +568,7 @@ class Plan:
         inputs += [path for name in self._references for path in self.reference_files(name)]
         for subject in self.study.subjects if self.study.simulate is None else ():
             inputs += [*self.brain_files(subject), *self.region_files(subject), *self.template_files(subject)]
+            inputs += self.anatomy(subject)
         for subject in self.study.meeg_subjects if not checks.awaits_epochs(self.study) else ():
             inputs += self.meeg_files(subject)
         found = [str(path) for path in dict.fromkeys(inputs) if BRACES.search(str(path))]

@@ -21,6 +21,7 @@ from rsa.distances import DISTANCES
 from rsa.errors import UserError
 from rsa.files import io
 from rsa.files.fsaverage import has_cortex
+from rsa.files.images import read_anatomy
 from rsa.inputs.regions import Regions, read_regions
 from rsa.inputs.stimuli import Stimuli, condition_table, read_image
 from rsa.maps import MAPS, layered_models, times_of
@@ -171,6 +172,9 @@ class Explorer:
         All models of the study in order, which gives them their colours.
     simulated : bool
         Whether the brain data were.
+    anatomy : mapping of str to path
+        Anatomical image behind the maps of the group or of a subject, in their space; by default the MNI152 template
+        in MNI spaces, and elsewhere the mask.
     budget : int
         Bytes that may stand in the page.
     """
@@ -186,6 +190,7 @@ class Explorer:
     derived: Sequence[str] = tuple(MAPS)
     patterns_note: str = ""
     simulated: bool = False
+    anatomy: Mapping[str, Path] = field(default_factory=dict)
     budget: int = BUDGET
 
     # --------------------------------------------------------------------------------------------- where
@@ -231,6 +236,7 @@ class Explorer:
     def _pack(self, shelf: Shelf) -> dict[str, Any]:
         """Pack everything, what the first picture needs first; return what the page has to know of it."""
         first = Bundle("first", "the first map")
+        behind = self._backgrounds(shelf, first)
         spaces = [self._space(number, first) for number in range(len(self.spaces))]
         references, regions = self._reference_rdms(first), self._regions(first)
         cortex, mesh = self._mesh(spaces)
@@ -269,7 +275,7 @@ class Explorer:
             "min_voxels": self.settings.get("min_voxels", 2),
             "reasons": REASONS,
             "spaces": spaces,
-            "people": [self._person(who) for who in self.people],
+            "people": [self._person(who) | {"background": behind[who]} for who in self.people],
             "sets": sets,
             "parts": self._parts(),
             "colours": model_colours(self._models()),
@@ -441,7 +447,7 @@ class Explorer:
         """Pack the grid of a space, and what maps are drawn on."""
         volume = self.spaces[number].volume
         bundle.add(f"v{number}", voxel_gaps(np.flatnonzero(volume.mask)))
-        made: dict[str, Any] = {
+        return {
             "shape": volume.shape,
             "affine": volume.affine,
             "voxels": f"v{number}",
@@ -449,17 +455,29 @@ class Explorer:
             "box": drawn_box(volume, self.space),
             "label": self.space,
         }
-        image = background_of(self.space)
-        if image is None:
-            return made | {"background": None, "background_name": "the mask"}
-        data = np.rint(255 * np.asarray(image.dataobj)).astype(np.uint8)
-        data, start = _cropped(data)
-        affine = image.affine @ nib.affines.from_matvec(np.eye(3), start)
-        bundle.add(f"b{number}", data.tobytes())
-        return made | {
-            "background": {"piece": f"b{number}", "shape": data.shape, "affine": affine},
-            "background_name": "MNI152 template",
-        }
+
+    def _backgrounds(self, shelf: Shelf, first: Bundle) -> dict[str, dict[str, Any] | None]:
+        """Pack the brains on which maps are drawn, that of the first person with the first map; None for the mask."""
+        packed: dict[Path | None, dict[str, Any] | None] = {}
+        for who in self.people:
+            path = self.anatomy.get(who)
+            if path in packed:
+                continue
+            image = background_of(self.space, None if path is None else read_anatomy(path))
+            if image is None:
+                packed[path] = None
+                continue
+            data, start = _cropped(np.rint(255 * np.asarray(image.dataobj)).astype(np.uint8))
+            bundle = Bundle(f"brain{len(packed)}", f"the anatomical image of {who}") if packed else first
+            packed[path] = {
+                "piece": bundle.add(f"b{len(packed)}", data.tobytes()),
+                "shape": data.shape,
+                "affine": image.affine @ nib.affines.from_matvec(np.eye(3), start),
+                "name": "the MNI152 template" if path is None else path.name,
+            }
+            if bundle is not first:
+                shelf.put(bundle)
+        return {who: packed[self.anatomy.get(who)] for who in self.people}
 
     def _mesh(self, spaces: Sequence[dict[str, Any]]) -> tuple[Bundle, dict[str, Any] | None]:
         """Pack the cortex of the MNI brain, and the voxel of each space at each of its vertices."""

@@ -8,9 +8,10 @@ from urllib.parse import unquote
 import nibabel as nib
 import numpy as np
 import pytest
-from explorers import CONDITIONS, LAYERS, SETTINGS, TIMES_S, flipped, make_study, oblique, permuted
+from explorers import CONDITIONS, LAYERS, SETTINGS, TIMES_S, anatomy_of, flipped, make_study, oblique, permuted
 from in_a_browser import WIDTHS
 from PIL import Image
+from scipy.ndimage import map_coordinates
 from scipy.spatial.distance import squareform
 from scipy.stats import rankdata
 
@@ -117,6 +118,33 @@ def drawn(page, number: int) -> np.ndarray:
     url = page.evaluate(f"explorer.panels[{number}].picture.toDataURL()")
     with Image.open(BytesIO(base64.b64decode(url.split(",")[1]))) as picture:
         return np.asarray(picture.convert("RGB"), dtype=float)
+
+
+def test_each_subject_is_drawn_on_its_own_brain(opened, tmp_path, rng):
+    volume = oblique()
+    anatomies = {f"{i:02d}": anatomy_of(volume, tmp_path / f"sub-{i:02d}_T1w.nii.gz", rng) for i in (1, 2)}
+    make_study(tmp_path, volume, anatomy=anatomies)
+    page = ready(opened, tmp_path, "by=none")
+    assert set(page.evaluate("Array.from(explorer.panels[1].grey)")) == {0, MASK_SHADE}
+    for who in ("02", "01"):
+        page.select_option("#who", who)
+        page.wait_for_function(
+            f"explorer.settled && explorer.panels[1].background === explorer.maps.background('{who}')"
+        )
+        settled(page)
+        image = nib.load(anatomies[who])
+        frame, mm = page.evaluate("[explorer.panels[1].frame, explorer.state.mm]")
+        columns, rows = np.meshgrid(np.arange(frame["width"]), np.arange(frame["height"]))
+        points = np.tile(np.array(mm, dtype=float), (*columns.shape, 1))
+        points[..., 0] = frame["across"] + (columns + 0.5 - frame["width"] / 2) * frame["mmPerPixel"]
+        points[..., 2] = frame["up"] - (rows + 0.5 - frame["height"] / 2) * frame["mmPerPixel"]
+        some = image.get_fdata()[::2, ::2, ::2]  # as it is packed
+        at = nib.affines.apply_affine(np.linalg.inv(image.affine @ np.diag([2.0, 2, 2, 1])), points)
+        inside = ((at > 0) & (at < np.array(some.shape) - 1)).all(axis=-1)
+        shades = np.rint(255 * np.minimum(some / np.percentile(some, 99), 1))
+        seen = np.array(page.evaluate("Array.from(explorer.panels[1].grey)")).reshape(inside.shape)
+        np.testing.assert_allclose(seen[inside], map_coordinates(shades, at[inside].T, order=1), atol=1)
+        assert inside.mean() > 0.3
 
 
 @pytest.mark.parametrize("name", VOLUMES)

@@ -42,6 +42,7 @@ rule draw_subject:
         inference=lambda wildcards: PLAN.subject_inference(
             wildcards.part, wildcards.subject
         ),
+        anatomy=lambda wildcards: PLAN.anatomy(wildcards.subject),
     output:
         directory(PLAN.path("subject_figures")),
     log:
@@ -53,13 +54,14 @@ rule draw_subject:
         derived=PLAN.derived_option(),
     shell:
         "python -m rsa draw-subject --scores {input.scores} --inference {input.inference} --subject {wildcards.subject} "
-        "--space {params.space} {params.derived} --folder {output} --log {log}"
+        "--space {params.space} {params.derived} --anatomy {input.anatomy} --folder {output} --log {log}"
 
 
 rule draw_group:
     input:
         scores=lambda wildcards: PLAN.all_scores(wildcards.part),
         group=lambda wildcards: PLAN.all("group_scores", wildcards.part),
+        anatomy=PLAN.anatomy(),
     output:
         directory(PLAN.path("group_figures")),
     log:
@@ -72,7 +74,7 @@ rule draw_group:
         models=PLAN.names(),
     shell:
         "python -m rsa draw-group --scores {input.scores} --group {input.group} --space {params.space} {params.derived} "
-        "--models {params.models:q} --folder {output} --log {log}"
+        "--models {params.models:q} --anatomy {input.anatomy} --folder {output} --log {log}"
 
 
 rule draw_regions:
@@ -137,4 +139,5 @@ if STUDY.searchlight is not None:
         shell:
             "python -m rsa explore --study {input.study} --scores {input.scores} --group {input.group} "
             "--inference {input.inference} --brain {input.brain} --references {input.references} "
+            "--anatomy {input.anatomy} "
             "--output {output} --log {log}"

@@ -21,6 +21,7 @@ def explore(
     inference: list[Path] | None = None,
     brain: list[Path] | None = None,
     references: list[Path] | None = None,
+    anatomy: list[Path] | None = None,
 ) -> None:
     """Write the brain explorer: a page with the maps of all subjects and the group, and files beside it.
 
@@ -40,6 +41,8 @@ def explore(
         Patterns of all subjects (HDF5).
     references : list of path
         RDMs with which those of spheres are compared (HDF5).
+    anatomy : list of path
+        Anatomical image behind the maps of each subject; if all have the same, of the group as well.
     """
     settings = Study.model_validate_json(study.read_text(encoding="utf-8"))
     tests = {_whose(path): path for path in inference or []}
@@ -47,6 +50,9 @@ def explore(
     template = settings.template
     regions = settings.regions if template is None else None
     subjects = dict(zip(settings.subjects, brain or [], strict=True)) if brain and template is None else {}
+    behind = dict(zip(settings.subjects, anatomy or [], strict=True)) if anatomy and template is None else {}
+    if len(set(behind.values())) == 1:
+        behind[GROUP] = behind[settings.subjects[0]]
     Explorer(
         settings.study,
         output.parent,
@@ -59,6 +65,7 @@ def explore(
         derived=settings.maps,
         patterns_note=OTHER_SPACE if template is not None else "",
         simulated=settings.simulate is not None,
+        anatomy=behind,
     ).write(output)
 
 

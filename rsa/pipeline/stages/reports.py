@@ -11,6 +11,7 @@ from rsa.core import REFERENCE, TEST, ScoreMap, on_voxels, select
 from rsa.errors import UserError, did_you_mean, listed
 from rsa.files import io
 from rsa.files.evokeds import read_info
+from rsa.files.images import read_anatomy
 from rsa.inference.contrasts import DIFFERENCE
 from rsa.inputs.stimuli import Stimuli, condition_table
 from rsa.maps import derive_all, stack
@@ -69,6 +70,7 @@ def draw_subject(
     folder: Path,
     derived: list[MapName] | None = None,
     inference: Path | None = None,
+    anatomy: Path | None = None,
 ) -> None:
     """Draw the maps of one subject: glass brains, slices, layer preference.
 
@@ -78,6 +80,8 @@ def draw_subject(
         Scores of the subject (HDF5).
     inference : path
         p values of these scores (HDF5): what is not significant is faded.
+    anatomy : path
+        Anatomical image on which slices are drawn.
     """
     maps, distance = io.load_scores(scores), str(io.read_provenance(scores)["settings"].get("distance", "unknown"))
     made = derive_all(maps, derived, distance=distance)
@@ -85,8 +89,8 @@ def draw_subject(
     if inference is not None and maps.volume is not None:
         found = on_voxels(io.load_scores(inference), maps.volume)
         significance = _significance(stack([maps, found]), inference)
-    title = f"subject {subject}"
-    subject_figures(maps, made, space=space, folder=folder, title=title, significance=significance)
+    look: dict[str, Any] = {"space": space, "background": None if anatomy is None else read_anatomy(anatomy)}
+    subject_figures(maps, made, folder=folder, title=f"subject {subject}", significance=significance, **look)
 
 
 def _significance(maps: ScoreMap, path: Path) -> Significance | None:
@@ -101,6 +105,7 @@ def draw_group(
     group: Path | None = None,
     derived: list[MapName] | None = None,
     models: list[str] | None = None,
+    anatomy: Path | None = None,
 ) -> None:
     """Draw the maps of all subjects beside each other, and those of the group.
 
@@ -110,11 +115,13 @@ def draw_group(
         Scores of the group (HDF5).
     models : list of str
         All models and references of the study, in order: so each has one colour in all figures.
+    anatomy : path
+        Anatomical image on which slices are drawn.
     """
     subjects = [(str(one.table["subject"].iloc[0]), one) for one in map(io.load_scores, scores)]
     together = None if group is None else io.load_scores(group)
     made = None
-    look: dict[str, Any] = {}
+    look: dict[str, Any] = {"background": None if anatomy is None else read_anatomy(anatomy)}
     if together is not None and group is not None:
         look["comparison"] = str(io.read_provenance(group)["settings"].get("comparison", ""))
         look["significance"] = _significance(together, group)
@@ -273,8 +280,10 @@ def drawings(plan: Plan) -> dict[Path, tuple[Callable[..., None], dict[str, Any]
         for subject, folder in zip(study.subjects, plan.all("subject_figures", part), strict=False):
             arguments = {"scores": plan.path("scores", part=part, subject=subject), "subject": subject}
             inference = next(iter(plan.subject_inference(part, subject)), None)
-            found[folder] = (draw_subject, {**arguments, "inference": inference, "space": plan.space, **derived})
+            arguments |= {"inference": inference, "anatomy": next(iter(plan.anatomy(subject)), None)}
+            found[folder] = (draw_subject, {**arguments, "space": plan.space, **derived})
         of_all: dict[str, Any] = {"scores": plan.all_scores(part), "group": first("group_scores", part)}
+        of_all |= {"anatomy": next(iter(plan.anatomy()), None)}
         draws("group_figures", part, draw_group, **of_all, space=plan.group_space, **derived, models=plan.names())
         of_regions = {"fits": first("region_fits", part), "tests": first("region_group", part)}
         draws("region_figures", part, draw_regions, **of_regions, **alpha, models=plan.names())

@@ -106,7 +106,8 @@ class BrainExplorer {
     const slow = window.setTimeout(() => this.tell(besides.length ? "Loading a file beside this page\u2026" : "Loading\u2026"), 300);
     try {
       const space = this.maps.person(this.state.who).space;
-      await Promise.all([this.maps.loadGrid(space), ...needed.map((set) => this.maps.load(set))]);
+      const brain = this.maps.loadBackground(this.state.who);
+      await Promise.all([this.maps.loadGrid(space), brain, ...needed.map((set) => this.maps.load(set))]);
       if (turn !== this.turn) return;
       this.tell("");
       this.drawMap();
@@ -158,7 +159,10 @@ class BrainExplorer {
     };
     this.paints = paintVoxels(this.look);
     if (!this.state.mm.length) this.state.mm = this.peak() ?? this.middle(grid);
-    for (const panel of this.panels) if (panel.grid !== grid) panel.resize(grid);
+    const background = this.maps.background(state.who);
+    for (const panel of this.panels) {
+      if (panel.grid !== grid || panel.background !== background) panel.resize(grid, background);
+    }
     drawLegend(element("legend", HTMLElement), scale, map, by === "score" ? least : null);
     this.tellLegend(by, least);
     this.fillNumbers(scale, by, least);
@@ -437,7 +441,7 @@ class BrainExplorer {
       const grid = this.grid();
       if (now === width || !grid || !this.look) return;
       width = now;
-      for (const panel of this.panels) panel.resize(grid);
+      for (const panel of this.panels) panel.resize(grid, panel.background);
       this.draw();
     }).observe(element("slice-0", HTMLElement));
   }
@@ -476,13 +480,12 @@ class BrainExplorer {
   tellPage() {
     const { info } = this;
     element("title", HTMLElement).textContent = `${info.title}: brain explorer`;
-    const background = info.spaces[0].background_name;
     const n = info.people.filter((one) => one.id !== "group").length;
     const words = [
       `${n} ${n === 1 ? "subject" : "subjects"}${info.simulated ? ", simulated data" : ""}`,
       info.spaces[0].label,
       info.radius_mm ? `spheres of ${info.radius_mm} mm, ${info.distance} distance` : "",
-      `on ${background}`,
+      `on ${info.people[0].background?.name ?? "the mask"}`,
       "left is left",
     ];
     element("subtitle", HTMLElement).textContent = words.filter(Boolean).join(" \u00b7 ");

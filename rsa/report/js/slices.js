@@ -128,6 +128,8 @@ class SlicePanel {
     this.frame = { width: 1, height: 1, mmPerPixel: 1, across: 0, up: 0 };
     /** @type {Grid | null} */
     this.grid = null;
+    /** @type {Background | null} */
+    this.background = null;
     this.mm = [0, 0, 0];
     this.key = "";
     this.grey = new Uint8Array(1);
@@ -192,9 +194,10 @@ class SlicePanel {
     this.onMove(mm, false);
   }
 
-  /** Fit the canvases to their place. @param {Grid} grid */
-  resize(grid) {
+  /** Fit the canvases to their place. @param {Grid} grid @param {Background | null} background */
+  resize(grid, background) {
     this.grid = grid;
+    this.background = background;
     const ratio = Math.min(window.devicePixelRatio || 1, 2);
     const width = Math.max(1, Math.round(this.holder.clientWidth * ratio));
     const height = Math.max(1, Math.round(this.holder.clientHeight * ratio));
@@ -225,7 +228,8 @@ class SlicePanel {
     const key = `${this.grid.info.voxels} ${mm[this.view.through]} ${this.frame.width} ${this.frame.height}`;
     if (key === this.key) return;
     this.key = key;
-    const { info, inverse, positions, background } = this.grid;
+    const { background } = this;
+    const { info, inverse, positions } = this.grid;
     this.voxels = sliceOf(this.view, this.frame, mm, inverse, info.shape, positions);
     if (background) this.grey = imageSlice(this.view, this.frame, mm, background.inverse, background.shape, background.data);
     else this.grey = Uint8Array.from(this.voxels, (voxel) => (voxel >= 0 ? MASK_SHADE : 0));

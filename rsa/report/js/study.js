@@ -28,8 +28,6 @@
  * @property {number} n_voxels
  * @property {number[][]} box
  * @property {string} label
- * @property {{piece: string, shape: number[], affine: Affine} | null} background
- * @property {string} background_name
  * @property {string} [vertices] Voxels at the vertices of the cortex, of an MNI brain.
  *
  * @typedef {{who: string, part: string, statistic: string, alpha: number, words: string, clusters: boolean, method: string}} TestInfo
@@ -46,7 +44,7 @@
  * @property {number} min_voxels
  * @property {Record<string, string>} reasons
  * @property {SpaceInfo[]} spaces
- * @property {{id: string, label: string, space: number}[]} people
+ * @property {{id: string, label: string, space: number, background: BackgroundInfo | null}[]} people
  * @property {MapSet[]} sets
  * @property {{id: string, label: string, unit: string}[]} parts
  * @property {Record<string, string>} colours
@@ -72,7 +70,12 @@
  * @property {number[][]} inverse
  * @property {Int32Array} flat Position of each voxel on the grid.
  * @property {Int32Array} positions Voxel at each position of the grid, -1 outside.
- * @property {{data: Uint8Array, shape: number[], inverse: number[][]} | null} background
+ */
+
+/**
+ * What maps are drawn on, packed and read.
+ * @typedef {{piece: string, shape: number[], affine: Affine, name: string}} BackgroundInfo
+ * @typedef {{data: Uint8Array, shape: number[], inverse: number[][]}} Background
  */
 
 /**
@@ -108,6 +111,8 @@ class StudyMaps {
     this.loading = new Map();
     /** @type {(Grid | undefined)[]} */
     this.grids = info.spaces.map(() => undefined);
+    /** @type {Map<string, Background>} */
+    this.backgrounds = new Map();
     /** @type {Map<string, Uint16Array>} */
     this.counts = new Map();
     /** @type {Map<string, ResponseCodes>} */
@@ -145,18 +150,28 @@ class StudyMaps {
   loadGrid(number) {
     return this.once(`grid ${number}`, async () => {
       const info = this.info.spaces[number];
-      const image = info.background;
-      const [voxels, data] = await Promise.all([this.bytes(info.voxels), image && this.bytes(image.piece)]);
-      const flat = positionsOf(voxels);
+      const flat = positionsOf(await this.bytes(info.voxels));
       const positions = new Int32Array(info.shape[0] * info.shape[1] * info.shape[2]).fill(-1);
       flat.forEach((at, voxel) => {
         positions[at] = voxel;
       });
-      const background = image && data && { data, shape: image.shape, inverse: inverseOf(image.affine) };
-      const grid = { info, inverse: inverseOf(info.affine), flat, positions, background };
+      const grid = { info, inverse: inverseOf(info.affine), flat, positions };
       this.grids[number] = grid;
       return grid;
     });
+  }
+
+  /** Read what the maps of somebody are drawn on. @param {string} who */
+  async loadBackground(who) {
+    const image = this.person(who).background;
+    if (!image || this.backgrounds.has(image.piece)) return;
+    const data = await this.once(`background ${image.piece}`, () => this.bytes(image.piece));
+    this.backgrounds.set(image.piece, { data, shape: image.shape, inverse: inverseOf(image.affine) });
+  }
+
+  /** Return what the maps of somebody are drawn on; null for the mask. @param {string} who */
+  background(who) {
+    return this.backgrounds.get(this.person(who).background?.piece ?? "") ?? null;
   }
 
   /** @param {MapSet} set */
