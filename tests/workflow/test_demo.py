@@ -126,6 +126,10 @@ def test_every_map_of_a_subject_is_written_with_a_sidecar(results: Path) -> None
     names += [f"{stem}_model-meeg_stat-{name}" for name in ("peaktime", "onsettime")]
     names += [f"{stem}_stat-nvoxels", f"{stem}_stat-reason"]
     expected = {f"{name}_statmap{ending}" for name in names for ending in (".nii.gz", ".json")}
+    cortex = [name.replace(f"_space-{SPACE}", "_space-fsaverage5") for name in names]
+    expected |= {f"{name}_statmap.json" for name in cortex}
+    sides = [name.replace("_space-", f"_hemi-{side}_space-") for side in "LR" for name in cortex]
+    expected |= {f"{name}_statmap.shape.gii" for name in sides}
     expected |= {f"{stem}_peaks.tsv", f"{stem}_peaks.json", ".snakemake_timestamp", ".checksums"}
     assert {path.name for path in folder.iterdir()} == expected
     sidecar = pd.read_json(folder / f"{names[1]}_statmap.json", typ="series")
@@ -323,7 +327,7 @@ def test_peaks_are_listed(results: Path) -> None:
 
 def test_the_report_has_everything_on_its_pages(results: Path) -> None:
     pages = {
-        path.stem: path.read_text(encoding="utf-8") for path in (results / "report.html", *results.glob("pages/*"))
+        path.stem: path.read_text(encoding="utf-8") for path in (results / "report.html", *results.glob("pages/*.html"))
     }
     for text in pages.values():
         HTMLParser().feed(text)
