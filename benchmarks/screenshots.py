@@ -39,9 +39,7 @@ def main() -> None:
             page.goto((given.results / path).resolve().as_uri() + (f"#{state}" if state else ""))
             page.wait_for_timeout(3000)  # until the surface and all charts are drawn
             picture = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
-            picture.quantize(256, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE).save(
-                given.folder / f"{name}.png", optimize=True
-            )
+            picture.save(given.folder / f"{name}.png", optimize=True)
         browser.close()
 
 

@@ -7,6 +7,8 @@ from pathlib import Path
 import matplotlib
 import numpy as np
 import pytest
+from forks import DPI
+from in_a_browser import barriers, browser, opened
 
 from rsa.comparisons import COMPARISONS
 from rsa.datasets import DATASETS
@@ -15,6 +17,9 @@ from rsa.inference.group import GROUP_TESTS
 from rsa.inputs.references import RULES
 from rsa.maps import MAPS
 from rsa.models import MODELS
+from rsa.report import style
+
+__all__ = ["barriers", "browser", "coarse_figures", "data", "opened", "rng", "tables"]
 
 matplotlib.use("Agg")
 
@@ -33,6 +38,13 @@ def data() -> Path:
     if not DATA.is_dir():
         pytest.skip(f"the real data are not in {DATA}; set RSA_DATA to where they are")
     return DATA
+
+
+@pytest.fixture(autouse=True)
+def coarse_figures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Draw figures with few dots, which is quicker, but in tests marked `dots`, which look at how many there are."""
+    if "dots" not in request.keywords:
+        monkeypatch.setattr(style, "DPI", DPI)
 
 
 @pytest.fixture

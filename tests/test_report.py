@@ -604,6 +604,7 @@ def test_dollar_signs_are_no_mathematics(rng):
     assert r"a\$b" in texts(figure)
 
 
+@pytest.mark.dots
 def test_saved_figure_holds_its_caption(tmp_path, rng):
     caption = f"Scores {MINUS}1 <b> & “quoted”"
     path = save_figure(tmp_path / "new" / "a.png", rdm_grid(rdms(rng), list("abc")), caption)
@@ -616,6 +617,7 @@ def test_saved_figure_holds_its_caption(tmp_path, rng):
     assert caption_of(tmp_path / "bare.png") == ""
 
 
+@pytest.mark.dots
 def test_vector_graphics_have_text_and_images_of_300_dpi(tmp_path, rng):
     caption = f"Scores {MINUS}1 <b> & “quoted”\x00"
     scores = maps(flipped(), rng, ["naïve", "<fc>"])

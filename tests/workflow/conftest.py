@@ -1,14 +1,11 @@
-"""Sandboxes for the tests that run Snakemake, and a browser for the pages that it makes."""
+"""Sandboxes for the tests that run Snakemake."""
 
 import sys
 from collections.abc import Callable, Iterator
 
 import pytest
 from forks import Forks
-from in_a_browser import browser, opened
 from sandbox import LINKED, ROOT, Sandbox
-
-__all__ = ["browser", "forks", "make_sandbox", "opened"]
 
 
 @pytest.fixture(scope="session")

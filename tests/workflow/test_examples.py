@@ -111,7 +111,8 @@ def test_every_example_is_ready_to_run(sandbox: Sandbox, trees: Trees, name: str
     rules = sandbox.rules("--configfile", f"config/{name}.yaml", "--config", f"data_root={trees(name)}")
     always = {"describe", "brain", "draw_references", "report"}
     drawn = {rule for rule in rules if rule.startswith("draw_")}
-    assert rules - drawn - always == OPTIONAL_RULES.get(name, {"reference", "searchlight", "maps"})
+    assert ("explore" in rules) == ("searchlight" in rules)
+    assert rules - drawn - always - {"explore"} == OPTIONAL_RULES.get(name, {"reference", "searchlight", "maps"})
     assert always <= rules
 
 
