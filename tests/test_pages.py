@@ -184,6 +184,9 @@ def test_what_was_planted_is_compared_with_what_was_found():
     assert found["is_found"].tolist() == [True, False], "at the second, b fits better"
     assert found["found_layer"].tolist() == ["a", "b"]
     assert found["peak_distance_mm"].tolist() == [0.0, 50.0]
+    between = {**spheres, "centres_mm": [[11, 0, 0]]}  # no voxel has its centre there
+    found = planted_places(simulation(regions=[{"name": "V1", **between}]), scores, ["net", "gist"], places)
+    assert found[["x_mm", "peak_distance_mm"]].to_numpy().tolist() == [[11.0, 1.0]], "of the sphere, not of its voxels"
     numbers = np.zeros((30, 1, 1), dtype=np.int16)
     numbers[12], numbers[22] = 7, 3
     atlas = nib.Nifti1Image(numbers, scores.volume.affine)

@@ -97,7 +97,8 @@ FIRST = ["rdms", "similarity", "subjects", "profile", "glass", "slices", "surfac
 LATENCIES = ["model", "layer", "peak_s", "peak_lower_s", "peak_upper_s", "peak_score", "peak_p"]
 CLUSTERS = (
     "Connected voxels (and times) that are significant by their corrected p, the largest cluster of each map first: "
-    "its size, the mass of its scores, its highest score with its place, and the smallest corrected p in it."
+    "its size, the sum of its scores (mass: no threshold is taken off), its highest score with its place, and "
+    "the smallest corrected p in it."
 )
 TESTED = ["lower", "upper", "p", "p_corrected", "q"]
 """Columns of the tests of regions that stand beside their means."""

@@ -339,7 +339,8 @@ def planted_places(
     Returns
     -------
     DataFrame
-        A row per planted sphere (or region of the atlas): `place`, its middle (`x_mm`, ...), the planted `model` and
+        A row per planted sphere (or region of the atlas): `place`, its middle (`x_mm`, ...: the centre of a
+        sphere as it was planted, the mean of the voxels of a region), the planted `model` and
         `layer`, the reference that has the highest mean score over its voxels (`found_model`, `found_layer`), that
         `mean_score`, `is_found` (both agree), `peak_distance_mm` of the nearest of `places` from the middle of a sphere
         or the nearest voxel of a region, and `fused_s`, the median over the voxels of the time of the highest score of
@@ -350,12 +351,12 @@ def planted_places(
     if volume is None or not len(shown):
         return pd.DataFrame()
     peaks_mm = places[["x_mm", "y_mm", "z_mm"]].to_numpy(float) if len(places) else np.empty((0, 3))
-    for planted, inside in _planted_voxels(simulation, volume, atlas):
-        middle = volume.centres_mm[inside].mean(axis=0)
+    for planted, centre_mm, inside in _planted_voxels(simulation, volume, atlas):
+        middle = volume.centres_mm[inside].mean(axis=0) if centre_mm is None else centre_mm
         means = np.nan_to_num(shown.values[:, inside].mean(axis=1, where=np.isfinite(shown.values[:, inside])), nan=-9)
         best = int(means.argmax())
         model, layer, _ = keys_of(shown.table.iloc[[best]])[0]
-        around_mm = middle[None] if planted.centres_mm else volume.centres_mm[inside]
+        around_mm = volume.centres_mm[inside] if centre_mm is None else middle[None]
         nearest = np.linalg.norm(peaks_mm[:, None] - around_mm[None], axis=2).min(initial=np.inf)
         rows.append(
             {
@@ -367,28 +368,31 @@ def planted_places(
                 "found_layer": layer,
                 "mean_score": float(means[best]),
                 "is_found": (model, layer) == (planted.model, planted.layer),
-                "peak_distance_mm": round(float(nearest), 1) if np.isfinite(nearest) else np.nan,
+                "peak_distance_mm": float(nearest) if np.isfinite(nearest) else np.nan,
                 "fused_s": _fused_time(fused, inside),
             }
         )
     return pd.DataFrame(rows)
 
 
-def _planted_voxels(simulation: Any, volume: Volume, atlas: nib.Nifti1Image | None) -> list[tuple[Any, Array]]:
-    """Return each planted place with its voxels; places outside the mask are left out."""
-    found = []
+def _planted_voxels(
+    simulation: Any, volume: Volume, atlas: nib.Nifti1Image | None
+) -> list[tuple[Any, Array | None, Array]]:
+    """Return each planted place, the centre of a sphere, and its voxels; places outside the mask are left out."""
+    found: list[tuple[Any, Array | None, Array]] = []
     for planted in simulation.regions:
         for centre in planted.centres_mm:
-            inside = np.linalg.norm(volume.centres_mm - np.array(centre), axis=1) <= planted.radius_mm
-            found.append((planted, np.flatnonzero(inside)))
+            centre_mm = np.array(centre, dtype=float)
+            inside = np.linalg.norm(volume.centres_mm - centre_mm, axis=1) <= planted.radius_mm
+            found.append((planted, centre_mm, np.flatnonzero(inside)))
         if planted.atlas_indices and atlas is not None:
             at = nib.affines.apply_affine(np.linalg.inv(atlas.affine), volume.centres_mm).round().astype(int)
             numbers = np.asarray(atlas.dataobj)
             within = ((at >= 0) & (at < numbers.shape[:3])).all(axis=1)
             own = np.full(len(at), -1)
             own[within] = numbers[tuple(at[within].T)].round()
-            found += [(planted, np.flatnonzero(own == number)) for number in planted.atlas_indices]
-    return [(planted, inside) for planted, inside in found if len(inside)]
+            found += [(planted, None, np.flatnonzero(own == number)) for number in planted.atlas_indices]
+    return [one for one in found if len(one[2])]
 
 
 def _fused_time(fused: ScoreMap, voxels: Array) -> float:

@@ -380,8 +380,8 @@ def group_figures(
             folder / "profile.png",
             profile(table, models),
             f"Scores along the layers, at the voxel{timed} of each subject where the best layer scores highest. "
-            f"Thin lines are subjects, thick ones their mean. The voxel{timed} was selected on these scores, so the "
-            "values are inflated; look at their order along the layers.",
+            f"Thin lines are subjects, thick ones their mean. The voxel{timed} {'were' if timed else 'was'} selected "
+            "on these scores, so the values are inflated; look at their order along the layers.",
         )
     )
     if group is not None and first is not None:
