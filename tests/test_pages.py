@@ -249,7 +249,10 @@ def test_places_are_named_by_regions():
 def test_sentences_tell_of_times_and_of_the_order_of_layers():
     order = pd.DataFrame({"model": ["net"], "rho": [0.9], "lower": [0.5], "upper": [1.0]})
     text = said(courses=best_in_time(latencies()), hierarchy=order)
-    assert "In M/EEG, highest is net a with .50 at 100 ms (95 % interval 90 to 110 ms), above chance from 50 ms" in text
+    assert (
+        "In M/EEG, highest is net a with .50 at 100 ms (95 % interval 90 to 110 ms), first above chance at 50 ms"
+        in text
+    )
     assert "Deeper layers of net peak later (\N{GREEK SMALL LETTER RHO} = .90, 95 % interval .50 to 1.00)." in text
     assert "nothing is significant" in said(courses=best_in_time(latencies(0.4)), hierarchy=order.assign(lower=-0.1))
     assert "Deeper" not in said(hierarchy=order.assign(lower=-0.1))

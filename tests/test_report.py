@@ -41,7 +41,7 @@ from rsa.report.figures import (
 from rsa.report.film import rdm_movie_strip
 from rsa.report.glass import glass_grid
 from rsa.report.html import PageSection, definitions, page, table_html
-from rsa.report.methods import Measured, counts, methods_text, mixed_versions
+from rsa.report.methods import Measured, counts, methods_text, mixed_versions, usual_versions
 from rsa.report.planes import box_mm, cut, cut_image, project, upright, views_of
 from rsa.report.slices import label_slices, signed_slices, slices
 from rsa.report.study import (
@@ -1591,6 +1591,8 @@ def test_mixed_versions_are_told():
     (warning,) = mixed_versions([made("1.0", "a" * 40), made("1.0", "b" * 40)])
     assert f"different versions of brain-model-rsa: 1.0 (commit {'a' * 12}) and 1.0 (commit {'b' * 12})" in warning
     assert "Run all of them again" in warning
+    assert usual_versions([made("1.0", "a"), made("1.0", "b"), made("1.0", "b"), {}])["commit"] == "b"
+    assert usual_versions([{}]) == {}
     (warning,) = mixed_versions([made("1.0"), made("1.0", numpy="2.1")])
     assert warning == "The results were made with different versions of numpy: 2.0 and 2.1."
     found = parsed(page("a", [PageSection("Made", provenance_html([made("1.0"), made("1.1")]))]))

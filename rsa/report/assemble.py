@@ -57,7 +57,7 @@ from rsa.report.html import (
 )
 from rsa.report.inventory import tree_html
 from rsa.report.links import EXPLORER, GROUP, OVERVIEW, explorer_link, link_from, link_to_file, page_of
-from rsa.report.methods import Measured, Range, counts, methods_text, mixed_versions
+from rsa.report.methods import Measured, Range, counts, methods_text, mixed_versions, usual_versions
 from rsa.report.overview import (
     INFLATED,
     badges_of,
@@ -270,6 +270,11 @@ class StudyPages:
         return [io.read_provenance(path) for paths in files for path in paths]
 
     @cached_property
+    def versions(self) -> Mapping[str, str]:
+        """What the results were computed with, which may be older than what writes the pages."""
+        return usual_versions(self.provenances) or io.versions()
+
+    @cached_property
     def fit_table(self) -> pd.DataFrame | None:
         """The fits of regions."""
         return None if self.fits is None else io.load_table(self.fits)
@@ -471,7 +476,7 @@ class StudyPages:
             explorer, maps = partial(self._explorer, OVERVIEW), partial(self._map, OVERVIEW)
             with_time = bool(found.places["time_s"].notna().any())
             table = table_html(places_table(found.places, score, explorer, maps, with_time=with_time))
-            words = f"{INFLATED} p values are not where they are corrected over the choice ({found.words})."
+            words = f"{INFLATED} p values allow for that choice as far as they are corrected over it ({found.words})."
             words = words if found.words else INFLATED
             return PageSection("What fits best where", f'{table}<p class="note">{escape(words)}</p>')
         if len(found.regions):
@@ -482,7 +487,7 @@ class StudyPages:
 
     def _facts(self, jobs: Jobs) -> str:
         """Say when, how long, by which version and by which command."""
-        versions, duration = io.versions(), jobs.duration
+        versions, duration = self.versions, jobs.duration
         command = f"snakemake --cores all --configfile {shlex.quote(f'{self.study.study}.yaml')}"
         entries = {"made": "" if jobs.last is None else f"{jobs.last:%Y-%m-%d %H:%M}"}
         if duration is not None:
@@ -503,8 +508,10 @@ class StudyPages:
             explorer = partial(self._explorer, OVERVIEW, who=found.who)
             parts.append(
                 paragraphs(
-                    "Of each planted place, the reference with the highest mean score over its voxels, and how far the "
-                    "nearest of the peaks above is from the middle of a sphere, or from a region of an atlas."
+                    "For each planted place: the reference with the highest mean score over its voxels, and how far "
+                    "the nearest of the peaks above is from its middle, or for a region of an atlas from any voxel."
+                    + " The fused peak is the median over its voxels of the time at which M/EEG RDMs fit best."
+                    * bool(len(found.planted) and found.planted["fused_s"].notna().any())
                 )
                 + table_html(planted_table(found.planted, explorer))
             )
@@ -718,7 +725,7 @@ class StudyPages:
         return PageSection("Networks", table=networks_table(self.study.models, made))
 
     def _methods(self) -> PageSection:
-        text = methods_text(self.study, self.measured, io.versions())
+        text = methods_text(self.study, self.measured, self.versions)
         copy = '<button type="button" class="copy" data-copy="methods-text">Copy the text</button>'
         shown = f'<div id="methods-text">{paragraphs(*text.split(chr(10) * 2))}</div>'
         return PageSection("Methods, to adapt for a paper", f"{shown}\n{copy}")

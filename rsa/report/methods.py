@@ -4,6 +4,7 @@ Sections of the configuration and entries of tables say what is said of them; he
 """
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,7 +19,7 @@ from rsa.meeg.timecourse import MOVIE_DISTANCES
 from rsa.noise import SHRINKAGES
 from rsa.papers import cited, joined
 
-__all__ = ["Measured", "counts", "methods_text", "mixed_versions"]
+__all__ = ["Measured", "counts", "methods_text", "mixed_versions", "usual_versions"]
 
 Range = int | tuple[int, int] | None
 """A number that all subjects have, or the smallest and the largest; None if it is not known."""
@@ -551,6 +552,18 @@ def _software(study: Any, versions: Mapping[str, str]) -> str:
     return f"All was computed by brain-model-rsa {versions['brain-model-rsa']}{commit}{with_used}" + (
         f" ({papers})." if papers else "."
     )
+
+
+def usual_versions(provenances: Iterable[Mapping[str, Any]]) -> dict[str, str]:
+    """Return the versions by which most outputs were made; empty where none says it (`mixed_versions` tells of others).
+
+    Examples
+    --------
+    >>> usual_versions([{"versions": {"numpy": name}} for name in ("1.0", "2.0", "2.0")])
+    {'numpy': '2.0'}
+    """
+    found = Counter(tuple(one["versions"].items()) for one in provenances if one.get("versions"))
+    return {str(name): str(version) for name, version in found.most_common(1)[0][0]} if found else {}
 
 
 def mixed_versions(provenances: Iterable[Mapping[str, Any]]) -> list[str]:

@@ -131,7 +131,7 @@ def _of_courses(found: Findings) -> list[tuple[str, bool]]:
         return []
     best = found.courses.iloc[0]
     interval = _interval_s(best["peak_lower_s"], best["peak_upper_s"]).replace("(", "(95\N{NO-BREAK SPACE}% interval ")
-    onset = "" if pd.isna(best["onset_s"]) else f", above chance from {_time(best['onset_s'])} on"
+    onset = "" if pd.isna(best["onset_s"]) else f", first above chance at {_time(best['onset_s'])}"
     text = f"{_reference(best)} with {written_score(best['score'])} at {_time(best['peak_s'])}{interval}{onset}"
     if best["significant"] is None:
         said = [(f"M/EEG was not tested. Highest over time is {text}.", True)]

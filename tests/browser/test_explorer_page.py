@@ -412,3 +412,30 @@ def test_an_old_browser_is_told(opened, tmp_path):
 def test_scripts_are_all_there():
     folder = Path(__file__).parents[2] / "rsa" / "report" / "js"
     assert set(SCRIPTS) <= {path.stem for path in folder.glob("*.js")}
+
+
+def test_numbers_keep_their_tens(opened, studies):
+    page = ready(opened, studies("flipped")[0])
+    said = page.evaluate("[0.5, -0.25, 10.234, -20.5, 1, 100.0625].map(decimals)")
+    assert said == [".500", "\N{MINUS SIGN}.250", "10.234", "\N{MINUS SIGN}20.500", "1.000", "100.063"]
+
+
+def test_a_voxel_of_a_map_of_the_best_tells_which_it_is(opened, studies):
+    folder, explorer = studies("flipped")
+    scores = explorer.maps[0].scores
+    net = scores.values[
+        [i for i, one in enumerate(scores.table.itertuples()) if (one.model, one.statistic) == ("net", "mean")]
+    ]
+    best = np.where(np.isfinite(net).all(axis=0), net.argmax(axis=0), -1)
+    page = ready(
+        opened, folder, explorer_link(who=GROUP, model="net", layer=LAYERS[0], statistic="best_layer").split("#")[1]
+    )
+    for layer in range(len(LAYERS)):
+        voxel = np.flatnonzero((best == layer) & (net.max(axis=0) > 0.2))[0]
+        page.evaluate("(mm) => explorer.moveTo(mm, true)", explorer.spaces[0].volume.centres_mm[voxel].tolist())
+        settled(page)
+        assert f"net {LAYERS[layer]}: {net[layer, voxel]:.3f}".replace(" 0.", " .") in page.inner_text("#facts")
+    page.select_option("#stat", "logp_max_stat")
+    page.wait_for_function("explorer.settled")
+    settled(page)
+    assert f"net {LAYERS[0]}, corrected p, maximum (" in page.inner_text("#facts")

@@ -32,9 +32,9 @@ function written(value, digits = 3) {
   return text.replace("-", "\u2212");
 }
 
-/** Write a score with two or three decimals. @param {number} value */
+/** Write a number with three decimals, without the zero before the point: .707, but 10.234. @param {number} value */
 function decimals(value) {
-  return Number.isFinite(value) ? value.toFixed(3).replace("-", "\u2212").replace("0.", ".") : written(value);
+  return Number.isFinite(value) ? value.toFixed(3).replace("-", "\u2212").replace(/^(\u2212?)0\./, "$1.") : written(value);
 }
 
 /** Cut what is said beside an axis. @param {string} unit */

@@ -188,7 +188,7 @@ class BrainExplorer {
       if (test.clusters) words.push("That p is of a cluster as a whole, not of each voxel.");
     } else if (by === "score") words.push(`Outlined: ${map.strength === map.values ? "size" : "score"} ${written(least)} or more; the rest is faded.`);
     else words.push("No threshold: the fainter, the smaller.");
-    if (state.stat === BEST_LAYER || state.stat === PEAK_TIME) words.push("Best of many: above 0 by chance alone, so faint colours mean nothing.");
+    if (state.stat === BEST_LAYER || state.stat === PEAK_TIME) words.push("Best of many: above 0 by chance alone, so faint colours mean nothing.", `Made here of rounded scores: where two are closer than ${written(Math.max(...(scores?.steps ?? [0])), 1)}, the file may have the other.`);
     if (map.rounding && scores) words.push(`Values are those of the file within ${map.rounding.toExponential(1).replace("e-", " \u00d7 10\u207b").replace(/\d+$/, (digits) => [...digits].map((digit) => "\u2070\u00b9\u00b2\u00b3\u2074\u2075\u2076\u2077\u2078\u2079"[Number(digit)]).join(""))}.`);
     element("legend-text", HTMLElement).textContent = words.join(" ");
     element("legend", HTMLElement).setAttribute("aria-label", `Colours: ${map.names ? map.names.join(", ") : `${written(look.scale.from)} to ${written(look.scale.to)}`}, ${map.unit}`);

@@ -402,6 +402,26 @@ class StudyMaps {
     return { values, strength, top: scores.limit || 1, significant };
   }
 
+  /**
+   * Where the score stands that a map made of many shows at a voxel: the best layer, or the time of the peak.
+   * @param {ViewState} state @param {number} voxel @returns {{layer: string, time: number | null}}
+   */
+  chosen(state, voxel) {
+    const scores = this.scoreSet(state.who, state.part, state.model);
+    let found = { layer: state.layer, time: state.time };
+    if (!scores || !(state.stat in DERIVED)) return found;
+    const isLayer = state.stat === BEST_LAYER;
+    const choices = isLayer
+      ? scores.layers.map((layer) => ({ layer, time: state.time }))
+      : scores.times.map((time) => ({ layer: state.layer, time }));
+    let best = 0;
+    for (const choice of choices) {
+      const score = this.value(scores, this.row(scores, choice.layer, choice.time), voxel);
+      if (score > best) [best, found] = [score, choice];
+    }
+    return found;
+  }
+
   /** Statistics of a model that can be shown, in words. @param {string} who @param {string} part @param {string} model */
   statistics(who, part, model) {
     const sets = this.setsOf(who, part).filter((one) => one.model === model);

@@ -65,14 +65,17 @@ class VoxelPanel {
     const words = [];
     const scores = this.maps.scoreSet(state.who, state.part, state.model);
     const set = this.maps.find(state.who, state.part, state.model, state.stat) ?? scores;
-    const name = [state.model, state.layer].filter(Boolean).join(" ");
-    if (set && place.voxel >= 0) {
-      const value = this.maps.value(set, this.maps.row(set, state.layer, state.time), place.voxel);
-      words.push(["value", `${name}: ${Number.isNaN(value) ? "no score" : decimals(value)}`]);
+    if (set && scores && place.voxel >= 0) {
+      const { layer, time } = this.maps.chosen(state, place.voxel);
+      const name = [state.model, layer].filter(Boolean).join(" ");
+      const value = this.maps.value(set, this.maps.row(set, layer, time), place.voxel);
+      const isTime = state.stat === PEAK_TIME && time !== null;
+      const what = set === scores ? (isTime ? `, ${writtenTime(time, scores.times)}` : "") : `, ${this.maps.statisticLabel(set)}${set.test && this.maps.unitOf(set).includes("log") ? " (\u2212log\u2081\u2080)" : ""}`;
+      words.push(["value", `${name}${what}: ${Number.isNaN(value) ? "no score" : decimals(value)}`]);
       const test = this.maps.test(state.who, state.part);
       const p = test && this.maps.find(state.who, state.part, state.model, test.statistic);
       if (p && test) {
-        const logp = this.maps.value(p, this.maps.row(p, state.layer, state.time), place.voxel);
+        const logp = this.maps.value(p, this.maps.row(p, layer, time), place.voxel);
         words.push(["", `${writtenP(logp)}${Number.isNaN(logp) ? "" : `, corrected (${test.method})`}`]);
       }
     }
@@ -196,7 +199,7 @@ class VoxelPanel {
       this.onChange({ model: set.model, layer: isOwn ? state.layer : set.layers[0], time: set.times[maps.timeIndex(set, time)] }),
     );
     const said = [`${set.name} at this voxel.`];
-    if (p) said.push(`Dots mark significant times (corrected p \u2264 ${written(alpha)}).`);
+    if (p) said.push(`Dots mark significant times (corrected p \u2264 ${written(alpha).replace("0.", ".")}).`);
     if (set.layers.length > 1) said.push("Lines go from the first layer (dark) to the last (bright).");
     said.push("Click to go to a time.");
     this.courseText.textContent = said.join(" ");
