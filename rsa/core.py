@@ -43,6 +43,7 @@ __all__ = [
     "require_enough",
     "select",
     "shared_volume",
+    "with_role",
 ]
 
 Array = npt.NDArray[Any]
@@ -231,6 +232,12 @@ class Volume:
         """Say in a message which voxel of the mask it is: its indices, and its place in mm."""
         index = self.indices[feature]
         return f"voxel {tuple(index.tolist())}, {tuple(self.voxel_to_mm(index).round(2).tolist())} mm"
+
+    def of_columns(self, columns: slice) -> "Volume":
+        """Return the same grid, with some of the voxels of the mask, which follow each other in its order."""
+        mask = np.zeros(self.shape, dtype=bool)
+        mask[tuple(self.indices[columns].T)] = True
+        return replace(self, mask=mask)
 
     def unmask(self, values: npt.ArrayLike) -> Array:
         """Put values of the mask's voxels, shape (..., n_voxels), on the grid, (..., n_x, n_y, n_z), NaN outside."""
@@ -433,6 +440,16 @@ class Patterns(OnSpace):
         return int(self.values.shape[1])
 
     @property
+    def n_rows(self) -> int:
+        """Number of patterns."""
+        return len(self.table)
+
+    @property
+    def n_samples(self) -> int:
+        """Number of samples of the noise of each feature; 0 without residuals."""
+        return 0 if self.residuals is None else len(self.residuals.values)
+
+    @property
     def delays_s(self) -> list[float]:
         """The delays after onset at which responses were measured, in s, ascending; empty if there is one response."""
         return sorted({float(delay) for delay in self.table["delay_s"]}) if "delay_s" in self.table else []
@@ -458,6 +475,17 @@ class Patterns(OnSpace):
         if noise is not None and noise.samples is not None:
             noise = replace(noise, samples=noise.samples.of_runs(runs))
         return replace(self, values=self.values[rows], table=self.table[rows], run_noise=noise)
+
+    def of_columns(self, columns: slice) -> "Patterns":
+        """Return the responses of voxels that follow each other, one of which is usable, and the noise of these."""
+        noise, residuals = self.run_noise, self.residuals
+        if noise is not None and noise.samples is not None:
+            noise = replace(noise, samples=noise.samples.of_columns(columns))
+        if residuals is not None:
+            residuals = replace(residuals, values=residuals.values[:, columns])
+        space = None if self.volume is None else self.volume.of_columns(columns)
+        usable = self.usable[columns]
+        return Patterns(self.values[:, columns], self.table, space, usable, residuals, noise)
 
     def in_order(self, conditions: Sequence[str]) -> "Patterns":
         """Return the same patterns with their conditions in another order (a subset is allowed)."""
@@ -816,6 +844,11 @@ REASONS = {
 """Why a searchlight has no score; the codes of the `reason` image."""
 
 
+def with_role(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the table of the rows of scores, where each has a `role`: that of a reference, if it does not say."""
+    return table.assign(role=table["role"].fillna(REFERENCE) if "role" in table else REFERENCE)
+
+
 @dataclass(frozen=True, eq=False)
 class ScoreMap(OnSpace):
     """Scores of references (rows) at voxels or regions (columns).
@@ -858,11 +891,12 @@ class ScoreMap(OnSpace):
             raise UserError(f"A score map of shape {values.shape} does not fit the {n_columns} columns it describes.")
         if len(self.table) != len(values):
             raise UserError(f"{len(values)} maps need a table of as many rows, not {len(self.table)}.")
-        table = self.table.reset_index(drop=True)
         object.__setattr__(self, "values", values)
-        object.__setattr__(
-            self, "table", table.assign(role=table["role"].fillna(REFERENCE) if "role" in table else REFERENCE)
-        )
+        object.__setattr__(self, "table", with_role(self.table.reset_index(drop=True)))
+
+    def rows(self, chosen: slice | Sequence[int] | Array) -> Array:
+        """Return some of the maps, shape (n_chosen, n_columns)."""
+        return np.asarray(self.values[chosen])
 
     def __len__(self) -> int:
         return len(self.values)

@@ -53,7 +53,7 @@ def sphere_offsets(affine: npt.ArrayLike, radius_mm: float, shape: Sequence[int]
     return np.concatenate(offsets)
 
 
-def spheres(volume: Volume, radius_mm: float, *, stride: int = 1) -> Neighbourhood:
+def spheres(volume: Volume, radius_mm: float, *, stride: int = 1, centres: Array | None = None) -> Neighbourhood:
     """Collect, for voxels of the mask, the mask voxels within `radius_mm` of their centres.
 
     Parameters
@@ -64,6 +64,8 @@ def spheres(volume: Volume, radius_mm: float, *, stride: int = 1) -> Neighbourho
         Radius in scanner millimetres, inclusive; every centre belongs to its own sphere [1]_.
     stride : int
         Take only voxels whose grid indices are multiples of this in all three directions.
+    centres : array of int, optional
+        Positions in the mask of the centres, ascending, instead of those of a stride.
 
     Returns
     -------
@@ -90,7 +92,7 @@ def spheres(volume: Volume, radius_mm: float, *, stride: int = 1) -> Neighbourho
     inner = tuple(slice(n, n + size) for n, size in zip(reach, volume.shape, strict=True))
     position[inner][volume.mask] = np.arange(volume.n_voxels, dtype=np.int32)
 
-    centres = sphere_centres(volume, stride)
+    centres = sphere_centres(volume, stride) if centres is None else centres
     flat_offsets = np.ravel_multi_index((offsets + reach).T, position.shape)
     flat_centres = np.asarray(np.ravel_multi_index(volume.indices[centres].T, position.shape))
     flat = position.ravel()

@@ -12,6 +12,7 @@ from rsa.registry import pick
 
 __all__ = [
     "NORMALISATIONS",
+    "NoNoise",
     "SHRINKAGES",
     "Repeats",
     "Shrinkage",
@@ -179,6 +180,13 @@ def _shrunken(samples: Array, degrees_of_freedom: float, estimator: Shrinkage) -
 # ------------------------------------------------------------------------------------------ of the brain
 
 
+class NoNoise(UserError):
+    """No voxel has noise, of those that were looked at."""
+
+    def __init__(self) -> None:
+        super().__init__("No usable voxel has noise: its residuals are 0 or NaN. Do they belong to these images?")
+
+
 class Repeats(NamedTuple):
     """Which patterns tell the noise between runs: those of conditions that come more than once."""
 
@@ -327,7 +335,7 @@ def _deviation(noise: Residuals) -> Array:
 
 def _require_noise(usable: Array) -> None:
     if not usable.any():
-        raise UserError("No usable voxel has noise: its residuals are 0 or NaN. Do they belong to these images?")
+        raise NoNoise
 
 
 def normalise(

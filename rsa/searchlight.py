@@ -80,12 +80,16 @@ class RunSettings:
         less than 1e-6, unless all conditions are nearly the same pattern.
     progress : callable, optional
         Called with the number of centres of each chunk that is done.
+    room_bytes : int, optional
+        Memory for what the walk holds besides the maps, in bytes: where a walk can hold less at a time, such as the
+        patterns of all subjects slab by slab, it holds as much as has room. By default as much as is quickest.
     """
 
     n_threads: int = 1
     chunk_size: int | None = None
     device: str = "cpu"
     progress: Callable[[int], None] | None = None
+    room_bytes: int | None = None
 
 
 def fields_as_keywords(**kinds: type) -> Callable[[Callable[..., Result]], Callable[..., Result]]:

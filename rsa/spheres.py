@@ -40,6 +40,9 @@ __all__ = [
     "cut",
     "halves",
     "prepare_spheres",
+    "prepared_bytes",
+    "run_of",
+    "whole_runs",
 ]
 
 RUN_BYTES = 4_000_000
@@ -165,7 +168,7 @@ class Spheres:
     @property
     def run(self) -> int:
         """Number of neighbourhoods from one fresh start of the sliding sums to the next."""
-        return max(8, min(64, RUN_BYTES // (8 * self.n_pairs)))
+        return run_of(self.n_pairs)
 
     @property
     def origin(self) -> str:
@@ -181,7 +184,7 @@ class Spheres:
 
     def chunks(self, size: int) -> list[range]:
         """Cut the neighbourhoods into chunks of `size`, rounded up to whole runs, one at least."""
-        return cut(range(len(self)), max(1, -(-size // self.run)) * self.run)
+        return cut(range(len(self)), whole_runs(size, self.n_pairs))
 
     def rdms(self, centres: range) -> Array:
         """Return the condensed RDMs of some neighbourhoods, shape (n_centres, n_pairs), NaN where undefined.
@@ -355,6 +358,30 @@ def prepare_spheres(patterns: Patterns, neighbourhood: Neighbourhood, settings: 
     return Spheres(*_responses(patterns, settings), *members, distance, settings.min_voxels, usable, noise)
 
 
+def prepared_bytes(
+    n_rows: int, n_conditions: int, n_samples: int = 0, *, n_delays: int = 1, between: bool, by_runs: bool
+) -> tuple[int, int]:
+    """Return the bytes of a voxel in prepared spheres, and what it takes to read and prepare them.
+
+    Parameters
+    ----------
+    n_rows, n_conditions, n_samples, n_delays : int
+        Of the patterns: how many patterns, conditions, samples of the noise, and delays.
+    between : bool
+        Whether distances are between runs.
+    by_runs : bool
+        Whether noise is seen between runs.
+    """
+    patterns, noise, means = 4 * n_rows, 4 * n_samples, 4 * n_conditions * n_delays
+    stays = patterns if between else means
+    stays += noise
+    more = 2 * patterns + noise + (2 * patterns if between else 3 * means) // n_delays
+    if by_runs:  # the folds have two patterns of a condition each, and share the samples
+        stays += patterns + (patterns if between else 0)
+        more += 2 * patterns
+    return stays, more
+
+
 def _noise(patterns: Patterns, shrinkage: str | None) -> NoiseSamples | None:
     if shrinkage is None or patterns.residuals is None:
         return None
@@ -480,6 +507,17 @@ def _half(patterns: Patterns, runs: list[str], name: str) -> Patterns:
             f"Split-half reliability needs every condition in both halves; no {name} run has {listed(missing)}."
         )
     return half
+
+
+def run_of(n_pairs: int) -> int:
+    """Return the number of neighbourhoods from one fresh start of the sliding sums to the next."""
+    return max(8, min(64, RUN_BYTES // (8 * max(n_pairs, 1))))
+
+
+def whole_runs(size: int, n_pairs: int) -> int:
+    """Return a number of neighbourhoods, rounded up to whole runs, one at least."""
+    run = run_of(n_pairs)
+    return max(1, -(-size // run)) * run
 
 
 def cut(centres: range, size: int) -> list[range]:

@@ -46,6 +46,7 @@ from rsa.core import (
     ScoreMap,
     Space,
     Volume,
+    with_role,
 )
 from rsa.errors import UserError, listed, one_line
 from rsa.files import records
@@ -53,13 +54,16 @@ from rsa.files.sources import KEPT_BYTES, content_of, is_number, load_cells, quo
 
 __all__ = [
     "DAMAGES",
+    "NO_CACHE",
     "add_checksum",
     "content_hash",
     "load_image",
     "load_patterns",
     "load_rdms",
     "load_row_table",
+    "load_score_table",
     "load_scores",
+    "load_space",
     "load_table",
     "provenance_of",
     "opened",
@@ -100,6 +104,9 @@ CHECKSUM = b"\nbrain-model-rsa: SHA-256 of all before this line "
 
 BLOCK = 2**20
 """Bytes that are read at a time for a checksum."""
+
+NO_CACHE: dict[str, Any] = {"rdcc_nbytes": 0}
+"""How files are opened of which parts of rows are read: with a cache, HDF5 reads whole rows for a part of each."""
 
 FORMAT_VERSION = 1
 MISSING: dict[str, Any] = {"keep_default_na": False, "na_values": ["", "n/a", "nan", "NaN"]}
@@ -490,16 +497,26 @@ FILLED: dict[type, Callable[[h5py.File, Any], None]] = {
 """What a file has besides values and table, by what is stored."""
 
 
-def load_patterns(path: str | Path) -> Patterns:
-    """Read patterns that `save` wrote, with their residuals, or how noise between runs is used, if they have such."""
-    with opened(path, "Patterns") as file:
-        residuals = None
+def load_patterns(path: str | Path, columns: slice | None = None) -> Patterns:
+    """Read patterns that `save` wrote, with their residuals, or how noise between runs is used, if they have such.
+
+    Parameters
+    ----------
+    path : path
+        The file.
+    columns : slice, optional
+        Voxels that follow each other, one of which is usable: only these are read. By default all features.
+    """
+    with opened(path, "Patterns", **({} if columns is None else NO_CACHE)) as file:
+        chosen, residuals = slice(None) if columns is None else columns, None
         if "residuals" in file:
             stored = file["residuals"]
-            residuals = Residuals(stored[:], float(stored.attrs["degrees_of_freedom"]))
+            residuals = Residuals(stored[:, chosen], float(stored.attrs["degrees_of_freedom"]))
         run_noise = RunNoise(**json.loads(file.attrs["run_noise"])) if "run_noise" in file.attrs else None
-        table, space = _load_frame(file, "table"), _load_space(file)
-        return Patterns(file["values"][:], table, space, file["usable"][:], residuals, run_noise)
+        table, space = _load_frame(file, "table"), load_space(file)
+        if columns is not None and isinstance(space, Volume):
+            space = space.of_columns(columns)
+        return Patterns(file["values"][:, chosen], table, space, file["usable"][chosen], residuals, run_noise)
 
 
 def load_row_table(path: str | Path) -> pd.DataFrame:
@@ -520,8 +537,12 @@ def load_scores(path: str | Path) -> ScoreMap:
     with opened(path, "ScoreMap") as file:
         extra = {name: file[name][:] if name in file else None for name in ("n_members", "reason")}
         regions = _load_frame(file, "regions") if "regions" in file else None
-        table = _with_roles(_load_frame(file, "table"))
-        return ScoreMap(file["values"][:], table, _load_space(file), regions, **extra)
+        return ScoreMap(file["values"][:], load_score_table(file), load_space(file), regions, **extra)
+
+
+def load_score_table(file: h5py.File) -> pd.DataFrame:
+    """Read the table of the rows of scores from an open file, with what each row is in the column `role`."""
+    return with_role(_with_roles(_load_frame(file, "table")))
 
 
 def _with_roles(table: pd.DataFrame) -> pd.DataFrame:
@@ -541,13 +562,13 @@ def read_provenance(path: str | Path) -> dict[str, Any]:
 
 
 @contextmanager
-def opened(path: str | Path, kind: str | None = None) -> Iterator[h5py.File]:
-    """Open an HDF5 file of the pipeline, and say what it is if it is not the kind that is wanted."""
+def opened(path: str | Path, kind: str | None = None, **how: Any) -> Iterator[h5py.File]:
+    """Open an HDF5 file of the pipeline, as h5py takes `how`; say what it is if it is not the kind that is wanted."""
     require_content(path)
     try:
         state = os.stat(path)
         has_checksum = _is_whole(str(path), state.st_size, state.st_mtime_ns)
-        file = h5py.File(path, "r")
+        file = h5py.File(path, "r", **how)
     except FileNotFoundError as error:
         raise UserError(f"There is no file {path}.") from error
     except OSError as error:
@@ -663,7 +684,8 @@ def _save_space(file: h5py.File, space: Space | None) -> None:
     SPACES[names[type(space)]].save(file, names[type(space)], space)
 
 
-def _load_space(file: h5py.File) -> Space | None:
+def load_space(file: h5py.File) -> Space | None:
+    """Read what the columns are from an open file, if they are in a space."""
     return next((stored.load(file, name) for name, stored in SPACES.items() if name in file), None)
 
 

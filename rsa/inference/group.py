@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
 import pandas as pd
@@ -17,6 +18,7 @@ __all__ = [
     "above_tests",
     "GROUP_TESTS",
     "GroupTest",
+    "SomeScores",
     "combine",
     "require_against_0",
     "require_same_maps",
@@ -30,6 +32,26 @@ CEILINGS = ("ceilinglower", "ceilingupper")
 
 COMBINED_SCORES = 2**22
 """Scores of all subjects that are combined at once; bounds the memory, changes nothing else."""
+
+
+class SomeScores(Protocol):
+    """Scores of one subject, in memory (`rsa.core.ScoreMap`) or in a file (`rsa.files.stored.StoredScores`)."""
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """What each map is."""
+        ...
+
+    @property
+    def volume(self) -> Volume | None:
+        """The voxels, if the columns are such."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def rows(self, chosen: slice) -> Array:
+        """Return some of the maps, shape (n_chosen, n_columns)."""
+        ...
 
 
 def mean(scores: Array) -> Array:
@@ -95,13 +117,14 @@ GROUP_TESTS: dict[str, GroupTest] = {
 }
 
 
-def combine(subjects: Sequence[ScoreMap], test: str, *, distance: str = "unknown") -> ScoreMap:
+def combine(subjects: Sequence[SomeScores], test: str, *, distance: str = "unknown") -> ScoreMap:
     """Bring the maps of subjects together, voxel by voxel.
 
     Parameters
     ----------
     subjects : sequence of ScoreMap
-        The same rows (models and layers) for every subject, on one grid. Masks may differ.
+        The same rows (models and layers) for every subject, on one grid. Masks may differ. Of those that stay in their
+        files (`rsa.files.stored.StoredScores`), some maps are in memory at a time.
     test : str
         A key of `GROUP_TESTS`.
     distance : str
@@ -132,20 +155,20 @@ def combine(subjects: Sequence[ScoreMap], test: str, *, distance: str = "unknown
     has_all = np.ones((len(subjects), common.n_voxels), dtype=bool)
     n_rows = max(1, COMBINED_SCORES // has_all.size)
     for rows in (slice(start, start + n_rows) for start in range(0, len(result), n_rows)):
-        values = np.stack([one.values[rows, own] for one, own in zip(subjects, inside, strict=True)])
+        values = np.stack([one.rows(rows)[:, own] for one, own in zip(subjects, inside, strict=True)])
         result[rows] = compute(values.astype(np.float64))  # (n_subjects, n_rows, n_voxels) -> (n_rows, n_voxels)
         has_all &= np.isfinite(values).all(axis=1)
     table = subjects[0].table.drop(columns="subject", errors="ignore").assign(statistic=test)
     return ScoreMap(result, table, common, n_members=has_all.sum(axis=0))
 
 
-def require_against_0(tests: Sequence[str], scores: ScoreMap, distance: str) -> None:
+def require_against_0(tests: Sequence[str], scores: SomeScores, distance: str) -> None:
     """Raise a `UserError` if a test is one against 0 and unrelated RDMs do not have such scores."""
     for test in [test for test in tests if pick(GROUP_TESTS, test, "group test").against_0]:
         require_chance_of_0(scores.table["statistic"].unique(), distance, f"The group test {test}")
 
 
-def require_same_maps(subjects: Sequence[ScoreMap]) -> None:
+def require_same_maps(subjects: Sequence[SomeScores]) -> None:
     """Raise a `UserError` unless the maps of all subjects have the same labels in the same order."""
     columns = [name for name in MAP_COLUMNS if name != "subject"]
     labels = [scores.table.reindex(columns=columns).astype(str).to_numpy().tolist() for scores in subjects]

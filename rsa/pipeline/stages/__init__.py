@@ -43,6 +43,8 @@ PARAMETERS = {
     "generalisation": "Also compare the RDMs of all times with each other: within or between subjects.",
     "inference": "What is random, and how p values are corrected.",
     "meeg": "The kind of data and where they are.",
+    "memory_mb": "Memory that the process may have, in MB; by default most of what is free. It decides how much is "
+    "held at a time, and changes no result.",
     "movies": "RDMs over time of each subject (HDF5).",
     "output": "The file that is written (HDF5).",
     "patterns": "Patterns of the subject (HDF5).",

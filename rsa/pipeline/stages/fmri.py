@@ -10,9 +10,10 @@ from rsa import searchlight as engine
 from rsa.analyses import PLAIN, Analysis, PlainComparison
 from rsa.core import MAP_COLUMNS, Patterns, ScoreMap, on_voxels, shared_volume
 from rsa.datasets import Dataset
-from rsa.files import io
+from rsa.files import io, memory
 from rsa.files.fsaverage import has_cortex
 from rsa.files.maps import clusters_path, write_maps
+from rsa.files.stored import stored_patterns, stored_scores
 from rsa.inference import group as groups
 from rsa.inference.ceiling import noise_ceilings
 from rsa.inference.clusters import CLUSTER_COLUMNS, cluster_table
@@ -128,6 +129,7 @@ def noise_ceiling(
     shrinkage: ShrinkageName | None = None,
     comparison: ComparisonName = "spearman",
     threads: int = 1,
+    memory_mb: int | None = None,
 ) -> None:
     """Map the noise ceiling over subjects in the sphere around every voxel.
 
@@ -137,19 +139,19 @@ def noise_ceiling(
         Patterns of all subjects (HDF5).
     """
     settings = {**searchlight.model_dump(), "distance": distance, "shrinkage": shrinkage, "comparison": comparison}
-    with provenance_of(patterns, **settings) as provenance:
-        subjects = [io.load_patterns(path) for path in patterns]
-    shared = shared_volume([patterns.volume for patterns in subjects if patterns.volume is not None])
-    n_spheres = len(neighbourhood.sphere_centres(shared, searchlight.stride))
-    with progress(n_spheres * max(1, len(subjects[0].delays_s)), "spheres") as advance:
-        bounds = noise_ceilings(
-            subjects,
-            searchlight.radius_mm,
-            stride=searchlight.stride,
-            comparison=comparison,
-            rdm=RdmSettings(distance, shrinkage, searchlight.min_voxels),
-            run=RunSettings(n_threads=threads, progress=advance),
-        )
+    with provenance_of(patterns, **settings) as provenance:  # patterns are read bit by bit, until the end
+        subjects = [stored_patterns(path) for path in patterns]
+        shared = shared_volume([one.volume for one in subjects])
+        n_spheres = len(neighbourhood.sphere_centres(shared, searchlight.stride))
+        with progress(n_spheres * max(1, len(subjects[0].delays_s)), "spheres") as advance:
+            bounds = noise_ceilings(
+                subjects,
+                searchlight.radius_mm,
+                stride=searchlight.stride,
+                comparison=comparison,
+                rdm=RdmSettings(distance, shrinkage, searchlight.min_voxels),
+                run=RunSettings(n_threads=threads, progress=advance, room_bytes=memory.room_bytes(memory_mb)),
+            )
     io.save(output, bounds, provenance)
 
 
@@ -312,9 +314,9 @@ def group(
     distance = str(settings.get("distance", "unknown"))
     inputs = [*scores, *([] if ceiling is None else [ceiling]), *(inference or ())]
     with provenance_of(inputs, **{**settings, "tests": tests}) as provenance:
-        subjects = [io.load_scores(path) for path in scores]
+        subjects = [stored_scores(path) for path in scores]
         bounds = None if ceiling is None else io.load_scores(ceiling)
-    result = stack([groups.combine(subjects, test, distance=distance) for test in tests])
+        result = stack([groups.combine(subjects, test, distance=distance) for test in tests])
     if bounds is not None:
         result = groups.with_ceiling(result, bounds)
     about: dict[Any, Any] = {test: groups.GROUP_TESTS[test].about(len(subjects)) for test in tests}
