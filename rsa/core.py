@@ -3,8 +3,7 @@
 Everything measured is a 2-D array, a table that describes its rows and an object that describes its columns.
 """
 
-import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib import import_module
@@ -16,6 +15,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from rsa.errors import UserError, listed
+from rsa.labels import as_label, as_labels
 
 __all__ = [
     "SAME_MM",
@@ -1005,24 +1005,6 @@ def select(stack: Stack, **labels: str) -> Stack:
             f"No row has {' and '.join(f'{column} {wanted!r}' for column, wanted in labels.items())} at once."
         )
     return replace(stack, values=stack.values[chosen], table=stack.table[chosen])
-
-
-def as_label(name: object) -> str:
-    """Return a name as a label: text whose accented letters are one character each (Unicode NFC).
-
-    Names of files on a Mac have an accent as a character of its own, and tables mostly not; both are one label.
-
-    Examples
-    --------
-    >>> as_label("cafe\u0301") == "caf\u00e9"
-    True
-    """
-    return unicodedata.normalize("NFC", str(name))
-
-
-def as_labels(names: Iterable[object]) -> list[str]:
-    """Return names as labels, in their order; see `as_label`."""
-    return [as_label(name) for name in names]
 
 
 def align(a_conditions: Sequence[str], b: RDMs, a_name: str = "patterns", b_name: str = "reference RDMs") -> RDMs:

@@ -21,8 +21,8 @@ from pydantic import (
     model_validator,
 )
 
-from rsa.core import as_label
 from rsa.errors import UserError, listed
+from rsa.labels import as_label
 from rsa.registry import pick
 
 __all__ = [

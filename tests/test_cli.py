@@ -20,6 +20,7 @@ from rsa.datasets.maps import Maps
 from rsa.distances import DISTANCES
 from rsa.errors import Problems, UserError
 from rsa.files import io
+from rsa.files.versions import versions
 from rsa.inference.group import GROUP_TESTS
 from rsa.inputs.references import PixelReference, TableReference
 from rsa.inputs.regions import Regions
@@ -68,7 +69,7 @@ def test_help_says_what_each_kind_is() -> None:
 
 def test_the_version_is_said(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["--version"]) == 0
-    assert capsys.readouterr().out.startswith(f"brain-model-rsa {io.versions()['brain-model-rsa']}")
+    assert capsys.readouterr().out.startswith(f"brain-model-rsa {versions()['brain-model-rsa']}")
 
 
 @pytest.mark.parametrize("unbuffered", ["", "1"])

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 import rsa
+from rsa.pipeline import stages
+from rsa.pipeline.warm import compile_modules
 
 PACKAGE = Path(rsa.__file__).parent
 WINGS = ("files", "inputs", "datasets", "models", "inference", "meeg", "simulation", "report", "pipeline")
@@ -28,6 +30,12 @@ FILE_WORDS = {
     "write_text",
     "read_text",
 }
+HEAVY = {
+    *("torch", "torchvision", "nilearn", "mne", "sklearn", "matplotlib", "numba", "requests", "IPython", "_pytest"),
+    *("scipy.io", "scipy.linalg", "scipy.ndimage", "scipy.optimize", "scipy.sparse", "scipy.special", "scipy.stats"),
+}
+"""What takes a tenth of a second or more to import: no module of stages needs it before a stage is called."""
+DRAWING = ("reports", "explorer")
 LIGHT = ["core", "files.io", "searchlight", "rdm", "maps", "inference.group", "neighbourhood"]
 
 
@@ -110,6 +118,37 @@ def test_the_engine_loads_without_torch_and_nilearn(tmp_path):
     assert python(code, cwd=tmp_path) == "[]"
 
 
+@pytest.mark.parametrize("module", stages.MODULES)
+def test_stages_load_what_they_need_and_no_more(module, tmp_path):
+    """What one stage of several needs is imported by the function that uses it: each job pays for its imports."""
+    heavy = HEAVY - ({"matplotlib"} if module in DRAWING else set())
+    code = f"import sys, rsa.pipeline.stages.{module}\nprint(sorted({heavy} & set(sys.modules)))"
+    assert python(code, cwd=tmp_path) == "[]"
+
+
+def test_the_command_line_loads_no_stage_and_reads_no_data(tmp_path):
+    heavy = HEAVY | {"numpy", "pandas", "h5py", "nibabel", "rsa.core", "rsa.pipeline.config", "rsa.files.io"}
+    code = f"import sys, rsa.pipeline.cli\nprint(sorted({heavy} & set(sys.modules)))"
+    assert python(code, cwd=tmp_path) == "[]"
+
+
+def test_tests_and_latencies_load_no_statistics_of_scipy(tmp_path):
+    code = """
+import sys
+import numpy as np, pandas as pd
+from rsa.inference.subjects import over_subjects
+from rsa.inference.tally import Correction
+from rsa.meeg.latencies import hierarchy
+z = np.random.default_rng(0).standard_normal((6, 3, 4))
+over_subjects(z, pd.DataFrame({"model": "m", "layer": list("abc")}), Correction(), n_permutations=9)[1].maps(z[0])
+rows = [(str(s), "m", "abc"[i], t, z[s, i, t]) for s in range(6) for i in range(3) for t in range(4)]
+table = pd.DataFrame(rows, columns=["subject", "model", "layer", "time_s", "score"])
+hierarchy(table.assign(statistic="spearman", role="reference"), n_bootstrap=9)
+print(sorted({"scipy.stats", "scipy.optimize", "sklearn", "nilearn"} & set(sys.modules)))
+"""
+    assert python(code, cwd=tmp_path) == "[]"
+
+
 def test_rsa_offers_its_modules_and_imports_them_when_they_are_asked_for(tmp_path):
     code = "import sys, rsa\n"
     code += "print(sorted(name for name in sys.modules if name.startswith('rsa.')))\n"
@@ -130,3 +169,12 @@ def test_rsa_is_this_package_even_when_site_packages_come_first(tmp_path):
     )
     assert python(code, cwd=tmp_path) == f"{rsa.__file__} Volume"
     assert set(packages_distributions()["rsa"]) == {"brain-model-rsa"}
+
+
+def test_modules_are_compiled_once_whatever_python_is_told(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    (tmp_path / "one.py").write_text("VALUE = 1\n")
+    assert compile_modules(tmp_path)
+    assert [path.name.split(".")[0] for path in (tmp_path / "__pycache__").iterdir()] == ["one"]
+    (tmp_path / "two.py").write_text("VALUE = \n")
+    assert not compile_modules(tmp_path)

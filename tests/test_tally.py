@@ -9,7 +9,7 @@ from rsa.core import TEST, Volume
 from rsa.errors import UserError
 from rsa.inference.enhance import ENHANCEMENTS, enhance
 from rsa.inference.graph import voxel_graph
-from rsa.inference.tally import MAXIMUM, Correction, families_of, rows_of, tally
+from rsa.inference.tally import FDR, MAXIMUM, Correction, adjusted_p, families_of, rows_of, tally
 from rsa.significance import PRIMARY, primary_name
 
 TABLE = pd.DataFrame(
@@ -94,6 +94,12 @@ def test_every_p_is_the_count_that_it_says(rng, kind, alternative, family):
     again = tally(statistic, [permuted], TABLE, correction, n_threads=2, **how)
     np.testing.assert_array_equal(again.p_enhanced, test.p_enhanced)
     np.testing.assert_array_equal(again.deviation, test.deviation)
+
+
+@pytest.mark.parametrize("procedure", FDR)
+def test_p_adjusted_for_the_false_discovery_rate_are_those_of_scipy(rng, procedure):
+    for p in (rng.random(500), rng.integers(1, 20, 500) / 250, np.array([0.3]), np.ones(4)):
+        np.testing.assert_array_equal(adjusted_p(p, procedure), false_discovery_control(p, method=procedure))
 
 
 def test_what_is_written_of_a_test(rng):

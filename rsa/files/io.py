@@ -9,10 +9,8 @@ import logging
 import lzma
 import os
 import pickle
-import platform
 import shutil
 import struct
-import subprocess
 import tempfile
 import time
 import tokenize
@@ -22,7 +20,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cache, lru_cache
-from importlib.metadata import PackageNotFoundError, version
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -33,7 +30,6 @@ import nibabel as nib
 import numpy as np
 import pandas as pd
 
-from rsa import __version__
 from rsa.core import (
     PART,
     QUALITY,
@@ -51,6 +47,7 @@ from rsa.core import (
 from rsa.errors import UserError, listed, one_line
 from rsa.files import records
 from rsa.files.sources import KEPT_BYTES, content_of, is_number, load_cells, quoted, require_content
+from rsa.files.versions import versions
 
 __all__ = [
     "DAMAGES",
@@ -111,20 +108,6 @@ NO_CACHE: dict[str, Any] = {"rdcc_nbytes": 0}
 FORMAT_VERSION = 1
 MISSING: dict[str, Any] = {"keep_default_na": False, "na_values": ["", "n/a", "nan", "NaN"]}
 """What means 'no value' in a table, as in BIDS; a condition may be called NA or None."""
-LIBRARIES = (
-    "numpy",
-    "scipy",
-    "numba",
-    "pandas",
-    "nibabel",
-    "nilearn",
-    "mne",
-    "torch",
-    "torchvision",
-    "h5py",
-    "pydantic",
-    "snakemake",
-)
 
 DAMAGES = (
     *(OSError, EOFError, ValueError, LookupError, TypeError, AttributeError, RuntimeError, ArithmeticError),
@@ -326,34 +309,6 @@ def _unpack_gzip(path: str) -> None:
                     member = zlib.decompressobj(wbits=31)
     if not member.eof:
         raise EOFError("it ends too early")
-
-
-@cache
-def _git_commit() -> str:
-    """Return the commit of the checkout that this package runs from, with '+' if it was changed; '' elsewhere."""
-    here = Path(__file__).parents[1]
-    if not (here.parent / ".git").exists():
-        return ""
-    try:
-        commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, check=True)
-        changed = subprocess.run(
-            ["git", "status", "--porcelain", "--", "."], cwd=here, capture_output=True, text=True, check=True
-        )
-    except (OSError, subprocess.CalledProcessError):
-        return ""
-    return commit.stdout.strip() + ("+" if changed.stdout.strip() else "")
-
-
-@cache
-def versions() -> dict[str, str]:
-    """Return the versions of this package, of Python and of the libraries that numbers depend on."""
-    found = {"brain-model-rsa": __version__, "commit": _git_commit(), "python": platform.python_version()}
-    for name in LIBRARIES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
 
 
 def provenance(

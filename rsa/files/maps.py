@@ -13,6 +13,7 @@ from rsa.core import QUALITY, REASONS, Array, ScoreMap, Volume, select
 from rsa.errors import UserError
 from rsa.files import io
 from rsa.files.fsaverage import FSAVERAGE5, SAMPLED, is_averaged, sampler_of, save_gifti
+from rsa.files.versions import versions
 from rsa.interpolation import LineSampler
 from rsa.maps import MAPS, derive_all, peaks, times_of
 from rsa.names import map_path
@@ -287,7 +288,7 @@ def write_description(folder: Path, study: Mapping[str, Any], sources: Sequence[
     sources : sequence of str
         Where the brain data are.
     """
-    version = io.versions()["brain-model-rsa"]
+    version = versions()["brain-model-rsa"]
     about = {
         "Name": f"{study['study']}: brain-model representational similarity analysis",
         "BIDSVersion": "1.10.0",

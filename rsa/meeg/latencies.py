@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from rsa.comparisons import centred_ranks
 from rsa.core import SAME_S, Array
 from rsa.errors import UserError
 from rsa.inference.designs import Design
@@ -486,9 +487,7 @@ def hierarchy(
 
 def _rank_correlation(peaks: Array) -> Array:
     """Return Spearman's rho of each row with 1, 2, 3, ...: (n_samples, n_layers) -> (n_samples,); NaN if undefined."""
-    from scipy.stats import rankdata
-
-    ranks = np.asarray(rankdata(peaks, axis=1, nan_policy="propagate")) - (peaks.shape[1] + 1) / 2
+    ranks = centred_ranks(peaks)
     order = np.arange(peaks.shape[1]) - (peaks.shape[1] - 1) / 2
     lengths = np.sqrt((ranks**2).sum(axis=1) * (order**2).sum())
     return np.asarray(ranks @ order / np.where(lengths > 0, lengths, np.nan))

@@ -22,7 +22,8 @@ from typing import Any, Literal, Never, get_args, get_origin, get_type_hints
 from pydantic import BaseModel, TypeAdapter, ValidationError, WithJsonSchema
 
 from rsa.errors import UserError, did_you_mean, flattened, is_mistake, told
-from rsa.files import io, records
+from rsa.files import records
+from rsa.files.versions import versions
 from rsa.pipeline import stages
 from rsa.progress import duration
 from rsa.settings import alternatives, descriptions
@@ -87,7 +88,7 @@ def _run(stage: Callable[..., None], given: dict[str, Any]) -> int:
     did, began = _Did(), monotonic()
     with _logging([*handlers, did]):
         try:
-            logger.debug("%s with %s", stage.__name__, json.dumps(io.versions()))
+            logger.debug("%s with %s", stage.__name__, json.dumps(versions()))
             positional, options = _collect(stage, given)
             with records.recording():
                 stage(*positional, **options)
@@ -175,7 +176,7 @@ def _logging(handlers: list[logging.Handler]) -> Iterator[None]:
 
 def _version() -> str:
     """Say which version this is, and from which commit if that is known."""
-    known = io.versions()
+    known = versions()
     commit = f" (commit {known['commit'][:12]})" if known.get("commit") else ""
     return f"brain-model-rsa {known['brain-model-rsa']}{commit}"
 

@@ -1,7 +1,11 @@
-"""Compile the inner loops and keep them on disk: ``python -m rsa.pipeline.warm``, once after the installation.
+"""Compile the package and keep that on disk: ``python -m rsa.pipeline.warm``, once after the installation.
 
-Otherwise the first jobs that need a loop compile it, several of them the same one at the same time.
+Otherwise the first jobs that need an inner loop compile it, several of them the same one at the same time; and where
+PYTHONDONTWRITEBYTECODE is set, as in many containers, each job compiles all modules of an editable installation anew.
 """
+
+from compileall import compile_dir
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -15,7 +19,7 @@ from rsa.inference.tally import Correction
 from rsa.neighbourhood import spheres
 from rsa.searchlight import compare
 
-__all__ = ["warm"]
+__all__ = ["compile_modules", "warm"]
 
 
 def warm() -> None:
@@ -35,5 +39,11 @@ def warm() -> None:
     over_subjects(rng.standard_normal((6, 1, 64)) / 9, table, Correction(), n_permutations=20)
 
 
+def compile_modules(folder: Path) -> bool:
+    """Compile all modules of a folder to bytecode, whatever Python itself is told; say whether that went well."""
+    return bool(compile_dir(folder, quiet=2))
+
+
 if __name__ == "__main__":
+    compile_modules(Path(__file__).parents[1])
     warm()

@@ -26,6 +26,7 @@ from rsa.core import (
 from rsa.errors import listed
 from rsa.files import io
 from rsa.files.maps import PEAK_COLUMNS, clusters_path, peaks_path
+from rsa.files.versions import versions
 from rsa.inference.group import above_tests
 from rsa.inputs.regions import read_regions
 from rsa.maps import MAPS, times_of
@@ -272,7 +273,7 @@ class StudyPages:
     @cached_property
     def versions(self) -> Mapping[str, str]:
         """What the results were computed with, which may be older than what writes the pages."""
-        return usual_versions(self.provenances) or io.versions()
+        return usual_versions(self.provenances) or versions()
 
     @cached_property
     def fit_table(self) -> pd.DataFrame | None:

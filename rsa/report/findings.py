@@ -7,7 +7,6 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 import pandas as pd
-from scipy.stats import t as student
 
 from rsa.core import QUALITY, SAME_S, TEST, Array, Neighbourhood, ScoreMap, Volume
 from rsa.inference.clusters import region_of
@@ -255,9 +254,11 @@ def best_in_regions(
         `p_corrected`, `significant`, `share_of_ceiling` (of the upper bound, where the lower is above 0), `next_best`,
         `next_score`.
     """
+    from scipy.special import stdtrit  # every job that draws imports this module, and the page alone calls this
+
     means = region_means(at_one_time(fits.assign(layer=fits["layer"].fillna(""))))
     means = means[means["model"].isin(list(models)) & means["mean"].notna()].reset_index(drop=True)
-    half = means["standard_error"] * student.ppf(0.975, (means["n_subjects"] - 1).clip(lower=1))
+    half = means["standard_error"] * stdtrit((means["n_subjects"] - 1).clip(lower=1), 0.975)
     means = means.assign(lower=means["mean"] - half, upper=means["mean"] + half, p_corrected=np.nan)
     if tested is not None:
         keys = [name for name in ("region", "model", "layer", "time_s") if name in means and name in tested]

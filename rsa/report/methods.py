@@ -101,7 +101,7 @@ def methods_text(study: Any, measured: Measured, versions: Mapping[str, str] | N
         What only its files tell.
     versions : mapping, optional
         The version of this package ("brain-model-rsa") and its "commit", and those of libraries, as
-        `rsa.files.io.versions` has them.
+        `rsa.files.versions.versions` has them.
     """
     parts = {
         "data": (_compared, _simulated, _responses),
