@@ -19,11 +19,17 @@ include: "workflow/rules/group.smk"
 include: "workflow/rules/report.smk"
 
 
+onstart:
+    WATCH and WATCH.begin()
+
+
 onsuccess:
+    WATCH and WATCH.end()
     RUN and RUN.succeeded()
 
 
 onerror:
+    WATCH and WATCH.end()
     RUN and RUN.failed(log)
 
 

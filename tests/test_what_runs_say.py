@@ -4,6 +4,7 @@ import io as text_io
 import logging
 import os
 from pathlib import Path
+from threading import Timer
 from types import SimpleNamespace
 from typing import Any
 
@@ -217,6 +218,118 @@ def test_a_log_that_is_none_of_ours_is_read(tmp_path: Path) -> None:
     assert Log.read([str(tmp_path / "a.log"), str(tmp_path / "no.log")]).tail() == ["Killed"]
 
 
+# --------------------------------------------------------------------------------------- jobs in a queue
+
+
+@pytest.fixture
+def remote(tmp_path: Path) -> Told:
+    told = Told(tmp_path, remote=True, config="my study.yaml")
+    told.hear(event="run_info", stats=STATS)
+    return told
+
+
+def fail_in_queue(told: Told, message: str, of_queue: str, jobid: int = 1) -> list[str]:
+    """Tell that a job failed in the queue, in whose log Slurm has written something."""
+    path = told.folder / "7.log"
+    path.write_text(of_queue)
+    about = {"rule_name": "searchlight", "log": [str(told.folder / "searchlight.log"), str(path)]}
+    told_of = {"rule_msg": message, "aux": {"external_jobid": "7"}, "jobid": jobid, **about}
+    return told.hear("Error in rule", logging.ERROR, event="job_error", **told_of)
+
+
+SAID = "SLURM-job '7' failed, SLURM status is: '{}'. Detailed failure reason unavailable"
+OVER = "slurmstepd-vm: error: StepId=7.0 exceeded memory limit (433 > 209), being killed\n"
+CANCELLED = "slurmstepd-vm: error: *** JOB 7 ON vm CANCELLED AT 2026-11-30T08:40:25 ***\n"
+LATE = CANCELLED.replace(" ***\n", " DUE TO TIME LIMIT ***\n")
+
+
+@pytest.mark.parametrize(
+    ("state", "of_queue", "why"),
+    [
+        ("FAILED", OVER + CANCELLED, "its memory ran out, as Slurm says"),
+        ("CANCELLED", CANCELLED, "it was cancelled (scancel), as Slurm says"),
+        ("FAILED", LATE, "its time ran out, as Slurm says"),
+        ("NODE_FAIL", "", "its node failed, as Slurm says"),
+        ("FAILED", "srun: error\n", "it ended without a word why"),
+    ],
+    ids=["memory", "cancelled", "time", "node", "unknown"],
+)
+def test_a_job_that_the_queue_ended_is_told_by_how(remote: Told, state: str, of_queue: str, why: str) -> None:
+    remote.begin()
+    remote.log("INFO 5 of 9 spheres")
+    first, *rest = fail_in_queue(remote, SAID.format(state), of_queue)
+    assert first == f"[failed] searchlight: {why}"
+    assert "    | 5 of 9 spheres" in rest
+    assert rest[-1] == "    number in the queue: 7"
+    assert ("    | srun: error" in rest) == (of_queue == "srun: error\n"), "shown where nothing else says why"
+
+
+def test_the_log_of_an_earlier_run_is_not_that_of_a_job_that_never_began(remote: Told) -> None:
+    remote.log("ERROR error: of long ago")
+    os.utime(remote.folder / "searchlight.log", (1, 1))
+    remote.begin()
+    said = fail_in_queue(remote, SAID.format("CANCELLED"), CANCELLED)
+    assert said[0] == "[failed] searchlight: it was cancelled (scancel), as Slurm says"
+    assert not any("long ago" in line for line in said)
+
+
+def test_what_is_tried_again_has_not_failed(remote: Told) -> None:
+    remote.begin(subject="01")
+    fail_in_queue(remote, SAID.format("FAILED"), OVER)
+    assert remote.hear("Trying to restart job 1.") == ["    searchlight sub-01 will be tried again."]
+    remote.begin(subject="01")
+    remote.log("DEBUG done: 9 spheres, 1.1 s")
+    assert remote.hear(event="job_finished", job_id=1) == ["[1/3] searchlight sub-01: 9 spheres, 1.1 s"]
+    remote.begin(2, subject="02")
+    fail_in_queue(remote, SAID.format("FAILED"), OVER, jobid=2)
+    remote.run.failed()
+    assert remote.lines()[0].startswith("1 of 3 jobs done, 1 failed, after ")
+
+
+def test_of_a_group_the_jobs_that_failed_are_told(remote: Told) -> None:
+    for number, rule in enumerate(["brain", "searchlight", "maps"]):
+        remote.begin(number, rule=rule)
+    remote.log("DEBUG done: 1 s", rule="brain")
+    remote.log("ERROR error: no sphere.", rule="searchlight")
+    errors = [
+        {"jobid": i, "rule_name": rule, "log": [str(remote.folder / f"{rule}.log")], "aux": {}}
+        for i, rule in enumerate(["brain", "searchlight", "maps"])
+    ]
+    about = {"groupid": "subject", "aux_logs": [str(remote.folder / "7.log")], "job_error_info": errors}
+    said = remote.hear("Error in group", logging.ERROR, event="group_error", **about)
+    assert said == ["[failed] searchlight: no sphere.", f"    Its log is {remote.folder / 'searchlight.log'}."]
+    assert [remote.hear("Error", logging.ERROR, event="job_error", **error) for error in errors] == [[], [], []]
+    assert remote.hear("Trying to restart job 0f-1e.") == ["    searchlight will be tried again."]
+
+
+def test_a_job_that_has_written_nothing_waits_in_the_queue(remote: Told) -> None:
+    remote.begin(subject="01")
+    began = remote.run.jobs[1].began
+    assert remote.run.long_jobs(began + FIRST_NEWS_S) == ["    searchlight sub-01 has waited for 30 s"]
+    remote.log("INFO half of it")
+    assert remote.run.long_jobs(began + 3 * FIRST_NEWS_S)[0].endswith("has run for 1 min 30 s: half of it")
+
+
+def test_a_log_that_comes_late_is_waited_for(remote: Told) -> None:
+    remote.begin()
+    remote.log("INFO half of it")
+    timer = Timer(0.3, remote.log, ["INFO half of it", "DEBUG done: 9 spheres, 1.1 s"])
+    timer.start()
+    assert remote.hear(event="job_finished", job_id=1) == ["[1/3] searchlight: 9 spheres, 1.1 s"]
+    timer.join()
+
+
+def test_what_is_locked_says_what_to_do(remote: Told) -> None:
+    text = "LockException:\nError: Directory cannot be locked. Please make sure that ..."
+    (line,) = remote.hear(text, logging.ERROR)
+    assert "Another run of the study small goes on in this folder, or was killed." in line
+    assert "`python -m rsa recover 'my study.yaml'`" in line
+
+
+def test_submissions_are_left_to_the_log_of_snakemake(remote: Told) -> None:
+    assert remote.hear("Job 3 has been submitted with SLURM jobid 7 (log: /a/7.log).") == []
+
+
 @pytest.fixture
 def snakemakes_log(monkeypatch: pytest.MonkeyPatch) -> logging.Logger:
     """Give Snakemake's logger the handler that it has on a terminal, and the environment of a user."""
@@ -230,7 +343,10 @@ def snakemakes_log(monkeypatch: pytest.MonkeyPatch) -> logging.Logger:
 
 def workflow(*, is_main_process: bool = True, **settings: Any) -> Any:
     asked = {"verbose": False, "debug_dag": False, "dryrun": False, "printshellcmds": False, "quiet": None}
-    return SimpleNamespace(is_main_process=is_main_process, output_settings=SimpleNamespace(**asked | settings))
+    output = SimpleNamespace(**asked | settings)
+    return SimpleNamespace(
+        is_main_process=is_main_process, output_settings=output, local_exec=False, configfiles=["my.yaml"]
+    )
 
 
 def test_a_run_is_told_in_place_of_what_snakemake_says(snakemakes_log: logging.Logger) -> None:
@@ -240,6 +356,8 @@ def test_a_run_is_told_in_place_of_what_snakemake_says(snakemakes_log: logging.L
     assert run is not None
     assert isinstance(plain, logging.StreamHandler)
     assert run.stream is plain.stream
+    assert run.remote
+    assert run.config == "my.yaml"
     assert os.environ["RSA_MESSAGES"] == "log"
 
 

@@ -14,7 +14,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Event, Lock, Thread
-from time import time
+from time import sleep, time
 from typing import Any, TextIO
 
 from rsa.errors import flattened
@@ -28,15 +28,21 @@ QUIET = {"RSA_MESSAGES": "log", "TQDM_DISABLE": "1"}
 FIRST_NEWS_S = 30.0
 """After this time a job that still runs is told of; and then whenever twice the time has passed."""
 
+LATE_S = 3.0
+"""So long the log of a job on another machine may take to come to this one, after its results did."""
+
 N_LINES = 15
 """So many last lines of a log are shown of a job that failed."""
 
 CHATTER = (
     "Assuming unrestricted shared filesystem", "At least one job did not complete", "Building DAG of jobs",
-    "Complete log(s):", "Conda environments: ignored", "Elapsed time:", "Execute ", "Exiting because a job execution",
-    "Group jobs: inactive", "Reasons:", "Removing output files of", "Removing temporary output",
-    "Select jobs to execute", "Shutting down, this might", "Singularity containers: ignored", "This was a dry-run",
-    "Using shell:", "WorkflowError:\nAt least one job did not complete", "Would remove temporary output",
+    "Cleaning up SLURM log files", "Complete log(s):", "Conda environments: ignored", "Elapsed time:",
+    "Error in group ", "Execute ", "Exiting because a job execution", "Group jobs: inactive", "Guessed SLURM account",
+    "No SLURM account given", "No account was given", "Reasons:", "Removing output files of",
+    "Removing temporary output", "SLURM run ID: ", "Select jobs to execute", "Shutting down, this might",
+    "Singularity containers: ignored", "This was a dry-run", "Unable to guess SLURM account", "Using shell:",
+    "WorkflowError:\nAt least one job did not complete", "Would remove temporary output",
+    "You are running snakemake in a SLURM job context",
 )  # fmt: skip
 """How messages begin that are in Snakemake's log and nowhere else."""
 
@@ -50,6 +56,34 @@ STATUS = re.compile(
     r"CalledProcessError in .*(?:returned non-zero exit status (\d+)|died with <Signals[.]\w+: (\d+))", re.S
 )
 """How Snakemake says that the command of a job failed, before it says of which job."""
+
+SUBMITTED = re.compile(r"Job (\S+) has been submitted with SLURM jobid (\d+) ")
+"""How the executor of Slurm says by which number it knows a job."""
+
+AGAIN = re.compile(r"Trying to restart job (\S+)\.$")
+"""How Snakemake says that a job that failed is tried again."""
+
+STATE = re.compile(r"SLURM-job '(\d+)' failed.*?status is: '(\w+)'", re.S)
+"""How the executor of Slurm says what became of a job."""
+
+ENDS = {
+    "CANCELLED": "it was cancelled (scancel)",
+    "NODE_FAIL": "its node failed",
+    "OUT_OF_MEMORY": "its memory ran out",
+    "TIMEOUT": "its time ran out",
+}
+"""What the states of jobs in Slurm mean in which a job says nothing more."""
+
+SAID_IN_QUEUE = {
+    re.compile(r"exceeded (?:job )?memory limit|oom[-_ ]kill|Out Of Memory", re.I): "OUT_OF_MEMORY",
+    re.compile(r"CANCELLED AT .* DUE TO TIME LIMIT"): "TIMEOUT",
+    re.compile(r"CANCELLED AT .* DUE TO NODE FAILURE"): "NODE_FAIL",
+    re.compile(r"(?:JOB|STEP) \S+ ON \S+ CANCELLED AT"): "CANCELLED",
+}
+"""What Slurm writes into the log of a job that it ends, and the state that means; the first that is found counts."""
+
+LOCKED = "Error: Directory cannot be locked"
+"""How Snakemake begins where a run goes on, or was killed."""
 
 KILLED = 128
 """Shells add this to the number of the signal that ended a command."""
@@ -86,6 +120,14 @@ class Log:
                 elif line.strip():
                     entries.append(("INFO", line))
         return cls(entries)
+
+    @classmethod
+    def of_finished(cls, paths: Collection[str], patience_s: float) -> "Log":
+        """Read the logs of a job that has ended well, and wait for their last lines if they come late."""
+        end = time() + patience_s
+        while not (log := cls.read(paths)).done and paths and time() < end:
+            sleep(0.2)
+        return log
 
     @property
     def done(self) -> str:
@@ -126,12 +168,17 @@ class Log:
 
 @dataclass
 class Job:
-    """A job that was begun."""
+    """A job that was begun, or submitted."""
 
     name: str
     logs: list[str]
     began: float
     news_at: float
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether it has written nothing since it was submitted."""
+        return not any(_changed(path) >= self.began - 1 for path in self.logs)
 
 
 class Run(logging.Handler):
@@ -153,6 +200,10 @@ class Run(logging.Handler):
         Where to.
     coloured : bool
         Whether that is a terminal with colours.
+    remote : bool
+        Whether jobs run on other machines, through a queue.
+    config : str
+        The configuration, for commands that are shown.
     """
 
     def __init__(
@@ -165,13 +216,18 @@ class Run(logging.Handler):
         commands: bool = False,
         stream: TextIO | None = None,
         coloured: bool = False,
+        remote: bool = False,
+        config: str = "config.yaml",
     ) -> None:
         super().__init__()
         self.study, self.report, self.quiet, self.dry, self.commands = study, Path(report), set(quiet), dry, commands
+        self.remote, self.config = remote, config
         self.stream, self.coloured = stream or sys.stderr, coloured
-        self.total, self.n_done, self.n_failed = 0, 0, 0
+        self.total, self.n_done = 0, 0
         self.began = time()
         self.jobs: dict[Any, Job] = {}
+        self.failures: dict[Any, str] = {}  # jobs that have failed and were not tried again, by number
+        self.told: set[Any] = set()  # jobs whose failure was told of with their group
         self.planned: list[tuple[str, str, str]] = []  # rule, of what, why
         self.rules: Counter[str] = Counter()
         self.status, self.stopped = 0, False
@@ -230,32 +286,66 @@ class Run(logging.Handler):
         if job is None:
             return
         self.n_done += 1
-        log = Log.read(job.logs)
+        self.failures.pop(vars(record)["job_id"], None)
+        log = Log.of_finished(job.logs, LATE_S if self.remote else 0)
         self._say(f"{self._number()} {job.name}{f': {log.done}' if log.done else ''}", "good", about="progress")
         for warning in log.warnings:
             self._say(f"    warning: {warning}", "warning")
 
+    def _group_error(self, record: logging.LogRecord) -> None:
+        """Tell of the jobs of a group that have failed: the others were done, or never begun."""
+        told = vars(record)
+        errors = [dict(error) for error in told["job_error_info"]]
+        failed = [error for error in errors if not Log.read(error["log"]).done and not self._waits(error["jobid"])]
+        self.told |= {error["jobid"] for error in errors}
+        failed = failed or errors[:1]
+        with self.saying:
+            for error in errors:
+                if error not in failed:
+                    self.jobs.pop(error["jobid"], None)
+        for error in failed:
+            self._fail(error, told.get("aux_logs") or [])
+
     def _job_error(self, record: logging.LogRecord) -> None:
         told = vars(record)
+        if told["jobid"] in self.told:
+            self.told.discard(told["jobid"])
+        else:
+            self._fail(told, [])
+
+    def _fail(self, told: Mapping[str, Any], logs_of_queue: Collection[str]) -> None:
         with self.saying:
             job = self.jobs.pop(told["jobid"], None)
         if self.stopped:
             return
+        own = list(told["log"]) if job is None else job.logs
+        beside = [path for path in [*told["log"], *logs_of_queue] if path not in own]
         name = told["rule_name"] if job is None else job.name
-        self.n_failed += 1
-        log = Log.read(told["log"])
+        log = Log() if job is not None and self.remote and job.is_waiting else Log.read(own)
+        end = _end_in_queue(str(told.get("rule_msg") or ""), beside)
+        self.failures[told["jobid"]] = name
         killed = "it was killed, perhaps because memory ran out"
-        unknown = killed if self.status > KILLED else "it ended without a word why"
+        unknown = end or (killed if self.status > KILLED else "it ended without a word why")
         self._say(f"[failed] {name}: {log.error or unknown}", "bad")
         for warning in log.warnings:
             self._say(f"    warning: {warning}", "warning")
-        if told["log"]:
-            shown = log.tail() if log.has_traceback or not log.error else []
-            self._say(f"    Its log is {', '.join(told['log'])}{'; it ends:' if shown else '.'}")
-            for line in shown:
-                self._say(f"    | {line}")
+        shown = log.tail() if log.has_traceback or not log.error else []
+        self._show(own if log.entries or not beside else [], shown)
+        if not log.error:
+            self._show(beside, Log.read(beside).tail() if not end else [])
         for what, value in (told.get("aux") or {}).items():
-            self._say(f"    {what}: {value}")
+            self._say(f"    {WORDS.get(what, what)}: {value}")
+
+    def _show(self, logs: Collection[str], lines: Collection[str]) -> None:
+        """Name logs, and show their last lines."""
+        if logs:
+            self._say(f"    Its log is {', '.join(logs)}{'; it ends:' if lines else '.'}")
+            for line in lines:
+                self._say(f"    | {line}")
+
+    def _waits(self, jobid: Any) -> bool:
+        job = self.jobs.get(jobid)
+        return job is not None and job.is_waiting
 
     def _other(self, record: logging.LogRecord) -> None:
         """Pass on what Snakemake says beside this, unless it is of no use to anybody."""
@@ -263,14 +353,33 @@ class Run(logging.Handler):
         if failed := STATUS.search(text):
             self.status = int(failed[1] or 0) or KILLED + int(failed[2])
             return
+        if again := AGAIN.search(text):
+            self._again(again[1])
+            return
+        if text.startswith(LOCKED) or f"\n{LOCKED}" in text:
+            text = (
+                f"Another run of the study {self.study} goes on in this folder, or was killed. If it was killed, "
+                f"`python -m rsa recover {shlex.quote(self.config)}` ends what is left of it."
+            )
         self.stopped |= text.startswith("Terminating processes on user request")
         if text.startswith("Nothing to be done"):
             where = f" Report: {self.report}" if self.report.exists() else ""
             self._say(
                 f"Nothing to be done: all results of the study {self.study} are there and up to date.{where}", "good"
             )
-        elif text and not text.strip().startswith(CHATTER) and record.levelno > logging.DEBUG:
+        elif text and not self._is_chatter(text) and record.levelno > logging.DEBUG:
             self._say(text, "bad" if record.levelno >= logging.ERROR else "warning")
+
+    @staticmethod
+    def _is_chatter(text: str) -> bool:
+        return text.strip().startswith(CHATTER) or SUBMITTED.match(text) is not None
+
+    def _again(self, jobid: str) -> None:
+        """Say that what failed is tried again; of a group, Snakemake says another number than of its jobs."""
+        known = {str(number): number for number in self.failures}
+        again = [known[jobid]] if jobid in known else list(self.failures)
+        names = [self.failures.pop(number) for number in again]
+        self._say(f"    {', '.join(names) or 'It'} will be tried again.")
 
     # ----------------------------------------------------------------------------------------- the end
 
@@ -290,14 +399,15 @@ class Run(logging.Handler):
             Snakemake's own log.
         """
         self.ended.set()
-        stopped = "" if self.n_failed else "Stopped: "
+        n_failed = len(self.failures)
+        stopped = "" if n_failed else "Stopped: "
         of_all = f"{self.n_done} of {_jobs(self.total)} done"
-        failures = f", {self.n_failed} failed" * bool(self.n_failed)
+        failures = f", {n_failed} failed" * bool(n_failed)
         self._say(f"{stopped}{of_all}{failures}, after {duration(time() - self.began)}.", "bad")
-        first = "Mend what failed; then the same command goes on" if self.n_failed else "The same command goes on"
+        first = "Mend what failed; then the same command goes on" if n_failed else "The same command goes on"
         command = shlex.join([Path(sys.argv[0]).name.replace("__main__.py", "snakemake"), *sys.argv[1:]])
         self._say(f"{first} from here, and does nothing again that is done: {command}")
-        if self.n_failed and logs:
+        if n_failed and logs:
             self._say(f"All that Snakemake said: {', '.join(map(os.path.relpath, logs))}")
 
     # ------------------------------------------------------------------------------------- how it is said
@@ -311,7 +421,10 @@ class Run(logging.Handler):
                     continue
                 while job.news_at <= now - job.began:
                     job.news_at *= 2
-                lines.append(f"    {job.name} has run for {duration(now - job.began)}")
+                waits = self.remote and job.is_waiting
+                lines.append(f"    {job.name} has {'waited' if waits else 'run'} for {duration(now - job.began)}")
+                if waits:
+                    continue
                 if news := Log.read(job.logs).news:
                     lines[-1] += f": {news}"
         return lines
@@ -374,6 +487,8 @@ def listen(workflow: Any, study: str, report: str | Path) -> Run | None:
         commands=settings.printshellcmds,
         stream=handler.stream,
         coloured=not getattr(handler, "nocolor", True),
+        remote=not workflow.local_exec,
+        config=str(next(iter(workflow.configfiles), "config.yaml")),
     )
     log.removeHandler(handler)
     log.addHandler(run)
@@ -382,6 +497,33 @@ def listen(workflow: Any, study: str, report: str | Path) -> Run | None:
 
 
 # ----------------------------------------------------------------------------------------------- words
+
+
+WORDS = {"external_jobid": "number in the queue"}
+"""What to call what Snakemake knows beside of a job that failed."""
+
+
+def _changed(path: str) -> float:
+    """Return when a file was written last; minus infinity if there is none."""
+    try:
+        return Path(path).stat().st_mtime
+    except OSError:
+        return float("-inf")
+
+
+def _end_in_queue(message: str, logs: Collection[str]) -> str:
+    """Say how Slurm ended a job, by its state and what Slurm wrote into the log; "" if it did not.
+
+    Examples
+    --------
+    >>> _end_in_queue("SLURM-job '7' failed, SLURM status is: 'TIMEOUT'. Detailed failure reason ...", [])
+    'its time ran out, as Slurm says'
+    """
+    text = "\n".join(entry for path in logs for _, entry in Log.read([path]).entries)
+    said = [state for pattern, state in SAID_IN_QUEUE.items() if pattern.search(text)]
+    known = STATE.search(message)
+    state = [*said, known[2] if known else ""][0]
+    return f"{ENDS[state]}, as Slurm says" if state in ENDS else ""
 
 
 def _jobs(n: int) -> str:

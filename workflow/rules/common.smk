@@ -9,6 +9,7 @@ from snakemake.exceptions import WorkflowError
 from rsa.pipeline.cli import options_of, pieces
 from rsa.pipeline.plan import study_of
 from rsa.pipeline.running import listen
+from rsa.pipeline.watch import watch
 
 
 wildcard_constraints:
@@ -23,6 +24,7 @@ STUDY = PLAN.study
 OUT = PLAN.folder
 LOGS = f"{OUT}/logs"
 RUN = listen(workflow, STUDY.study, PLAN.path("report"))
+WATCH = watch(workflow, OUT, *map(str, workflow.configfiles[:1]))
 
 # The interpreter that runs Snakemake runs the jobs, unless Snakemake makes environments for them.
 if not workflow.deployment_settings.deployment_method:

@@ -11,7 +11,7 @@ from importlib import import_module
 from pathlib import Path
 
 MODULES = {
-    "study": ("check", "verify", "describe"),
+    "study": ("check", "verify", "recover", "describe"),
     "make_data": ("fetch", "simulate_stimuli", "simulate_brain", "simulate_epochs"),
     "references": ("layers", "extract", "layer_rdms", "reference"),
     "fmri": ("brain", "searchlight", "noise_ceiling", "resample", "region_rdms", "region_fits", "maps", "group"),

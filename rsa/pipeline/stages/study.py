@@ -1,4 +1,4 @@
-"""A study as a whole: check it, verify its results, describe it."""
+"""A study as a whole: check it, verify its results, go on after a run that was killed, describe it."""
 
 from pathlib import Path
 
@@ -6,9 +6,10 @@ from rsa.files.maps import write_description
 from rsa.pipeline.checks import summary
 from rsa.pipeline.config import Study
 from rsa.pipeline.plan import read_plan
+from rsa.pipeline.recovery import recovered
 from rsa.pipeline.results import verified
 
-__all__ = ["check", "describe", "verify"]
+__all__ = ["check", "describe", "recover", "verify"]
 
 
 def check(config: Path, /) -> None:
@@ -32,6 +33,20 @@ def verify(config: Path, /) -> None:
     """
     plan = read_plan(config, check=False)
     print(verified(plan.folder, plan.outputs(), config))
+
+
+def recover(config: Path, /, *, is_dead: bool = False) -> None:
+    """End what is left of a run that was killed: its own jobs in the queue of Slurm, and its locks; then go on.
+
+    Parameters
+    ----------
+    config : path
+        The YAML file of the study.
+    is_dead : bool
+        The run has ended, though that cannot be seen from here.
+    """
+    plan = read_plan(config, check=False)
+    print(recovered(plan.folder, plan.outputs(), is_dead=is_dead))
 
 
 def describe(settings: list[str], folder: Path) -> None:
