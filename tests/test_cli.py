@@ -1,5 +1,6 @@
 """The command line: derived from signatures, one line for a mistake, a traceback for a bug."""
 
+import contextlib
 import json
 import logging
 import os
@@ -122,9 +123,81 @@ def test_in_a_run_jobs_write_to_their_logs_alone(
 )
 def test_what_a_stage_did_is_its_most_telling_number(said: list[dict[str, str]], words: list[str]) -> None:
     did = cli._Did()
+    did.begins()
     for one in said:
         did.handle(logging.makeLogRecord(one))
     assert did.words() == words
+
+
+def test_runs_that_did_the_same_are_told_once() -> None:
+    did = cli._Did()
+    for one in ("9 spheres", "9 spheres", "2 maps"):
+        did.begins()
+        did.handle(logging.makeLogRecord({"did": one}))
+    assert did.words() == ["2 x 9 spheres", "2 maps"]
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, dict[str, object]]]:
+    """What two stages are called with, instead of what they do."""
+    made: list[tuple[str, dict[str, object]]] = []
+
+    def maps(scores: list[Path], subject: str, folder: Path = Path("f")) -> None:
+        if subject == "bad":
+            raise UserError("The subject is bad.")
+        made.append(("maps", {"scores": scores, "subject": subject, "folder": folder}))
+
+    def draw_subject(subject: str) -> None:
+        made.append(("draw_subject", {"subject": subject}))
+
+    monkeypatch.setattr(stages, "maps", maps, raising=False)
+    monkeypatch.setattr(stages, "draw_subject", draw_subject, raising=False)
+    return made
+
+
+def test_one_process_runs_several_stages_and_a_stage_several_times(
+    calls: list[tuple[str, dict[str, object]]], tmp_path: Path
+) -> None:
+    each = ["--each", "--subject", "1", "--scores", "a", "b", "--each", "--scores", "c", "--subject", "2"]
+    log = tmp_path / "log"
+    words = ["maps", "--folder", "g", *each, "--then", "draw-subject", "--subject", "1", "--log", str(log)]
+    assert cli.main(words) == 0
+    assert calls == [
+        ("maps", {"scores": [Path("a"), Path("b")], "subject": "1", "folder": Path("g")}),
+        ("maps", {"scores": [Path("c")], "subject": "2", "folder": Path("g")}),
+        ("draw_subject", {"subject": "1"}),
+    ]
+    assert log.read_text().count("done: ") == 1
+
+
+def test_a_mistake_in_one_run_stops_those_after_it(
+    calls: list[tuple[str, dict[str, object]]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    each = ["--each", "--subject", "1", "--each", "--subject", "bad", "--each", "--subject", "2"]
+    assert cli.main(["maps", "--scores", "a", *each]) == 2
+    assert [given["subject"] for _, given in calls] == ["1"]
+    assert capsys.readouterr().err == "error: The subject is bad.\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (
+            ["maps", "--scores", "a", "--subject", "1", "--then"],
+            "The name of a stage is missing",
+        ),
+        (["--then", "draw-subject"], "The name of a stage is missing"),
+        (["maps", "--scores", "a", "--subject", "1", "--then", "draw-subjects"], "There is no stage 'draw-subjects'."),
+        (["maps", "--scores", "a", "--each", "--subject", "1", "--each"], "required: --subject"),
+    ],
+)
+def test_all_runs_are_read_before_the_first_begins(
+    calls: list[tuple[str, dict[str, object]]], words: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with contextlib.suppress(SystemExit):
+        assert cli.main(words) == 2
+    assert calls == []
+    assert said in capsys.readouterr().err
 
 
 def test_the_log_ends_with_what_was_done_and_how_long_it_took(tmp_path: Path) -> None:

@@ -2,6 +2,10 @@
 
 ``python -m rsa <stage> --help`` shows the options of a stage. A setting of a section of the configuration is an option
 that begins with the name of the section: ``brain.images`` is ``--brain-images``.
+
+One process can run several stages, one after the other: ``python -m rsa STAGE ... --then STAGE ...``; and one stage
+several times: each ``--each`` begins a run, with its own options after those of all runs, as in ``python -m rsa maps
+--folder results --each --subject 01 ... --each --subject 02 ...``.
 """
 
 import argparse
@@ -13,8 +17,12 @@ import re
 import select
 import shlex
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from dataclasses import field as default
+from itertools import pairwise
 from pathlib import Path
 from time import monotonic
 from typing import Any, Literal, Never, get_args, get_origin, get_type_hints
@@ -31,6 +39,12 @@ from rsa.settings import alternatives, descriptions
 __all__ = ["build_parser", "main", "options_of", "pieces"]
 
 logger = logging.getLogger("rsa")
+
+THEN = "--then"
+"""Begins another stage in the same process."""
+
+EACH = "--each"
+"""Begins another run of a stage, with options of its own."""
 
 PIECE = 30_000
 """Longer settings reach a stage in pieces of so many letters, each of up to 4 bytes."""
@@ -70,28 +84,62 @@ def _main(arguments: Sequence[str] | None) -> int:
     if arguments[0] == "--version":
         print(_version())
         return 0
-    if arguments[0] not in names:
-        print(f"error: There is no stage {arguments[0]!r}.{did_you_mean(arguments[0], names)}", file=sys.stderr)
+    try:
+        runs = _parsed_runs(arguments, names)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
         return 2
-    stage = getattr(stages, names[arguments[0]])
-    given = vars(build_parser(arguments[0], stage).parse_args(arguments[1:]))
-    return _run(stage, given)
+    return _run(runs)
 
 
-def _run(stage: Callable[..., None], given: dict[str, Any]) -> int:
-    log = given.pop("log", None)
+Run = tuple[Callable[..., None], dict[str, Any]]
+"""A stage, and what it is given: a run of it."""
+
+
+def _parsed_runs(arguments: Sequence[str], names: dict[str, str]) -> list[Run]:
+    """Read all runs that a command line asks for, before the first begins."""
+    runs: list[Run] = []
+    for step in _pieces_between(arguments, THEN):
+        if not step or step[0] not in names:
+            unknown = f"There is no stage {step[0]!r}.{did_you_mean(step[0], names)}" if step else ""
+            raise UserError(unknown or f"The name of a stage is missing before or after {THEN}.")
+        stage = getattr(stages, names[step[0]])
+        parser = build_parser(step[0], stage)
+        common, *own = _pieces_between(step[1:], EACH)
+        runs += [(stage, vars(parser.parse_args([*common, *options]))) for options in own or [[]]]
+    return runs
+
+
+def _pieces_between(words: Sequence[str], mark: str) -> list[list[str]]:
+    """Split words at a mark.
+
+    Examples
+    --------
+    >>> _pieces_between(["a", "--then", "b", "c"], "--then")
+    [['a'], ['b', 'c']]
+    """
+    places = [place for place, word in enumerate(words) if word == mark]
+    return [list(words[start + 1 : stop]) for start, stop in pairwise([-1, *places, len(words)])]
+
+
+def _run(runs: Sequence[Run]) -> int:
+    logs = [given.pop("log", None) for _, given in runs]
+    log = next((one for one in logs if one is not None), None)
     try:
         handlers = _handlers(log)
     except OSError as error:
         print(f"error: Cannot write the log {log}: {error.strerror}; set --log to another file.", file=sys.stderr)
         return 2
-    did, began = _Did(), monotonic()
+    did, began, name = _Did(), monotonic(), ""
     with _logging([*handlers, did]):
         try:
-            logger.debug("%s with %s", stage.__name__, json.dumps(versions()))
-            positional, options = _collect(stage, given)
-            with records.recording():
-                stage(*positional, **options)
+            for stage, given in runs:
+                name = stage.__name__
+                logger.debug("%s with %s", name, json.dumps(versions()))
+                did.begins()
+                positional, options = _collect(stage, given)
+                with records.recording():
+                    stage(*positional, **options)
             logger.debug("done: %s", ", ".join([*did.words(), duration(monotonic() - began)]))
         except KeyboardInterrupt:
             logger.error("stopped")
@@ -100,7 +148,7 @@ def _run(stage: Callable[..., None], given: dict[str, Any]) -> int:
             if is_mistake(error):
                 logger.error("error: %s", told(error))
                 return 2
-            logger.debug("%s failed", stage.__name__, exc_info=True)
+            logger.debug("%s failed", name, exc_info=True)
             if _in_log_alone(log):
                 return 1
             raise
@@ -113,25 +161,44 @@ def _in_log_alone(log: Path | None) -> bool:
 
 
 class _Did(logging.Handler):
-    """Gathers what a stage does, from what is said of it: what it counts, what its files hold, how many they are."""
+    """Gathers what stages do, from what is said of it: what they count, what their files hold, how many they are."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.counted: list[str] = []
-        self.held: list[str] = []
-        self.n_files = 0
+        self.runs: list[_Deeds] = []
+
+    def begins(self) -> None:
+        """Take note that a run begins."""
+        self.runs.append(_Deeds())
 
     def emit(self, record: logging.LogRecord) -> None:
-        said = vars(record)
-        self.counted += [said["did"]] if "did" in said else []
-        self.held += [said["holds"]] if "holds" in said else []
-        self.n_files += "writes" in said
+        if not self.runs:
+            return
+        said, deeds = vars(record), self.runs[-1]
+        deeds.counted += [said["did"]] if "did" in said else []
+        deeds.held += [said["holds"]] if "holds" in said else []
+        deeds.n_files += "writes" in said
 
     def words(self) -> list[str]:
-        """Return the most telling of these."""
-        if told := self.counted or self.held:
-            return told[-1:]
-        return [f"{self.n_files:,} file{'s' * (self.n_files != 1)}"] if self.n_files else []
+        """Return the most telling of these: of each run in order, once of runs that did the same, and then files."""
+        found = Counter(text for deeds in self.runs if (text := deeds.said()))
+        words = [f"{n} x {text}" if n > 1 else text for text, n in found.items()]
+        n_files = sum(deeds.n_files for deeds in self.runs if not deeds.said())
+        return [*words, f"{n_files:,} file{'s' * (n_files != 1)}"] if n_files else words
+
+
+@dataclass
+class _Deeds:
+    """What a run of a stage did."""
+
+    counted: list[str] = default(default_factory=list)
+    held: list[str] = default(default_factory=list)
+    n_files: int = 0
+
+    def said(self) -> str:
+        """Return the most telling of what was counted, or else of what files hold."""
+        told = self.counted or self.held
+        return told[-1] if told else ""
 
 
 class _OneLine(logging.Formatter):
@@ -183,7 +250,7 @@ def _version() -> str:
 
 def _overview(names: dict[str, str]) -> str:
     lines = [
-        "usage: python -m rsa <stage> [options]",
+        "usage: python -m rsa <stage> [options] [--then <stage> ...]",
         "       python -m rsa --version",
         "",
         __doc__.strip(),

@@ -17,7 +17,7 @@ from rsa.inputs.references import Reference
 from rsa.inputs.regions import Regions, region_files
 from rsa.inputs.templates import template_files
 from rsa.models import Model
-from rsa.pipeline import checks
+from rsa.pipeline import checks, sizes
 from rsa.pipeline.config import Study, Surfaces, load_study, read_yaml
 from rsa.pipeline.results import problems_of_folder
 from rsa.settings import fill, placeholders
@@ -249,6 +249,7 @@ class Plan:
         self.space = "" if study.brain is None else study.brain.space
         self.group_space = self.space if study.template is None else study.template.space
         self._provides = "patterns" if study.brain is None else study.brain.provides
+        self._one_job: dict[str, bool] = {}
         self._models = {model.label: model for model in study.models}
         self._references = {reference.name: reference for reference in study.references}
         self._analyses: dict[str, Analysis | PlainComparison] = {"": PLAIN}
@@ -272,6 +273,22 @@ class Plan:
         words = [word for word in labels if f"{{{word}}}" in output.path]
         each = product(*(labels[word] for word in words))
         return [self.path(kind, **dict(zip(words, chosen, strict=True))) for chosen in each]
+
+    def is_one_job(self, kind: str) -> bool:
+        """Say whether one job makes all outputs of a kind, and not a job for each subject; see `rsa.pipeline.sizes`."""
+        if kind not in self._one_job:
+            self._one_job[kind] = sizes.is_one_job(self.study, kind)
+        return self._one_job[kind]
+
+    def of_job(self, kind: str) -> tuple[str, ...]:
+        """Return the subjects of whom a job makes a kind of output: all, or one, which stays a word in braces."""
+        if not self.is_one_job(kind):
+            return ("{subject}",)
+        return self.study.meeg_subjects if OUTPUTS[kind].of_meeg else self.study.subjects
+
+    def each(self, kind: str) -> list[Path]:
+        """Return what a job writes of a kind, for each of its subjects."""
+        return [self.path(kind, subject=subject) for subject in self.of_job(kind)]
 
     def every(self, *kinds: str) -> list[Path]:
         """Return all outputs of some kinds, of all analyses."""
@@ -440,6 +457,13 @@ class Plan:
         others = [other for other in self.study.subjects if other != subject]
         return [self.path("brain", subject=other) for other in others if self.analysis(part).across_subjects]
 
+    def maps_of_subjects(self) -> dict[tuple[str, ...], list[str]]:
+        """Return the analyses by the kinds of pictures that go with their maps of single subjects; some have none."""
+        found: dict[tuple[str, ...], list[str]] = {}
+        for part in self.parts() if self.study.searchlight is not None else ():
+            found.setdefault(("subject_figures",) if _subjects_drawn(self, part) else (), []).append(part)
+        return found
+
     def in_spaces(self) -> list[Path]:
         """Return the scores of a subject in every space in which there are maps of them, with its label in braces."""
         return [self.path("scores"), *([] if self.study.template is None else [self.path("resampled")])]
@@ -530,21 +554,21 @@ class Plan:
         named = (simulation.mask, simulation.atlas, simulation.noise_images, simulation.noise_events)
         return [Path(path) for path in named if path is not None]
 
-    def simulated_brain(self, subject: str) -> list[Path]:
-        """Return the files that the simulation of a subject writes."""
-        return checks.simulated_brain(self.study, [subject])
+    def simulated_brain(self, subjects: Sequence[str]) -> list[Path]:
+        """Return the brain images that the simulation writes for some subjects."""
+        return checks.simulated_brain(self.study, subjects)
 
-    def simulated_epochs(self, subject: str) -> list[Path]:
-        """Return the file of epochs that the simulation of a subject writes, if it does."""
-        return checks.simulated_meeg(self.study, [subject])
+    def simulated_epochs(self, subjects: Sequence[str]) -> list[Path]:
+        """Return the files of epochs that the simulation writes for some subjects, if it does."""
+        return checks.simulated_meeg(self.study, subjects)
 
     def _simulated(self) -> list[Path]:
         """Return the outputs of a simulation: the table of the stimuli, images and epochs."""
         if self.study.simulate is None:
             return []
         table = self.stimulus_table() if self.simulates_stimuli else []
-        images = [path for subject in self.study.subjects for path in self.simulated_brain(subject)]
-        return [*table, *images, *(path for one in self.study.meeg_subjects for path in self.simulated_epochs(one))]
+        images = self.simulated_brain(self.study.subjects)
+        return [*table, *images, *self.simulated_epochs(self.study.meeg_subjects)]
 
     # --------------------------------------------------------------------------------------------- checks
 

@@ -81,12 +81,12 @@ TREES: dict[str, Callable[[Path, Path], Path]] = {
 """Every example, with what makes its files below a new folder and returns its `data_root`."""
 
 OPTIONAL_RULES = {
-    "cichy92": {"extract", "layer_rdms", "reference", "region_fits"},
+    "cichy92": {"layer_rdms", "reference", "region_fits"},
     "god_v1": {"reference", "searchlight", "maps", "region_rdms", "region_fits"},
-    "haxby": {"fetch", "extract", "layer_rdms", "reference", "searchlight", "maps"},
-    "nsd": {"extract", "layer_rdms", "searchlight", "maps"},
-    "planted92": {"simulate_brain", "extract", "layer_rdms", "searchlight", "maps"},
-    "things_fmri": {"extract", "layer_rdms", "searchlight", "maps"},
+    "haxby": {"fetch", "layer_rdms", "reference", "searchlight", "maps"},
+    "nsd": {"layer_rdms", "searchlight", "maps"},
+    "planted92": {"simulate_brain", "layer_rdms", "searchlight", "maps"},
+    "things_fmri": {"layer_rdms", "searchlight", "maps"},
 }
 """What each example runs beside brain data and report; the others compare a searchlight with a table."""
 

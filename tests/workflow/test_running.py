@@ -29,7 +29,7 @@ def sandbox(make_sandbox: Callable[..., Sandbox]) -> Sandbox:
 
 
 def test_dry_run_of_the_default_study(sandbox: Sandbox) -> None:
-    rules = {"simulate_stimuli", "simulate_brain", "extract", "searchlight", "noise_ceiling", "group", "report"}
+    rules = {"simulate_stimuli", "simulate_brain", "layer_rdms", "searchlight", "noise_ceiling", "group", "report"}
     assert rules <= sandbox.rules("--configfile", "config.yaml")
 
 
@@ -124,7 +124,7 @@ def test_a_killed_job_leaves_nothing_half_done_and_a_rerun_continues(noise: tupl
     said = sandbox.quick().succeed(*options)
     assert (results / "report.html").exists()
     assert rdms.stat().st_mtime_ns == made, "what was done is not done again"
-    assert "extract" not in said
+    assert "layer-rdms" not in said
     lines = said.splitlines()
     jobs = [line for line in lines if re.match(r"\[ *\d+/\d+\] [a-z]+", line)]
     assert f"{len(jobs)} jobs to run for the study null." in lines, said

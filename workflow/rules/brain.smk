@@ -3,11 +3,11 @@
 
 rule brain:
     input:
-        lambda wildcards: PLAN.brain_files(wildcards.subject),
+        of_each("brain", lambda subject, _: PLAN.brain_files(subject)),
     output:
-        PLAN.path("brain"),
+        PLAN.each("brain"),
     log:
-        f"{LOGS}/brain_sub-{{subject}}.log",
+        log_of("brain", "brain"),
     conda:
         "../../envs/cpu.yaml"
     params:
@@ -15,9 +15,12 @@ rule brain:
         stimuli=options("stimuli", STUDY.stimuli),
         noise=options("noise", STUDY.noise),
         remove_mean="--remove-mean" if STUDY.remove_mean else "",
+        each=for_each(
+            "brain",
+            lambda subject, _: {"output": [PLAN.path("brain", subject=subject)]},
+        ),
     shell:
-        "python -m rsa brain {params.brain} --subject {wildcards.subject} {params.stimuli} {params.noise} "
-        "{params.remove_mean} --output {output} --log {log}"
+        "python -m rsa brain {params.brain} {params.stimuli} {params.noise} {params.remove_mean} {params.each} --log {log}"
 
 
 if STUDY.regions is not None:

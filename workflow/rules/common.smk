@@ -3,6 +3,7 @@
 import os
 import shlex
 import sys
+from itertools import chain
 
 from snakemake.exceptions import WorkflowError
 
@@ -46,6 +47,45 @@ def analysis(wildcards):
     return options_of("analysis", PLAN.analysis(wildcards.part))
 
 
+def log_of(stage, kind, part=""):
+    """Name the log of a job that makes a kind of output for one subject, or for all."""
+    return (
+        f"{LOGS}/{part}{stage}{'' if PLAN.is_one_job(kind) else '_sub-{subject}'}.log"
+    )
+
+
+def subjects_of(wildcards, kind):
+    """Return the subjects of a job that makes a kind of output."""
+    is_one = "subject" in wildcards.keys()
+    return [wildcards.subject] if is_one else PLAN.of_job(kind)
+
+
+def of_each(kind, files):
+    """Return a function that lists the files of each subject of a job."""
+    return lambda wildcards: [
+        file for one in subjects_of(wildcards, kind) for file in files(one, wildcards)
+    ]
+
+
+def for_each(kind, options):
+    """Return a function that writes the options of each subject of a job: lists of words, by option."""
+
+    def write(wildcards):
+        return " ".join(
+            shlex.join(
+                ["--each", "--subject", one]
+                + [
+                    str(word)
+                    for option, words in options(one, wildcards).items()
+                    for word in [f"--{option}", *words]
+                ]
+            )
+            for one in subjects_of(wildcards, kind)
+        )
+
+    return write
+
+
 def threads_of_subject(wildcards):
     """Give the job of a subject 4 threads, or fewer where subjects run side by side on the cores of one machine."""
     try:
@@ -54,7 +94,8 @@ def threads_of_subject(wildcards):
         )
     except WorkflowError:  # no number of cores was given
         cores = None
-    return 4 if cores is None else max(1, min(4, cores // len(STUDY.subjects)))
+    at_once = 1 if PLAN.is_one_job("scores") else len(STUDY.subjects)
+    return 4 if cores is None else max(1, min(4, cores // at_once))
 
 
 def targets():

@@ -1,15 +1,33 @@
 """Brain x references -> scores -> maps and tables."""
 
 
+def searched(subject, wildcards):
+    """Return the files that the searchlight of a subject reads, by option."""
+    return {
+        "patterns": [PLAN.path("brain", subject=subject)],
+        "references": PLAN.compared(subject),
+        "others": PLAN.others(wildcards.part, subject),
+    }
+
+
+def drawing_of_subject(wildcards, input, output):
+    """Write the stage that draws the maps of a subject, if they are drawn."""
+    if "subject_figures" not in output.keys():
+        return ""
+    return (
+        f"--then draw-subject --scores {input.scores[0]} --inference {' '.join(input.inference)} "
+        f"--subject {wildcards.subject} --space {PLAN.space} {PLAN.derived_option()} "
+        f"--anatomy {shlex.join(input.anatomy)} --folder {output.subject_figures}"
+    )
+
+
 rule searchlight:
     input:
-        patterns=PLAN.path("brain"),
-        references=lambda wildcards: PLAN.compared(wildcards.subject),
-        others=lambda wildcards: PLAN.others(wildcards.part, wildcards.subject),
+        of_each("scores", lambda *of: chain(*searched(*of).values())),
     output:
-        PLAN.path("scores"),
+        PLAN.each("scores"),
     log:
-        f"{LOGS}/{{part}}searchlight_sub-{{subject}}.log",
+        log_of("searchlight", "scores", "{part}"),
     conda:
         "../../envs/gpu.yaml"
     threads: threads_of_subject
@@ -19,10 +37,16 @@ rule searchlight:
         shrinkage=STUDY.shrinkage or "",
         comparison=STUDY.comparison,
         analysis=analysis,
+        each=for_each(
+            "scores",
+            lambda subject, wildcards: {
+                **searched(subject, wildcards),
+                "output": [PLAN.path("scores", part=wildcards.part, subject=subject)],
+            },
+        ),
     shell:
-        "python -m rsa searchlight --patterns {input.patterns} --references {input.references} --subject {wildcards.subject} "
-        "{params.searchlight} --distance {params.distance} --shrinkage {params.shrinkage} --comparison {params.comparison} "
-        "{params.analysis} --others {input.others} --threads {threads} --output {output} --log {log}"
+        "python -m rsa searchlight {params.searchlight} --distance {params.distance} --shrinkage {params.shrinkage} "
+        "--comparison {params.comparison} {params.analysis} --threads {threads} {params.each} --log {log}"
 
 
 if STUDY.template is not None:
@@ -44,26 +68,36 @@ if STUDY.template is not None:
             "--output {output} --log {log}"
 
 
-rule maps:
-    input:
-        scores=PLAN.in_spaces(),
-        inference=lambda wildcards: PLAN.subject_inference(
-            wildcards.part, wildcards.subject
-        ),
-    output:
-        directory(PLAN.path("maps")),
-    log:
-        f"{LOGS}/{{part}}maps_sub-{{subject}}.log",
-    conda:
-        "../../envs/cpu.yaml"
-    params:
-        space=PLAN.spaces(),
-        folder=lambda wildcards: PLAN.root(wildcards.part),
-        derived=PLAN.derived_option(),
-        surfaces=options("surfaces", PLAN.surfaces),
-    shell:
-        "python -m rsa maps --scores {input.scores} --inference {input.inference} --subject {wildcards.subject} --space {params.space} --folder {params.folder} "
-        "{params.derived} {params.surfaces} --log {log}"
+# Single subjects are drawn by the main analysis, and by others where there is no group.
+for DRAWN, PARTS in PLAN.maps_of_subjects().items():
+
+    rule:
+        name:
+            "maps" if DRAWN else "maps_alone"
+        input:
+            scores=PLAN.in_spaces(),
+            inference=lambda wildcards: PLAN.subject_inference(
+                wildcards.part, wildcards.subject
+            ),
+            anatomy=lambda wildcards: PLAN.anatomy(wildcards.subject),
+        output:
+            **{kind: directory(PLAN.path(kind)) for kind in DRAWN},
+            maps=directory(PLAN.path("maps")),
+        log:
+            f"{LOGS}/{{part}}maps_sub-{{subject}}.log",
+        wildcard_constraints:
+            part=f"({'|'.join(PARTS)})",
+        conda:
+            "../../envs/cpu.yaml"
+        params:
+            space=PLAN.spaces(),
+            folder=lambda wildcards: PLAN.root(wildcards.part),
+            derived=PLAN.derived_option(),
+            surfaces=options("surfaces", PLAN.surfaces),
+            draw=drawing_of_subject,
+        shell:
+            "python -m rsa maps --scores {input.scores} --inference {input.inference} --subject {wildcards.subject} "
+            "--space {params.space} --folder {params.folder} {params.derived} {params.surfaces} {params.draw} --log {log}"
 
 
 rule region_fits:

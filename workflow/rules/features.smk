@@ -1,42 +1,64 @@
 """Pictures -> responses of layers -> layer RDMs; and the other reference RDMs."""
 
+if STUDY.keep_activations:  # another distance then needs no network
 
-rule extract:
-    input:
-        stimuli=PLAN.stimulus_files(),
-        weights=lambda wildcards: PLAN.model(wildcards.model).files(),
-    output:
-        PLAN.path("activations")
-        if STUDY.keep_activations
-        else temp(PLAN.path("activations")),
-    log:
-        f"{LOGS}/extract_model-{{model}}.log",
-    conda:
-        "../../envs/gpu.yaml"
-    threads: 4
-    resources:
-        gpu=1,
-    params:
-        model=lambda wildcards: options_of("model", PLAN.model(wildcards.model)),
-        stimuli=options("stimuli", STUDY.stimuli),
-    shell:
-        "python -m rsa extract {params.model} {params.stimuli} --output {output} --log {log}"
+    rule extract:
+        input:
+            stimuli=PLAN.stimulus_files(),
+            weights=lambda wildcards: PLAN.model(wildcards.model).files(),
+        output:
+            PLAN.path("activations"),
+        log:
+            f"{LOGS}/extract_model-{{model}}.log",
+        conda:
+            "../../envs/gpu.yaml"
+        threads: 4
+        resources:
+            gpu=1,
+        params:
+            model=lambda wildcards: options_of("model", PLAN.model(wildcards.model)),
+            stimuli=options("stimuli", STUDY.stimuli),
+        shell:
+            "python -m rsa extract {params.model} {params.stimuli} --output {output} --log {log}"
 
+    rule layer_rdms:
+        input:
+            PLAN.path("activations"),
+        output:
+            PLAN.path("model_rdms"),
+        log:
+            f"{LOGS}/layer_rdms_model-{{model}}.log",
+        conda:
+            "../../envs/cpu.yaml"
+        threads: 2
+        params:
+            distance=STUDY.layer_distance,
+        shell:
+            "python -m rsa layer-rdms --activations {input} --distance {params.distance} --output {output} --log {log}"
 
-rule layer_rdms:
-    input:
-        PLAN.path("activations"),
-    output:
-        PLAN.path("model_rdms"),
-    log:
-        f"{LOGS}/layer_rdms_model-{{model}}.log",
-    conda:
-        "../../envs/cpu.yaml"
-    threads: 2
-    params:
-        distance=STUDY.layer_distance,
-    shell:
-        "python -m rsa layer-rdms --activations {input} --distance {params.distance} --output {output} --log {log}"
+else:
+
+    rule layer_rdms:
+        input:
+            stimuli=PLAN.stimulus_files(),
+            weights=lambda wildcards: PLAN.model(wildcards.model).files(),
+        output:
+            rdms=PLAN.path("model_rdms"),
+            activations=temp(PLAN.path("activations")),
+        log:
+            f"{LOGS}/layer_rdms_model-{{model}}.log",
+        conda:
+            "../../envs/gpu.yaml"
+        threads: 4
+        resources:
+            gpu=1,
+        params:
+            model=lambda wildcards: options_of("model", PLAN.model(wildcards.model)),
+            stimuli=options("stimuli", STUDY.stimuli),
+            distance=STUDY.layer_distance,
+        shell:
+            "python -m rsa extract {params.model} {params.stimuli} --output {output.activations} "
+            "--then layer-rdms --activations {output.activations} --distance {params.distance} --output {output.rdms} --log {log}"
 
 
 rule reference:

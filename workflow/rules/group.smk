@@ -30,9 +30,11 @@ if STUDY.group:
             ceiling=lambda wildcards: PLAN.all("noise_ceiling", wildcards.part),
             inference=lambda wildcards: PLAN.group_inference(wildcards.part),
             regions=lambda wildcards: PLAN.cluster_region_files(wildcards.part),
+            anatomy=PLAN.anatomy(),
         output:
             scores=PLAN.path("group_scores"),
             maps=directory(PLAN.path("group_maps")),
+            figures=directory(PLAN.path("group_figures")),
         log:
             f"{LOGS}/{{part}}group.log",
         conda:
@@ -46,7 +48,29 @@ if STUDY.group:
             regions=lambda wildcards: options_of(
                 "regions", PLAN.cluster_regions(wildcards.part)
             ),
+            models=PLAN.names(),
         shell:
             "python -m rsa group --scores {input.scores} --space {params.space} --folder {params.folder} --tests {params.tests} "
             "--ceiling {input.ceiling} --inference {input.inference} {params.regions} {params.derived} {params.surfaces} --output {output.scores} "
-            "--log {log}"
+            "--then draw-group --scores {input.scores} --group {output.scores} --space {params.space} {params.derived} "
+            "--models {params.models:q} --anatomy {input.anatomy:q} --folder {output.figures} --log {log}"
+
+elif STUDY.searchlight is not None and len(STUDY.subjects) > 1:
+
+    rule draw_group:
+        input:
+            scores=lambda wildcards: PLAN.all_scores(wildcards.part),
+            anatomy=PLAN.anatomy(),
+        output:
+            directory(PLAN.path("group_figures")),
+        log:
+            f"{LOGS}/{{part}}draw_group.log",
+        conda:
+            "../../envs/cpu.yaml"
+        params:
+            space=PLAN.group_space,
+            derived=PLAN.derived_option(),
+            models=PLAN.names(),
+        shell:
+            "python -m rsa draw-group --scores {input.scores} --space {params.space} {params.derived} "
+            "--models {params.models:q} --anatomy {input.anatomy:q} --folder {output} --log {log}"

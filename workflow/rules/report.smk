@@ -36,47 +36,6 @@ rule draw_references:
         "--folder {output} --log {log}"
 
 
-rule draw_subject:
-    input:
-        scores=PLAN.path("scores"),
-        inference=lambda wildcards: PLAN.subject_inference(
-            wildcards.part, wildcards.subject
-        ),
-        anatomy=lambda wildcards: PLAN.anatomy(wildcards.subject),
-    output:
-        directory(PLAN.path("subject_figures")),
-    log:
-        f"{LOGS}/{{part}}draw_subject_sub-{{subject}}.log",
-    conda:
-        "../../envs/cpu.yaml"
-    params:
-        space=PLAN.space,
-        derived=PLAN.derived_option(),
-    shell:
-        "python -m rsa draw-subject --scores {input.scores} --inference {input.inference} --subject {wildcards.subject} "
-        "--space {params.space} {params.derived} --anatomy {input.anatomy} --folder {output} --log {log}"
-
-
-rule draw_group:
-    input:
-        scores=lambda wildcards: PLAN.all_scores(wildcards.part),
-        group=lambda wildcards: PLAN.all("group_scores", wildcards.part),
-        anatomy=PLAN.anatomy(),
-    output:
-        directory(PLAN.path("group_figures")),
-    log:
-        f"{LOGS}/{{part}}draw_group.log",
-    conda:
-        "../../envs/cpu.yaml"
-    params:
-        space=PLAN.group_space,
-        derived=PLAN.derived_option(),
-        models=PLAN.names(),
-    shell:
-        "python -m rsa draw-group --scores {input.scores} --group {input.group} --space {params.space} {params.derived} "
-        "--models {params.models:q} --anatomy {input.anatomy} --folder {output} --log {log}"
-
-
 rule draw_regions:
     input:
         fits=PLAN.path("region_fits"),
@@ -139,5 +98,5 @@ if STUDY.searchlight is not None:
         shell:
             "python -m rsa explore --study {input.study} --scores {input.scores} --group {input.group} "
             "--inference {input.inference} --brain {input.brain} --references {input.references} "
-            "--anatomy {input.anatomy} "
+            "--anatomy {input.anatomy:q} "
             "--output {output} --log {log}"

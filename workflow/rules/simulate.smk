@@ -23,17 +23,17 @@ if STUDY.simulate is not None and STUDY.brain is not None:
             rdms=PLAN.all("model_rdms"),
             files=PLAN.simulation_files(),
         output:
-            PLAN.simulated_brain("{subject}"),
+            PLAN.simulated_brain(PLAN.of_job("brain")),
         log:
-            f"{LOGS}/simulate_brain_sub-{{subject}}.log",
+            log_of("simulate_brain", "brain"),
         conda:
             "../../envs/cpu.yaml"
         params:
             simulation=options("simulation", STUDY.simulate),
             brain=options("brain", STUDY.brain),
+            each=for_each("brain", lambda *_: {}),
         shell:
-            "python -m rsa simulate-brain {params.simulation} {params.brain} --subject {wildcards.subject} "
-            "--rdms {input.rdms} --log {log}"
+            "python -m rsa simulate-brain {params.simulation} {params.brain} --rdms {input.rdms} {params.each} --log {log}"
 
 
 if STUDY.simulate is not None and STUDY.simulate.epochs is not None:
@@ -42,14 +42,14 @@ if STUDY.simulate is not None and STUDY.simulate.epochs is not None:
         input:
             PLAN.all("model_rdms"),
         output:
-            PLAN.simulated_epochs("{subject}"),
+            PLAN.simulated_epochs(PLAN.of_job("movie")),
         log:
-            f"{LOGS}/simulate_epochs_sub-{{subject}}.log",
+            log_of("simulate_epochs", "movie"),
         conda:
             "../../envs/cpu.yaml"
         params:
             simulation=options("simulation", STUDY.simulate),
             meeg=options("meeg", STUDY.meeg),
+            each=for_each("movie", lambda *_: {}),
         shell:
-            "python -m rsa simulate-epochs {params.simulation} {params.meeg} --subject {wildcards.subject} "
-            "--rdms {input} --log {log}"
+            "python -m rsa simulate-epochs {params.simulation} {params.meeg} --rdms {input} {params.each} --log {log}"

@@ -4,11 +4,11 @@ if STUDY.meeg is not None:
 
     rule movie:
         input:
-            lambda wildcards: PLAN.meeg_files(wildcards.subject),
+            of_each("movie", lambda subject, _: PLAN.meeg_files(subject)),
         output:
-            PLAN.path("movie"),
+            PLAN.each("movie"),
         log:
-            f"{LOGS}/movie_sub-{{subject}}.log",
+            log_of("movie", "movie"),
         conda:
             "../../envs/cpu.yaml"
         threads: 1  # subjects side by side take less time than one on two threads, half of it imports
@@ -16,9 +16,12 @@ if STUDY.meeg is not None:
             meeg=options("meeg", STUDY.meeg),
             movie=options("movie", STUDY.movie),
             stimuli=options("stimuli", STUDY.stimuli),
+            each=for_each(
+                "movie",
+                lambda subject, _: {"output": [PLAN.path("movie", subject=subject)]},
+            ),
         shell:
-            "python -m rsa movie {params.meeg} --subject {wildcards.subject} {params.movie} {params.stimuli} "
-            "--threads {threads} --output {output} --log {log}"
+            "python -m rsa movie {params.meeg} {params.movie} {params.stimuli} --threads {threads} {params.each} --log {log}"
 
     rule group_movie:
         input:
@@ -39,7 +42,8 @@ if STUDY.meeg is not None:
             movies=PLAN.all("movie"),
             references=PLAN.references(),
         output:
-            directory(PLAN.path("time")),
+            tables=directory(PLAN.path("time")),
+            figures=directory(PLAN.path("time_figures")),
         log:
             f"{LOGS}/{{part}}layer_time.log",
         conda:
@@ -49,25 +53,11 @@ if STUDY.meeg is not None:
             generalisation=lambda wildcards: PLAN.generalisation(wildcards.part),
             analysis=analysis,
             inference=options("inference", STUDY.inference),
-        shell:
-            "python -m rsa layer-time --movies {input.movies} --references {input.references} --comparison {params.comparison} "
-            "--generalisation {params.generalisation} {params.analysis} {params.inference} --folder {output} --log {log}"
-
-    rule draw_time:
-        input:
-            PLAN.path("time"),
-        output:
-            directory(PLAN.path("time_figures")),
-        log:
-            f"{LOGS}/{{part}}draw_time.log",
-        conda:
-            "../../envs/cpu.yaml"
-        params:
-            comparison=STUDY.comparison,
-            generalisation=lambda wildcards: PLAN.generalisation(wildcards.part),
             alpha="" if STUDY.inference is None else f"--alpha {STUDY.inference.alpha}",
         shell:
-            "python -m rsa draw-time --tables {input} --folder {output} --comparison {params.comparison} "
+            "python -m rsa layer-time --movies {input.movies} --references {input.references} --comparison {params.comparison} "
+            "--generalisation {params.generalisation} {params.analysis} {params.inference} --folder {output.tables} "
+            "--then draw-time --tables {output.tables} --folder {output.figures} --comparison {params.comparison} "
             "--generalisation {params.generalisation} {params.alpha} --log {log}"
 
 
