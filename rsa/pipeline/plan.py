@@ -389,13 +389,12 @@ class Plan:
             path for part in self.parts() for one in self.study.subjects for path in self.subject_inference(part, one)
         ]
         shared = self.study.regions is not None and self.study.template is None and not self.study.regions.of_subjects
-        fused = [] if self.is_paired else self.fused(())
         return {
             "scores": [path for part in self.parts() for path in self.all_scores(part)],
             "group": self.every("group_scores"),
             "inference": tests,
             "brain": self.all("brain"),
-            "references": [*self.references(), *fused],
+            "references": self.shared_references(),
             "stimuli": self.stimulus_files(),
             "anatomy": [path for subject in self.study.subjects for path in self.anatomy(subject)],
             "regions": self.region_files("") if shared else [],
@@ -448,9 +447,17 @@ class Plan:
         each = [self.path("movie", subject=subject) for subject in subjects]
         return each if self.is_paired else [self.path("group_movie")]
 
+    def shared_references(self) -> list[Path]:
+        """Return the RDMs with which those of the spheres of every subject are compared."""
+        return self.references() + ([] if self.is_paired else self.fused(()))
+
+    def own_references(self, subject: str) -> list[Path]:
+        """Return the RDMs with which those of the spheres of a subject alone are compared."""
+        return self.fused([subject]) if self.is_paired else []
+
     def compared(self, subject: str) -> list[Path]:
         """Return the RDMs with which those of the spheres of a subject are compared."""
-        return self.references() + self.fused([subject])
+        return self.shared_references() + self.own_references(subject)
 
     def others(self, part: str, subject: str) -> list[Path]:
         """Return the patterns of the other subjects, if the analysis fits weights to them."""

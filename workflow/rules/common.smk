@@ -77,6 +77,7 @@ def for_each(kind, options):
                 + [
                     str(word)
                     for option, words in options(one, wildcards).items()
+                    if words
                     for word in [f"--{option}", *words]
                 ]
             )

@@ -2,10 +2,10 @@
 
 
 def searched(subject, wildcards):
-    """Return the files that the searchlight of a subject reads, by option."""
+    """Return the files that the searchlight of this subject alone reads, by option."""
     return {
         "patterns": [PLAN.path("brain", subject=subject)],
-        "references": PLAN.compared(subject),
+        "references": PLAN.own_references(subject),
         "others": PLAN.others(wildcards.part, subject),
     }
 
@@ -23,7 +23,8 @@ def drawing_of_subject(wildcards, input, output):
 
 rule searchlight:
     input:
-        of_each("scores", lambda *of: chain(*searched(*of).values())),
+        references=PLAN.shared_references(),
+        own=of_each("scores", lambda *of: chain(*searched(*of).values())),
     output:
         PLAN.each("scores"),
     log:
@@ -46,7 +47,7 @@ rule searchlight:
         ),
     shell:
         "python -m rsa searchlight {params.searchlight} --distance {params.distance} --shrinkage {params.shrinkage} "
-        "--comparison {params.comparison} {params.analysis} --threads {threads} {params.each} --log {log}"
+        "--comparison {params.comparison} {params.analysis} --references {input.references} --threads {threads} {params.each} --log {log}"
 
 
 if STUDY.template is not None:
