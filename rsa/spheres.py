@@ -375,7 +375,8 @@ def prepared_bytes(
     patterns, noise, means = 4 * n_rows, 4 * n_samples, 4 * n_conditions * n_delays
     stays = patterns if between else means
     stays += noise
-    more = 2 * patterns + noise + (2 * patterns if between else 3 * means) // n_delays
+    averaged = 3 * means if n_rows > n_conditions * n_delays else 0
+    more = 2 * patterns + noise + (2 * patterns if between else averaged) // n_delays
     if by_runs:  # the folds have two patterns of a condition each, and share the samples
         stays += patterns + (patterns if between else 0)
         more += 2 * patterns

@@ -190,6 +190,12 @@ class EpochFiles(AnyDataset):
         """
         return [name for name in self._all_conditions(subject) if name not in self.exclude]
 
+    def shape(self, subject: str) -> tuple[int, int, int]:
+        """Return how many trials, channels and times the files of a subject hold, from their headers."""
+        headers = [self._header(source) for source in self._sources(subject)]
+        n_trials = sum(len(header.rows) for header in headers)
+        return n_trials, max(len(header.channels) for header in headers), max(len(one.times_s) for one in headers)
+
     def times_s(self, subject: str, conditions: Sequence[str] | None = None) -> Array:
         """Return the times that are kept in s after onset, shape (n_times,), from the header of the first file."""
         return np.round(self._kept(np.asarray(self._opened(self._sources(subject)[0]).times))[1], 6)

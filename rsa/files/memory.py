@@ -3,10 +3,13 @@
 import os
 from pathlib import Path
 
-__all__ = ["MB", "free_bytes", "machine_bytes", "peak_bytes", "process_bytes", "room_bytes"]
+__all__ = ["KERNELS_BYTES", "MB", "free_bytes", "machine_bytes", "peak_bytes", "process_bytes", "room_bytes"]
 
 MB = 10**6
 """Bytes of a megabyte, as Snakemake and schedulers count them."""
+
+KERNELS_BYTES = 130 * MB
+"""What compiled loops, and numba with them, take once they are loaded."""
 
 SHARE = 0.8
 """Of what is free when a stage is called by hand, so much is taken."""
@@ -43,16 +46,18 @@ def peak_bytes() -> int:
     return _status("VmHWM")
 
 
-def room_bytes(memory_mb: int | None) -> int:
-    """Return how much more memory this process may take, in bytes: at least 1.
+def room_bytes(memory_mb: int | None, ahead: int = KERNELS_BYTES) -> int:
+    """Return how much more data this process may hold, in bytes: at least 1.
 
     Parameters
     ----------
     memory_mb : int, optional
         What it may have in all; by default it may take most of what is free.
+    ahead : int
+        What it is going to take besides data: that of compiled loops, by default.
     """
     left = SHARE * free_bytes() if memory_mb is None else memory_mb * MB - process_bytes()
-    return max(1, int(left))
+    return max(1, int(left) - ahead)
 
 
 def _status(name: str) -> int:

@@ -52,6 +52,7 @@ __all__ = [
     "simulated_files",
     "simulated_meeg",
     "simulates_stimuli",
+    "stimulus_table",
     "study_conditions",
     "summary",
     "validated",
@@ -117,7 +118,7 @@ def warnings_of(study: Study) -> list[str]:
 
 def _odd_references(study: Study) -> Iterator[str]:
     """Look for similarities among the RDMs of files, and for RDMs without a difference."""
-    table = _stimulus_table(study) if study.references else None
+    table = stimulus_table(study) if study.references else None
     for reference in study.references if not awaits_stimuli(study) else ():
         if isinstance(reference, FileReference):
             yield from reference.oddities(table)
@@ -187,7 +188,7 @@ def awaits_stimuli(study: Study) -> bool:
 def reference_labels(study: Study) -> list[tuple[str, str]]:
     """Return (model, layer) of every reference RDM, in order: layers of the models, then the other references."""
     labels = [(model.label, layer) for model in study.models for layer in model.layer_names()]
-    table = _stimulus_table(study) if study.references else None
+    table = stimulus_table(study) if study.references else None
     for reference in study.references:
         layers = reference.build(table).table["layer"] if isinstance(reference, FileReference) else [""]
         labels += [(reference.name, str(layer)) for layer in dict.fromkeys(layers)]
@@ -491,7 +492,7 @@ def _few_conditions(study: Study) -> Iterator[str]:
 
 
 def _references(study: Study) -> Iterator[str]:
-    table = _stimulus_table(study)
+    table = stimulus_table(study)
     for reference in study.references if not awaits_stimuli(study) else ():
         problems = reference.problems(table)
         yield from problems
@@ -882,7 +883,7 @@ def _names(study: Study) -> list[str]:
     return [model.label for model in study.models] + [reference.name for reference in study.references]
 
 
-def _stimulus_table(study: Study) -> pd.DataFrame | None:
+def stimulus_table(study: Study) -> pd.DataFrame | None:
     """Return what is known of the stimuli: their table, or just the names of the conditions that the data have.
 
     The stimuli have to be without problems.

@@ -10,6 +10,8 @@ rule brain:
         log_of("brain", "brain"),
     conda:
         "../../envs/cpu.yaml"
+    resources:
+        **needs("brain", kind="brain"),
     params:
         brain=options("brain", STUDY.brain),
         stimuli=options("stimuli", STUDY.stimuli),
@@ -35,6 +37,8 @@ if STUDY.regions is not None:
             f"{LOGS}/region_rdms_sub-{{subject}}.log",
         conda:
             "../../envs/cpu.yaml"
+        resources:
+            **needs("region_rdms"),
         params:
             regions=options("regions", STUDY.regions),
             distance=STUDY.brain_distance,

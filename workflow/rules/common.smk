@@ -7,7 +7,9 @@ from itertools import chain
 
 from snakemake.exceptions import WorkflowError
 
+from rsa.files.memory import MB, machine_bytes
 from rsa.pipeline.cli import options_of, pieces
+from rsa.pipeline.needs import Needs
 from rsa.pipeline.plan import study_of
 from rsa.pipeline.running import listen
 from rsa.pipeline.watch import watch
@@ -25,6 +27,7 @@ STUDY = PLAN.study
 OUT = PLAN.folder
 LOGS = f"{OUT}/logs"
 RUN = listen(workflow, STUDY.study, PLAN.path("report"))
+NEEDS = Needs(STUDY)
 WATCH = watch(workflow, OUT, *map(str, workflow.configfiles[:1]))
 
 # The interpreter that runs Snakemake runs the jobs, unless Snakemake makes environments for them.
@@ -97,6 +100,32 @@ def threads_of_subject(wildcards):
         cores = None
     at_once = 1 if PLAN.is_one_job("scores") else len(STUDY.subjects)
     return 4 if cores is None else max(1, min(4, cores // at_once))
+
+
+def needs(*stages, kind=None):
+    """Write the resources of jobs that do some stages: memory and time, from the sizes of the study.
+
+    They are for one subject, or for all subjects of a job that makes a kind of output.
+    """
+
+    def of(wildcards, threads):
+        n_subjects = 1 if kind is None else len(subjects_of(wildcards, kind))
+        return NEEDS.of(stages, threads, n_subjects)
+
+    return {
+        "mem_mb": lambda wildcards, threads, attempt: of(wildcards, threads).memory_mb(
+            attempt
+        ),
+        "runtime": lambda wildcards, threads, attempt: of(wildcards, threads).minutes(
+            attempt, threads
+        ),
+    }
+
+
+# On one machine, jobs side by side have no more memory than there is; --resources mem_mb=... says otherwise.
+if workflow.local_exec and not workflow.remote_exec:
+    if workflow.global_resources.get("mem_mb").value is None:
+        workflow.register_resource("mem_mb", machine_bytes() // MB)
 
 
 def targets():

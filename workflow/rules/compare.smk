@@ -32,6 +32,8 @@ rule searchlight:
     conda:
         "../../envs/gpu.yaml"
     threads: threads_of_subject
+    resources:
+        **needs("searchlight", kind="scores"),
     params:
         searchlight=options("searchlight", STUDY.searchlight),
         distance=STUDY.brain_distance,
@@ -62,6 +64,8 @@ if STUDY.template is not None:
             f"{LOGS}/{{part}}resample_sub-{{subject}}.log",
         conda:
             "../../envs/cpu.yaml"
+        resources:
+            **needs("resample"),
         params:
             template=options("template", STUDY.template),
         shell:
@@ -90,6 +94,8 @@ for DRAWN, PARTS in PLAN.maps_of_subjects().items():
             part=f"({'|'.join(PARTS)})",
         conda:
             "../../envs/cpu.yaml"
+        resources:
+            **needs("maps", *(["draw_subject"] if DRAWN else [])),
         params:
             space=PLAN.spaces(),
             folder=lambda wildcards: PLAN.root(wildcards.part),
@@ -114,6 +120,8 @@ rule region_fits:
         f"{LOGS}/{{part}}region_fits.log",
     conda:
         "../../envs/cpu.yaml"
+    resources:
+        **needs("region_fits"),
     params:
         comparison=STUDY.comparison,
         analysis=analysis,

@@ -14,6 +14,7 @@ if STUDY.keep_activations:  # another distance then needs no network
             "../../envs/gpu.yaml"
         threads: 4
         resources:
+            **needs("extract"),
             gpu=1,
         params:
             model=lambda wildcards: options_of("model", PLAN.model(wildcards.model)),
@@ -31,6 +32,8 @@ if STUDY.keep_activations:  # another distance then needs no network
         conda:
             "../../envs/cpu.yaml"
         threads: 2
+        resources:
+            **needs("layer_rdms"),
         params:
             distance=STUDY.layer_distance,
         shell:
@@ -51,6 +54,7 @@ else:
             "../../envs/gpu.yaml"
         threads: 4
         resources:
+            **needs("extract", "layer_rdms"),
             gpu=1,
         params:
             model=lambda wildcards: options_of("model", PLAN.model(wildcards.model)),
@@ -70,6 +74,8 @@ rule reference:
         f"{LOGS}/reference_{{reference}}.log",
     conda:
         "../../envs/cpu.yaml"
+    resources:
+        **needs("reference"),
     params:
         reference=lambda wildcards: options_of(
             "reference", PLAN.reference(wildcards.reference)

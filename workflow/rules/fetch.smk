@@ -12,6 +12,8 @@ if STUDY.fetch is not None:
             f"{LOGS}/fetch.log",
         conda:
             "../../envs/cpu.yaml"
+        resources:
+            **needs("fetch"),
         params:
             dataset=STUDY.fetch,
             folder=STUDY.brain.root,

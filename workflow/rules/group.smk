@@ -12,6 +12,8 @@ if STUDY.noise_ceiling:
         conda:
             "../../envs/cpu.yaml"
         threads: 4
+        resources:
+            **needs("noise_ceiling"),
         params:
             searchlight=options("searchlight", STUDY.searchlight),
             distance=STUDY.brain_distance,
@@ -19,7 +21,8 @@ if STUDY.noise_ceiling:
             comparison=STUDY.comparison,
         shell:
             "python -m rsa noise-ceiling --patterns {input} {params.searchlight} --distance {params.distance} "
-            "--shrinkage {params.shrinkage} --comparison {params.comparison} --threads {threads} --output {output} --log {log}"
+            "--shrinkage {params.shrinkage} --comparison {params.comparison} --threads {threads} --memory-mb {resources.mem_mb} "
+            "--output {output} --log {log}"
 
 
 if STUDY.group:
@@ -39,6 +42,8 @@ if STUDY.group:
             f"{LOGS}/{{part}}group.log",
         conda:
             "../../envs/cpu.yaml"
+        resources:
+            **needs("group", "draw_group"),
         params:
             space=PLAN.group_space,
             folder=lambda wildcards: PLAN.root(wildcards.part),
@@ -67,6 +72,8 @@ elif STUDY.searchlight is not None and len(STUDY.subjects) > 1:
             f"{LOGS}/{{part}}draw_group.log",
         conda:
             "../../envs/cpu.yaml"
+        resources:
+            **needs("draw_group"),
         params:
             space=PLAN.group_space,
             derived=PLAN.derived_option(),

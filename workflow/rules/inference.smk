@@ -13,6 +13,8 @@ if STUDY.inference is not None and STUDY.searchlight is not None:
         conda:
             "../../envs/cpu.yaml"
         threads: 4
+        resources:
+            **needs("permute_group"),
         params:
             subjects=STUDY.subjects,
             searchlight=options("searchlight", STUDY.searchlight),
@@ -36,6 +38,8 @@ if STUDY.inference is not None and STUDY.searchlight is not None:
         log:
             f"{LOGS}/{{part}}permute_sub-{{subject}}.log",
         threads: threads_of_subject
+        resources:
+            **needs("permute_subject"),
         params:
             subjects=lambda wildcards: wildcards.subject,
             searchlight=options("searchlight", STUDY.searchlight),
@@ -56,6 +60,8 @@ if STUDY.inference is not None and STUDY.searchlight is not None:
         conda:
             "../../envs/cpu.yaml"
         threads: 4
+        resources:
+            **needs("flip_subjects"),
         params:
             inference=options("inference", STUDY.inference),
             paired="--paired" if PLAN.is_paired else "",

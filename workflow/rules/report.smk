@@ -11,6 +11,8 @@ rule describe:
         f"{LOGS}/describe.log",
     conda:
         "../../envs/cpu.yaml"
+    resources:
+        **needs("describe"),
     params:
         settings=lambda wildcards: settings_option(),
         folder=OUT,
@@ -28,6 +30,8 @@ rule draw_references:
         f"{LOGS}/draw_references.log",
     conda:
         "../../envs/cpu.yaml"
+    resources:
+        **needs("draw_references"),
     params:
         comparison=STUDY.comparison,
         stimuli=options("stimuli", STUDY.stimuli),
@@ -46,6 +50,8 @@ rule draw_regions:
         f"{LOGS}/{{part}}draw_regions.log",
     conda:
         "../../envs/cpu.yaml"
+    resources:
+        **needs("draw_regions"),
     params:
         alpha="" if STUDY.inference is None else f"--alpha {STUDY.inference.alpha}",
         models=PLAN.names(),
@@ -75,6 +81,8 @@ rule report:
         f"{LOGS}/report.log",
     conda:
         "../../envs/cpu.yaml"
+    resources:
+        **needs("report"),
     params:
         folder=OUT,
     shell:
@@ -95,6 +103,8 @@ if STUDY.searchlight is not None:
             f"{LOGS}/explore.log",
         conda:
             "../../envs/cpu.yaml"
+        resources:
+            **needs("explore"),
         shell:
             "python -m rsa explore --study {input.study} --scores {input.scores} --group {input.group} "
             "--inference {input.inference} --brain {input.brain} --references {input.references} "

@@ -14,6 +14,8 @@ if STUDY.sensors is not None:
         conda:
             "../../envs/cpu.yaml"
         threads: 2
+        resources:
+            **needs("sensor_searchlight"),
         params:
             meeg=options("meeg", STUDY.meeg),
             sensors=options("sensors", STUDY.sensors),
@@ -36,6 +38,8 @@ if STUDY.sensors is not None:
             f"{LOGS}/{{part}}sensor_peaks.log",
         conda:
             "../../envs/cpu.yaml"
+        resources:
+            **needs("sensor_peaks"),
         shell:
             "python -m rsa sensor-peaks --scores {input} --output {output} --log {log}"
 
@@ -48,6 +52,8 @@ if STUDY.sensors is not None:
             f"{LOGS}/{{part}}draw_sensors.log",
         conda:
             "../../envs/cpu.yaml"
+        resources:
+            **needs("draw_sensors"),
         params:
             title=PLAN.sensor_title(),
         shell:
@@ -74,6 +80,8 @@ for TESTS, PARTS in PLAN.sensor_groups().items():
         conda:
             "../../envs/cpu.yaml"
         threads: 2
+        resources:
+            **needs("sensor_group"),
         params:
             tests=TESTS,
             inference=options("inference", STUDY.inference),

@@ -9,6 +9,8 @@ if PLAN.simulates_stimuli:
             f"{LOGS}/simulate_stimuli.log",
         conda:
             "../../envs/cpu.yaml"
+        resources:
+            **needs("simulate_stimuli"),
         params:
             simulation=options("simulation", STUDY.simulate),
             stimuli=options("stimuli", STUDY.stimuli),
@@ -28,6 +30,8 @@ if STUDY.simulate is not None and STUDY.brain is not None:
             log_of("simulate_brain", "brain"),
         conda:
             "../../envs/cpu.yaml"
+        resources:
+            **needs("simulate_brain", kind="brain"),
         params:
             simulation=options("simulation", STUDY.simulate),
             brain=options("brain", STUDY.brain),
@@ -47,6 +51,8 @@ if STUDY.simulate is not None and STUDY.simulate.epochs is not None:
             log_of("simulate_epochs", "movie"),
         conda:
             "../../envs/cpu.yaml"
+        resources:
+            **needs("simulate_epochs", kind="movie"),
         params:
             simulation=options("simulation", STUDY.simulate),
             meeg=options("meeg", STUDY.meeg),

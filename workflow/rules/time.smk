@@ -12,6 +12,8 @@ if STUDY.meeg is not None:
         conda:
             "../../envs/cpu.yaml"
         threads: 1  # subjects side by side take less time than one on two threads, half of it imports
+        resources:
+            **needs("movie", kind="movie"),
         params:
             meeg=options("meeg", STUDY.meeg),
             movie=options("movie", STUDY.movie),
@@ -32,6 +34,8 @@ if STUDY.meeg is not None:
             f"{LOGS}/group_movie.log",
         conda:
             "../../envs/cpu.yaml"
+        resources:
+            **needs("group_movie"),
         params:
             comparison=STUDY.comparison,
         shell:
@@ -48,6 +52,8 @@ if STUDY.meeg is not None:
             f"{LOGS}/{{part}}layer_time.log",
         conda:
             "../../envs/cpu.yaml"
+        resources:
+            **needs("layer_time", "draw_time"),
         params:
             comparison=STUDY.comparison,
             generalisation=lambda wildcards: PLAN.generalisation(wildcards.part),
@@ -73,6 +79,8 @@ if PLAN.has_films:
             f"{LOGS}/draw_fusion.log",
         conda:
             "../../envs/cpu.yaml"
+        resources:
+            **needs("draw_fusion"),
         params:
             space=PLAN.group_space,
             stimuli=options("stimuli", STUDY.stimuli),

@@ -1,0 +1,564 @@
+"""What a job needs before it runs: memory, time and disk, from the sizes of the study.
+
+Each stage has an estimate in `NEEDS`. What it holds is what its code holds at its peak; `benchmarks/needs.py` measures
+that, and docs/memory.md has the results. Rules ask for what `Need.memory_mb` says, and give it back to the stage
+(`--memory-mb`), whose loops take as much at a time as fits.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from rsa.files.io import IN_MEMORY
+from rsa.files.memory import MB
+from rsa.inference.permutation import BLOCK_BYTES, MOST_CENTRES, PERMUTED, RDM_BYTES
+from rsa.models.features import BLOCK_SIZE
+from rsa.pipeline.config import Study
+from rsa.pipeline.extent import Extent, kept_extent
+from rsa.searchlight import MANY_CENTRES, MANY_REFERENCES
+from rsa.spheres import prepared_bytes, run_of, whole_runs
+
+__all__ = ["NEEDS", "Need", "Needs", "Runs", "of_stages"]
+
+SINGLE, DOUBLE = 4, 8
+"""Bytes of a number in single and in double precision."""
+
+PLAIN_MB, KERNELS_MB, DRAWING_MB, MEEG_MB, TORCH_MB = 125, 245, 330, 300, 600
+"""What a process has before it has data: with numpy, pandas and nibabel; with loops that numba has made; with
+matplotlib and nilearn; with MNE; with torch."""
+
+MARGIN = 1.2
+"""Jobs ask for so much more than the estimate: estimates are right to a quarter."""
+
+MORE_EACH_ATTEMPT = 1.6
+"""A job that is tried again asks for so many times more."""
+
+MOST_AT_ONCE_MB = 4000
+"""Loops that can hold less at a time ask for no more than this, or for the least that they can do with."""
+
+FEWEST_MINUTES = 5
+"""Shorter jobs ask for so many minutes."""
+
+SLOWNESS = 4
+"""Jobs ask for so many times what they took on a processor of 2020: others are slower, and disks are shared."""
+
+
+@dataclass(frozen=True)
+class Need:
+    """What a stage needs.
+
+    Parameters
+    ----------
+    base_mb : float
+        What its process has before it has data.
+    held : float
+        Bytes that it holds at its peak, if it has what it asks for.
+    least : float, optional
+        Bytes that it holds at the least, where it can hold less at a time.
+    seconds : float
+        What it takes on one core at the usual speed.
+    disk : float
+        Bytes that it writes.
+    """
+
+    base_mb: float = PLAIN_MB
+    held: float = 0.0
+    least: float | None = None
+    seconds: float = 5.0
+    disk: float = 0.0
+
+    @property
+    def peak_mb(self) -> float:
+        """The estimated peak, in MB."""
+        return self.base_mb + self.held / MB
+
+    @property
+    def least_mb(self) -> float:
+        """The estimated peak of the smallest chunk, in MB."""
+        return self.base_mb + (self.held if self.least is None else self.least) / MB
+
+    def memory_mb(self, attempt: int = 1) -> int:
+        """Return what a job asks for, in MB: more at each attempt."""
+        most = max(self.least_mb, min(self.peak_mb, MOST_AT_ONCE_MB))
+        return math.ceil(MARGIN * most * MORE_EACH_ATTEMPT ** (attempt - 1))
+
+    def minutes(self, attempt: int = 1, n_threads: int = 1) -> int:
+        """Return the time that a job asks for, in minutes: more at each attempt."""
+        asked = SLOWNESS * self.seconds / 60 / max(1, n_threads)
+        return attempt * max(FEWEST_MINUTES, math.ceil(asked / 5) * 5)
+
+
+@dataclass(frozen=True)
+class Runs:
+    """How a stage runs: what of its settings and of its rule its need depends on.
+
+    Parameters
+    ----------
+    extent : Extent
+        The sizes of the study.
+    study : Study
+        Its settings.
+    n_threads : int
+        Threads of the job.
+    n_subjects : int
+        Subjects of the job, one after the other.
+    """
+
+    extent: Extent
+    study: Study
+    n_threads: int = 1
+    n_subjects: int = 1
+
+
+def of_stages(stages: Sequence[str], runs: Runs) -> Need:
+    """Return what a job needs that does some stages one after the other in one process."""
+    each = [NEEDS[stage](runs) for stage in stages]
+    base = max(one.base_mb for one in each)
+    held = max(one.held for one in each)
+    least = max(one.held if one.least is None else one.least for one in each)
+    seconds = runs.n_subjects * sum(one.seconds for one in each)
+    return Need(base, held, least, seconds, runs.n_subjects * sum(one.disk for one in each))
+
+
+class Needs:
+    """What the jobs of a study need; its sizes are found when they are first asked for.
+
+    Parameters
+    ----------
+    study : Study
+        Without problems.
+    """
+
+    def __init__(self, study: Study) -> None:
+        self.study = study
+
+    @cached_property
+    def extent(self) -> Extent:
+        """The sizes of the study."""
+        return kept_extent(self.study)
+
+    def of(self, stages: Sequence[str], n_threads: int = 1, n_subjects: int = 1) -> Need:
+        """Return what a job needs that does some stages, for so many subjects one after the other."""
+        return of_stages(stages, Runs(self.extent, self.study, n_threads, n_subjects))
+
+
+def saved(n_bytes: float) -> float:
+    """Return what it takes to write a file of so many bytes: made in memory and copied, if it is small."""
+    return 2 * n_bytes if n_bytes <= IN_MEMORY else 0.0
+
+
+# ------------------------------------------------------------------------------------ parts of searchlights
+
+
+def _patterns(size: Extent) -> float:
+    """Bytes of the patterns of a subject, with their noise."""
+    return SINGLE * size.n_voxels * (size.n_rows + (0 if size.by_runs else size.n_samples))
+
+
+def _spheres(size: Extent) -> tuple[float, float]:
+    """Bytes of the spheres of a subject: those that stay, and those that it takes to make them."""
+    members = SINGLE * size.n_members * size.n_centres
+    return members, 0.5 * members + 110 * MB * min(1, size.n_centres * size.n_members / 2**23)
+
+
+def _prepared(size: Extent) -> tuple[float, float]:
+    """Bytes of the responses of a subject as spheres take them: those that stay, and those to make them."""
+    stays, more = prepared_bytes(
+        size.n_rows,
+        size.n_conditions,
+        size.n_samples,
+        n_delays=1,
+        between=size.between,
+        by_runs=size.by_runs,
+    )
+    patterns = SINGLE * size.n_rows
+    return size.n_voxels * stays, size.n_voxels * max(0, more - 2 * patterns)
+
+
+def _references(size: Extent, n_rows: int) -> float:
+    """Bytes of reference RDMs: read, put together, and prepared for the comparison."""
+    return 4 * DOUBLE * n_rows * size.n_pairs
+
+
+def _chunk(size: Extent, n_references: int, n_sources: int = 1) -> float:
+    """Bytes of the RDMs of a chunk of spheres in a thread: sums, distances, ranks."""
+    at_once = MANY_CENTRES if n_references >= MANY_REFERENCES else 1
+    n_spheres = min(whole_runs(at_once, size.n_pairs), size.n_centres)
+    of_one = DOUBLE * size.n_pairs * n_spheres
+    run = DOUBLE * size.n_pairs * min(run_of(size.n_pairs), size.n_centres)
+    return of_one * (n_sources + 1.5) + 3 * run + DOUBLE * n_references * n_spheres
+
+
+def _seconds_of_spheres(size: Extent) -> float:
+    """Seconds to make the RDMs of all spheres of a subject on one core."""
+    products = 12e-9 * size.n_pairs * (1 + size.n_runs / 3 if size.between else 1) * max(1, size.n_members / 123)
+    white = 2e-10 * size.n_members**2 * (size.n_samples or size.n_rows) if size.whitens else 0.0
+    return size.n_centres * size.n_delays * (products + white)
+
+
+def _walk(runs: Runs, n_references: int, n_maps: int, n_subjects: int = 1, n_sources: int = 1) -> tuple[float, float]:
+    """Bytes and seconds of a walk over the spheres of some subjects that are in memory."""
+    size = runs.extent
+    (members, making), (responses, preparing) = _spheres(size), _prepared(size)
+    maps = SINGLE * n_maps * size.n_voxels
+    kept = n_subjects * (_patterns(size) + members + n_sources * responses) + _references(size, n_references) + maps
+    meanwhile = max(making, preparing, runs.n_threads * _chunk(size, n_references, n_sources), saved(maps))
+    seconds = n_subjects * n_sources * _seconds_of_spheres(size)
+    seconds += 2e-10 * size.n_centres * size.n_delays * size.n_pairs * n_references
+    return kept + meanwhile, seconds
+
+
+# ------------------------------------------------------------------------------------------- fMRI
+
+
+def _brain(runs: Runs) -> Need:
+    """Read images run by run; a model of a run holds the run, its fit and what is left."""
+    size, brain = runs.extent, runs.study.brain
+    patterns, written = _patterns(size), _patterns(size)
+    if brain is None or not runs.study.has_images:
+        rdms = DOUBLE * size.n_regions * size.n_pairs
+        return Need(held=3 * rdms + saved(rdms), seconds=5, disk=rdms)
+    run = SINGLE * size.n_voxels * size.n_volumes
+    read = size.n_grid * max(SINGLE, size.n_stored) * min(8, max(1, size.n_volumes))
+    held = patterns + max(saved(written), 3.5 * run + read if size.n_volumes else patterns / max(1, size.n_runs) + read)
+    if size.n_samples and not size.n_volumes:
+        held += SINGLE * size.n_voxels * size.n_samples
+    seconds = 5 + size.n_runs * (1e-6 * size.n_voxels * size.n_volumes + 2e-8 * size.n_grid * size.n_conditions)
+    return Need(PLAIN_MB if not size.n_volumes else DRAWING_MB, held, None, seconds, written)
+
+
+def _searchlight(runs: Runs) -> Need:
+    size = runs.extent
+    light = runs.study.searchlight
+    halves = 1 if light is None or not light.reliability else 2
+    held, seconds = _walk(runs, size.n_references, size.n_maps)
+    others = size.n_subjects - 1 if any(one.across_subjects for one in runs.study.analyses) else 0
+    if others:
+        (members, _), (responses, _) = _spheres(size), _prepared(size)
+        held += others * (_patterns(size) + members + responses)
+    return Need(KERNELS_MB, held, None, 5 + (1 + others) * halves * seconds, SINGLE * size.n_maps * size.n_voxels)
+
+
+def _noise_ceiling(runs: Runs) -> Need:
+    """Read subjects slab by slab: at the least the planes that one row of spheres reaches."""
+    size = runs.extent
+    stays, more = prepared_bytes(
+        size.n_rows,
+        size.n_conditions,
+        size.n_samples,
+        n_delays=size.n_delays,
+        between=size.between,
+        by_runs=size.by_runs,
+    )
+    n_subjects = max(2, size.n_subjects)
+    per_voxel = n_subjects * stays + more
+    per_sphere = size.n_members * (SINGLE * n_subjects + 10)
+    n_spheres = whole_runs(64, size.n_pairs)
+    threads = runs.n_threads * DOUBLE * size.n_pairs * n_spheres * (2 * n_subjects + 2)
+    maps = 2 * SINGLE * 3 * size.n_voxels * size.n_delays + n_subjects * size.n_grid
+    planes = min(1.0, (2 * size.reach + 2) / max(1, 0.75 * size.n_planes))
+    whole = per_voxel * size.n_voxels + per_sphere * size.n_centres
+    least = per_voxel * size.n_voxels * planes + per_sphere * n_spheres
+    if size.by_runs and runs.study.noise is not None and runs.study.noise.scope == "brain":
+        least = whole
+    seconds = 5 + n_subjects * 2 * _seconds_of_spheres(size)
+    return Need(KERNELS_MB, whole + threads + maps, min(least, whole) + threads + maps, seconds, maps)
+
+
+def _resample(runs: Runs) -> Need:
+    size = runs.extent
+    source, made = SINGLE * size.n_maps * size.n_voxels, SINGLE * size.n_maps * size.n_template
+    corners = size.n_template * 3 * (8 * 4 + 8 * 8 + 3 * 8)
+    return Need(
+        KERNELS_MB, source + 2 * made + corners + saved(made), None, 5 + 4e-7 * size.n_maps * size.n_template, made
+    )
+
+
+def _region_rdms(runs: Runs) -> Need:
+    size = runs.extent
+    stays, more = _prepared(size)
+    rdms = 3 * DOUBLE * size.n_regions * size.n_pairs
+    return Need(KERNELS_MB, _patterns(size) + stays + more + rdms + saved(rdms / 3), None, 10, rdms / 3)
+
+
+def _region_fits(runs: Runs) -> Need:
+    """Hold the RDMs of the regions of all subjects together: this grows with their number."""
+    size = runs.extent
+    n_rdms = max(1, size.n_subjects) * size.n_regions * size.n_delays
+    rdms = DOUBLE * n_rdms * size.n_pairs
+    table = 400 * n_rdms * size.n_references
+    seconds = 10 + 3e-9 * n_rdms * size.n_references * size.n_pairs
+    inference = runs.study.inference
+    if inference is not None and not inference.over_subjects:
+        seconds += 1e-10 * inference.permutations * n_rdms * size.n_references * size.n_pairs
+    return Need(KERNELS_MB, 4 * rdms + _references(size, size.n_references) + 3 * table, None, seconds, table)
+
+
+def _maps(runs: Runs) -> Need:
+    """Hold all maps of a subject, those of its tests, derived ones, and a file at a time."""
+    size = runs.extent
+    n_maps = size.n_maps * (7 if runs.study.inference is not None and runs.study.inference.each_subject else 1)
+    n_voxels = max(size.n_voxels, size.n_template)
+    held = 5 * SINGLE * n_voxels * n_maps  # with what derived maps are made of, in double precision
+    times = max(1, size.n_times if runs.study.fusion else 1, size.n_delays)
+    image = 2 * SINGLE * size.n_grid * times
+    return Need(PLAIN_MB, held + image, None, 5 + 2e-6 * n_maps * size.n_grid, SINGLE * n_voxels * n_maps)
+
+
+def _tested_rows(runs: Runs) -> int:
+    """Rows of the file of the group: scores by each test, and what inference adds."""
+    n_rows = runs.extent.n_maps * max(1, len(runs.study.group))
+    return n_rows + (7 * runs.extent.n_maps if runs.study.inference is not None else 0)
+
+
+def _group(runs: Runs) -> Need:
+    """Read maps of all subjects some at a time; what is held are the maps of the group."""
+    size = runs.extent
+    maps = SINGLE * size.n_template * _tested_rows(runs)
+    at_once = SINGLE * 2**22 * (1 + 2 + 2 + 2)  # scores, in double precision, Fisher's z, deviations
+    at_once = min(at_once, 7 * SINGLE * size.n_template * size.n_maps * max(2, size.n_subjects))
+    masks = size.n_subjects * (size.n_grid + size.n_template)
+    times = max(1, size.n_times if runs.study.fusion else 1, size.n_delays)
+    held = 1.1 * maps + max(at_once, saved(maps), 2 * SINGLE * size.n_grid * times) + masks
+    return Need(PLAIN_MB, held, None, 5 + 3e-6 * size.n_grid * _tested_rows(runs), 2 * maps)
+
+
+# --------------------------------------------------------------------------------------------- inference
+
+
+def _permute(runs: Runs, n_subjects: int) -> Need:
+    """Hold patterns of all subjects, permuted scores of a step in each thread, and whole maps of a block of orders."""
+    size, inference = runs.extent, runs.study.inference
+    assert inference is not None
+    n_rows = max(1, size.n_references)
+    held, seconds = _walk(runs, n_rows, 0, n_subjects)
+    n_centres = min(MOST_CENTRES, max(64, RDM_BYTES // (DOUBLE * size.n_pairs * n_subjects)))
+    step = n_centres * (DOUBLE * size.n_pairs * (n_subjects + 2) + SINGLE * PERMUTED * 2)
+    tally = size.n_voxels * n_rows * size.n_delays * (4 * DOUBLE + SINGLE)
+    found = 7 * DOUBLE * size.n_voxels * n_rows * size.n_delays
+    one = SINGLE * size.n_voxels * n_rows * size.n_delays
+    whole = 0.0
+    if inference.enhance != "none":
+        whole = min(one * inference.permutations, max(BLOCK_BYTES, one))
+    held += runs.n_threads * step + tally + max(whole, found + saved(found / 2))
+    n_orders = inference.permutations
+    seconds += 1e-10 * size.n_centres * size.n_delays * size.n_pairs * n_rows * n_orders * n_subjects
+    seconds += 0 if inference.enhance == "none" else 1.5e-6 * n_orders * n_rows * size.n_voxels * size.n_delays
+    return Need(KERNELS_MB, held, None, 5 + seconds, found / 2)
+
+
+def _permute_group(runs: Runs) -> Need:
+    return _permute(runs, max(1, runs.extent.n_subjects))
+
+
+def _permute_subject(runs: Runs) -> Need:
+    return _permute(runs, 1)
+
+
+def _flip_subjects(runs: Runs) -> Need:
+    """Hold scores of all subjects together, in single and double precision: this grows with their number."""
+    size, inference = runs.extent, runs.study.inference
+    assert inference is not None
+    n_rows = max(1, size.n_maps + len(inference.contrasts))
+    one = size.n_template * n_rows
+    scores = max(1, size.n_subjects) * one * (2 * SINGLE + 2 * DOUBLE)
+    found = 7 * DOUBLE * one
+    whole = min(SINGLE * one * inference.permutations, 2**28)
+    seconds = inference.permutations * one * (1e-9 * size.n_subjects + (1.5e-6 if inference.enhance != "none" else 0))
+    return Need(KERNELS_MB, scores + whole + found + saved(found / 2), None, 5 + seconds, found / 2)
+
+
+# --------------------------------------------------------------------------------------------- networks
+
+
+def _extract(runs: Runs) -> Need:
+    """Hold the network, and two batches of all layers."""
+    size = runs.extent
+    n_batch = 8
+    held = SINGLE * size.n_all_units * n_batch * 4 + 400 * MB
+    seconds = 15 + 1e-8 * size.n_images * size.n_all_units + 0.1 * size.n_images
+    return Need(TORCH_MB, held, None, seconds, SINGLE * size.n_all_units * size.n_conditions)
+
+
+def _layer_rdms(runs: Runs) -> Need:
+    """Hold the Gram matrix of a layer, its RDM, and the RDMs of the layers before it; a block of features."""
+    size = runs.extent
+    square, rdm = DOUBLE * size.n_conditions**2, DOUBLE * size.n_pairs
+    block = (SINGLE + DOUBLE) * size.n_conditions * min(BLOCK_SIZE, max(1, size.n_units))
+    layers = 2 * rdm * size.n_layers
+    held = max(layers + saved(layers / 2), layers / 2 + max(2 * square + block, 6 * rdm + square))
+    seconds = 5 + 2e-11 * size.n_conditions**2 * size.n_all_units
+    return Need(KERNELS_MB, held, None, seconds, rdm * size.n_layers)
+
+
+def _reference(runs: Runs) -> Need:
+    rdm = DOUBLE * runs.extent.n_pairs
+    pictures = 32 * 32 * SINGLE * runs.extent.n_images if runs.study.stimuli is not None else 0
+    return Need(PLAIN_MB, 6 * rdm + pictures + saved(rdm), None, 5 + 0.02 * runs.extent.n_images, rdm)
+
+
+# ------------------------------------------------------------------------------------------------ M/EEG
+
+
+def _movie(runs: Runs) -> Need:
+    """Hold the epochs of a subject, and the RDM of each time."""
+    size = runs.extent
+    epochs = size.n_trials * size.n_channels * size.n_times
+    rdms = DOUBLE * size.n_times * size.n_pairs
+    seconds = 5 + 2e-8 * size.n_times * size.n_pairs * size.n_channels * (1 + size.n_trials / max(1, size.n_conditions))
+    if runs.study.meeg is not None and str(runs.study.meeg_rdm_distance).startswith("decoding"):
+        seconds += 2e-4 * size.n_times * size.n_pairs * runs.study.movie.n_repeats
+    return Need(MEEG_MB, epochs * (SINGLE + 2 * DOUBLE) + 3 * rdms + saved(rdms), None, seconds, rdms)
+
+
+def _all_movies(runs: Runs) -> float:
+    return DOUBLE * runs.extent.n_times * runs.extent.n_pairs * max(1, runs.extent.n_meeg_subjects)
+
+
+def _group_movie(runs: Runs) -> Need:
+    """Hold RDMs over time of all subjects together: this grows with their number."""
+    mean = DOUBLE * runs.extent.n_times * runs.extent.n_pairs
+    return Need(PLAIN_MB, 3 * _all_movies(runs) + saved(mean), None, 5, mean)
+
+
+def _layer_time(runs: Runs) -> Need:
+    """Hold RDMs over time of all subjects together: this grows with their number."""
+    size, inference = runs.extent, runs.study.inference
+    scores = DOUBLE * size.n_times * size.n_references * max(1, size.n_meeg_subjects)
+    n_orders = 5000 if inference is None else inference.permutations
+    seconds = (
+        10
+        + 3e-9 * size.n_times * size.n_pairs * size.n_references * size.n_meeg_subjects
+        + 1e-7 * n_orders * scores / 8
+    )
+    return Need(
+        KERNELS_MB, 3 * _all_movies(runs) + _references(size, size.n_references) + 6 * scores, None, seconds, 10 * MB
+    )
+
+
+def _sensor_searchlight(runs: Runs) -> Need:
+    size = runs.extent
+    epochs = size.n_trials * size.n_channels * size.n_times
+    scores = SINGLE * size.n_references * size.n_channels * size.n_times
+    held = epochs * (SINGLE + 2 * DOUBLE) + _references(size, size.n_references) + 3 * scores
+    held += runs.n_threads * DOUBLE * 64 * size.n_pairs * 4
+    seconds = 10 + 3e-8 * size.n_times * size.n_channels * size.n_pairs * (10 + size.n_references / 10)
+    return Need(MEEG_MB, held + saved(scores), None, seconds, 2 * scores)
+
+
+def _sensor_group(runs: Runs) -> Need:
+    """Hold scores over sensors of all subjects together: this grows with their number."""
+    size = runs.extent
+    scores = SINGLE * size.n_references * size.n_channels * size.n_times
+    return Need(MEEG_MB, scores * (6 * max(1, size.n_meeg_subjects) + 20), None, 20 + 1e-5 * scores, 8 * scores)
+
+
+def _sensor_peaks(runs: Runs) -> Need:
+    size = runs.extent
+    scores = SINGLE * size.n_references * size.n_channels * size.n_times
+    return Need(PLAIN_MB, scores * (size.n_meeg_subjects + 12), None, 5, 1 * MB)
+
+
+# ----------------------------------------------------------------------------------- pictures and pages
+
+
+def _draw(n_maps: Callable[[Runs], float]) -> Callable[[Runs], Need]:
+    """Make the estimate of a stage that draws so many maps over the voxels of the group."""
+
+    def need(runs: Runs) -> Need:
+        size = runs.extent
+        maps = SINGLE * max(size.n_template, size.n_voxels) * n_maps(runs)
+        return Need(DRAWING_MB, 2 * maps + 10 * DOUBLE * size.n_grid, None, 30 + 0.5 * size.n_references, 20 * MB)
+
+    return need
+
+
+def _draw_references(runs: Runs) -> Need:
+    size = runs.extent
+    return Need(
+        DRAWING_MB, 3 * _references(size, size.n_references) / 4 + 50 * MB, None, 30 + size.n_references, 5 * MB
+    )
+
+
+def _report(runs: Runs) -> Need:
+    size = runs.extent
+    held = _references(size, size.n_references) / 2 + SINGLE * size.n_template * (_tested_rows(runs) + size.n_maps)
+    return Need(DRAWING_MB, held + 100 * MB, None, 30 + 2 * size.n_subjects, 50 * MB)
+
+
+def _explore(runs: Runs) -> Need:
+    """Hold the maps of all subjects together: this grows with their number."""
+    size = runs.extent
+    maps = SINGLE * size.n_template * (size.n_maps * size.n_subjects + _tested_rows(runs)) * size.n_parts
+    patterns = _patterns(size) * 2.5
+    seconds = 30 + size.n_subjects * 1e-7 * size.n_voxels * size.n_rows
+    return Need(
+        KERNELS_MB, 1.5 * maps + patterns + _references(size, size.n_references), None, seconds, maps / 2 + patterns
+    )
+
+
+# ----------------------------------------------------------------------------------------- simulations
+
+
+def _simulate_brain(runs: Runs) -> Need:
+    size = runs.extent
+    images = DOUBLE * size.n_grid * size.n_conditions
+    return Need(DRAWING_MB, 4 * images, None, 10 + 1e-7 * size.n_grid * size.n_rows, SINGLE * size.n_grid * size.n_rows)
+
+
+def _simulate_epochs(runs: Runs) -> Need:
+    size = runs.extent
+    epochs = DOUBLE * size.n_trials * size.n_channels * size.n_times
+    return Need(MEEG_MB, 4 * epochs, None, 10, epochs / 2)
+
+
+def _small(runs: Runs) -> Need:
+    return Need(PLAIN_MB, 0, None, 10, 1 * MB)
+
+
+def _small_drawing(runs: Runs) -> Need:
+    return Need(DRAWING_MB, 50 * MB, None, 30, 5 * MB)
+
+
+def _fetch(runs: Runs) -> Need:
+    return Need(DRAWING_MB, 1000 * MB, None, 1800, 2000 * MB)
+
+
+NEEDS: dict[str, Callable[[Runs], Need]] = {
+    "brain": _brain,
+    "searchlight": _searchlight,
+    "noise_ceiling": _noise_ceiling,
+    "resample": _resample,
+    "region_rdms": _region_rdms,
+    "region_fits": _region_fits,
+    "maps": _maps,
+    "group": _group,
+    "flip_subjects": _flip_subjects,
+    "permute_group": _permute_group,
+    "permute_subject": _permute_subject,
+    "extract": _extract,
+    "layer_rdms": _layer_rdms,
+    "reference": _reference,
+    "movie": _movie,
+    "group_movie": _group_movie,
+    "layer_time": _layer_time,
+    "sensor_searchlight": _sensor_searchlight,
+    "sensor_group": _sensor_group,
+    "sensor_peaks": _sensor_peaks,
+    "draw_references": _draw_references,
+    "draw_subject": _draw(lambda runs: 2 * runs.extent.n_maps),
+    "draw_group": _draw(lambda runs: runs.extent.n_subjects * runs.extent.n_maps + 2 * _tested_rows(runs)),
+    "draw_regions": _small_drawing,
+    "draw_time": _small_drawing,
+    "draw_sensors": _small_drawing,
+    "draw_fusion": _draw(lambda runs: 2 * _tested_rows(runs)),
+    "report": _report,
+    "explore": _explore,
+    "describe": _small,
+    "fetch": _fetch,
+    "simulate_stimuli": _small_drawing,
+    "simulate_brain": _simulate_brain,
+    "simulate_epochs": _simulate_epochs,
+}
+"""What each stage needs, by its name; a permutation test of conditions is of one subject or of all."""
