@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from rsa.core import PART, QUALITY, SAME_MM, TEST, Array, ScoreMap
+from rsa.core import PART, QUALITY, SAME_MM, SAME_SCORE, TEST, Array, ScoreMap
 from rsa.errors import UserError
 from rsa.onsets import has_baseline, time_of_onset
 from rsa.rdm import require_chance_of_0
@@ -20,6 +20,7 @@ __all__ = [
     "DerivedMap",
     "derive",
     "derive_all",
+    "first_of_highest",
     "layered_models",
     "peaks",
     "stack",
@@ -72,9 +73,20 @@ class DerivedMap:
 
 
 def best_layer(scores: Array) -> Array:
-    """Return the number (from 1) of the layer with the highest score; NaN where no layer scores above 0."""
+    """Return the number (from 1) of the layer with the highest score; NaN where no layer scores above 0.
+
+    NaN as well where another layer scores as high but for rounding (`SAME_SCORE`). Layers of equal scores, such as one
+    and its copy, are no such case: it is the first of them.
+    """
     complete = np.where(np.isnan(scores), -np.inf, scores)
-    return np.where(complete.max(axis=0) > 0, complete.argmax(axis=0) + 1.0, np.nan)
+    highest = complete.max(axis=0)
+    is_tied = ((complete < highest) & (complete >= highest - _rounding(highest))).any(axis=0)
+    return np.where((highest > 0) & ~is_tied, complete.argmax(axis=0) + 1.0, np.nan)
+
+
+def _rounding(highest: Array) -> Array:
+    """Return by how much scores may be lower than the highest and still be as high: a share of t above 1."""
+    return SAME_SCORE * np.maximum(1, np.where(highest > 0, highest, 0))
 
 
 def layer_gradient(scores: Array) -> Array:
@@ -89,6 +101,19 @@ def layer_gradient(scores: Array) -> Array:
 
 
 def time_of_highest(scores: Array, times_s: Array) -> Array:
+    """Return the time in s of the row with the highest score, the first of several; NaN where none is above 0.
+
+    NaN as well where a score is as high, but for rounding (`SAME_SCORE`), at a time that is no neighbour of this one,
+    as in a flat course. So rounding moves a time to the next one at most.
+    """
+    complete = np.where(np.isnan(scores), -np.inf, scores)
+    number = np.unique(times_s, return_inverse=True)[1]
+    is_near = complete >= (highest := complete.max(axis=0)) - _rounding(highest)
+    steps = np.abs(number.reshape(-1, *[1] * highest.ndim) - number[complete.argmax(axis=0)])
+    return np.where((is_near & (steps > 1)).any(axis=0), np.nan, first_of_highest(scores, times_s))
+
+
+def first_of_highest(scores: Array, times_s: Array) -> Array:
     """Return the time in s of the row with the highest score, the first of several; NaN where none is above 0."""
     complete = np.where(np.isnan(scores), -np.inf, scores)
     return np.where(complete.max(axis=0) > 0, np.asarray(times_s)[complete.argmax(axis=0)], np.nan)
@@ -106,7 +131,8 @@ FAINT_TIMES = (
 MAPS: dict[str, DerivedMap] = {
     "best_layer": DerivedMap(
         best_layer,
-        "number of the layer with the highest score, from 1; none if it is not above 0",
+        "number of the layer with the highest score, from 1; none if it is not above 0, or another layer scores as "
+        "high but for rounding",
         figure="layers",
         title="Layer of {model} with the highest score",
         note=FAINT_LAYERS,
@@ -119,7 +145,8 @@ MAPS: dict[str, DerivedMap] = {
     ),
     "peak_time": DerivedMap(
         time_of_highest,
-        "time in s at which the score is highest; none if it is not above 0",
+        "time in s at which the score is highest; none if it is not above 0, or as high, but for rounding, at a time "
+        "that is no neighbour",
         "times",
         figure="times",
         title="Time at which {model} scores highest",
@@ -128,7 +155,7 @@ MAPS: dict[str, DerivedMap] = {
     "onset_time": DerivedMap(
         time_of_onset,
         "time in s from which on, for 20 ms, scores are above what one more before 0 s would be; corrected for the "
-        "times of a voxel, not for the voxels; none if they never are",
+        "times of a voxel, not for the voxels; none if they never are, or rounding decides when",
         "times and baseline",
         against_0=False,
         figure="onsets",
@@ -141,7 +168,8 @@ MAPS: dict[str, DerivedMap] = {
     ),
     "time_of_best_layer": DerivedMap(
         time_of_highest,
-        "time in s at which the highest score of all layers and times occurs; none if it is not above 0",
+        "time in s at which the highest score of all layers and times occurs; none if it is not above 0, or as high, "
+        "but for rounding, at a time that is no neighbour",
         "layers and times",
         figure="times",
         title="Time at which {model} scores highest, over all its layers",

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from rsa.core import SAME_S, Array
+from rsa.core import SAME_S, SAME_SCORE, Array
 
 __all__ = [
     "has_baseline",
@@ -90,13 +90,18 @@ def upper_bounds(baseline: Array, n_samples: float, alpha: float) -> Array:
     bounds = np.full(len(baseline), np.nan)
     if n_samples < LEAST_WORTH:
         return bounds
+    varies = _varies(baseline)
+    known = baseline[varies]
+    rms = np.sqrt((known**2).mean(axis=1))
+    bounds[varies] = np.maximum(known.mean(axis=1), 0) + rms * _widening(n_samples, alpha)
+    return bounds
+
+
+def _widening(n_samples: float, alpha: float) -> float:
+    """Return how many root mean squares of a baseline its bound lies above max(mean, 0): sqrt(1 + t(m)^2)."""
     from scipy.special import stdtrit
 
-    varies = _varies(baseline)
-    quantile = stdtrit(n_samples, 1 - alpha)
-    known = baseline[varies]
-    bounds[varies] = np.maximum(known.mean(axis=1), 0) + np.sqrt((known**2).mean(axis=1) * (1 + quantile**2))
-    return bounds
+    return float(np.sqrt(1 + stdtrit(n_samples, 1 - alpha) ** 2))
 
 
 def _varies(series: Array) -> Array:
@@ -135,7 +140,8 @@ def time_of_onset(scores: Array, times_s: Array) -> Array:
     -------
     array, shape (n_voxels,)
         NaN where scores do not rise above their bound or the baseline tells nothing (see `has_baseline`, and
-        `upper_bounds`).
+        `upper_bounds`); and where rounding decides when: scores, the mean and the root mean square of a baseline are
+        known to half of `SAME_SCORE` each, and at any bound within all three the onset is at this time or the next.
     """
     times_s, onsets_s = np.asarray(times_s, dtype=float), np.full(scores.shape[1], np.nan)
     if not has_baseline(times_s):
@@ -146,13 +152,24 @@ def time_of_onset(scores: Array, times_s: Array) -> Array:
     parts = (products_over_time(_series(scores[before, block])) for block in blocks)
     products = sum(parts, np.zeros((before.sum(), before.sum())))
     n_samples, alpha = effective_sample_size(products), ALPHA / (~before).sum()
+    if n_samples < LEAST_WORTH:
+        return onsets_s
+    slack, after_s = SAME_SCORE / 2 * (2 + _widening(n_samples, alpha)), times_s[~before]
+    offs = (-slack, 0.0, slack)
     for block in blocks:
-        bounds = upper_bounds(_series(scores[before, block]), n_samples, alpha)
-        above = _series(scores[~before, block]) > bounds[:, None]
-        onsets_s[block] = onset_times(above, times_s[~before], MIN_DURATION_S)
+        bounds = upper_bounds(_series(scores[before, block]), n_samples, alpha)[:, None]
+        found = [onset_times(_series(scores[~before, block]) > bounds + off, after_s, MIN_DURATION_S) for off in offs]
+        onsets_s[block] = np.where(_are_neighbours(found[0], found[-1], after_s), found[1], np.nan)
     return onsets_s
 
 
 def _series(scores: Array) -> Array:
     """Lay the times of each voxel beside each other: (n_times, n_voxels) -> (n_voxels, n_times), float64."""
     return np.ascontiguousarray(scores.T, dtype=np.float64)
+
+
+def _are_neighbours(first_s: Array, last_s: Array, times_s: Array) -> Array:
+    """Say where two of these times are the same or follow each other; NaN is far from all."""
+    known = np.isfinite(first_s) & np.isfinite(last_s)
+    places = [np.searchsorted(times_s, np.where(known, one, times_s[0])) for one in (first_s, last_s)]
+    return np.asarray(known & (np.abs(places[1] - places[0]) < 2))

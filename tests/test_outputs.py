@@ -233,7 +233,8 @@ def test_the_sidecar_of_a_group_map_says_what_was_made_of_the_scores_of_how_many
     write_maps(group, tmp_path, "", "T1w", (), MADE, tmp_path / "group.h5", about)
     said = sidecar(tmp_path / "group" / "space-T1w_model-net_layer-a_stat-t_statmap.nii.gz")
     assert said["Description"] == (
-        "One-sample t over subjects, against 0, of Fisher's z; not corrected for many voxels. Of each subject: "
+        "One-sample t over subjects, against 0, of Fisher's z; not corrected for many voxels; none where scores "
+        "differ by little more than rounding. Of each subject: "
         "Similarity of the RDM of the sphere around each voxel to the RDM of net a"
     )
     assert (said["Units"], said["Subjects"], said["DegreesOfFreedom"]) == ("t", 12, 11)

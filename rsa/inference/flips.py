@@ -4,12 +4,13 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from rsa.core import Array
+from rsa.core import SAME_SCORE, Array
 
 __all__ = [
     "fisher_z",
     "in_chunks",
     "interval",
+    "least_rest",
     "means_of",
     "pseudo_t",
     "resampled",
@@ -20,6 +21,8 @@ __all__ = [
 EQUAL = 1e-9
 """Numbers that differ by less than this, which is rounding, are the same."""
 
+KNOWN_SPREAD = 10.0
+"""How many times larger than their rounding the spread of z over subjects has to be."""
 
 FLIPPED_NUMBERS = 2**22
 """Numbers of flipped or resampled scores in one matrix product; bounds the memory, changes nothing else."""
@@ -65,6 +68,29 @@ def pseudo_t(values: Array, weights: Array, floor: Array) -> Array:
 def fisher_z(values: Array) -> Array:
     """Return artanh of scores, finite for perfect ones."""
     return np.asarray(np.arctanh(np.clip(values, -1 + 1e-9, 1 - 1e-9)))
+
+
+def least_rest(z: Array, degrees_of_freedom: int) -> Array:
+    """Return the sum of squared residuals that Fisher's z of subjects must have for their spread to be known.
+
+    A score r is the cosine of an angle, which is known to half of `SAME_SCORE`: r to that times sqrt(1 - r^2), and
+    z = artanh(r) to that times cosh(z). The standard deviation of the residuals has to be `KNOWN_SPREAD` times the root
+    mean square of this over subjects. Then rounding moves a t by about a tenth at most; below, t is a number that
+    another processor does not find again.
+
+    Parameters
+    ----------
+    z : array, shape (n_subjects, ...)
+        Fisher's z of scores.
+    degrees_of_freedom : int
+        Of the residuals.
+
+    Returns
+    -------
+    array, shape (...)
+    """
+    off_by = SAME_SCORE / 2 * np.cosh(z)
+    return np.asarray(degrees_of_freedom * KNOWN_SPREAD**2 * (off_by**2).mean(axis=0))
 
 
 def in_chunks(rows: Array, n_columns: int) -> Iterator[Array]:

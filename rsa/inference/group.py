@@ -9,6 +9,7 @@ import pandas as pd
 
 from rsa.core import MAP_COLUMNS, QUALITY, Array, ScoreMap, Volume, shared_volume
 from rsa.errors import UserError
+from rsa.inference.flips import fisher_z, least_rest
 from rsa.maps import stack
 from rsa.rdm import require_chance_of_0
 from rsa.registry import pick
@@ -63,10 +64,11 @@ def mean(scores: Array) -> Array:
 def t(scores: Array) -> Array:
     """Return one-sample t against 0 of Fisher's z, (n_subjects, ...) -> (...); not corrected for many voxels.
 
-    NaN where all subjects have the same score.
+    NaN where scores of subjects differ by little more than rounding (see `rsa.inference.flips.least_rest`).
     """
-    z = np.arctanh(np.clip(scores, -1 + 1e-9, 1 - 1e-9))
-    spread = np.where(np.ptp(z, axis=0) > 0, z.std(axis=0, ddof=1), np.nan)
+    z = fisher_z(scores)
+    spread, df = z.std(axis=0, ddof=1), len(z) - 1
+    spread = np.where(spread**2 * df >= least_rest(z, df), spread, np.nan)
     statistic: Array = z.mean(axis=0) / (spread / np.sqrt(len(z)))
     return statistic
 
@@ -109,7 +111,8 @@ GROUP_TESTS: dict[str, GroupTest] = {
     "mean": GroupTest(mean, "mean over subjects"),
     "t": GroupTest(
         t,
-        "one-sample t over subjects, against 0, of Fisher's z; not corrected for many voxels",
+        "one-sample t over subjects, against 0, of Fisher's z; not corrected for many voxels; none where scores differ "
+        "by little more than rounding",
         unit="t",
         against_0=True,
         lost_df=1,

@@ -12,7 +12,7 @@ from rsa.core import PART, QUALITY, REFERENCE, Array
 from rsa.errors import UserError
 from rsa.inference.contrasts import DIFFERENCE
 from rsa.inference.designs import Alternative, Design
-from rsa.inference.flips import FLIPPED_NUMBERS, fisher_z
+from rsa.inference.flips import FLIPPED_NUMBERS, fisher_z, least_rest
 from rsa.inference.tally import Correction, Tally, Tested, families_of, rows_of, tally
 from rsa.rdm import MEEG, chance_is_0
 from rsa.registry import pick
@@ -40,9 +40,6 @@ Z_OF_FLIPS = "the statistic in standard deviations over all flips (or orders) of
 
 COUNTED = 4096
 """Columns on which a thread counts at a time; changes no result."""
-
-NO_RESIDUALS = 2.0**-40
-"""Residuals of less than this share of the squares of scores are rounding: all subjects have the same score."""
 
 STEP = 2.0**-24
 """What scaled scores are multiples of, where their absolute values add up to 1: their sums are exact in float32."""
@@ -267,8 +264,10 @@ def subject_test(
     values : array, shape (n_subjects, n_rows, n_columns)
         Fisher's z of scores, whose chance level is 0. NaN where a subject has none.
     statistic : str
-        A key of `SUBJECT_STATISTICS`. `t`: NaN where all subjects have the same score; above 1,000 sqrt(df) it is that.
-        `pseudo_t`: see `rsa.inference.flips.pseudo_t`. `wilcoxon`: subjects whose score is 0 have no rank there.
+        A key of `SUBJECT_STATISTICS`. `t`: NaN where scores of subjects differ by little more than rounding (see
+        `rsa.inference.flips.least_rest`); above 1,000 sqrt(df) it is that. `pseudo_t`: see
+        `rsa.inference.flips.pseudo_t`; NaN where scores and floor are little more than rounding. `wilcoxon`: subjects
+        whose score is 0 have no rank there.
     n_permutations : int
         How many; all of them, each once, if there are no more (`SubjectTest.is_exact`).
     seed : int
@@ -314,9 +313,12 @@ def subject_test(
         squares = (summed**2).sum(axis=0) + floors[row]
         lengths = np.sqrt(np.where(squares > 0, squares, np.nan)) * (1 if by_ranks else np.linalg.norm(design.tested))
         parts = summed / lengths
+        if statistic == "pseudo_t":
+            parts[:, squares < least_rest(_z(values[:, row], fisher), n_subjects)] = np.nan
         u = _weighted_sum(design.tested, parts)
         if entry.has_t:
-            parts[:, 1 - u**2 < NO_RESIDUALS] = np.nan
+            df = design.degrees_of_freedom
+            parts[:, squares * (1 - u**2) < least_rest(_z(values[:, row], fisher), df)] = np.nan
             u = _weighted_sum(design.tested, parts)
             u *= np.sqrt(design.degrees_of_freedom / np.maximum(1 - u**2, SMALLEST_REST))
         observed[row], per_sum[row] = u, 0.5 / lengths
@@ -430,9 +432,13 @@ def _with_moments(result: Tested, test: SubjectTest) -> Tested:
     return replace(result, mean=np.zeros(test.observed.shape), deviation=test.deviation)
 
 
+def _z(values: Array, fisher: bool) -> Array:
+    return fisher_z(values.astype(np.float64)) if fisher else np.array(values, dtype=np.float64)
+
+
 def _what_is_summed(values: Array, statistic: str, design: Design, fisher: bool) -> Array:
     """Return, for each subject, what the statistic adds up: (n_subjects, n_columns) -> the same, float64."""
-    z = fisher_z(values.astype(np.float64)) if fisher else np.array(values, dtype=np.float64)
+    z = _z(values, fisher)
     if statistic != "wilcoxon":
         return design.residuals(z)
     from scipy.stats import rankdata

@@ -22,7 +22,7 @@ from rsa.inference.flips import (
 )
 from rsa.inference.subjects import PRECISION, SubjectTest, over_subjects
 from rsa.inference.tally import Correction, Tested, families_of
-from rsa.maps import MAPS
+from rsa.maps import MAPS, first_of_highest
 from rsa.meeg.scores import LAYER_TIME_COLUMNS, highest_over_times
 from rsa.onsets import onset_times
 from rsa.rdm import require_chance_of_0, span_of
@@ -343,7 +343,7 @@ def latencies(
         found["onset_s"] = onset_times(means > bounds[:, None] + EQUAL, times_s, min_duration_s)
         return found.reindex(columns=list(LATENCY_COLUMNS))
     weights = list(in_chunks(resampled(n_subjects, n_bootstrap, seed), means.size))
-    again = np.concatenate([_peak_times(means_of(scores.values, some), times_s) for some in weights])
+    again = np.concatenate([_peaks_of_samples(means_of(scores.values, some), times_s) for some in weights])
     found = found.assign(**_spread("peak", peaks, again, level))
     if permuted is not None:
         onsets = found["onset_s"].to_numpy()
@@ -391,8 +391,13 @@ def _window(times_s: Array, from_s: float, until_s: float) -> Array:
 
 
 def _peak_times(means: Array, times_s: Array) -> Array:
-    """Return the time of the highest score: (..., n_times) -> (...); NaN where none is above 0."""
+    """Return the time of the highest score: (..., n_times) -> (...); NaN where none is above 0, or rounding decides."""
     return MAPS["peak_time"].from_scores(np.moveaxis(means, -1, 0), times_s)
+
+
+def _peaks_of_samples(means: Array, times_s: Array) -> Array:
+    """Return the same of bootstrap samples, among which one that rounding decides is as good as another."""
+    return first_of_highest(np.moveaxis(means, -1, 0), times_s)
 
 
 def _at_times(values: Array, times_s: Array, wanted_s: Array) -> Array:
@@ -471,9 +476,9 @@ def hierarchy(
     scores = _scores_of(table)
     scores = scores.at(_window(scores.times_s, from_s, until_s))
     n_subjects, n_rows, n_times = scores.values.shape
-    weights = np.vstack([np.ones(n_subjects), resampled(n_subjects, n_bootstrap, seed)])  # the first: all subjects
-    chunks = in_chunks(weights, n_rows * n_times)
-    peaks = np.concatenate([_peak_times(means_of(scores.values, some), scores.times_s) for some in chunks])
+    chunks = in_chunks(resampled(n_subjects, n_bootstrap, seed), n_rows * n_times)
+    again = [_peaks_of_samples(means_of(scores.values, some), scores.times_s) for some in chunks]
+    peaks = np.concatenate([_peak_times(scores.values.mean(axis=0)[None], scores.times_s), *again])
     found = []
     for model, rows in scores.rows.groupby("model", sort=False).indices.items():
         if len(rows) > 2:
