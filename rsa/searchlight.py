@@ -36,7 +36,7 @@ from rsa.devices import choose_device
 from rsa.errors import UserError, listed
 from rsa.maps import stack
 from rsa.measures import ComparisonMeasure, Measure, comparison_measure, reliability_measure
-from rsa.spheres import RdmSettings, Spheres, halves, prepare_spheres
+from rsa.spheres import RdmSettings, Spheres, halves, prepare_spheres, run_of, whole_runs
 
 __all__ = [
     "MapBuilder",
@@ -44,6 +44,7 @@ __all__ = [
     "RdmSource",
     "RunSettings",
     "Scored",
+    "bytes_of_thread",
     "compare",
     "fields_as_keywords",
     "in_order",
@@ -81,8 +82,8 @@ class RunSettings:
     progress : callable, optional
         Called with the number of centres of each chunk that is done.
     room_bytes : int, optional
-        Memory for what the walk holds besides the maps, in bytes: where a walk can hold less at a time, such as the
-        patterns of all subjects slab by slab, it holds as much as has room. By default as much as is quickest.
+        Memory for what the walk holds, in bytes: where it can hold less at a time, such as the patterns of all subjects
+        slab by slab, or less in fewer threads, it holds as much as has room. By default as much as is quickest.
     """
 
     n_threads: int = 1
@@ -90,6 +91,29 @@ class RunSettings:
     device: str = "cpu"
     progress: Callable[[int], None] | None = None
     room_bytes: int | None = None
+
+    def fitting(self, thread_bytes: float, held_bytes: float = 0) -> "RunSettings":
+        """Return the same with no more threads than there is room for, one at least.
+
+        Parameters
+        ----------
+        thread_bytes : float
+            What each thread holds.
+        held_bytes : float
+            What is held besides.
+        """
+        if self.room_bytes is None:
+            return self
+        n_fitting = int(max(0, self.room_bytes - held_bytes) // max(1, thread_bytes))
+        return replace(self, n_threads=max(1, min(self.n_threads, n_fitting)))
+
+
+def bytes_of_thread(n_pairs: int, n_references: int, n_spheres: int, n_sources: int = 1) -> float:
+    """Return about how many bytes a thread holds of a walk over spheres: a chunk of RDMs, sums, ranks and products."""
+    at_once = MANY_CENTRES if n_references >= MANY_REFERENCES else 1
+    n_chunk = min(whole_runs(at_once, n_pairs), n_spheres)
+    rdms, run = 8 * n_pairs * n_chunk, 8 * n_pairs * min(run_of(n_pairs), n_spheres)
+    return rdms * (n_sources + 1.5) + 3 * run + 8 * n_references * n_chunk
 
 
 def fields_as_keywords(**kinds: type) -> Callable[[Callable[..., Result]], Callable[..., Result]]:
@@ -274,6 +298,8 @@ def _scan(
     each = [(in_order(patterns, measure.conditions), around) for patterns, around in subjects]
     sources = [large_enough(prepare_spheres(*one, rdm)) for one in each]
     builder = MapBuilder.over(subjects[0][1], len(measure.table), out)
+    per_thread = bytes_of_thread(sources[0].n_pairs, len(measure.table), len(sources[0]), len(sources))
+    run = run.fitting(per_thread, sum(one.responses.nbytes + one.indices.nbytes for one in sources))
     has_many = len(measure.table) >= MANY_REFERENCES
     size = MANY_CENTRES if has_many else 1
     if has_many and isinstance(measure, ComparisonMeasure):

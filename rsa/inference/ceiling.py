@@ -141,7 +141,10 @@ def noise_ceilings(
     builders = [MapBuilder(centres, volume.n_voxels, 3, volume.name_of) for _ in delays_s or [0.0]]
     n_pairs = len(conditions) * (len(conditions) - 1) // 2
     step = whole_runs(run.chunk_size or SPHERES_OF_ALL, n_pairs)
-    slabs = slabs_of(subjects, volume, centres, radius_mm, step, rdm, run.room_bytes)
+    per_thread = 8 * n_pairs * step * (2 * len(subjects) + 2)
+    run = run.fitting(2 * per_thread)  # half of the room is for slabs
+    room = None if run.room_bytes is None else max(1, run.room_bytes - run.n_threads * per_thread)
+    slabs = slabs_of(subjects, volume, centres, radius_mm, step, rdm, room)
     lacking: dict[int, list[NoNoise]] = {}
     for slab in slabs:
         seeds = centres[slab.centres.start : slab.centres.stop]

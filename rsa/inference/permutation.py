@@ -294,7 +294,7 @@ class ConditionTest:
             self.orders = [orders_of(n_conditions, n_orders, (seed, 4, one)) for one in range(places.n_subjects)]
             self.n_permutations = n_permutations
         self.table = _over_times(first.table, places.times_s)
-        n_pairs = n_conditions * (n_conditions - 1) // 2
+        self._n_pairs = n_pairs = n_conditions * (n_conditions - 1) // 2
         self._size = int(np.clip(RDM_BYTES // (8 * n_pairs * places.n_subjects), 64, MOST_CENTRES))
         self._some = max(1, PERMUTED // len(first.table))  # orders in one product
         one_for_all = all(measure is first for measure in measures)
@@ -304,10 +304,9 @@ class ConditionTest:
 
     # ---------------------------------------------------------------------------------------- walking
 
-    @property
-    def n_steps(self) -> int:
-        """How many centres, and maps that are enhanced, `RunSettings.progress` is told of."""
-        n_walks = len(self._blocks()) + self.correction.needs_threshold
+    def n_steps(self, room_bytes: int | None = None) -> int:
+        """Return how many centres, and maps that are enhanced, `RunSettings.progress` is told of, with this room."""
+        n_walks = len(self._blocks(room_bytes)) + self.correction.needs_threshold
         families = families_of(self.table, self.correction.family)
         n_centres = n_walks * len(self.places.columns) * max(1, len(self.places.times_s))
         return n_centres + self.correction.n_enhanced(families, self.n_permutations)
@@ -318,8 +317,10 @@ class ConditionTest:
         Parameters
         ----------
         run : RunSettings
-            Threads and progress; the walk is on the CPU, in chunks that it does not change.
+            Threads, progress and room; the walk is on the CPU, in chunks that these do not change.
         """
+        per_thread = self._size * (8 * self._n_pairs * (self.places.n_subjects + 2) + 8 * PERMUTED)
+        run = run.fitting(2 * per_thread)  # half of the room is for whole maps
         shape = (len(self.table), self.places.n_columns)
         counted = Tally(
             np.full(shape, np.nan),
@@ -334,20 +335,21 @@ class ConditionTest:
         if self.combine == "stelzer":
             self._count_combined(counted)
         else:
-            for block in self._blocks():
+            for block in self._blocks(run.room_bytes):
                 self._count(counted, block)
         n_members = np.where(np.isnan(counted.statistic).all(axis=0), 0, self.places.n_subjects)
         regions = self.places.regions if self.places.space is None else None
         scores = ScoreMap(counted.statistic, self.table, self.places.space, regions, n_members)
         return scores, counted.result()
 
-    def _blocks(self) -> list[slice]:
+    def _blocks(self, room_bytes: int | None) -> list[slice]:
         """Cut the orders: all at once, or as many as have room where whole maps are kept."""
         n_orders = len(self.orders[0])
         if self.correction.enhance is None or self.combine == "stelzer":
             return [slice(0, n_orders)]
         per_order = 4 * len(self.table) * self.places.n_columns
-        size = max(1, BLOCK_BYTES // per_order // self._some) * self._some
+        most = BLOCK_BYTES if room_bytes is None else min(BLOCK_BYTES, room_bytes // 2)
+        size = max(1, most // per_order // self._some) * self._some
         return [slice(start, min(start + size, n_orders)) for start in range(0, n_orders, size)]
 
     def _walk(self, visit: Callable[[Sequence[Array], Array, slice, slice | Array], None], run: RunSettings) -> None:

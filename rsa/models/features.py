@@ -364,17 +364,18 @@ def layer_rdms(activations: str | Path, distance: str, block_size: int = BLOCK_S
     with opened(activations, "Activations") as file:
         conditions = list(file["conditions"].asstr()[:])
         model = str(file.attrs["model"])
-        rows, vectors = [], []
-        for i in range(len(file["layers"])):
+        n_layers, n_conditions = len(file["layers"]), len(conditions)
+        rows, values = [], np.empty((n_layers, n_conditions * (n_conditions - 1) // 2))
+        for i in range(n_layers):
             units = file[f"layers/{i}"]
             layer, n_units = str(units.attrs["layer"]), units.shape[1]
             products = cross_products(
                 (units[:, start : start + block_size] for start in range(0, n_units, block_size)), measure.origin
             )
             _warn_of_undefined(products, measure, conditions, f"layer {layer!r} of {model}", distance)
-            vectors.append(measure.from_products(products))
+            values[i] = measure.from_products(products)
             rows.append({"model": model, "layer": layer, "n_units": n_units})
-    return RDMs(np.stack(vectors), conditions, pd.DataFrame(rows), distance)
+    return RDMs(values, conditions, pd.DataFrame(rows), distance)
 
 
 def _warn_of_undefined(

@@ -16,8 +16,8 @@ from rsa.inference.permutation import BLOCK_BYTES, MOST_CENTRES, PERMUTED, RDM_B
 from rsa.models.features import BLOCK_SIZE
 from rsa.pipeline.config import Study
 from rsa.pipeline.extent import Extent, kept_extent
-from rsa.searchlight import MANY_CENTRES, MANY_REFERENCES
-from rsa.spheres import prepared_bytes, run_of, whole_runs
+from rsa.searchlight import bytes_of_thread
+from rsa.spheres import prepared_bytes, whole_runs
 
 __all__ = ["NEEDS", "Need", "Needs", "Runs", "of_stages"]
 
@@ -181,15 +181,6 @@ def _references(size: Extent, n_rows: int) -> float:
     return 4 * DOUBLE * n_rows * size.n_pairs
 
 
-def _chunk(size: Extent, n_references: int, n_sources: int = 1) -> float:
-    """Bytes of the RDMs of a chunk of spheres in a thread: sums, distances, ranks."""
-    at_once = MANY_CENTRES if n_references >= MANY_REFERENCES else 1
-    n_spheres = min(whole_runs(at_once, size.n_pairs), size.n_centres)
-    of_one = DOUBLE * size.n_pairs * n_spheres
-    run = DOUBLE * size.n_pairs * min(run_of(size.n_pairs), size.n_centres)
-    return of_one * (n_sources + 1.5) + 3 * run + DOUBLE * n_references * n_spheres
-
-
 def _seconds_of_spheres(size: Extent) -> float:
     """Seconds to make the RDMs of all spheres of a subject on one core."""
     products = 12e-9 * size.n_pairs * (1 + size.n_runs / 3 if size.between else 1) * max(1, size.n_members / 123)
@@ -197,16 +188,19 @@ def _seconds_of_spheres(size: Extent) -> float:
     return size.n_centres * size.n_delays * (products + white)
 
 
-def _walk(runs: Runs, n_references: int, n_maps: int, n_subjects: int = 1, n_sources: int = 1) -> tuple[float, float]:
-    """Bytes and seconds of a walk over the spheres of some subjects that are in memory."""
+def _walk(
+    runs: Runs, n_references: int, n_maps: int, n_subjects: int = 1, n_sources: int = 1
+) -> tuple[float, float, float]:
+    """Bytes of a walk over spheres of subjects that are in memory, the same in one thread, and its seconds."""
     size = runs.extent
     (members, making), (responses, preparing) = _spheres(size), _prepared(size)
     maps = SINGLE * n_maps * size.n_voxels
+    per_thread = bytes_of_thread(size.n_pairs, n_references, size.n_centres, n_sources)
     kept = n_subjects * (_patterns(size) + members + n_sources * responses) + _references(size, n_references) + maps
-    meanwhile = max(making, preparing, runs.n_threads * _chunk(size, n_references, n_sources), saved(maps))
+    meanwhile, least = (max(making, preparing, n * per_thread, saved(maps)) for n in (runs.n_threads, 1))
     seconds = n_subjects * n_sources * _seconds_of_spheres(size)
     seconds += 2e-10 * size.n_centres * size.n_delays * size.n_pairs * n_references
-    return kept + meanwhile, seconds
+    return kept + meanwhile, kept + least, seconds
 
 
 # ------------------------------------------------------------------------------------------- fMRI
@@ -232,12 +226,15 @@ def _searchlight(runs: Runs) -> Need:
     size = runs.extent
     light = runs.study.searchlight
     halves = 1 if light is None or not light.reliability else 2
-    held, seconds = _walk(runs, size.n_references, size.n_maps)
+    held, least, seconds = _walk(runs, size.n_references, size.n_maps)
     others = size.n_subjects - 1 if any(one.across_subjects for one in runs.study.analyses) else 0
     if others:
         (members, _), (responses, _) = _spheres(size), _prepared(size)
         held += others * (_patterns(size) + members + responses)
-    return Need(KERNELS_MB, held, None, 5 + (1 + others) * halves * seconds, SINGLE * size.n_maps * size.n_voxels)
+        least += others * (_patterns(size) + members + responses)
+    return Need(
+        KERNELS_MB, held, min(held, least), 5 + (1 + others) * halves * seconds, SINGLE * size.n_maps * size.n_voxels
+    )
 
 
 def _noise_ceiling(runs: Runs) -> Need:
@@ -332,20 +329,22 @@ def _permute(runs: Runs, n_subjects: int) -> Need:
     size, inference = runs.extent, runs.study.inference
     assert inference is not None
     n_rows = max(1, size.n_references)
-    held, seconds = _walk(runs, n_rows, 0, n_subjects)
-    n_centres = min(MOST_CENTRES, max(64, RDM_BYTES // (DOUBLE * size.n_pairs * n_subjects)))
-    step = n_centres * (DOUBLE * size.n_pairs * (n_subjects + 2) + SINGLE * PERMUTED * 2)
-    tally = size.n_voxels * n_rows * size.n_delays * (4 * DOUBLE + SINGLE)
-    found = 7 * DOUBLE * size.n_voxels * n_rows * size.n_delays
+    held, least, seconds = _walk(runs, n_rows, 0, n_subjects)
+    n_centres = min(MOST_CENTRES, max(64, RDM_BYTES // (DOUBLE * size.n_pairs * n_subjects)), size.n_centres)
+    step = n_centres * (DOUBLE * size.n_pairs * (n_subjects + 2) + 2 * SINGLE * PERMUTED)
     one = SINGLE * size.n_voxels * n_rows * size.n_delays
-    whole = 0.0
+    tally, found = 9 * one, 14 * one  # statistic, sums, squares, mean and counts; the maps of the result, twice
+    block, smallest = 0.0, 0.0
     if inference.enhance != "none":
-        whole = min(one * inference.permutations, max(BLOCK_BYTES, one))
-    held += runs.n_threads * step + tally + max(whole, found + saved(found / 2))
+        block = min(one * inference.permutations, max(BLOCK_BYTES, one))
+        smallest = min(block, one * max(1, PERMUTED // n_rows))
+    written = saved(found / 2)
+    held += tally + max(runs.n_threads * step + block, found + written)
+    least += tally + max(step + smallest, found + written)
     n_orders = inference.permutations
     seconds += 1e-10 * size.n_centres * size.n_delays * size.n_pairs * n_rows * n_orders * n_subjects
     seconds += 0 if inference.enhance == "none" else 1.5e-6 * n_orders * n_rows * size.n_voxels * size.n_delays
-    return Need(KERNELS_MB, held, None, 5 + seconds, found / 2)
+    return Need(KERNELS_MB, held, min(held, least), 5 + seconds, found / 2)
 
 
 def _permute_group(runs: Runs) -> Need:

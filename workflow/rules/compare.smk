@@ -49,7 +49,8 @@ rule searchlight:
         ),
     shell:
         "python -m rsa searchlight {params.searchlight} --distance {params.distance} --shrinkage {params.shrinkage} "
-        "--comparison {params.comparison} {params.analysis} --references {input.references} --threads {threads} {params.each} --log {log}"
+        "--comparison {params.comparison} {params.analysis} --references {input.references} --threads {threads} "
+        "--memory-mb {resources.mem_mb} {params.each} --log {log}"
 
 
 if STUDY.template is not None:

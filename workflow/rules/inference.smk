@@ -26,7 +26,7 @@ if STUDY.inference is not None and STUDY.searchlight is not None:
         shell:
             "python -m rsa permute-conditions --patterns {input.patterns} --references {input.references} "
             "--subjects {params.subjects} {params.searchlight} --distance {params.distance} --shrinkage {params.shrinkage} "
-            "--comparison {params.comparison} {params.analysis} {params.inference} --threads {threads} --output {output} "
+            "--comparison {params.comparison} {params.analysis} {params.inference} --threads {threads} --memory-mb {resources.mem_mb} --output {output} "
             "--log {log}"
 
     use rule permute_group as permute_subject with:

@@ -85,6 +85,7 @@ def searchlight(
     others: list[Path] | None = None,
     device: str = "auto",
     threads: int = 1,
+    memory_mb: int | None = None,
 ) -> None:
     """Compare the RDM of the sphere around every voxel with all reference RDMs.
 
@@ -111,7 +112,8 @@ def searchlight(
     with_reliability = analysis.is_main and searchlight.reliability
     n_walks = (1 + with_reliability) * max(1, len(subjects[0].delays_s))
     with progress(n_walks * len(spheres[0]), "spheres") as advance:
-        run, what = RunSettings(n_threads=threads, device=device, progress=advance), (subjects[0], spheres[0], measure)
+        room, what = memory.room_bytes(memory_mb), (subjects[0], spheres[0], measure)
+        run = RunSettings(n_threads=threads, device=device, progress=advance, room_bytes=room)
         if with_reliability:
             scores = engine.scan_with_reliability(*what, comparison, rdm_settings, run)
         else:

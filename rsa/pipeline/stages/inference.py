@@ -9,7 +9,7 @@ import pandas as pd
 from rsa import neighbourhood
 from rsa.analyses import PLAIN, Analysis, PlainComparison
 from rsa.core import MAP_COLUMNS, ScoreMap, on_voxels, shared_volume
-from rsa.files import io
+from rsa.files import io, memory
 from rsa.inference.contrasts import known_contrasts, with_contrasts
 from rsa.inference.graph import voxel_graph
 from rsa.inference.group import require_same_maps
@@ -38,6 +38,7 @@ def permute_conditions(
     comparison: ComparisonName = "spearman",
     analysis: Analysis | PlainComparison = PLAIN,
     threads: int = 1,
+    memory_mb: int | None = None,
 ) -> None:
     """Test the scores of the spheres of one subject, or their means over several, by permutations of conditions.
 
@@ -77,8 +78,9 @@ def permute_conditions(
         n_each=inference.permutations_each,
         cluster_p=inference.cluster_p,
     )
-    with progress(test.n_steps, "steps") as advance:
-        scores, tested = test.result(RunSettings(n_threads=threads, progress=advance))
+    room = memory.room_bytes(memory_mb)
+    with progress(test.n_steps(room), "steps") as advance:
+        scores, tested = test.result(RunSettings(n_threads=threads, progress=advance, room_bytes=room))
     who = "mean over subjects of the score" if len(subjects) > 1 else "score"
     labels = scores.table if len(subjects) > 1 else scores.table.assign(subject=subjects[0])
     values, table = rows_of(labels, tested.maps(scores.values))

@@ -2,7 +2,9 @@
 
 from pathlib import Path
 
+from rsa.errors import Problems
 from rsa.files.maps import write_description
+from rsa.pipeline.budget import budget_of
 from rsa.pipeline.checks import summary
 from rsa.pipeline.config import Study
 from rsa.pipeline.plan import read_plan
@@ -12,15 +14,22 @@ from rsa.pipeline.results import verified
 __all__ = ["check", "describe", "recover", "verify"]
 
 
-def check(config: Path, /) -> None:
-    """Check a configuration and all files that it names, and say what a run would do.
+def check(config: Path, /, *, memory_mb: int | None = None) -> None:
+    """Check a configuration and all files that it names, and say what a run would do and need.
 
     Parameters
     ----------
     config : path
         The YAML file.
+    memory_mb : int
+        Memory that a job may have where the study will run, in MB: on a cluster, that of a node. By default that of
+        this machine.
     """
-    print(summary(read_plan(config, check=True).study))
+    plan = read_plan(config, check=True)
+    budget = budget_of(plan, memory_mb)
+    if problems := list(budget.problems()):
+        raise Problems("The study", problems)
+    print("\n".join([summary(plan.study), *budget.lines()]))
 
 
 def verify(config: Path, /) -> None:
