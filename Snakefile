@@ -17,6 +17,7 @@ include: "workflow/rules/compare.smk"
 include: "workflow/rules/inference.smk"
 include: "workflow/rules/group.smk"
 include: "workflow/rules/report.smk"
+include: "workflow/rules/groups.smk"
 
 
 onstart:

@@ -287,9 +287,13 @@ def snakemakes_log(monkeypatch: pytest.MonkeyPatch) -> logging.Logger:
 def watched(results: Path, dag: Any, command: str = "squeue") -> watch.Watch:
     settings = SimpleNamespace(status_command=command, init_seconds_before_status_checks=10)
     flow = SimpleNamespace(
-        is_main_process=True, dag=dag, executor_settings=settings, execution_settings=SimpleNamespace(retries=1)
+        is_main_process=True,
+        configfiles=[str(Path.cwd() / "my.yaml")],
+        dag=dag,
+        executor_settings=settings,
+        execution_settings=SimpleNamespace(retries=1),
     )
-    found = watch.watch(flow, results, "my.yaml")
+    found = watch.watch(flow, results)
     assert found is not None
     return found
 
@@ -303,6 +307,7 @@ def test_a_run_is_noted_until_it_ends(
     (noted,) = recovery.notes_in(results).values()
     assert noted.jobs == [RUN]
     assert noted.is_alive()
+    assert one.config == "my.yaml"
     assert "warning: If it had to be tried again with more memory and time: searchlight asks for 18,000 MB" in (
         capsys.readouterr().err
     )

@@ -308,6 +308,8 @@ def test_a_job_that_has_written_nothing_waits_in_the_queue(remote: Told) -> None
     assert remote.run.long_jobs(began + FIRST_NEWS_S) == ["    searchlight sub-01 has waited for 30 s"]
     remote.log("INFO half of it")
     assert remote.run.long_jobs(began + 3 * FIRST_NEWS_S)[0].endswith("has run for 1 min 30 s: half of it")
+    remote.log("DEBUG done: 9 spheres, 1.1 s")
+    assert remote.run.long_jobs(began + 9 * FIRST_NEWS_S) == [], "the others of its group go on"
 
 
 def test_a_log_that_comes_late_is_waited_for(remote: Told) -> None:

@@ -19,7 +19,7 @@ from rsa.pipeline.extent import Extent, kept_extent
 from rsa.searchlight import bytes_of_thread
 from rsa.spheres import prepared_bytes, whole_runs
 
-__all__ = ["NEEDS", "Need", "Needs", "Runs", "of_stages"]
+__all__ = ["BESIDE_MB", "NEEDS", "Need", "Needs", "Runs", "of_stages"]
 
 SINGLE, DOUBLE = 4, 8
 """Bytes of a number in single and in double precision."""
@@ -39,6 +39,9 @@ MOST_AT_ONCE_MB = 4000
 
 FEWEST_MINUTES = 5
 """Shorter jobs ask for so many minutes."""
+
+BESIDE_MB = 600
+"""What the two processes of Snakemake hold in a job of a queue beside that of the stage: 200 MB each, and room."""
 
 SLOWNESS = 4
 """Jobs ask for so many times what they took on a processor of 2020: others are slower, and disks are shared."""
@@ -87,6 +90,10 @@ class Need:
         """Return the time that a job asks for, in minutes: more at each attempt."""
         asked = SLOWNESS * self.seconds / 60 / max(1, n_threads)
         return attempt * max(FEWEST_MINUTES, math.ceil(asked / 5) * 5)
+
+    def threads(self, most: int) -> int:
+        """Return how many threads a job is worth: one for each minute on one core."""
+        return max(1, min(most, math.ceil(self.seconds / 60)))
 
 
 @dataclass(frozen=True)

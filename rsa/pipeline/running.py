@@ -20,7 +20,7 @@ from typing import Any, TextIO
 from rsa.errors import flattened
 from rsa.progress import duration
 
-__all__ = ["Run", "listen"]
+__all__ = ["Run", "config_of", "listen"]
 
 QUIET = {"RSA_MESSAGES": "log", "TQDM_DISABLE": "1"}
 """What tells jobs to write to their logs alone."""
@@ -421,13 +421,18 @@ class Run(logging.Handler):
                     continue
                 while job.news_at <= now - job.began:
                     job.news_at *= 2
-                waits = self.remote and job.is_waiting
-                lines.append(f"    {job.name} has {'waited' if waits else 'run'} for {duration(now - job.began)}")
-                if waits:
-                    continue
-                if news := Log.read(job.logs).news:
-                    lines[-1] += f": {news}"
+                lines += self._news_of(job, now)
         return lines
+
+    def _news_of(self, job: Job, now: float) -> list[str]:
+        """Say how far a job is; of one that is done, of whose end the queue has not said yet, nothing."""
+        since = duration(now - job.began)
+        if self.remote and job.is_waiting:
+            return [f"    {job.name} has waited for {since}"]
+        log = Log.read(job.logs)
+        if log.done and self.remote:
+            return []
+        return [f"    {job.name} has run for {since}{f': {log.news}' if log.news else ''}"]
 
     def _tell_of_long_jobs(self) -> None:
         while not self.ended.wait(5):
@@ -488,12 +493,24 @@ def listen(workflow: Any, study: str, report: str | Path) -> Run | None:
         stream=handler.stream,
         coloured=not getattr(handler, "nocolor", True),
         remote=not workflow.local_exec,
-        config=str(next(iter(workflow.configfiles), "config.yaml")),
+        config=config_of(workflow),
     )
     log.removeHandler(handler)
     log.addHandler(run)
     os.environ.update(QUIET)
     return run
+
+
+def config_of(workflow: Any) -> str:
+    """Return the configuration of a run, as a user would name it.
+
+    Parameters
+    ----------
+    workflow : snakemake.workflow.Workflow
+        What a Snakefile knows by this name.
+    """
+    path = Path(next(iter(workflow.configfiles), "config.yaml"))
+    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
 
 
 # ----------------------------------------------------------------------------------------------- words

@@ -8,6 +8,7 @@ from typing import Any
 
 from rsa.errors import UserError, told
 from rsa.pipeline import fit, recovery, slurm
+from rsa.pipeline.running import config_of
 
 __all__ = ["Watch", "require_answers", "watch"]
 
@@ -40,12 +41,10 @@ class Watch:
         What a Snakefile knows by this name.
     results : path
         `results/<study>`.
-    config : str
-        The configuration, for commands that are shown.
     """
 
-    def __init__(self, workflow: Any, results: Path, config: str) -> None:
-        self.workflow, self.results, self.config = workflow, results, config
+    def __init__(self, workflow: Any, results: Path) -> None:
+        self.workflow, self.results, self.config = workflow, results, config_of(workflow)
         self.inside = os.environ.get("SLURM_JOB_ID", "")
         self.heard = RunNames()
         self.note: Path | None = None
@@ -125,12 +124,12 @@ def require_answers(command: str | None, first_s: int, accounts: bool, age_s: fl
     return []
 
 
-def watch(workflow: Any, results: Path, config: str = "config.yaml") -> Watch | None:
+def watch(workflow: Any, results: Path) -> Watch | None:
     """Watch over a run, if this is one, and not a job of one.
 
     Parameters
     ----------
-    workflow, results, config
+    workflow, results
         As in `Watch`.
     """
-    return Watch(workflow, results, config) if workflow.is_main_process else None
+    return Watch(workflow, results) if workflow.is_main_process else None

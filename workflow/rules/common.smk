@@ -9,7 +9,8 @@ from snakemake.exceptions import WorkflowError
 
 from rsa.files.memory import MB, machine_bytes
 from rsa.pipeline.cli import options_of, pieces
-from rsa.pipeline.needs import Needs
+from rsa.pipeline.groups import group_of
+from rsa.pipeline.needs import BESIDE_MB, Needs
 from rsa.pipeline.plan import study_of
 from rsa.pipeline.running import listen
 from rsa.pipeline.watch import watch
@@ -28,11 +29,19 @@ OUT = PLAN.folder
 LOGS = f"{OUT}/logs"
 RUN = listen(workflow, STUDY.study, PLAN.path("report"))
 NEEDS = Needs(STUDY)
-WATCH = watch(workflow, OUT, *map(str, workflow.configfiles[:1]))
+WATCH = watch(workflow, OUT)
+
+# Jobs go to other machines through a queue, or this is one of them; else they are processes here.
+IS_QUEUED = workflow.remote_exec or not workflow.local_exec
+
+# What a job of a queue has beside its stage, which the stage must leave; in other shells it is unset, which is 0.
+PREFIX = f"export BESIDE_MB={IS_QUEUED * BESIDE_MB}; "
 
 # The interpreter that runs Snakemake runs the jobs, unless Snakemake makes environments for them.
 if not workflow.deployment_settings.deployment_method:
-    shell.prefix(f"export PATH={shlex.quote(os.path.dirname(sys.executable))}:$PATH; ")
+    PREFIX += f"export PATH={shlex.quote(os.path.dirname(sys.executable))}:$PATH; "
+
+shell.prefix(PREFIX)
 
 
 def options(prefix, section):
@@ -90,16 +99,24 @@ def for_each(kind, options):
     return write
 
 
-def threads_of_subject(wildcards):
-    """Give the job of a subject 4 threads, or fewer where subjects run side by side on the cores of one machine."""
-    try:
-        cores = (
-            workflow.cores if workflow.local_exec and not workflow.remote_exec else None
-        )
-    except WorkflowError:  # no number of cores was given
-        cores = None
-    at_once = 1 if PLAN.is_one_job("scores") else len(STUDY.subjects)
-    return 4 if cores is None else max(1, min(4, cores // at_once))
+def threads_of(*stages, most=4, kind=None):
+    """Give a job 4 threads, or fewer where subjects run side by side on the cores of one machine.
+
+    In a queue it gets as many as its work is worth: others may use the rest of the node.
+    """
+
+    def of(wildcards):
+        n_subjects = 1 if kind is None else len(subjects_of(wildcards, kind))
+        if IS_QUEUED:
+            return NEEDS.of(stages, most, n_subjects).threads(most)
+        try:
+            cores = workflow.cores
+        except WorkflowError:  # no number of cores was given
+            return most
+        at_once = 1 if kind is None or n_subjects > 1 else len(STUDY.subjects)
+        return max(1, min(most, cores // at_once))
+
+    return of
 
 
 def needs(*stages, kind=None):
@@ -115,7 +132,8 @@ def needs(*stages, kind=None):
     return {
         "mem_mb": lambda wildcards, threads, attempt: of(wildcards, threads).memory_mb(
             attempt
-        ),
+        )
+        + IS_QUEUED * BESIDE_MB,
         "runtime": lambda wildcards, threads, attempt: of(wildcards, threads).minutes(
             attempt, threads
         ),
@@ -123,7 +141,7 @@ def needs(*stages, kind=None):
 
 
 # On one machine, jobs side by side have no more memory than there is; --resources mem_mb=... says otherwise.
-if workflow.local_exec and not workflow.remote_exec:
+if not IS_QUEUED:
     if workflow.global_resources.get("mem_mb").value is None:
         workflow.register_resource("mem_mb", machine_bytes() // MB)
 

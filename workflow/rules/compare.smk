@@ -31,7 +31,7 @@ rule searchlight:
         log_of("searchlight", "scores", "{part}"),
     conda:
         "../../envs/gpu.yaml"
-    threads: threads_of_subject
+    threads: threads_of("searchlight", kind="scores")
     resources:
         **needs("searchlight", kind="scores"),
     params:
@@ -50,7 +50,7 @@ rule searchlight:
     shell:
         "python -m rsa searchlight {params.searchlight} --distance {params.distance} --shrinkage {params.shrinkage} "
         "--comparison {params.comparison} {params.analysis} --references {input.references} --threads {threads} "
-        "--memory-mb {resources.mem_mb} {params.each} --log {log}"
+        "--memory-mb $(({resources.mem_mb} - BESIDE_MB)) {params.each} --log {log}"
 
 
 if STUDY.template is not None:

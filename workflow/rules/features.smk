@@ -12,7 +12,7 @@ if STUDY.keep_activations:  # another distance then needs no network
             f"{LOGS}/extract_model-{{model}}.log",
         conda:
             "../../envs/gpu.yaml"
-        threads: 4
+        threads: threads_of("extract")
         resources:
             **needs("extract"),
             gpu=1,
@@ -52,7 +52,7 @@ else:
             f"{LOGS}/layer_rdms_model-{{model}}.log",
         conda:
             "../../envs/gpu.yaml"
-        threads: 4
+        threads: threads_of("extract", "layer_rdms")
         resources:
             **needs("extract", "layer_rdms"),
             gpu=1,

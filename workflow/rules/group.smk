@@ -11,7 +11,7 @@ if STUDY.noise_ceiling:
             f"{LOGS}/noise_ceiling.log",
         conda:
             "../../envs/cpu.yaml"
-        threads: 4
+        threads: threads_of("noise_ceiling")
         resources:
             **needs("noise_ceiling"),
         params:
@@ -21,7 +21,7 @@ if STUDY.noise_ceiling:
             comparison=STUDY.comparison,
         shell:
             "python -m rsa noise-ceiling --patterns {input} {params.searchlight} --distance {params.distance} "
-            "--shrinkage {params.shrinkage} --comparison {params.comparison} --threads {threads} --memory-mb {resources.mem_mb} "
+            "--shrinkage {params.shrinkage} --comparison {params.comparison} --threads {threads} --memory-mb $(({resources.mem_mb} - BESIDE_MB)) "
             "--output {output} --log {log}"
 
 

@@ -12,7 +12,7 @@ if STUDY.inference is not None and STUDY.searchlight is not None:
             f"{LOGS}/{{part}}permute_group.log",
         conda:
             "../../envs/cpu.yaml"
-        threads: 4
+        threads: threads_of("permute_group")
         resources:
             **needs("permute_group"),
         params:
@@ -26,7 +26,7 @@ if STUDY.inference is not None and STUDY.searchlight is not None:
         shell:
             "python -m rsa permute-conditions --patterns {input.patterns} --references {input.references} "
             "--subjects {params.subjects} {params.searchlight} --distance {params.distance} --shrinkage {params.shrinkage} "
-            "--comparison {params.comparison} {params.analysis} {params.inference} --threads {threads} --memory-mb {resources.mem_mb} --output {output} "
+            "--comparison {params.comparison} {params.analysis} {params.inference} --threads {threads} --memory-mb $(({resources.mem_mb} - BESIDE_MB)) --output {output} "
             "--log {log}"
 
     use rule permute_group as permute_subject with:
@@ -37,7 +37,7 @@ if STUDY.inference is not None and STUDY.searchlight is not None:
             PLAN.path("subject_permutations"),
         log:
             f"{LOGS}/{{part}}permute_sub-{{subject}}.log",
-        threads: threads_of_subject
+        threads: threads_of("permute_subject", kind="permutations")
         resources:
             **needs("permute_subject"),
         params:
@@ -59,7 +59,7 @@ if STUDY.inference is not None and STUDY.searchlight is not None:
             f"{LOGS}/{{part}}flip_subjects.log",
         conda:
             "../../envs/cpu.yaml"
-        threads: 4
+        threads: threads_of("flip_subjects")
         resources:
             **needs("flip_subjects"),
         params:
