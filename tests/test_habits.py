@@ -188,6 +188,20 @@ def test_pinned_versions_lie_in_the_ranges_and_name_no_place():
         assert wanted.specifier.contains(pinned[canonicalize_name(wanted.name)], prereleases=True), text
 
 
+def test_the_container_is_made_of_the_pinned_versions_and_of_files_that_are_there():
+    recipe = (ROOT / "Dockerfile").read_text()
+    (python,) = re.findall(r"^FROM python:([\d.]+)-slim$", recipe, flags=re.M)
+    assert Requirement("python" + PROJECT["requires-python"]).specifier.contains(python)
+    copied = [word for line in re.findall(r"^COPY (.+)$", recipe, flags=re.M) for word in line.split()[:-1]]
+    assert all((ROOT / name).exists() for name in copied)
+    allowed = re.findall(r"^!(.+)$", (ROOT / ".dockerignore").read_text(), flags=re.M)
+    assert sorted(copied) == sorted(allowed)
+    needed = {"rsa", "constraints.txt", "pyproject.toml", PROJECT["readme"], *PROJECT["license-files"]}
+    needed |= {pattern.split("/")[0] for pattern in re.findall(r'"([^"]+\.(?:smk|yaml))"', text_of(ROOT / "setup.py"))}
+    assert needed <= set(copied)
+    assert "--constraint /source/constraints.txt" in recipe
+
+
 def test_versions_agree():
     version = PROJECT["version"]
     assert yaml.safe_load((ROOT / "CITATION.cff").read_text())["version"] == version
@@ -270,7 +284,7 @@ def test_stages_in_the_pages_take_the_options_that_are_given(monkeypatch):
     assert len(lines) >= 6
     for line in lines:
         words = shlex.split(line, comments=True)[3:]
-        if "--help" in words:
+        if "--help" in words or words[0] == "run":  # whose options are Snakemake's
             continue
         assert words[0].replace("-", "_") in stages.__all__, line
         stage = getattr(stages, words[0].replace("-", "_"))

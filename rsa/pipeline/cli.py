@@ -33,6 +33,7 @@ from rsa.errors import UserError, did_you_mean, flattened, is_mistake, told
 from rsa.files import records
 from rsa.files.versions import versions
 from rsa.pipeline import stages
+from rsa.pipeline.run import run
 from rsa.progress import duration
 from rsa.settings import alternatives, descriptions
 
@@ -85,6 +86,8 @@ def _main(arguments: Sequence[str] | None) -> int:
         print(_version())
         return 0
     try:
+        if arguments[0] == "run":
+            return run(arguments[1:])
         runs = _parsed_runs(arguments, names)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -251,6 +254,7 @@ def _version() -> str:
 def _overview(names: dict[str, str]) -> str:
     lines = [
         "usage: python -m rsa <stage> [options] [--then <stage> ...]",
+        "       python -m rsa run [study.yaml] [options of Snakemake]",
         "       python -m rsa --version",
         "",
         __doc__.strip(),
