@@ -5,6 +5,7 @@ The first subject stands for all. What cannot be known is assumed, and `Extent.a
 
 import hashlib
 import json
+import math
 import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
@@ -27,8 +28,8 @@ from rsa.simulation.draw import CATEGORIES
 
 __all__ = ["KEPT_IN", "Extent", "extent_of", "kept_extent"]
 
-MNI_BRAIN_MM3, MNI_GRID_MM3 = 1.9e6, 197 * 233 * 189
-"""Volume of the MNI152 brain, and of the box around it."""
+MNI_BRAIN_MM3, MNI_BOX_MM = 1.9e6, (197, 233, 189)
+"""Volume of the MNI152 brain, and the sides of the box around it."""
 
 INSIDE = 1 / 3
 """Share of the voxels of an image that are assumed to be inside the brain, where no mask says so."""
@@ -210,8 +211,9 @@ def _brain(study: Study, found: Extent) -> None:
             found.n_voxels = round(found.n_grid * INSIDE)
     else:
         size_mm = 2.0 if study.simulate is None else float(study.simulate.voxel_size_mm)
-        found.n_voxels, found.n_grid = round(MNI_BRAIN_MM3 / size_mm**3), round(MNI_GRID_MM3 / size_mm**3)
-        found.n_planes = round(197 / size_mm)
+        sides = [math.ceil(side / size_mm) + 1 for side in MNI_BOX_MM]
+        found.n_voxels, found.n_grid = round(MNI_BRAIN_MM3 / size_mm**3), math.prod(sides)
+        found.n_planes = sides[0]
         volume = None
     _images(study, found, subject, brain.files(subject, checks.study_conditions(study)) if there else [])
     _sphere(study, found, volume)

@@ -84,7 +84,7 @@ class Need:
     def memory_mb(self, attempt: int = 1) -> int:
         """Return what a job asks for, in MB: more at each attempt."""
         most = max(self.least_mb, min(self.peak_mb, MOST_AT_ONCE_MB))
-        return math.ceil(MARGIN * most * MORE_EACH_ATTEMPT ** (attempt - 1))
+        return math.ceil(round(MARGIN * most * MORE_EACH_ATTEMPT ** (attempt - 1), 3))
 
     def minutes(self, attempt: int = 1, n_threads: int = 1) -> int:
         """Return the time that a job asks for, in minutes: more at each attempt."""
@@ -275,7 +275,7 @@ def _resample(runs: Runs) -> Need:
     source, made = SINGLE * size.n_maps * size.n_voxels, SINGLE * size.n_maps * size.n_template
     corners = size.n_template * 3 * (8 * 4 + 8 * 8 + 3 * 8)
     return Need(
-        KERNELS_MB, source + 2 * made + corners + saved(made), None, 5 + 4e-7 * size.n_maps * size.n_template, made
+        PLAIN_MB, source + 2 * made + corners + saved(made), None, 5 + 4e-7 * size.n_maps * size.n_template, made
     )
 
 
