@@ -475,6 +475,7 @@ def test_layer_rdms_made_by_the_stages_tell_device_weights_and_preprocessing(tmp
     assert source["device"] == device
     assert source["weights_sha256"] == weights_sha256(model.load()[0].state_dict())
     assert source["preprocessing"] == model.preprocessing()
+    assert source["methods"] == model.methods()
     assert source["layers"] == ["features.0", "classifier.3"]
     assert source["settings"]["model"]["seed"] == 5
     pictures = [tmp_path / f"{i}.png" for i in range(7)]

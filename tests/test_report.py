@@ -28,7 +28,15 @@ from rsa.maps import DATA_QUALITY, MAPS, derive, derive_all, peaks, stack
 from rsa.models.torchvision import PAPERS_OF
 from rsa.papers import PAPERS
 from rsa.pipeline.config import Study, load_study
-from rsa.report.assemble import StudyPages, captioned, first_peaks, networks_table, provenance_html, shown_fits
+from rsa.report.assemble import (
+    StudyPages,
+    captioned,
+    first_peaks,
+    networks_table,
+    provenance_html,
+    shown_fits,
+    told_of_networks,
+)
 from rsa.report.figures import (
     percentiles,
     profile,
@@ -1471,6 +1479,21 @@ def test_methods_text_names_the_software_that_was_used():
     assert "by brain-model-rsa 1.0, with Python 3.12 and nilearn 0.13 (Snakemake: Mölder et al., 2021)." in text
     text = methods_text(study(**ALONE, models=[UNTRAINED]), Measured(10), versions)
     assert "with Python 3.12, MNE-Python 1.9 and PyTorch 2.6 (MNE-Python: Gramfort et al., 2013; Snakemake" in text
+
+
+def test_what_extraction_said_of_a_network_is_told_without_the_network(monkeypatch):
+    given = study(**ALONE, models=[UNTRAINED])
+    (network,) = given.models
+    made = [{"source": {"methods": ["It ran, and said so."]}}, {"source": {"methods": ["No network of the study."]}}]
+    told = told_of_networks(given.models, made)
+    assert told == {network.label: ["It ran, and said so."]}
+    plain = methods_text(given, Measured(10))
+    monkeypatch.setattr(type(network), "methods", lambda _: pytest.fail("the network was asked"))
+    text = methods_text(given, Measured(10, networks=told))
+    assert "It ran, and said so. Activations were averaged" in text
+    monkeypatch.undo()
+    assert told_of_networks(given.models, [{"source": {"device": "cpu"}}]) == {}
+    assert network.methods()[0] in plain, "files of earlier versions do not tell"
 
 
 def test_methods_text_is_paragraphs_that_end_with_the_references():

@@ -303,6 +303,7 @@ class StudyPages:
             delays_s=sorted({float(delay) for table in tables if "delay_s" in table for delay in table["delay_s"]}),
             regions=[] if self.fit_table is None else list(dict.fromkeys(self.fit_table["region"])),
             meeg_times_s=sorted(set(io.load_row_table(self.movies[0])["time_s"])) if self.movies else [],
+            networks=told_of_networks(self.study.models, self.provenances),
         )
 
     @cached_property
@@ -850,6 +851,12 @@ def first_peaks(peaks: pd.DataFrame) -> pd.DataFrame:
     said = [name for name in first if name != "peak" and not first[name].isna().all() and not (first[name] == "").all()]
     words = {"model": full_models(first), "statistic": first["statistic"].map(full_name)}
     return first[said].assign(**{name: words[name] for name in words if name in said})
+
+
+def told_of_networks(models: Sequence[Any], provenances: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
+    """Return what extraction said of each network, by its label; files of earlier versions do not tell."""
+    sources = [(model.label, one.get("source") or {}) for model, one in zip(models, provenances, strict=False)]
+    return {label: source["methods"] for label, source in sources if "methods" in source}
 
 
 def networks_table(models: Sequence[Any], provenances: Sequence[Mapping[str, Any]]) -> pd.DataFrame:

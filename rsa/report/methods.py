@@ -45,6 +45,8 @@ class Measured:
         Regions of interest.
     meeg_times_s : sequence of float
         Times of the M/EEG RDMs.
+    networks : mapping
+        What was said of each network when pictures were shown to it, by its label.
     """
 
     n_conditions: int
@@ -55,6 +57,7 @@ class Measured:
     delays_s: Sequence[float] = ()
     regions: Sequence[str] = ()
     meeg_times_s: Sequence[float] = ()
+    networks: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     @property
     def n_pairs(self) -> int:
@@ -165,7 +168,8 @@ def _models(study: Any, measured: Measured) -> list[str]:
     """Say which networks were used, and how RDMs were made of their layers."""
     if not study.models:
         return []
-    sentences = [sentence for model in study.models for sentence in model.methods()]
+    told = (measured.networks.get(model.label) or model.methods() for model in study.models)
+    sentences = [sentence for of in told for sentence in of]
     sentences.append("Activations were averaged over the pictures of a condition, where it has several.")
     sentences.append(
         f"The representational dissimilarity matrix (RDM) of a layer held {_words(study.layer_distance)} between "

@@ -42,6 +42,7 @@ def extract(model: Model, stimuli: Stimuli, output: Path, device: str = "auto", 
         io.writing(output, recorded=False) as temporary,
         provenance_of(inputs, model=model.model_dump(), stimuli=stimuli.model_dump()) as provenance,
     ):
+        provenance["methods"] = model.methods()  # told by the library that runs it, which the report need not load
         features.extract(model, stimuli.load(), temporary, device=device, batch_size=batch_size, provenance=provenance)
 
 
