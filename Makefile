@@ -24,6 +24,7 @@ BROWSER_TOOLS := tests/browser/node_modules/.installed
 .PHONY: run test test-fast test-kernels test-speed lint install clean
 
 run: $(VENV)/.installed
+	$(VENV)/bin/python -m compileall -q rsa
 	$(IN_VENV) snakemake --cores $(CORES) --configfile $(CONFIG)
 
 test: $(VENV)/.installed-test $(BROWSER_TOOLS) lint
