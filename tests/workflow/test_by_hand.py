@@ -218,5 +218,5 @@ def test_weights_are_fitted_to_the_same_sphere_of_other_subjects(study: Path, af
 
 
 def test_what_is_left_are_other_subjects_pictures_and_the_page(study: Path, sandbox: Sandbox) -> None:
-    drawn = {"draw_references", "draw_subject", "draw_group", "draw_regions", "explore"}
+    drawn = {"maps_alone", "draw_references", "draw_regions", "explore"}
     assert sandbox.rules("--configfile", "own.yaml") == {"describe", "maps", "region_fits", "report", *drawn}
