@@ -129,7 +129,7 @@ def test_a_killed_job_leaves_nothing_half_done_and_a_rerun_continues(noise: tupl
     jobs = [line for line in lines if re.match(r"\[ *\d+/\d+\] [a-z]+", line)]
     assert f"{len(jobs)} jobs to run for the study null." in lines, said
     assert len(set(jobs)) == len(jobs), "a line each"
-    assert re.search(r"\] searchlight sub-0[12]: 7,332 spheres, [\d.]+ s$", said, flags=re.M), said
+    assert re.search(r"\] searchlight: 2 x 7,332 spheres, [\d.]+ s$", said, flags=re.M), said
     assert lines[-2].startswith(f"{len(jobs)} jobs done in ")
     assert lines[-1] == "Report: results/null/report.html"
     assert not list(results.rglob(".partial-*"))

@@ -99,6 +99,26 @@ def for_each(kind, options):
     return write
 
 
+def searched(subject, wildcards):
+    """Return the files that the searchlight of this subject alone reads, by option."""
+    return {
+        "patterns": [PLAN.path("brain", subject=subject)],
+        "references": PLAN.own_references(subject),
+        "others": PLAN.others(wildcards.part, subject),
+    }
+
+
+def drawing_of_subject(wildcards, input, output):
+    """Write the stage that draws the maps of a subject, if they are drawn."""
+    if "subject_figures" not in output.keys():
+        return ""
+    return (
+        f"--then draw-subject --scores {input.scores[0]} --inference {' '.join(input.inference)} "
+        f"--subject {wildcards.subject} --space {PLAN.space} {PLAN.derived_option()} "
+        f"--anatomy {shlex.join(input.anatomy)} --folder {output.subject_figures}"
+    )
+
+
 def threads_of(*stages, most=4, kind=None):
     """Give a job 4 threads, or fewer where subjects run side by side on the cores of one machine.
 

@@ -1,26 +1,6 @@
 """Brain x references -> scores -> maps and tables."""
 
 
-def searched(subject, wildcards):
-    """Return the files that the searchlight of this subject alone reads, by option."""
-    return {
-        "patterns": [PLAN.path("brain", subject=subject)],
-        "references": PLAN.own_references(subject),
-        "others": PLAN.others(wildcards.part, subject),
-    }
-
-
-def drawing_of_subject(wildcards, input, output):
-    """Write the stage that draws the maps of a subject, if they are drawn."""
-    if "subject_figures" not in output.keys():
-        return ""
-    return (
-        f"--then draw-subject --scores {input.scores[0]} --inference {' '.join(input.inference)} "
-        f"--subject {wildcards.subject} --space {PLAN.space} {PLAN.derived_option()} "
-        f"--anatomy {shlex.join(input.anatomy)} --folder {output.subject_figures}"
-    )
-
-
 rule searchlight:
     input:
         references=PLAN.shared_references(),
