@@ -487,12 +487,13 @@ def load_rdms(path: str | Path) -> RDMs:
         return RDMs(file["values"][:], conditions, _load_frame(file, "table"), str(file.attrs["distance"]))
 
 
-def load_scores(path: str | Path) -> ScoreMap:
-    """Read scores that `save` wrote."""
+def load_scores(path: str | Path, rows: slice = slice(None)) -> ScoreMap:
+    """Read scores that `save` wrote: all maps, or those of some rows that follow each other."""
     with opened(path, "ScoreMap") as file:
         extra = {name: file[name][:] if name in file else None for name in ("n_members", "reason")}
         regions = _load_frame(file, "regions") if "regions" in file else None
-        return ScoreMap(file["values"][:], load_score_table(file), load_space(file), regions, **extra)
+        table = load_score_table(file).iloc[rows]
+        return ScoreMap(file["values"][rows], table, load_space(file), regions, **extra)
 
 
 def load_score_table(file: h5py.File) -> pd.DataFrame:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+from rsa.distances import BLOCK
 from rsa.files.io import IN_MEMORY
 from rsa.files.memory import MB
 from rsa.inference.permutation import BLOCK_BYTES, MOST_CENTRES, PERMUTED, RDM_BYTES
@@ -24,7 +25,7 @@ __all__ = ["BESIDE_MB", "NEEDS", "Need", "Needs", "Runs", "of_stages"]
 SINGLE, DOUBLE = 4, 8
 """Bytes of a number in single and in double precision."""
 
-PLAIN_MB, KERNELS_MB, DRAWING_MB, MEEG_MB, TORCH_MB = 125, 245, 330, 300, 600
+PLAIN_MB, KERNELS_MB, DRAWING_MB, MEEG_MB, TORCH_MB = 120, 245, 245, 300, 600
 """What a process has before it has data: with numpy, pandas and nibabel; with loops that numba has made; with
 matplotlib and nilearn; with MNE; with torch."""
 
@@ -368,9 +369,9 @@ def _flip_subjects(runs: Runs) -> Need:
     assert inference is not None
     n_rows = max(1, size.n_maps + len(inference.contrasts))
     one = size.n_template * n_rows
-    scores = max(1, size.n_subjects) * one * (2 * SINGLE + 2 * DOUBLE)
+    scores = max(1, size.n_subjects) * one * 2.5 * DOUBLE
     found = 7 * DOUBLE * one
-    whole = min(SINGLE * one * inference.permutations, 2**28)
+    whole = 0.0 if inference.enhance == "none" else min(SINGLE * one * inference.permutations, 2**28)
     seconds = inference.permutations * one * (1e-9 * size.n_subjects + (1.5e-6 if inference.enhance != "none" else 0))
     return Need(KERNELS_MB, scores + whole + found + saved(found / 2), None, 5 + seconds, found / 2)
 
@@ -391,9 +392,9 @@ def _layer_rdms(runs: Runs) -> Need:
     """Hold the Gram matrix of a layer, its RDM, and the RDMs of the layers before it; a block of features."""
     size = runs.extent
     square, rdm = DOUBLE * size.n_conditions**2, DOUBLE * size.n_pairs
-    block = (SINGLE + DOUBLE) * size.n_conditions * min(BLOCK_SIZE, max(1, size.n_units))
-    layers = 2 * rdm * size.n_layers
-    held = max(layers + saved(layers / 2), layers / 2 + max(2 * square + block, 6 * rdm + square))
+    block = size.n_conditions * (SINGLE * min(BLOCK_SIZE, size.n_units) + DOUBLE * min(BLOCK, size.n_units))
+    layers = rdm * size.n_layers
+    held = max(layers + saved(layers), layers + max(2 * square + block, 6 * rdm + square))
     seconds = 5 + 2e-11 * size.n_conditions**2 * size.n_all_units
     return Need(KERNELS_MB, held, None, seconds, rdm * size.n_layers)
 
@@ -425,7 +426,7 @@ def _all_movies(runs: Runs) -> float:
 def _group_movie(runs: Runs) -> Need:
     """Hold RDMs over time of all subjects together: this grows with their number."""
     mean = DOUBLE * runs.extent.n_times * runs.extent.n_pairs
-    return Need(PLAIN_MB, 3 * _all_movies(runs) + saved(mean), None, 5, mean)
+    return Need(KERNELS_MB, 1.5 * _all_movies(runs) + saved(mean), None, 5, mean)
 
 
 def _layer_time(runs: Runs) -> Need:
@@ -439,7 +440,7 @@ def _layer_time(runs: Runs) -> Need:
         + 1e-7 * n_orders * scores / 8
     )
     return Need(
-        KERNELS_MB, 3 * _all_movies(runs) + _references(size, size.n_references) + 6 * scores, None, seconds, 10 * MB
+        KERNELS_MB, 1.6 * _all_movies(runs) + _references(size, size.n_references) + 6 * scores, None, seconds, 10 * MB
     )
 
 
@@ -470,21 +471,25 @@ def _sensor_peaks(runs: Runs) -> Need:
 
 
 def _draw(n_maps: Callable[[Runs], float]) -> Callable[[Runs], Need]:
-    """Make the estimate of a stage that draws so many maps over the voxels of the group."""
+    """Make the estimate of a stage that draws so many maps over the voxels of the group, in double precision."""
 
     def need(runs: Runs) -> Need:
         size = runs.extent
         maps = SINGLE * max(size.n_template, size.n_voxels) * n_maps(runs)
-        return Need(DRAWING_MB, 2 * maps + 10 * DOUBLE * size.n_grid, None, 30 + 0.5 * size.n_references, 20 * MB)
+        return Need(DRAWING_MB, 4.5 * maps, None, 30 + 0.5 * size.n_references, 20 * MB)
 
     return need
 
 
+DRAWN = 60
+"""So many RDMs are drawn at most."""
+
+
 def _draw_references(runs: Runs) -> Need:
     size = runs.extent
-    return Need(
-        DRAWING_MB, 3 * _references(size, size.n_references) / 4 + 50 * MB, None, 30 + size.n_references, 5 * MB
-    )
+    n_drawn = min(size.n_references, DRAWN)
+    held = _references(size, size.n_references) / 3 + 12 * MB * n_drawn
+    return Need(DRAWING_MB, held, None, 30 + n_drawn, 5 * MB)
 
 
 def _report(runs: Runs) -> Need:
@@ -553,7 +558,7 @@ NEEDS: dict[str, Callable[[Runs], Need]] = {
     "sensor_group": _sensor_group,
     "sensor_peaks": _sensor_peaks,
     "draw_references": _draw_references,
-    "draw_subject": _draw(lambda runs: 2 * runs.extent.n_maps),
+    "draw_subject": _draw(lambda runs: 2.4 * runs.extent.n_maps),
     "draw_group": _draw(lambda runs: runs.extent.n_subjects * runs.extent.n_maps + 2 * _tested_rows(runs)),
     "draw_regions": _small_drawing,
     "draw_time": _small_drawing,

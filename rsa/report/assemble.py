@@ -3,7 +3,7 @@
 import re
 import shlex
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property, partial
 from html import escape
 from pathlib import Path
@@ -262,7 +262,8 @@ class StudyPages:
     @cached_property
     def maps(self) -> list[tuple[str, ScoreMap]]:
         """One map of each subject, with the reasons why voxels have no score: all maps of all would fill the memory."""
-        return [(str(one.table["subject"].iloc[0]), one) for one in map(_first_map, map(io.load_scores, self.scores))]
+        first = [io.load_scores(path, slice(0, 1)) for path in self.scores]
+        return [(str(one.table["subject"].iloc[0]), one) for one in first]
 
     @cached_property
     def provenances(self) -> list[dict[str, Any]]:
@@ -787,10 +788,6 @@ def _with_kinds(said: Any, whole: Any) -> Any:
     if isinstance(said, list):
         return [_with_kinds(one, all_of_it) for one, all_of_it in zip(said, whole, strict=True)]
     return said
-
-
-def _first_map(scores: ScoreMap) -> ScoreMap:
-    return replace(scores, values=scores.values[:1], table=scores.table.iloc[:1])
 
 
 def _relative(inputs: Mapping[str, str]) -> dict[str, str]:

@@ -8,8 +8,9 @@ import pandas as pd
 
 from rsa import neighbourhood
 from rsa.analyses import PLAIN, Analysis, PlainComparison
-from rsa.core import MAP_COLUMNS, ScoreMap, on_voxels, shared_volume
+from rsa.core import MAP_COLUMNS, ScoreMap, shared_volume
 from rsa.files import io, memory
+from rsa.files.stored import stored_scores
 from rsa.inference.contrasts import known_contrasts, with_contrasts
 from rsa.inference.graph import voxel_graph
 from rsa.inference.group import require_same_maps
@@ -107,12 +108,14 @@ def flip_subjects(
     how = io.read_provenance(scores[0])["settings"]
     extra = [] if inference.participants is None else [Path(inference.participants)]
     with provenance_of([*scores, *extra], **{**how, "inference": inference.model_dump()}) as provenance:
-        maps = [io.load_scores(path) for path in scores]
-    require_same_maps(maps)
-    design = inference.design([str(one.table["subject"].iloc[0]) for one in maps])
-    volume = shared_volume([one.volume for one in maps if one.volume is not None])
-    rows = flippable_rows(maps[0].table, str(how.get("distance", "unknown")), paired=paired)
-    values = np.stack([on_voxels(one, volume).values[rows] for one in maps])
+        maps = [stored_scores(path) for path in scores]
+        require_same_maps(maps)
+        design = inference.design([str(one.table["subject"].iloc[0]) for one in maps])
+        volumes = [one.volume for one in maps if one.volume is not None]
+        volume = shared_volume(volumes)
+        rows = flippable_rows(maps[0].table, str(how.get("distance", "unknown")), paired=paired)
+        inside = [volume.mask[own.mask] for own in volumes]
+        values = np.stack([one.rows(rows)[:, own] for one, own in zip(maps, inside, strict=True)])
     table = maps[0].table.iloc[rows].drop(columns="subject", errors="ignore").reset_index(drop=True)
     z, effect, table = with_contrasts(values, table, known_contrasts(inference.contrasts, table), design)
     correction = inference.correction(voxel_graph(volume, inference.connectivity, stride))
