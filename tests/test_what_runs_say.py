@@ -302,6 +302,38 @@ def test_of_a_group_the_jobs_that_failed_are_told(remote: Told) -> None:
     assert remote.hear("Trying to restart job 0f-1e.") == ["    searchlight will be tried again."]
 
 
+GROUP = ("brain", "searchlight", "maps")
+
+
+@pytest.mark.parametrize(
+    ("of_queue", "why"),
+    [
+        (OVER + CANCELLED, ["[failed] brain, searchlight: its memory ran out, as Slurm says"]),
+        ("srun: error", ["[failed] brain, searchlight: it ended without a word why", "srun: error"]),
+        (
+            "CalledProcessError in file x, line 1:\nCommand 'y' returned non-zero exit status 137.\n"
+            "Error in rule searchlight:\n    message: None\n    Error in rule maps:\n",
+            ["[failed] searchlight: it was killed, perhaps because memory ran out"],
+        ),
+    ],
+    ids=["at once", "unknown", "one of them"],
+)
+def test_a_group_that_the_queue_ended_is_told_once(remote: Told, of_queue: str, why: list[str]) -> None:
+    (remote.folder / "7.log").write_text(of_queue)
+    errors = []
+    for number, rule in enumerate(GROUP):
+        remote.begin(number, rule=rule)
+        errors += [{"jobid": number, "rule_name": rule, "log": [str(remote.folder / f"{rule}.log")], "aux": {}}]
+    for rule in GROUP[:2]:
+        remote.log("INFO 5 of 9 spheres", rule=rule)
+    about = {"groupid": "subject", "aux_logs": [str(remote.folder / "7.log")], "job_error_info": errors}
+    said = remote.hear("Error in group", logging.ERROR, event="group_error", **about)
+    assert said[0] == why[0]
+    assert [line for line in said if "[failed]" in line] == why[:1]
+    assert all(any(words in line for line in said) for words in why)
+    assert remote.run.jobs == {}
+
+
 def test_a_job_that_has_written_nothing_waits_in_the_queue(remote: Told) -> None:
     remote.begin(subject="01")
     began = remote.run.jobs[1].began

@@ -88,6 +88,12 @@ LOCKED = "Error: Directory cannot be locked"
 KILLED = 128
 """Shells add this to the number of the signal that ended a command."""
 
+KILLED_WORDS = "it was killed, perhaps because memory ran out"
+UNKNOWN = "it ended without a word why"
+
+IN_GROUP = re.compile(r"^Error in rule (\w+)", re.M)
+"""How the Snakemake that runs a group names a job of it that failed, in the log of the queue."""
+
 COLOURS = {"good": 32, "warning": 33, "bad": 31, "plain": 0}
 
 
@@ -293,18 +299,36 @@ class Run(logging.Handler):
             self._say(f"    warning: {warning}", "warning")
 
     def _group_error(self, record: logging.LogRecord) -> None:
-        """Tell of the jobs of a group that have failed: the others were done, or never begun."""
+        """Tell of the jobs of a group that have failed: the others were done, ended with them, or never begun."""
         told = vars(record)
+        logs = list(told.get("aux_logs") or [])
         errors = [dict(error) for error in told["job_error_info"]]
-        failed = [error for error in errors if not Log.read(error["log"]).done and not self._waits(error["jobid"])]
+        began = [error for error in errors if not self._waits(error["jobid"]) and not Log.read(error["log"]).done]
+        named = {rule for path in logs for rule in IN_GROUP.findall(_text_of(path))}
+        own = [error for error in began if error["rule_name"] in named or Log.read(error["log"]).error]
+        together = not own or _end_in_queue("", logs) not in ("", KILLED_WORDS)
         self.told |= {error["jobid"] for error in errors}
-        failed = failed or errors[:1]
+        if together:
+            self._fail_together(began or errors, logs)
+        else:
+            for error in own:
+                self._fail(error, logs)
         with self.saying:
             for error in errors:
-                if error not in failed:
-                    self.jobs.pop(error["jobid"], None)
-        for error in failed:
-            self._fail(error, told.get("aux_logs") or [])
+                self.jobs.pop(error["jobid"], None)
+
+    def _fail_together(self, errors: Collection[Mapping[str, Any]], logs: Collection[str]) -> None:
+        """Tell of jobs that were ended at once, as one submission."""
+        with self.saying:
+            jobs = {error["jobid"]: self.jobs.pop(error["jobid"], None) for error in errors}
+        if self.stopped:
+            return
+        names = {error["jobid"]: error["rule_name"] for error in errors}
+        names |= {number: job.name for number, job in jobs.items() if job is not None}
+        self.failures |= names
+        end = _end_in_queue("", logs)
+        self._say(f"[failed] {', '.join(names.values())}: {end or UNKNOWN}", "bad")
+        self._show(logs, [] if end else Log.read(logs).tail())
 
     def _job_error(self, record: logging.LogRecord) -> None:
         told = vars(record)
@@ -324,8 +348,7 @@ class Run(logging.Handler):
         log = Log() if job is not None and self.remote and job.is_waiting else Log.read(own)
         end = _end_in_queue(str(told.get("rule_msg") or ""), beside)
         self.failures[told["jobid"]] = name
-        killed = "it was killed, perhaps because memory ran out"
-        unknown = end or (killed if self.status > KILLED else "it ended without a word why")
+        unknown = end or (KILLED_WORDS if self.status > KILLED else UNKNOWN)
         self._say(f"[failed] {name}: {log.error or unknown}", "bad")
         for warning in log.warnings:
             self._say(f"    warning: {warning}", "warning")
@@ -536,11 +559,22 @@ def _end_in_queue(message: str, logs: Collection[str]) -> str:
     >>> _end_in_queue("SLURM-job '7' failed, SLURM status is: 'TIMEOUT'. Detailed failure reason ...", [])
     'its time ran out, as Slurm says'
     """
-    text = "\n".join(entry for path in logs for _, entry in Log.read([path]).entries)
+    text = "\n".join(map(_text_of, logs))
     said = [state for pattern, state in SAID_IN_QUEUE.items() if pattern.search(text)]
     known = STATE.search(message)
     state = [*said, known[2] if known else ""][0]
-    return f"{ENDS[state]}, as Slurm says" if state in ENDS else ""
+    if state in ENDS:
+        return f"{ENDS[state]}, as Slurm says"
+    was_killed = any(signal or int(status) > KILLED for status, signal in STATUS.findall(text))
+    return KILLED_WORDS if was_killed else ""
+
+
+def _text_of(path: str) -> str:
+    """Read a log; what is not there is empty."""
+    try:
+        return Path(path).read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
 
 
 def _jobs(n: int) -> str:

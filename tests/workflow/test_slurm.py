@@ -26,7 +26,7 @@ STUDY: dict[str, Any] = {
 }
 """The default study, smaller, with a job of every rule that the default study has."""
 
-TIGHT_MB, ENOUGH_MB = 40, 1500
+TIGHT_MB, ENOUGH_MB = 100, 1500
 """Memory of the jobs of the comparison: when they are tried first, less than Snakemake itself takes; then enough."""
 
 PATIENCE_S = 240.0
