@@ -97,7 +97,7 @@ def _submission(whole: Any) -> Submission:
     resources = whole.resources
     if whole.is_group():
         rules = sorted({job.rule.name for job in whole.jobs})
-        name = f"the group {whole.groupid} ({len(whole.jobs)} jobs: {', '.join(rules)})"
+        name = f"the group {whole.groupid} ({len(whole.jobs)} job{'s' * (len(whole.jobs) != 1)}: {', '.join(rules)})"
     else:
         name = whole.rule.name
     n_cpus, memory_mb, minutes, n_gpus = (_number(resources.get(key)) for key in KEYS)
@@ -142,5 +142,5 @@ def _misfit(one: Submission, nodes: Sequence[Node]) -> str:
     together = " together" if len(too_much) > 1 else ""
     return (
         f"{one.name} asks for {asks}, and no node of {where} has that{together}: the most is {have}; it would wait for "
-        "ever. Lower cores, resources or group-components, or choose another slurm_partition."
+        "ever. Lower cores or group-components, or choose another slurm_partition."
     )
