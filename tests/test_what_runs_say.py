@@ -223,7 +223,7 @@ def test_a_log_that_is_none_of_ours_is_read(tmp_path: Path) -> None:
 
 @pytest.fixture
 def remote(tmp_path: Path) -> Told:
-    told = Told(tmp_path, remote=True, config="my study.yaml")
+    told = Told(tmp_path, remote=lambda: True, config="my study.yaml")
     told.hear(event="run_info", stats=STATS)
     return told
 
@@ -390,7 +390,7 @@ def test_a_run_is_told_in_place_of_what_snakemake_says(snakemakes_log: logging.L
     assert run is not None
     assert isinstance(plain, logging.StreamHandler)
     assert run.stream is plain.stream
-    assert run.remote
+    assert run.remote()
     assert run.config == "my.yaml"
     assert os.environ["RSA_MESSAGES"] == "log"
 

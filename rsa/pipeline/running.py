@@ -10,7 +10,7 @@ import re
 import shlex
 import sys
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Event, Lock, Thread
@@ -206,8 +206,8 @@ class Run(logging.Handler):
         Where to.
     coloured : bool
         Whether that is a terminal with colours.
-    remote : bool
-        Whether jobs run on other machines, through a queue.
+    remote : callable
+        Says whether jobs run on other machines, through a queue; asked when jobs run.
     config : str
         The configuration, for commands that are shown.
     """
@@ -222,7 +222,7 @@ class Run(logging.Handler):
         commands: bool = False,
         stream: TextIO | None = None,
         coloured: bool = False,
-        remote: bool = False,
+        remote: Callable[[], bool] = bool,
         config: str = "config.yaml",
     ) -> None:
         super().__init__()
@@ -293,7 +293,7 @@ class Run(logging.Handler):
             return
         self.n_done += 1
         self.failures.pop(vars(record)["job_id"], None)
-        log = Log.of_finished(job.logs, LATE_S if self.remote else 0)
+        log = Log.of_finished(job.logs, LATE_S if self.remote() else 0)
         self._say(f"{self._number()} {job.name}{f': {log.done}' if log.done else ''}", "good", about="progress")
         for warning in log.warnings:
             self._say(f"    warning: {warning}", "warning")
@@ -345,7 +345,7 @@ class Run(logging.Handler):
         own = list(told["log"]) if job is None else job.logs
         beside = [path for path in [*told["log"], *logs_of_queue] if path not in own]
         name = told["rule_name"] if job is None else job.name
-        log = Log() if job is not None and self.remote and job.is_waiting else Log.read(own)
+        log = Log() if job is not None and self.remote() and job.is_waiting else Log.read(own)
         end = _end_in_queue(str(told.get("rule_msg") or ""), beside)
         self.failures[told["jobid"]] = name
         unknown = end or (KILLED_WORDS if self.status > KILLED else UNKNOWN)
@@ -450,10 +450,10 @@ class Run(logging.Handler):
     def _news_of(self, job: Job, now: float) -> list[str]:
         """Say how far a job is; of one that is done, of whose end the queue has not said yet, nothing."""
         since = duration(now - job.began)
-        if self.remote and job.is_waiting:
+        if self.remote() and job.is_waiting:
             return [f"    {job.name} has waited for {since}"]
         log = Log.read(job.logs)
-        if log.done and self.remote:
+        if log.done and self.remote():
             return []
         return [f"    {job.name} has run for {since}{f': {log.news}' if log.news else ''}"]
 
@@ -515,7 +515,7 @@ def listen(workflow: Any, study: str, report: str | Path) -> Run | None:
         commands=settings.printshellcmds,
         stream=handler.stream,
         coloured=not getattr(handler, "nocolor", True),
-        remote=not workflow.local_exec,
+        remote=lambda: not workflow.local_exec,
         config=config_of(workflow),
     )
     log.removeHandler(handler)

@@ -31,11 +31,8 @@ RUN = listen(workflow, STUDY.study, PLAN.path("report"))
 NEEDS = Needs(STUDY)
 WATCH = watch(workflow, OUT)
 
-# Jobs go to other machines through a queue, or this is one of them; else they are processes here.
-IS_QUEUED = workflow.remote_exec or not workflow.local_exec
-
 # What a job of a queue has beside its stage, which the stage must leave; in other shells it is unset, which is 0.
-PREFIX = f"export BESIDE_MB={IS_QUEUED * BESIDE_MB}; "
+PREFIX = f"export BESIDE_MB={workflow.remote_exec * BESIDE_MB}; "
 
 # The interpreter that runs Snakemake runs the jobs, unless Snakemake makes environments for them.
 if not workflow.deployment_settings.deployment_method:
@@ -119,6 +116,11 @@ def drawing_of_subject(wildcards, input, output):
     )
 
 
+def is_queued():
+    """Say whether jobs go through a queue, or this is one of them; Snakemake knows when it has read all rules."""
+    return workflow.remote_exec or not workflow.local_exec
+
+
 def threads_of(*stages, most=4, kind=None):
     """Give a job 4 threads, or fewer where subjects run side by side on the cores of one machine.
 
@@ -127,7 +129,7 @@ def threads_of(*stages, most=4, kind=None):
 
     def of(wildcards):
         n_subjects = 1 if kind is None else len(subjects_of(wildcards, kind))
-        if IS_QUEUED:
+        if is_queued():
             return NEEDS.of(stages, most, n_subjects).threads(most)
         try:
             cores = workflow.cores
@@ -153,7 +155,7 @@ def needs(*stages, kind=None):
         "mem_mb": lambda wildcards, threads, attempt: of(wildcards, threads).memory_mb(
             attempt
         )
-        + IS_QUEUED * BESIDE_MB,
+        + is_queued() * BESIDE_MB,
         "runtime": lambda wildcards, threads, attempt: of(wildcards, threads).minutes(
             attempt, threads
         ),
@@ -161,7 +163,7 @@ def needs(*stages, kind=None):
 
 
 # On one machine, jobs side by side have no more memory than there is; --resources mem_mb=... says otherwise.
-if not IS_QUEUED:
+if not workflow.remote_exec and workflow.nodes is None:
     if workflow.global_resources.get("mem_mb").value is None:
         workflow.register_resource("mem_mb", machine_bytes() // MB)
 
