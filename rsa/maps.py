@@ -120,11 +120,13 @@ def first_of_highest(scores: Array, times_s: Array) -> Array:
 
 
 FAINT_LAYERS = (
-    "The fainter a colour, the lower that highest score; where no layer scores above 0 there is none. "
+    "The fainter a colour, the lower that highest score; where no layer scores above 0, or two score alike but for "
+    "rounding, there is none. "
     "The best of many layers is above 0 by chance alone, so faint colours mean nothing."
 )
 FAINT_TIMES = (
-    "The fainter a colour, the lower that highest score; where no score is above 0 there is none. "
+    "The fainter a colour, the lower that highest score; where no score is above 0, or two times have the same but for "
+    "rounding, there is none. "
     "The best of many times is above 0 by chance alone, so faint colours mean nothing."
 )
 
