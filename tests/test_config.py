@@ -245,8 +245,8 @@ def test_fusion_films_the_group_or_else_the_first_subject(
 def test_simulated_epochs_lie_where_they_are_read() -> None:
     meeg = {**EPOCHS, "file": "{results}/simulated/sub-{subject}_epo.fif"}
     plan = Plan(load_study(changed(meeg=meeg, simulate={"epochs": {}})))
-    assert names(plan.simulated_epochs("01")) == ["simulated/sub-01_epo.fif"]
-    assert plan.simulated_epochs("01") == plan.study.meeg.files("01")
+    assert names(plan.simulated_epochs(["01"])) == ["simulated/sub-01_epo.fif"]
+    assert plan.simulated_epochs(["01"]) == plan.study.meeg.files("01")
 
 
 # ------------------------------------------------------------------- what YAML takes for something else

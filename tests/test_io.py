@@ -44,8 +44,9 @@ from rsa.files.io import (
     writing,
 )
 from rsa.files.sources import NoContentError, problems_of_content, require_content
+from rsa.labels import as_label
 
-LABEL = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=12)
+LABEL = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=12).map(as_label)
 OBLIQUE = nib.affines.from_matvec(nib.eulerangles.euler2mat(0.3, -0.2, 0.7) @ np.diag([-2.0, 2.5, 3.0]), [-40, 12, 7])
 
 
