@@ -174,7 +174,7 @@ def test_stages_of_one_job_take_the_memory_of_the_largest_and_the_time_of_all():
     assert both.disk == pytest.approx(3 * sum(one.disk for one in each))
 
 
-GROWS = {"region_fits", "permute_group", "flip_subjects", "draw_group", "explore"}
+GROWS = {"region_fits", "permute_group", "flip_subjects", "draw_group"}
 """Stages of fMRI that hold more the more subjects there are, and cannot hold less."""
 
 

@@ -97,11 +97,15 @@ class StoredScores:
         What each map is; see `rsa.core.ScoreMap`.
     volume : Volume, optional
         The voxels, if the columns are such.
+    n_members, reason : array of int, shape (n_columns,), optional
+        As in `rsa.core.ScoreMap`.
     """
 
     path: Path
     table: pd.DataFrame
     volume: Volume | None
+    n_members: Array | None = None
+    reason: Array | None = None
 
     def __len__(self) -> int:
         return len(self.table)
@@ -131,6 +135,6 @@ def stored_scores(path: str | Path) -> StoredScores:
         If there is no such file, or it holds something else.
     """
     with io.opened(path, "ScoreMap") as file:
-        space = io.load_space(file)
-        table = io.load_score_table(file)
-    return StoredScores(Path(path), table, space if isinstance(space, Volume) else None)
+        space, table = io.load_space(file), io.load_score_table(file)
+        counts = {name: file[name][:] for name in ("n_members", "reason") if name in file}
+    return StoredScores(Path(path), table, space if isinstance(space, Volume) else None, **counts)

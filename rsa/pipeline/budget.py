@@ -1,5 +1,6 @@
 """Whether a study fits: the memory of its largest jobs, and the room on the disk, before anything runs."""
 
+import logging
 import os
 import shutil
 from collections.abc import Iterator, Sequence
@@ -8,11 +9,13 @@ from pathlib import Path
 
 from rsa.files.memory import MB, machine_bytes
 from rsa.pipeline import checks
-from rsa.pipeline.extent import extent_of
+from rsa.pipeline.extent import kept_extent
 from rsa.pipeline.needs import Need, Runs, of_stages
 from rsa.pipeline.plan import Plan
 
-__all__ = ["Budget", "Entry", "budget_of", "free_bytes_of"]
+__all__ = ["Budget", "Entry", "budget_of", "free_bytes_of", "warn_of_shortage"]
+
+logger = logging.getLogger(__name__)
 
 STAGES: dict[str, tuple[str, ...]] = {
     "brain": ("brain",),
@@ -154,7 +157,7 @@ def budget_of(plan: Plan, memory_mb: int | None = None) -> Budget:
     memory_mb : int, optional
         What a job may have, in MB; by default what this machine has.
     """
-    study, extent = plan.study, extent_of(plan.study)
+    study, extent = plan.study, kept_extent(plan.study)
     entries = []
     for kind, stages in STAGES.items():
         paths = plan.every(kind) if kind != "activations" else plan.all("activations")
@@ -171,6 +174,12 @@ def budget_of(plan: Plan, memory_mb: int | None = None) -> Budget:
     has = machine_bytes() // MB
     folder = plan.folder
     return Budget(entries, extent.assumed, memory_mb or has, memory_mb is None, free_bytes_of(folder), folder)
+
+
+def warn_of_shortage(plan: Plan) -> None:
+    """Log what does not fit on this machine: a run is not refused for an estimate, and its check is where to ask."""
+    for text in budget_of(plan).problems():
+        logger.warning("%s", text)
 
 
 def _simulated(plan: Plan) -> dict[str, list[list[Path]]]:

@@ -25,9 +25,9 @@ __all__ = ["BESIDE_MB", "NEEDS", "Need", "Needs", "Runs", "of_stages"]
 SINGLE, DOUBLE = 4, 8
 """Bytes of a number in single and in double precision."""
 
-PLAIN_MB, KERNELS_MB, DRAWING_MB, MEEG_MB, TORCH_MB = 120, 245, 245, 300, 600
-"""What a process has before it has data: with numpy, pandas and nibabel; with loops that numba has made; with
-matplotlib and nilearn; with MNE; with torch."""
+PLAIN_MB, EXPLORER_MB, KERNELS_MB, DRAWING_MB, MEEG_MB, TORCH_MB = 120, 145, 245, 245, 300, 600
+"""What a process has before it has data: with numpy, pandas and nibabel; with Pillow and the pages as well; with loops
+that numba has made; with matplotlib and nilearn; with MNE; with torch."""
 
 MARGIN = 1.2
 """Jobs ask for so much more than the estimate: estimates are right to a quarter."""
@@ -499,14 +499,16 @@ def _report(runs: Runs) -> Need:
 
 
 def _explore(runs: Runs) -> Need:
-    """Hold the maps of all subjects together: this grows with their number."""
-    size = runs.extent
-    maps = SINGLE * size.n_template * (size.n_maps * size.n_subjects + _tested_rows(runs)) * size.n_parts
-    patterns = _patterns(size) * 2.5
+    """Hold the maps of the group, one subject's maps and patterns, and maps that were tested in each subject."""
+    size, inference = runs.extent, runs.study.inference
+    one = SINGLE * size.n_template
+    group = one * _tested_rows(runs) * size.n_parts if runs.study.group else 0.0
+    if inference is not None and inference.each_subject:
+        group += 8 * one * size.n_maps * size.n_subjects * size.n_parts
+    held = group + 4 * one * size.n_maps + 9 * SINGLE * size.n_voxels * size.n_rows
     seconds = 30 + size.n_subjects * 1e-7 * size.n_voxels * size.n_rows
-    return Need(
-        KERNELS_MB, 1.5 * maps + patterns + _references(size, size.n_references), None, seconds, maps / 2 + patterns
-    )
+    written = one * (size.n_maps * size.n_subjects * size.n_parts / 2) + size.n_subjects * size.n_voxels * size.n_rows
+    return Need(EXPLORER_MB, held + _references(size, size.n_references) / 2, None, seconds, written)
 
 
 # ----------------------------------------------------------------------------------------- simulations

@@ -21,6 +21,7 @@ from rsa.errors import UserError
 from rsa.files import io
 from rsa.files.fsaverage import has_cortex
 from rsa.files.images import read_anatomy
+from rsa.files.stored import StoredScores
 from rsa.inputs.regions import Regions, read_regions
 from rsa.inputs.stimuli import Stimuli, condition_table, read_image
 from rsa.maps import MAPS, layered_models, times_of
@@ -66,6 +67,9 @@ SCRIPTS = (
 """The scripts of the page (`rsa/report/js`), in the order in which they stand in it; they share one scope."""
 
 GROUP = "group"
+AT_ONCE = 2**22
+"""Scores of a subject of which intervals are made at once; bounds the memory, changes nothing else."""
+
 HALF_WIDTH = "half_width"
 COVERAGE = 0.95
 """Of the interval over subjects."""
@@ -105,15 +109,15 @@ class Maps:
         Label of the subject, or `GROUP`.
     part : str
         Name of the analysis; empty for the plain comparison.
-    scores : ScoreMap
-        Over voxels; below them may stand the results of tests.
+    scores : ScoreMap or StoredScores
+        Over voxels; below them may stand the results of tests. Those that stay in their files are read model by model.
     settings : mapping
         Of their provenance.
     """
 
     who: str
     part: str
-    scores: ScoreMap
+    scores: ScoreMap | StoredScores
     settings: Mapping[str, Any]
 
     @property
@@ -347,7 +351,7 @@ class Explorer:
         columns = self.spaces[number].columns(one.volume)
         values = np.full((len(layers) * max(1, len(times)), self.spaces[number].volume.n_voxels), np.nan, np.float32)
         places = [layers.index(layer) for layer in table["layer"].astype(str)] * np.array(max(1, len(times))) + at
-        values[np.ix_(places.astype(int), columns)] = one.scores.values[rows]
+        values[np.ix_(places.astype(int), columns)] = one.scores.rows(rows)
         return {
             "who": one.who,
             "part": one.part,
@@ -411,7 +415,7 @@ class Explorer:
     def _tests(self) -> Iterator[dict[str, Any]]:
         """Say by which corrected p the maps of somebody are thresholded."""
         for one in self.maps:
-            found = significance_of(one.scores, one.settings)
+            found = significance_of(one.scores, one.settings) if isinstance(one.scores, ScoreMap) else None
             if found is None:
                 continue
             statistic = str(found.corrected.table["statistic"].iloc[0])
@@ -614,14 +618,14 @@ class Explorer:
         return np.asarray(responses[usable], dtype=np.float32), usable, note
 
 
-def half_widths(group: Maps, subjects: Sequence[ScoreMap]) -> tuple[pd.DataFrame, Array]:
+def half_widths(group: Maps, subjects: Sequence[ScoreMap | StoredScores]) -> tuple[pd.DataFrame, Array]:
     """Return half of the width of the 95% t interval of the mean over subjects, and the table of its rows.
 
     Parameters
     ----------
     group : Maps
         The means, over voxels that all subjects have.
-    subjects : sequence of ScoreMap
+    subjects : sequence of ScoreMap or StoredScores
         Their scores, in the same rows.
     """
     from scipy.special import stdtrit  # no page but one with intervals needs it, and it takes .1 s
@@ -629,18 +633,23 @@ def half_widths(group: Maps, subjects: Sequence[ScoreMap]) -> tuple[pd.DataFrame
     n, common = len(subjects), group.volume
     first = subjects[0].table
     rows = np.flatnonzero((first["role"] != TEST).to_numpy())
-    sums = np.zeros((2, len(rows), common.n_voxels))
-    start = None
-    for one in subjects:
-        assert one.volume is not None
-        values = one.values[rows][:, common.mask[one.volume.mask]].astype(np.float64)
-        start = values if start is None else start
-        sums[0] += values - start
-        sums[1] += (values - start) ** 2
-    variance = np.maximum(sums[1] - sums[0] ** 2 / n, 0) / (n - 1)
+    inside = [common.mask[one.volume.mask] for one in subjects if one.volume is not None]
+    per_error = stdtrit(n - 1, (1 + COVERAGE) / 2)
+    width = np.empty((len(rows), common.n_voxels), dtype=np.float32)
+    n_rows = max(1, AT_ONCE // common.n_voxels)
+    for block in (slice(start, start + n_rows) for start in range(0, len(rows), n_rows)):
+        chosen = rows[block]
+        sums = np.zeros((2, len(chosen), common.n_voxels))
+        start = None
+        for one, own in zip(subjects, inside, strict=True):
+            values = one.rows(chosen)[:, own].astype(np.float64)
+            start = values if start is None else start
+            sums[0] += values - start
+            sums[1] += (values - start) ** 2
+        variance = np.maximum(sums[1] - sums[0] ** 2 / n, 0) / (n - 1)
+        width[block] = per_error * np.sqrt(variance / n)
     table = first.iloc[rows].drop(columns="subject", errors="ignore").reset_index(drop=True)
-    width = stdtrit(n - 1, (1 + COVERAGE) / 2) * np.sqrt(variance / n)
-    return table.assign(statistic=HALF_WIDTH), width.astype(np.float32)
+    return table.assign(statistic=HALF_WIDTH), width
 
 
 def thumbnail(path: str | Path) -> str:

@@ -8,6 +8,7 @@ from itertools import chain
 from snakemake.exceptions import WorkflowError
 
 from rsa.files.memory import MB, machine_bytes
+from rsa.pipeline.budget import warn_of_shortage
 from rsa.pipeline.cli import options_of, pieces
 from rsa.pipeline.groups import group_of
 from rsa.pipeline.needs import BESIDE_MB, Needs
@@ -166,6 +167,8 @@ def needs(*stages, kind=None):
 if not workflow.remote_exec and workflow.nodes is None:
     if workflow.global_resources.get("mem_mb").value is None:
         workflow.register_resource("mem_mb", machine_bytes() // MB)
+    if workflow.is_main_process:
+        warn_of_shortage(PLAN)
 
 
 def targets():

@@ -2,8 +2,9 @@
 
 from pathlib import Path
 
-from rsa.core import ScoreMap, on_voxels
+from rsa.core import on_voxels
 from rsa.files import io
+from rsa.files.stored import stored_scores
 from rsa.maps import stack
 from rsa.pipeline.config import Study
 from rsa.report.explorer import GROUP, Explorer, Maps, stacked_references, stimuli_of
@@ -69,10 +70,9 @@ def explore(
     ).write(output)
 
 
-def _maps(path: Path, who: str = "", scores: ScoreMap | None = None) -> Maps:
-    found = io.load_scores(path) if scores is None else scores
+def _maps(path: Path, who: str) -> Maps:
     settings = io.read_provenance(path)["settings"]
-    return Maps(who or str(found.table["subject"].iloc[0]), _part(settings), found, settings)
+    return Maps(who, _part(settings), io.load_scores(path), settings)
 
 
 def _part(settings: dict[str, object]) -> str:
@@ -87,13 +87,17 @@ def _whose(path: Path) -> tuple[str, str]:
 
 
 def _tested(path: Path, tests: dict[tuple[str, str], Path]) -> Maps:
-    """Return the scores of a subject, and below them the results of their tests, if they are on the same grid."""
-    one = _maps(path)
-    found = tests.get((one.part, one.who))
-    if found is None:
-        return one
+    """Return the scores of a subject, and below them the results of their tests, if they are on the same grid.
+
+    Scores without tests stay in their file, from which the explorer reads some at a time.
+    """
+    stored, settings = stored_scores(path), io.read_provenance(path)["settings"]
+    who, part = str(stored.table["subject"].iloc[0]), _part(settings)
+    found = tests.get((part, who))
+    if found is None or stored.volume is None:
+        return Maps(who, part, stored, settings)
     tested = io.load_scores(found)
-    if tested.volume is None or not tested.volume.same_grid(one.volume.shape, one.volume.affine):
-        return one
-    both = stack([one.scores, on_voxels(tested, one.volume)])
-    return Maps(one.who, one.part, both, {**one.settings, **io.read_provenance(found)["settings"]})
+    if tested.volume is None or not tested.volume.same_grid(stored.volume.shape, stored.volume.affine):
+        return Maps(who, part, stored, settings)
+    both = stack([stored.load(), on_voxels(tested, stored.volume)])
+    return Maps(who, part, both, {**settings, **io.read_provenance(found)["settings"]})
