@@ -14,7 +14,7 @@ import yaml
 
 from rsa.errors import UserError
 from rsa.pipeline import cli, run
-from rsa.pipeline.run import command_of, workflow_folder
+from rsa.pipeline.run import command_of, environment, workflow_folder
 
 ROOT = Path(__file__).parents[1]
 SOURCES = ("rsa", "workflow", "profiles", "envs", "Snakefile", "config.yaml", "pyproject.toml", "setup.py", "README.md")
@@ -53,7 +53,7 @@ def test_in_a_checkout_the_workflow_is_beside_the_package(tmp_path):
     ],
 )
 def test_mistakes_are_one_line_before_snakemake_starts(arguments, message, capsys, monkeypatch):
-    monkeypatch.setattr(os, "execv", lambda *_: pytest.fail("Snakemake was started"))
+    monkeypatch.setattr(os, "execve", lambda *_: pytest.fail("Snakemake was started"))
     with pytest.raises(UserError, match=message):
         command_of(arguments)
     assert cli.main(["run", *arguments]) == 2
@@ -66,6 +66,20 @@ def test_an_installation_without_the_workflow_says_so(tmp_path, monkeypatch):
     monkeypatch.setattr(run.rsa, "__file__", str(tmp_path / "rsa" / "__init__.py"))
     with pytest.raises(UserError, match=r"The workflow is not beside the package in .*: install brain-model-rsa again"):
         workflow_folder()
+
+
+def test_environments_that_snakemake_makes_use_the_checkout(tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", "before")
+    assert environment()["PYTHONPATH"] == os.pathsep.join([str(ROOT), "before"])
+    monkeypatch.delenv("PYTHONPATH")
+    assert environment()["PYTHONPATH"] == str(ROOT)
+    assert command_of(["--sdm", "conda"])[-2:] == ["--sdm", "conda"]
+    (tmp_path / "_workflow" / "workflow" / "rules").mkdir(parents=True)
+    (tmp_path / "_workflow" / "Snakefile").touch()
+    monkeypatch.setattr(run.rsa, "__file__", str(tmp_path / "__init__.py"))
+    assert "PYTHONPATH" not in environment()
+    with pytest.raises(UserError, match="environments that Snakemake makes have no brain-model-rsa in them; run in a"):
+        command_of(["--sdm", "conda"])
 
 
 def test_help_is_ours(capsys):

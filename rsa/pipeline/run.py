@@ -8,7 +8,7 @@ from pathlib import Path
 import rsa
 from rsa.errors import UserError
 
-__all__ = ["HELP", "command_of", "run", "workflow_folder"]
+__all__ = ["HELP", "command_of", "environment", "run", "workflow_folder"]
 
 HELP = """usage: brain-model-rsa run [study.yaml] [options of Snakemake]
 
@@ -29,6 +29,9 @@ WHERE = ("--cores", "-c", "--jobs", "-j", "--executor", "-e", "--profile", "--wo
 
 OURS = ("--snakefile", "-s", "--configfile", "--configfiles")
 """Options that say which workflow or study it is."""
+
+ENVIRONMENTS = ("--sdm", "--software-deployment-method", "--deployment-method", "--deployment", "--use-conda")
+"""Options by which Snakemake makes environments for jobs."""
 
 
 def workflow_folder() -> Path:
@@ -72,6 +75,11 @@ def command_of(arguments: Sequence[str]) -> list[str]:
     if config is not None and not config.is_file():
         raise UserError(f"There is no file {config}: a study is a YAML file, and comes before all options.")
     folder = workflow_folder()
+    if folder.name == FOLDER and any(option in ENVIRONMENTS for option in named):
+        raise UserError(
+            "The environments that Snakemake makes have no brain-model-rsa in them; run in a checkout, whose files they "
+            "use."
+        )
     study = folder / "config.yaml" if config is None else config
     where = [] if any(_is_about(option, WHERE) for option in named) else ["--cores", "all"]
     workflow = ["--configfile", str(study), "--snakefile", str(folder / "Snakefile")]
@@ -83,11 +91,19 @@ def _is_about(option: str, names: Sequence[str]) -> bool:
     return option in names or option[:2] in [name for name in names if not name.startswith("--")]
 
 
+def environment() -> dict[str, str]:
+    """Return the environment of Snakemake: jobs find this package also where their environment has none."""
+    if workflow_folder().name == FOLDER:
+        return dict(os.environ)
+    paths = [str(workflow_folder()), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+
+
 def run(arguments: Sequence[str]) -> int:
     """Become Snakemake, running a study; signals then reach it, and its exit status is that of this command."""
     if not any(one in ("-h", "--help") for one in arguments):
         command = command_of(arguments)
         sys.stdout.flush()
-        os.execv(command[0], command)
+        os.execve(command[0], command, environment())
     print(HELP)
     return 0
