@@ -78,7 +78,7 @@ def test_environments_that_snakemake_makes_use_the_checkout(tmp_path, monkeypatc
     (tmp_path / "_workflow" / "Snakefile").touch()
     monkeypatch.setattr(run.rsa, "__file__", str(tmp_path / "__init__.py"))
     assert "PYTHONPATH" not in environment()
-    with pytest.raises(UserError, match="environments that Snakemake makes have no brain-model-rsa in them; run in a"):
+    with pytest.raises(UserError, match="Environments that Snakemake makes have no brain-model-rsa in them; run in a"):
         command_of(["--sdm", "conda"])
 
 

@@ -77,8 +77,8 @@ def command_of(arguments: Sequence[str]) -> list[str]:
     folder = workflow_folder()
     if folder.name == FOLDER and any(option in ENVIRONMENTS for option in named):
         raise UserError(
-            "The environments that Snakemake makes have no brain-model-rsa in them; run in a checkout, whose files they "
-            "use."
+            "Environments that Snakemake makes have no brain-model-rsa in them; run in a checkout, whose files "
+            "they use."
         )
     study = folder / "config.yaml" if config is None else config
     where = [] if any(_is_about(option, WHERE) for option in named) else ["--cores", "all"]
