@@ -22,6 +22,9 @@ import pandas as pd
 
 from rsa.core import Patterns, RDMs, ScoreMap, Volume
 from rsa.files import io
+from rsa.files.stored import stored_scores
+from rsa.inference.group import combine
+from rsa.maps import stack
 from rsa.neighbourhood import sphere_offsets
 from rsa.pipeline.config import load_study
 from rsa.pipeline.extent import Extent
@@ -302,7 +305,9 @@ def draw_subject(folder: Path, size: int) -> Case:
 def draw_group(folder: Path, size: int) -> Case:
     n_side, n_maps, n_subjects = [(8, 3, 3), (40, 8, 4), (50, 8, 16)][size]
     files = [write_scores(folder / f"{one}.h5", n_maps, n_side, f"{one:02d}") for one in range(n_subjects)]
-    words = ["draw-group", "--scores", *files, "--space", "x", "--folder", folder / "out"]
+    together = stack([combine([stored_scores(path) for path in files], test) for test in ("mean", "t")])
+    io.save(folder / "g.h5", together, provenance())
+    words = ["draw-group", "--scores", *files, "--group", folder / "g.h5", "--space", "x", "--folder", folder / "out"]
     what = f"{n_side**3:,} voxels, {n_maps} maps, {n_subjects} subjects"
     return Case("draw_group", words, extent(n_side, 48, n_maps - 1, n_subjects), what)
 

@@ -481,6 +481,12 @@ def _draw(n_maps: Callable[[Runs], float]) -> Callable[[Runs], Need]:
     return need
 
 
+def _n_drawn(runs: Runs) -> int:
+    """Return how many maps are drawn of each subject: of references over time, that of one time."""
+    size, n_times = runs.extent, runs.extent.n_times if runs.study.fusion else 1
+    return size.n_maps // size.n_delays - max(0, n_times - 1)
+
+
 DRAWN = 60
 """So many RDMs are drawn at most."""
 
@@ -561,7 +567,9 @@ NEEDS: dict[str, Callable[[Runs], Need]] = {
     "sensor_peaks": _sensor_peaks,
     "draw_references": _draw_references,
     "draw_subject": _draw(lambda runs: 2.4 * runs.extent.n_maps),
-    "draw_group": _draw(lambda runs: runs.extent.n_subjects * runs.extent.n_maps + 2 * _tested_rows(runs)),
+    "draw_group": _draw(
+        lambda runs: runs.extent.n_subjects * _n_drawn(runs) + runs.extent.n_maps + 2 * _tested_rows(runs)
+    ),
     "draw_regions": _small_drawing,
     "draw_time": _small_drawing,
     "draw_sensors": _small_drawing,

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,9 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from rsa.core import REASONS, SAME_S, Array, RDMs, ScoreMap, select
+from rsa.core import QUALITY, REASONS, SAME_S, TEST, Array, RDMs, ScoreMap, select
 from rsa.files.fsaverage import has_cortex
+from rsa.files.stored import StoredScores
 from rsa.maps import MAPS, layered_models, times_of
 from rsa.report.ceilings import LINES, ceiling_words, drawn_ceiling, noise_words
 from rsa.report.drawing import score_scale, sight_words, stride_words, threshold_words
@@ -335,7 +337,7 @@ def _strength(scores: ScoreMap) -> Array:
 
 
 def group_figures(
-    subjects: Sequence[tuple[str, ScoreMap]],
+    subjects: Sequence[tuple[str, ScoreMap | StoredScores]],
     group: ScoreMap | None,
     derived: ScoreMap | None,
     *,
@@ -353,7 +355,8 @@ def group_figures(
     Parameters
     ----------
     subjects : sequence of (title, ScoreMap)
-        The maps of each subject, with the same references.
+        The maps of each subject, with the same references. Those that stay in their files are read one subject at a
+        time.
     group, derived : ScoreMap, optional
         The group's maps, and what is derived of them. The first statistic is drawn ("mean" joins the subjects' scale;
         any other has its own), and shares of the noise ceiling, if there are some, in `share.png`.
@@ -373,8 +376,11 @@ def group_figures(
     if len(rows) > 1:
         paths.append(_everyone(rows, folder, space, significance if is_mean else None))
     group = None if group is None else without_tests(group)
-    table = pd.concat([peak_profile(scores).assign(subject=title) for title, scores in subjects])
-    timed = " and the time" if any(has_times(of_models(scores)) for _, scores in subjects) else ""
+    profiles = []
+    for title, scores in subjects:
+        profiles.append(peak_profile(_in_memory(scores)).assign(subject=title))
+    table = pd.concat(profiles)
+    timed = " and the time" if any(len(times_of(_of_references(one.table))) > 1 for _, one in subjects) else ""
     paths.append(
         save_figure(
             folder / "profile.png",
@@ -412,24 +418,40 @@ def _contrasts(differences: ScoreMap, folder: Path, space: str, settings: Mappin
     return save_figure(folder / "contrasts.png", figure, text + _at_peak(all_rows, significance))
 
 
+def _in_memory(scores: ScoreMap | StoredScores) -> ScoreMap:
+    return scores if isinstance(scores, ScoreMap) else scores.load()
+
+
+def _models_of(scores: ScoreMap | StoredScores) -> ScoreMap:
+    return of_models(_in_memory(scores))
+
+
+def _of_references(table: pd.DataFrame) -> pd.DataFrame:
+    return table[~table["role"].isin((QUALITY, TEST))]
+
+
 def _everyone(
-    rows: Sequence[tuple[str, ScoreMap]], folder: Path, space: str, significance: Significance | None = None
+    rows: Sequence[tuple[str, ScoreMap | StoredScores]],
+    folder: Path,
+    space: str,
+    significance: Significance | None = None,
 ) -> Path:
     """Draw glass brains of all subjects (and their mean) beside each other, each reference at one time for all.
 
     What is significant is that of the last row, the mean.
     """
-    models = [of_models(scores) for _, scores in rows]
+    models = [partial(_models_of, scores) for _, scores in rows]
+    last = models[-1]()
     tested: list[Array | None] = [None] * len(rows)
     if significance is not None:
-        tested[-1] = significance.of(models[-1])
+        tested[-1] = significance.of(last)
     maps = at_peak_times(models, tested)
     titled = [(title, scores) for (title, _), scores in zip(rows, maps, strict=True)]
-    timed = _at_peak(models[-1], significance, ", averaged over the maps")
-    caption = f"Glass brains, all subjects. {_brain_words(None, models[-1])[0]}{timed}"
+    timed = _at_peak(last, significance, ", averaged over the maps")
+    caption = f"Glass brains, all subjects. {_brain_words(None, last)[0]}{timed}"
     if significance is not None:
         tested[-1] = significance.of(maps[-1])
-        seen, _, _ = _brain_words(significance, models[-1])
+        seen, _, _ = _brain_words(significance, last)
         caption = (
             f"Glass brains, all subjects; the mean alone was tested. Of the mean: {seen[:1].lower()}{seen[1:]}{timed}"
         )

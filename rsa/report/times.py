@@ -1,6 +1,6 @@
 """Scores over time: the time at which each reference scores highest, and courses of scores over time."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -84,29 +84,35 @@ def rows_like(scores: ScoreMap, table: pd.DataFrame) -> ScoreMap:
     return _rows(scores, np.array([place[key] for key in keys_of(table)]))
 
 
-def at_peak_times(maps: Sequence[ScoreMap], significant: Sequence[Array | None] | None = None) -> list[ScoreMap]:
+def at_peak_times(
+    maps: Sequence[ScoreMap | Callable[[], ScoreMap]], significant: Sequence[Array | None] | None = None
+) -> list[ScoreMap]:
     """Keep one time of each reference, the same in all maps: that at which its highest score is highest on average.
 
     References are then in the order of their first appearance.
 
     Parameters
     ----------
-    maps : sequence of ScoreMap
-        With the same references and times.
+    maps : sequence of ScoreMap, or of functions that return one
+        With the same references and times. Functions are called twice, one after the other, so that the maps of one
+        are in memory at a time.
     significant : sequence of arrays, optional
         Of each map what `rsa.significance.Significance.of` returns; None for a map that was not tested. Of a reference
         with significant scores only these count in its map, and times at which it has none are passed over.
     """
     tested = [None] * len(maps) if significant is None else significant
-    keys = [key for scores in maps for key in keys_of(scores.table)]
+    keys, pairs = [], []
+    for one, found in zip(maps, tested, strict=True):
+        scores = one() if callable(one) else one
+        keys += keys_of(scores.table)
+        pairs.append(_highest_of_times(scores, found))
     index = pd.MultiIndex.from_tuples(keys)
-    pairs = [_highest_of_times(scores, found) for scores, found in zip(maps, tested, strict=True)]
     highest, passed = (pd.Series(np.concatenate(parts), index) for parts in zip(*pairs, strict=True))
     means = highest.groupby(level=[0, 1, 2], sort=False).mean()
     means = means.where(~passed.groupby(level=[0, 1, 2], sort=False).any(), -np.inf)
     best = means.fillna(-np.inf).groupby(level=[0, 1], sort=False).idxmax()
     order = {key: i for i, key in enumerate(best)}
-    return [_ordered(scores, order) for scores in maps]
+    return [_ordered(one() if callable(one) else one, order) for one in maps]
 
 
 def _highest_of_times(scores: ScoreMap, significant: Array | None) -> tuple[Array, Array]:

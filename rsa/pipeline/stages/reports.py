@@ -12,6 +12,7 @@ from rsa.errors import UserError, did_you_mean, listed
 from rsa.files import io
 from rsa.files.evokeds import read_info
 from rsa.files.images import read_anatomy
+from rsa.files.stored import stored_scores
 from rsa.inference.contrasts import DIFFERENCE
 from rsa.inputs.stimuli import Stimuli, condition_table
 from rsa.maps import derive_all, stack
@@ -118,7 +119,7 @@ def draw_group(
     anatomy : path
         Anatomical image on which slices are drawn.
     """
-    subjects = [(str(one.table["subject"].iloc[0]), one) for one in map(io.load_scores, scores)]
+    subjects = [(str(one.table["subject"].iloc[0]), one) for one in map(stored_scores, scores)]
     together = None if group is None else io.load_scores(group)
     made = None
     look: dict[str, Any] = {"background": None if anatomy is None else read_anatomy(anatomy)}
