@@ -9,7 +9,7 @@ from shutil import copyfile
 from setuptools import setup
 from setuptools.command.build_py import build_py
 
-WORKFLOW = ("Snakefile", "config.yaml", "workflow/**/*.smk", "profiles/*/*.yaml", "envs/*.yaml")
+WORKFLOW = ("Snakefile", "config.yaml", "workflow/**/*.smk", "profiles/*/*.yaml", "profiles/*/*.sh", "envs/*.yaml")
 
 
 class BuildWithWorkflow(build_py):

@@ -1,6 +1,7 @@
 """A Slurm of one node on this machine, for tests: installed where it can be, started, and taken away again."""
 
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -136,14 +137,17 @@ def _require_slurm() -> None:
         raise NoSlurmError("Slurm is for Linux")
     if os.getuid() != 0:
         raise NoSlurmError("to start a Slurm takes the rights of root")
-    if CONFIGURATION.exists() and not CONFIGURATION.read_text().startswith(SIGN):
-        raise NoSlurmError(f"{CONFIGURATION} is of another Slurm, which is left alone")
+    if CONFIGURATION.exists():
+        text = CONFIGURATION.read_text()
+        controller = re.search(r"^SlurmctldPidFile=(.*)$", text, re.M)
+        if not text.startswith(SIGN):
+            raise NoSlurmError(f"{CONFIGURATION} is of another Slurm, which is left alone")
+        if controller and _is_alive(_pid(Path(controller[1]))):
+            raise NoSlurmError("other tests run one on this machine")
     if missing := [name for name in PROGRAMS if shutil.which(name) is None]:
         if shutil.which("apt-get") is None:
             raise NoSlurmError(f"there is no {missing[0]}, and no apt-get that could install it")
         _install()
-    if _is_alive(_pid(Path("/run/munge/munged.pid"))) and shutil.which("systemctl") is None:
-        raise NoSlurmError("another munged runs here")
 
 
 def _install() -> None:
