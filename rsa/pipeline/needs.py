@@ -41,8 +41,8 @@ MOST_AT_ONCE_MB = 4000
 FEWEST_MINUTES = 5
 """Shorter jobs ask for so many minutes."""
 
-BESIDE_MB = 600
-"""What the two processes of Snakemake hold in a job of a queue beside that of the stage: 200 MB each, and room."""
+BESIDE_MB = 400
+"""What the two processes of Snakemake hold in a job of a queue beside that of the stage: 160 MB each, and room."""
 
 SLOWNESS = 4
 """Jobs ask for so many times what they took on a processor of 2020: others are slower, and disks are shared."""

@@ -29,7 +29,7 @@ STUDY: dict[str, Any] = {
 TIGHT_MB, ENOUGH_MB = 100, 1500
 """Memory of the jobs of the comparison: when they are tried first, less than Snakemake itself takes; then enough."""
 
-PATIENCE_S = 240.0
+PATIENCE_S = 1200.0
 """So long the test waits for something to happen before it fails."""
 
 
