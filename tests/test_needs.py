@@ -12,8 +12,9 @@ import pytest
 import yaml
 from test_sizes import default_study
 
+from rsa.datasets.bids import dataset, glm
 from rsa.files.memory import MB
-from rsa.pipeline import budget, cli, extent, stages
+from rsa.pipeline import budget, cli, extent, needs, stages
 from rsa.pipeline.budget import STAGES, budget_of
 from rsa.pipeline.config import load_study
 from rsa.pipeline.extent import KEPT_IN, Extent, extent_of, kept_extent
@@ -241,3 +242,7 @@ def test_what_is_there_needs_no_disk(tmp_path):
 
 def test_sizes_are_plain_numbers_that_jobs_can_be_told():
     assert all(type(value) in (int, bool, list) for value in asdict(extent_of(default_study())).values())
+
+
+def test_blocks_of_a_model_are_those_of_the_reader():
+    assert (needs.VOXELS_PER_BLOCK, needs.FITTED_VOXELS) == (dataset.VOXELS_PER_BLOCK, glm.BLOCK)

@@ -319,8 +319,7 @@ class ConditionTest:
         run : RunSettings
             Threads, progress and room; the walk is on the CPU, in chunks that these do not change.
         """
-        per_thread = self._size * (8 * self._n_pairs * (self.places.n_subjects + 2) + 8 * PERMUTED)
-        run = run.fitting(2 * per_thread)  # half of the room is for whole maps
+        run = run.fitting(2 * self._step_bytes)  # half of the room is for whole maps
         shape = (len(self.table), self.places.n_columns)
         counted = Tally(
             np.full(shape, np.nan),
@@ -348,9 +347,15 @@ class ConditionTest:
         if self.correction.enhance is None or self.combine == "stelzer":
             return [slice(0, n_orders)]
         per_order = 4 * len(self.table) * self.places.n_columns
-        most = BLOCK_BYTES if room_bytes is None else min(BLOCK_BYTES, room_bytes // 2)
+        beside = self._step_bytes + 9 * per_order  # what is counted into is in double precision
+        most = BLOCK_BYTES if room_bytes is None else min(BLOCK_BYTES, max(0, room_bytes - beside))
         size = max(1, most // per_order // self._some) * self._some
         return [slice(start, min(start + size, n_orders)) for start in range(0, n_orders, size)]
+
+    @property
+    def _step_bytes(self) -> int:
+        """Bytes of the RDMs of a step, and of their scores with permuted references."""
+        return self._size * (8 * self._n_pairs * (self.places.n_subjects + 2) + 8 * PERMUTED)
 
     def _walk(self, visit: Callable[[Sequence[Array], Array, slice, slice | Array], None], run: RunSettings) -> None:
         """Visit all centres, some at a time, in threads.

@@ -31,6 +31,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError, WithJsonSchema
 
 from rsa.errors import UserError, did_you_mean, flattened, is_mistake, told
 from rsa.files import records
+from rsa.files.memory import MB, peak_bytes
 from rsa.files.versions import versions
 from rsa.pipeline import stages
 from rsa.pipeline.run import run
@@ -143,6 +144,7 @@ def _run(runs: Sequence[Run]) -> int:
                 positional, options = _collect(stage, given)
                 with records.recording():
                     stage(*positional, **options)
+            logger.debug("most memory: %d MB", peak_bytes() // MB)
             logger.debug("done: %s", ", ".join([*did.words(), duration(monotonic() - began)]))
         except KeyboardInterrupt:
             logger.error("stopped")

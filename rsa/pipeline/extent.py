@@ -18,6 +18,7 @@ from rsa.core import FEWEST_CONDITIONS, Volume
 from rsa.datasets.epochs import EpochFiles
 from rsa.distances import CROSS_VALIDATED
 from rsa.errors import UserError
+from rsa.files.fsaverage import has_cortex
 from rsa.files.images import count_volumes, opened
 from rsa.inputs.references import FileReference
 from rsa.inputs.templates import MNI152
@@ -77,16 +78,17 @@ class Extent:
         Layers of the largest model, units of the largest layer, and units of all layers of the largest model.
     n_models : int
         Networks.
-    n_references : int
-        RDMs with which the brain is compared, those of M/EEG at each time among them.
+    n_references, n_fused : int
+        RDMs with which the brain is compared, and how many of them are of M/EEG at each time.
     n_images : int
         Pictures.
     n_trials, n_channels, n_times : int
         Of the M/EEG data of a subject: trials, channels, times.
     n_regions, n_parts, n_template : int
         Regions; analyses, the plain comparison among them; voxels of the brain in the space of the group.
-    between, whitens, by_runs : bool
-        Whether distances are between runs, spheres are whitened, and noise is seen between runs.
+    between, whitens, by_runs, on_cortex : bool
+        Whether distances are between runs, spheres are whitened, noise is seen between runs, and maps are brought to
+        the surface of the cortex.
     assumed : list of str
         What was assumed.
     """
@@ -110,6 +112,7 @@ class Extent:
     n_all_units: int = 0
     n_models: int = 0
     n_references: int = 0
+    n_fused: int = 0
     n_images: int = 0
     n_trials: int = 0
     n_channels: int = 0
@@ -120,6 +123,7 @@ class Extent:
     between: bool = False
     whitens: bool = False
     by_runs: bool = False
+    on_cortex: bool = False
     assumed: list[str] = field(default_factory=list)
 
     @property
@@ -219,6 +223,8 @@ def _brain(study: Study, found: Extent) -> None:
     _sphere(study, found, volume)
     found.n_template = found.n_voxels
     template = study.template
+    spaces = (brain.space, *(() if template is None else (template.space,)))
+    found.on_cortex = study.surfaces is not None and any(map(has_cortex, spaces))
     if template is not None:
         found.n_template = round(MNI_BRAIN_MM3 / template.voxel_size_mm**3)
         if template.image != MNI152:
@@ -326,7 +332,8 @@ def _references(study: Study, found: Extent) -> None:
             n_rdms = len(reference.build(checks.stimulus_table(study)).table)
         found.n_references += n_rdms
     if study.fusion:
-        found.n_references += found.n_times * (len(study.subjects) if study.fusion == "paired" else 1)
+        found.n_fused = found.n_times * (len(study.subjects) if study.fusion == "paired" else 1)
+        found.n_references += found.n_fused
 
 
 def _regions(study: Study, found: Extent) -> None:

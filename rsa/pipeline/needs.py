@@ -25,7 +25,7 @@ __all__ = ["BESIDE_MB", "NEEDS", "Need", "Needs", "Runs", "of_stages"]
 SINGLE, DOUBLE = 4, 8
 """Bytes of a number in single and in double precision."""
 
-PLAIN_MB, EXPLORER_MB, KERNELS_MB, DRAWING_MB, MEEG_MB, TORCH_MB = 120, 145, 245, 245, 300, 600
+PLAIN_MB, EXPLORER_MB, KERNELS_MB, DRAWING_MB, MEEG_MB, TORCH_MB = 120, 145, 245, 245, 260, 600
 """What a process has before it has data: with numpy, pandas and nibabel; with Pillow and the pages as well; with loops
 that numba has made; with matplotlib and nilearn; with MNE; with torch."""
 
@@ -37,6 +37,12 @@ MORE_EACH_ATTEMPT = 1.6
 
 MOST_AT_ONCE_MB = 4000
 """Loops that can hold less at a time ask for no more than this, or for the least that they can do with."""
+
+VOXELS_PER_BLOCK, FITTED_VOXELS = 8_000_000, 16_384
+"""Voxels of volumes that are read at once, and voxels whose model is fitted at once."""
+
+CORTEX = 130 * MB
+"""What it takes to bring maps to the surface of the cortex, and to draw them on it."""
 
 FEWEST_MINUTES = 5
 """Shorter jobs ask for so many minutes."""
@@ -221,11 +227,13 @@ def _brain(runs: Runs) -> Need:
     if brain is None or not runs.study.has_images:
         rdms = DOUBLE * size.n_regions * size.n_pairs
         return Need(held=3 * rdms + saved(rdms), seconds=5, disk=rdms)
-    run = SINGLE * size.n_voxels * size.n_volumes
-    read = size.n_grid * max(SINGLE, size.n_stored) * min(8, max(1, size.n_volumes))
-    held = patterns + max(saved(written), 3.5 * run + read if size.n_volumes else patterns / max(1, size.n_runs) + read)
-    if size.n_samples and not size.n_volumes:
-        held += SINGLE * size.n_voxels * size.n_samples
+    if size.n_volumes:  # a run, blocks of volumes as they are read, and blocks of voxels whose model is fitted
+        run = SINGLE * size.n_voxels * size.n_volumes
+        blocks = 2 * DOUBLE * VOXELS_PER_BLOCK + 4 * DOUBLE * min(FITTED_VOXELS, size.n_voxels) * size.n_volumes
+        held = patterns + max(saved(written), 1.3 * run + blocks)
+    else:
+        read = size.n_grid * max(SINGLE, size.n_stored)
+        held = patterns + max(saved(written), patterns / max(1, size.n_runs) + read)
     seconds = 5 + size.n_runs * (1e-6 * size.n_voxels * size.n_volumes + 2e-8 * size.n_grid * size.n_conditions)
     return Need(PLAIN_MB if not size.n_volumes else DRAWING_MB, held, None, seconds, written)
 
@@ -308,6 +316,7 @@ def _maps(runs: Runs) -> Need:
     held = 5 * SINGLE * n_voxels * n_maps  # with what derived maps are made of, in double precision
     times = max(1, size.n_times if runs.study.fusion else 1, size.n_delays)
     image = 2 * SINGLE * size.n_grid * times
+    image += CORTEX * size.on_cortex
     return Need(PLAIN_MB, held + image, None, 5 + 2e-6 * n_maps * size.n_grid, SINGLE * n_voxels * n_maps)
 
 
@@ -325,7 +334,7 @@ def _group(runs: Runs) -> Need:
     at_once = min(at_once, 7 * SINGLE * size.n_template * size.n_maps * max(2, size.n_subjects))
     masks = size.n_subjects * (size.n_grid + size.n_template)
     times = max(1, size.n_times if runs.study.fusion else 1, size.n_delays)
-    held = 1.1 * maps + max(at_once, saved(maps), 2 * SINGLE * size.n_grid * times) + masks
+    held = 1.1 * maps + max(at_once, saved(maps), 2 * SINGLE * size.n_grid * times) + masks + CORTEX * size.on_cortex
     return Need(PLAIN_MB, held, None, 5 + 3e-6 * size.n_grid * _tested_rows(runs), 2 * maps)
 
 
@@ -476,7 +485,7 @@ def _draw(n_maps: Callable[[Runs], float]) -> Callable[[Runs], Need]:
     def need(runs: Runs) -> Need:
         size = runs.extent
         maps = SINGLE * max(size.n_template, size.n_voxels) * n_maps(runs)
-        return Need(DRAWING_MB, 4.5 * maps, None, 30 + 0.5 * size.n_references, 20 * MB)
+        return Need(DRAWING_MB, 4.5 * maps + CORTEX * size.on_cortex, None, 30 + 0.5 * size.n_references, 20 * MB)
 
     return need
 
@@ -487,14 +496,21 @@ def _n_drawn(runs: Runs) -> int:
     return size.n_maps // size.n_delays - max(0, n_times - 1)
 
 
+def _drawn_of_group(runs: Runs) -> float:
+    """Return how many maps are held: those that are drawn of subjects, a subject's, the group's, and some of tests."""
+    size, scores = runs.extent, runs.extent.n_maps * max(1, len(runs.study.group))
+    return size.n_subjects * _n_drawn(runs) + size.n_maps + 2 * scores + 0.5 * (_tested_rows(runs) - scores)
+
+
 DRAWN = 60
 """So many RDMs are drawn at most."""
 
 
 def _draw_references(runs: Runs) -> Need:
     size = runs.extent
-    n_drawn = min(size.n_references, DRAWN)
-    held = _references(size, size.n_references) / 3 + 12 * MB * n_drawn
+    n_single = size.n_references - size.n_fused
+    n_drawn = min(n_single, DRAWN)
+    held = _references(size, n_single) / 3 + 12 * MB * n_drawn
     return Need(DRAWING_MB, held, None, 30 + n_drawn, 5 * MB)
 
 
@@ -529,7 +545,7 @@ def _simulate_brain(runs: Runs) -> Need:
 def _simulate_epochs(runs: Runs) -> Need:
     size = runs.extent
     epochs = DOUBLE * size.n_trials * size.n_channels * size.n_times
-    return Need(MEEG_MB, 4 * epochs, None, 10, epochs / 2)
+    return Need(EXPLORER_MB, 4 * epochs, None, 10, epochs / 2)
 
 
 def _small(runs: Runs) -> Need:
@@ -567,18 +583,16 @@ NEEDS: dict[str, Callable[[Runs], Need]] = {
     "sensor_peaks": _sensor_peaks,
     "draw_references": _draw_references,
     "draw_subject": _draw(lambda runs: 2.4 * runs.extent.n_maps),
-    "draw_group": _draw(
-        lambda runs: runs.extent.n_subjects * _n_drawn(runs) + runs.extent.n_maps + 2 * _tested_rows(runs)
-    ),
+    "draw_group": _draw(_drawn_of_group),
     "draw_regions": _small_drawing,
     "draw_time": _small_drawing,
     "draw_sensors": _small_drawing,
-    "draw_fusion": _draw(lambda runs: 2 * _tested_rows(runs)),
+    "draw_fusion": _draw(lambda runs: 0.4 * _tested_rows(runs)),
     "report": _report,
     "explore": _explore,
     "describe": _small,
     "fetch": _fetch,
-    "simulate_stimuli": _small_drawing,
+    "simulate_stimuli": _small,
     "simulate_brain": _simulate_brain,
     "simulate_epochs": _simulate_epochs,
 }
