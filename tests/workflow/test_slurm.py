@@ -14,7 +14,7 @@ import pytest
 from sandbox import SMALL, Sandbox, environment
 from slurm import NoSlurmError, Slurm, running_slurm
 
-from rsa.pipeline.groups import GROUPS_OF_SMALL
+from rsa.pipeline.groups import GROUPS, GROUPS_OF_SMALL
 
 pytestmark = pytest.mark.slow
 
@@ -152,6 +152,22 @@ def test_a_study_through_slurm_survives_all_injuries_and_has_the_results_of_a_lo
     assert found.keys() == expected.keys()
     assert len(found) > 50
     assert [name for name in found if found[name] != expected[name]] == []
+
+
+def test_nothing_outside_of_a_group_of_a_large_study_stands_between_its_jobs(
+    make_sandbox: Callable[..., Sandbox],
+) -> None:
+    sandbox = make_sandbox("large")
+    study = sandbox.configured(
+        "config.yaml",
+        study="large",
+        simulate={"voxel_size_mm": 2},
+        sensors={},
+        inference={"each_subject": True},
+        analyses=[{"kind": "partial", "nuisance": ["category"]}, {"kind": "weighted", "fitted_to": "others"}],
+    )
+    rules = sandbox.rules("--workflow-profile", "profiles/slurm", "--configfile", study)
+    assert {rule for rules in GROUPS.values() for rule in rules} & rules >= {"searchlight", "movie", "sensor_peaks"}
 
 
 def attempts(slurm: Slurm, group: str) -> list[Any]:
