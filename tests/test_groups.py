@@ -7,6 +7,7 @@ import pytest
 from test_sizes import default_study, study_of_files
 
 from rsa.pipeline.groups import GROUPS, GROUPS_OF_SMALL, KINDS, group_of, is_small
+from rsa.pipeline.needs import Need
 from rsa.pipeline.plan import Plan
 
 ROOT = Path(__file__).parent.parent
@@ -61,3 +62,8 @@ def test_one_job_of_all_subjects_is_in_no_group_with_the_jobs_of_each(tmp_path: 
     assert not plan.is_one_job("scores")
     assert group_of("brain", plan) is None
     assert group_of("searchlight", plan) == "subject"
+
+
+@pytest.mark.parametrize(("seconds", "n_threads"), [(2, 1), (60, 1), (61, 2), (170, 3), (9999, 4)])
+def test_a_job_gets_the_threads_that_its_work_is_worth(seconds: float, n_threads: int) -> None:
+    assert Need(seconds=seconds).threads(4) == n_threads
