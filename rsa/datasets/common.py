@@ -121,6 +121,10 @@ class AnyDataset(Section):
         """Return the runs of a subject as they will stand in the table of its data; none where none are known."""
         return []
 
+    def shape(self, subject: str) -> tuple[int, int, int] | None:
+        """Return the number of trials, channels and times of a subject's epochs; None of other data."""
+        return None
+
     def delays_s(self, subject: str) -> list[float]:
         """Return the delays after onset of a subject's responses in s, ascending; none where none are known."""
         return []

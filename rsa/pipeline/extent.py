@@ -15,7 +15,6 @@ from typing import TypeVar
 import numpy as np
 
 from rsa.core import FEWEST_CONDITIONS, Volume
-from rsa.datasets.epochs import EpochFiles
 from rsa.distances import CROSS_VALIDATED
 from rsa.errors import UserError
 from rsa.files.fsaverage import has_cortex
@@ -309,7 +308,7 @@ def _meeg(study: Study, found: Extent) -> None:
         return
     subject, conditions = study.meeg_subjects[0], checks.study_conditions(study)
     found.n_times = _known(found, "n_times", lambda: len(meeg.times_s(subject, conditions)), 200)
-    if isinstance(meeg, EpochFiles):
+    if not meeg.is_ready:
         shape = _known(found, "n_channels", lambda: meeg.shape(subject), (20 * found.n_conditions, 306, found.n_times))
         found.n_trials, found.n_channels, read = shape
         found.n_times = max(found.n_times, read)
