@@ -101,6 +101,7 @@ def test_a_process_with_the_number_of_the_dead_one_is_not_taken_for_it(results: 
     assert note(pid=os.getpid(), began="1").is_alive() is False
     assert note(pid=os.getpid(), began="").is_alive() is True
     assert note(began="").is_alive() is False
+    assert note(inside="9").is_alive() is False, "killed in an allocation that goes on"
 
 
 def test_a_run_on_another_machine_is_dead_only_if_a_user_says_so(results: Path, queue: Path) -> None:

@@ -64,13 +64,11 @@ class Note:
         Raises
         ------
         UserError
-            If it runs inside a job, and Slurm cannot be asked.
+            If it runs inside a job on another machine, and Slurm cannot be asked.
         """
-        if self.inside:
-            return slurm.still_in_queue(self.inside)
-        if self.host != socket.gethostname():
-            return None
-        return _began(self.pid) == self.began if self.began else _exists(self.pid)
+        if self.host == socket.gethostname():
+            return _began(self.pid) == self.began if self.began else _exists(self.pid)
+        return slurm.still_in_queue(self.inside) if self.inside else None
 
     def written(self, results: Path) -> Path:
         """Write the note, and return where."""
