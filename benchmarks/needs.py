@@ -217,7 +217,7 @@ def maps(folder: Path, size: int) -> Case:
 
 
 def group(folder: Path, size: int) -> Case:
-    n_side, n_maps, n_subjects = [(6, 20, 4), (30, 200, 12), (50, 100, 4)][size]
+    n_side, n_maps, n_subjects = [(6, 20, 4), (30, 60, 12), (50, 100, 4)][size]
     files = [write_scores(folder / f"{one}.h5", n_maps, n_side, f"{one:02d}") for one in range(n_subjects)]
     words = ["group", "--scores", *files, "--space", "x", "--folder", folder / "out", "--tests", "mean", "t"]
     what = f"{n_side**3:,} voxels, {n_maps} maps, {n_subjects} subjects"

@@ -13,6 +13,7 @@ from functools import cached_property
 from rsa.distances import BLOCK
 from rsa.files.io import IN_MEMORY
 from rsa.files.memory import MB
+from rsa.inference.group import COMBINED_SCORES
 from rsa.inference.permutation import BLOCK_BYTES, MOST_CENTRES, PERMUTED, RDM_BYTES
 from rsa.models.features import BLOCK_SIZE
 from rsa.pipeline.config import Study
@@ -330,8 +331,8 @@ def _group(runs: Runs) -> Need:
     """Read maps of all subjects some at a time; what is held are the maps of the group."""
     size = runs.extent
     maps = SINGLE * size.n_template * _tested_rows(runs)
-    at_once = SINGLE * 2**22 * (1 + 2 + 2 + 2)  # scores, in double precision, Fisher's z, deviations
-    at_once = min(at_once, 7 * SINGLE * size.n_template * size.n_maps * max(2, size.n_subjects))
+    n_scores = min(COMBINED_SCORES, size.n_template * size.n_maps * max(2, size.n_subjects))
+    at_once = n_scores * (SINGLE + 4.5 * DOUBLE)  # scores; in double precision, Fisher's z and its deviations
     masks = size.n_subjects * (size.n_grid + size.n_template)
     times = max(1, size.n_times if runs.study.fusion else 1, size.n_delays)
     held = 1.1 * maps + max(at_once, saved(maps), 2 * SINGLE * size.n_grid * times) + masks + CORTEX * size.on_cortex

@@ -52,6 +52,20 @@ def test_a_mistake_stops_a_run_before_any_work(sandbox: Sandbox) -> None:
 
 
 @pytest.mark.slow
+def test_jobs_are_told_their_memory_and_no_more_than_there_is(sandbox: Sandbox) -> None:
+    wanted = ("-p", "--configfile", "config.yaml")
+
+    def told(*options: str) -> list[int]:
+        said = sandbox.planned(*wanted, *options)
+        return [int(number) for number in re.findall(r"--memory-mb \$\(\((\d+) - BESIDE_MB\)\)", said)]
+
+    asked = told()
+    assert len(asked) == 3, "searchlight, noise ceiling and permutations"
+    assert min(asked) > 300
+    assert told("--resources", "mem_mb=300") == [300, 300, 300]
+
+
+@pytest.mark.slow
 def test_lint_finds_nothing(sandbox: Sandbox) -> None:
     result = sandbox.run("--lint")
     assert result.returncode == 0, result.stdout
