@@ -99,7 +99,8 @@ def test_a_study_through_slurm_survives_all_injuries_and_has_the_results_of_a_lo
     options = [
         "--workflow-profile", "profiles/slurm", "--configfile", study, "--cores", "4",
         "--slurm-init-seconds-before-status-checks", "1",
-        "--set-resources", *(f"{rule}:{tight}" for rule in GROUPS_OF_SMALL["compare"] if rule in present),
+        "--set-resources", "layer_rdms:gpu=1",
+        *(f"{rule}:{tight}" for rule in GROUPS_OF_SMALL["compare"] if rule in present),
     ]  # fmt: skip
 
     first = Driver(sandbox, options, tmp_path / "first.txt")

@@ -142,6 +142,11 @@ def threads_of(*stages, most=4, kind=None):
     return of
 
 
+def gpu_of_extraction(wildcards):
+    """Give one extraction at a time the GPU of this machine; a queue is asked for one only where a user says so."""
+    return 0 if is_queued() else 1
+
+
 def needs(*stages, kind=None):
     """Write the resources of jobs that do some stages: memory and time, from the sizes of the study.
 

@@ -15,7 +15,7 @@ if STUDY.keep_activations:  # another distance then needs no network
         threads: threads_of("extract")
         resources:
             **needs("extract"),
-            gpu=1,
+            gpu=gpu_of_extraction,
         params:
             model=lambda wildcards: options_of("model", PLAN.model(wildcards.model)),
             stimuli=options("stimuli", STUDY.stimuli),
@@ -55,7 +55,7 @@ else:
         threads: threads_of("extract", "layer_rdms")
         resources:
             **needs("extract", "layer_rdms"),
-            gpu=1,
+            gpu=gpu_of_extraction,
         params:
             model=lambda wildcards: options_of("model", PLAN.model(wildcards.model)),
             stimuli=options("stimuli", STUDY.stimuli),
