@@ -3,6 +3,7 @@
 import importlib
 import re
 from dataclasses import asdict, replace
+from itertools import product
 from pathlib import Path
 
 import nibabel as nib
@@ -13,6 +14,7 @@ import yaml
 from test_sizes import default_study
 
 from rsa.datasets.bids import dataset, glm
+from rsa.files.images import opened
 from rsa.files.memory import MB
 from rsa.pipeline import budget, cli, extent, needs, stages
 from rsa.pipeline.budget import STAGES, budget_of
@@ -102,6 +104,24 @@ def test_sizes_of_files_are_read_from_headers_and_masks(tmp_path):
     noise = {"normalisation": "multivariate", "source": "runs"}
     found = extent_of(own_study(tmp_path, brain_distance="crossnobis", noise=noise))
     assert (found.between, found.whitens, found.by_runs) == (True, True, True)
+
+
+def test_of_many_images_a_few_headers_are_read(tmp_path, monkeypatch):
+    study = own_study(tmp_path)
+    for subject, run, name in product(["01", "02"], ["1", "2"], [f"img{number}" for number in range(6)]):
+        values = np.random.default_rng(int(subject + run)).random((9, 9, 9), dtype=np.float32)
+        nib.Nifti1Image(values, np.diag([3.0, 3, 3, 1])).to_filename(tmp_path / f"{subject}_{run}_{name}.nii")
+    pd.DataFrame({"condition": [f"img{n}" for n in range(6)]}).to_csv("stimuli.tsv", sep="\t", index=False)
+    brain = study.brain.model_dump(exclude_unset=True) | {"images": "{subject}_{run}_{condition}.nii", "table": None}
+    given = study.model_dump(exclude_unset=True) | {"brain": brain, "stimuli": {"table": "stimuli.tsv"}}
+    each = load_study(given)
+    known = extent_of(each)
+    monkeypatch.setattr(extent, "MANY_FILES", 3)
+    read = []
+    monkeypatch.setattr(extent, "opened", lambda path: read.append(path) or opened(path))
+    assert extent_of(each) == known
+    assert known.n_runs == 2
+    assert len(read) == 4
 
 
 def test_what_no_file_says_is_assumed_and_told(tmp_path):

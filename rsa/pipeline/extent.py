@@ -47,6 +47,9 @@ ASSUMED = {
 }
 """What is assumed where it is not known."""
 
+MANY_FILES = 200
+"""Of so many images of a subject headers are read: of more, the first stand for all."""
+
 KEPT_IN = "RSA_EXTENT"
 """The environment variable by which jobs learn the sizes that the main process found."""
 
@@ -161,7 +164,10 @@ def extent_of(study: Study) -> Extent:
     """Find out how large a study is, from headers and settings."""
     found = Extent(n_subjects=len(study.subjects), n_meeg_subjects=len(study.meeg_subjects))
     for part in (_conditions, _brain, _spheres, _meeg, _models, _references, _regions):
-        part(study, found)
+        try:
+            part(study, found)
+        except (UserError, OSError):  # the checks say what is wrong; a job elsewhere may not see all files
+            found.assumed.append(f"sizes of which files could not be read ({part.__name__.lstrip('_')})")
     return found
 
 
@@ -201,10 +207,14 @@ def _brain(study: Study, found: Extent) -> None:
     found.whitens = noise is not None and noise.is_multivariate and noise.scope == "sphere"
     found.by_runs = noise is not None and noise.source == "runs"
     there = study.simulate is None and not checks.awaits_fetch(study)
-    found.n_runs = _known(
-        found, "n_runs", lambda: _n_runs(study, subject) if there or study.simulate is not None else None, 8
-    )
-    found.n_delays = max(1, len(brain.delays_s(subject))) if there else 1
+    files = brain.files(subject, checks.study_conditions(study)) if there else []
+    images = [path for path in files if _is_image(path)]
+    if len(images) > MANY_FILES and count_volumes(opened(images[0])) == 1:  # an image of each condition (and run)
+        found.n_runs = max(1, round(len(images) / found.n_conditions))
+    else:
+        is_known = there or study.simulate is not None
+        found.n_runs = _known(found, "n_runs", lambda: _n_runs(study, subject) if is_known else None, 8)
+        found.n_delays = max(1, len(brain.delays_s(subject))) if there else 1
     volume = _known(found, "n_grid", lambda: _volume(study, subject, there), None)
     if isinstance(volume, Volume):
         found.n_grid, found.n_planes = int(np.prod(volume.shape)), volume.shape[0]
@@ -218,7 +228,7 @@ def _brain(study: Study, found: Extent) -> None:
         found.n_voxels, found.n_grid = round(MNI_BRAIN_MM3 / size_mm**3), math.prod(sides)
         found.n_planes = sides[0]
         volume = None
-    _images(study, found, subject, brain.files(subject, checks.study_conditions(study)) if there else [])
+    _images(study, found, subject, images)
     _sphere(study, found, volume)
     found.n_template = found.n_voxels
     template = study.template
@@ -255,9 +265,8 @@ def _volume(study: Study, subject: str, there: bool) -> Volume | bool | None:
 def _images(study: Study, found: Extent, subject: str, images: list[Path]) -> None:
     """Look at the headers of images: volumes of a run, bytes of a voxel, and samples of noise."""
     fits = study.brain is not None and study.brain.bids_root is not None  # a model is fitted to each run
-    lengths = [
-        (count_volumes(opened(path)), opened(path).get_data_dtype().itemsize) for path in images if _is_image(path)
-    ]
+    looked_at = [opened(path) for path in images[:MANY_FILES]]
+    lengths = [(count_volumes(image), image.get_data_dtype().itemsize) for image in looked_at]
     if lengths:
         found.n_stored = max(size for _, size in lengths)
         found.n_volumes = max(n for n, _ in lengths) if fits else 0
@@ -274,7 +283,10 @@ def _images(study: Study, found: Extent, subject: str, images: list[Path]) -> No
             return None
         conditions = checks.study_conditions(study)
         every = study.brain.files(subject, conditions, residuals=True)
-        return sum(count_volumes(opened(path)) for path in every if path not in images and _is_image(path)) or None
+        known = set(images)
+        noise = [path for path in every if path not in known and _is_image(path)]
+        some = [count_volumes(opened(path)) for path in noise[:MANY_FILES]]
+        return round(sum(some) / len(some) * len(noise)) if some else None
 
     found.n_samples = _known(found, "n_samples", ask, 300 * found.n_runs)
 
