@@ -42,6 +42,9 @@ MOST_AT_ONCE_MB = 4000
 VOXELS_PER_BLOCK, FITTED_VOXELS = 8_000_000, 16_384
 """Voxels of volumes that are read at once, and voxels whose model is fitted at once."""
 
+BEFORE_KERNELS = (KERNELS_MB - PLAIN_MB) * MB
+"""What is free for data until the first of the compiled loops is needed."""
+
 CORTEX = 130 * MB
 """What it takes to bring maps to the surface of the cortex, and to draw them on it."""
 
@@ -266,18 +269,19 @@ def _noise_ceiling(runs: Runs) -> Need:
         by_runs=size.by_runs,
     )
     n_subjects = max(2, size.n_subjects)
-    per_voxel = n_subjects * stays + more
-    per_sphere = size.n_members * (SINGLE * n_subjects + 10)
     n_spheres = whole_runs(64, size.n_pairs)
     threads = runs.n_threads * DOUBLE * size.n_pairs * n_spheres * (2 * n_subjects + 2)
     maps = 2 * SINGLE * 3 * size.n_voxels * size.n_delays + n_subjects * size.n_grid
     planes = min(1.0, (2 * size.reach + 2) / max(1, 0.75 * size.n_planes))
-    whole = per_voxel * size.n_voxels + per_sphere * size.n_centres
-    least = per_voxel * size.n_voxels * planes + per_sphere * n_spheres
+    kept = n_subjects * (size.n_voxels * stays + SINGLE * size.n_members * size.n_centres)
+    making = size.n_voxels * more + 10 * size.n_members * size.n_centres
+    whole = kept + max(threads, making - BEFORE_KERNELS)
+    members = size.n_members * n_spheres * (SINGLE * n_subjects + 10)
+    least = (n_subjects * stays + more) * size.n_voxels * planes + members + threads
     if size.by_runs and runs.study.noise is not None and runs.study.noise.scope == "brain":
         least = whole
     seconds = 5 + n_subjects * 2 * _seconds_of_spheres(size)
-    return Need(KERNELS_MB, whole + threads + maps, min(least, whole) + threads + maps, seconds, maps)
+    return Need(KERNELS_MB, whole + maps, min(least, whole) + maps, seconds, maps)
 
 
 def _resample(runs: Runs) -> Need:
@@ -292,8 +296,9 @@ def _resample(runs: Runs) -> Need:
 def _region_rdms(runs: Runs) -> Need:
     size = runs.extent
     stays, more = _prepared(size)
-    rdms = 3 * DOUBLE * size.n_regions * size.n_pairs
-    return Need(KERNELS_MB, _patterns(size) + stays + more + rdms + saved(rdms / 3), None, 10, rdms / 3)
+    rdms = DOUBLE * size.n_regions * size.n_pairs
+    held = _patterns(size) + stays + max(more - BEFORE_KERNELS, 3 * rdms + saved(rdms))
+    return Need(KERNELS_MB, held, None, 10, rdms)
 
 
 def _region_fits(runs: Runs) -> Need:
