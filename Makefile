@@ -40,7 +40,7 @@ test-speed: $(VENV)/.installed-test
 
 test-kernels: $(VENV)/.installed-test
 	for kernel in $(KERNELS); do \
-	  $(IN_VENV) OPENBLAS_CORETYPE=$$kernel OPENBLAS_NUM_THREADS=2 pytest --quiet $(NUMERICAL) || exit 1; \
+	  $(IN_VENV) OPENBLAS_CORETYPE=$$kernel OPENBLAS_NUM_THREADS=2 pytest --quiet $(PARALLEL) $(NUMERICAL) || exit 1; \
 	done
 
 lint: $(VENV)/.installed-test
@@ -62,9 +62,10 @@ $(VENV)/.installed: $(VENV)/bin/python pyproject.toml constraints.txt
 	$(VENV)/bin/python -m rsa.pipeline.warm
 	@touch $@
 
-$(VENV)/.installed-test: $(VENV)/.installed
+$(VENV)/.installed-test: $(VENV)/bin/python pyproject.toml constraints.txt
 	$(VENV)/bin/python -m pip install --disable-pip-version-check --constraint constraints.txt --editable ".[test]"
-	@touch $@
+	$(VENV)/bin/python -m rsa.pipeline.warm
+	@touch $(VENV)/.installed $@
 
 $(BROWSER_TOOLS): tests/browser/package.json
 	@if npm install --prefix tests/browser --no-package-lock --no-audit --no-fund --loglevel error; then touch $@; \

@@ -24,12 +24,13 @@ from rsa.inputs.templates import MNI152
 from rsa.neighbourhood import sphere_offsets
 from rsa.pipeline import checks
 from rsa.pipeline.config import Study
+from rsa.pipeline.sizes import MNI_BRAIN_MM3
 from rsa.simulation.draw import CATEGORIES
 
 __all__ = ["KEPT_IN", "Extent", "extent_of", "kept_extent"]
 
-MNI_BRAIN_MM3, MNI_BOX_MM = 1.9e6, (197, 233, 189)
-"""Volume of the MNI152 brain, and the sides of the box around it."""
+MNI_BOX_MM = (197, 233, 189)
+"""Sides of the box around the MNI152 brain."""
 
 INSIDE = 1 / 3
 """Share of the voxels of an image that are assumed to be inside the brain, where no mask says so."""

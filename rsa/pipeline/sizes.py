@@ -1,4 +1,7 @@
-"""How large a study is, known before it runs: from the sizes of its files, or from the settings of its simulation."""
+"""Which steps are one job for all subjects: by the bytes of a study's files, or by the settings of its simulation.
+
+That is asked whenever the workflow is read, so no file is opened for it; `rsa.pipeline.extent` knows more, and asks more.
+"""
 
 from pathlib import Path
 from typing import Any
@@ -21,7 +24,7 @@ MOST_SUBJECTS = 40
 """More subjects are never one job: their command would be longer than systems let a word be."""
 
 MNI_BRAIN_MM3 = 1.9e6
-"""Volume of the brain that simulations have by default."""
+"""Volume of the MNI152 brain, which simulations have by default."""
 
 SINGLE = 4
 """Bytes of a number of single precision."""
