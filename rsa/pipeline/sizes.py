@@ -1,6 +1,6 @@
 """Which steps are one job for all subjects: by the bytes of a study's files, or by the settings of its simulation.
 
-That is asked whenever the workflow is read, so no file is opened for it; `rsa.pipeline.extent` knows more, and asks more.
+That is asked whenever the workflow is read, so no file is opened for it; `rsa.pipeline.extent` knows more, at a price.
 """
 
 from pathlib import Path
