@@ -54,6 +54,11 @@ FEWEST_MINUTES = 5
 BESIDE_MB = 400
 """What the two processes of Snakemake hold in a job of a queue beside that of the stage: 160 MB each, and room."""
 
+ENHANCED_S = {"none": 0.0, "cluster_size": 1e-7, "cluster_mass": 1e-7}
+"""Seconds that it takes to enhance a voxel of a permuted map; the slowest way, TFCE, takes `SLOWEST_S`."""
+
+SLOWEST_S = 3e-7
+
 SLOWNESS = 4
 """Jobs ask for so many times what they took on a processor of 2020: others are slower, and disks are shared."""
 
@@ -365,8 +370,8 @@ def _permute(runs: Runs, n_subjects: int) -> Need:
     held += tally + max(runs.n_threads * step + block, found + written)
     least += tally + max(step + smallest, found + written)
     n_orders = inference.permutations
-    seconds += 1e-10 * size.n_centres * size.n_delays * size.n_pairs * n_rows * n_orders * n_subjects
-    seconds += 0 if inference.enhance == "none" else 1.5e-6 * n_orders * n_rows * size.n_voxels * size.n_delays
+    seconds += 2e-11 * size.n_centres * size.n_delays * size.n_pairs * n_rows * n_orders * n_subjects
+    seconds += ENHANCED_S.get(inference.enhance, SLOWEST_S) * n_orders * n_rows * size.n_voxels * size.n_delays
     return Need(KERNELS_MB, held, min(held, least), 5 + seconds, found / 2)
 
 
@@ -387,7 +392,7 @@ def _flip_subjects(runs: Runs) -> Need:
     scores = max(1, size.n_subjects) * one * 2.5 * DOUBLE
     found = 7 * DOUBLE * one
     whole = 0.0 if inference.enhance == "none" else min(SINGLE * one * inference.permutations, 2**28)
-    seconds = inference.permutations * one * (1e-9 * size.n_subjects + (1.5e-6 if inference.enhance != "none" else 0))
+    seconds = inference.permutations * one * (1e-9 * size.n_subjects + ENHANCED_S.get(inference.enhance, SLOWEST_S))
     return Need(KERNELS_MB, scores + whole + found + saved(found / 2), None, 5 + seconds, found / 2)
 
 

@@ -49,7 +49,7 @@ class Driver:
         self.said = said
         with said.open("w") as stream:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "snakemake", *options],
+                [sys.executable, str(Path(__file__).with_name("impatient.py")), *options],
                 cwd=sandbox.folder,
                 env=environment(),
                 stdout=stream,
