@@ -134,7 +134,11 @@ def test_the_wheel_has_the_workflow_and_nothing_twice(wheel):
             if "_workflow" in name
         }
     wanted = [ROOT / "Snakefile", ROOT / "config.yaml", *(ROOT / "workflow").rglob("*.smk")]
-    wanted += [*(ROOT / "profiles").rglob("*.yaml"), *(ROOT / "envs").glob("*.yaml")]
+    wanted += [
+        *(ROOT / "profiles").rglob("*.yaml"),
+        *(ROOT / "profiles").rglob("*.sh"),
+        *(ROOT / "envs").glob("*.yaml"),
+    ]
     assert inside == {str(path.relative_to(ROOT)): path.read_bytes() for path in wanted}
 
 

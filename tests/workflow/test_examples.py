@@ -20,7 +20,7 @@ from scipy.spatial.transform import Rotation
 from scipy.stats import rankdata, ttest_1samp
 from test_fetch import put_subject
 
-from rsa.core import Patterns, RDMs, ScoreMap, select
+from rsa.core import SAME_SCORE, Patterns, RDMs, ScoreMap, select
 from rsa.files import io
 from rsa.names import map_path
 from rsa.pipeline import stages
@@ -339,6 +339,8 @@ def test_maps_at_several_delays_are_4d_images_in_seconds(god: Path) -> None:
     peak = nib.load(map_path(god, subject="01", space="T1w", model="animal", statistic="peak_time")).get_fdata()
     highest = np.where(scores.values.max(axis=0) > 0, np.take(DELAYS_S, scores.values.argmax(axis=0)), np.nan)
     undefined = np.isnan(scores.values).all(axis=0)
+    undefined |= np.abs(scores.values[0] - scores.values[2]) < SAME_SCORE  # rounding may move it by two delays
+    undefined &= ~(scores.values[1] > scores.values[[0, 2]].max(axis=0))
     np.testing.assert_array_equal(peak[scores.volume.mask], np.where(undefined, np.nan, highest))
 
 
