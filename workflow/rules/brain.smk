@@ -8,6 +8,7 @@ rule brain:
         PLAN.each("brain"),
     log:
         log_of("brain", "brain"),
+    priority: 1
     conda:
         "../../envs/cpu.yaml"
     resources:

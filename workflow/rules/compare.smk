@@ -9,6 +9,7 @@ rule searchlight:
         PLAN.each("scores"),
     log:
         log_of("searchlight", "scores", "{part}"),
+    priority: 1
     conda:
         "../../envs/gpu.yaml"
     threads: threads_of("searchlight", kind="scores")
@@ -43,6 +44,7 @@ if STUDY.template is not None:
             PLAN.path("resampled"),
         log:
             f"{LOGS}/{{part}}resample_sub-{{subject}}.log",
+        priority: 1
         conda:
             "../../envs/cpu.yaml"
         resources:

@@ -10,6 +10,7 @@ if STUDY.keep_activations:  # another distance then needs no network
             PLAN.path("activations"),
         log:
             f"{LOGS}/extract_model-{{model}}.log",
+        priority: 1
         conda:
             "../../envs/gpu.yaml"
         threads: threads_of("extract")
@@ -29,6 +30,7 @@ if STUDY.keep_activations:  # another distance then needs no network
             PLAN.path("model_rdms"),
         log:
             f"{LOGS}/layer_rdms_model-{{model}}.log",
+        priority: 1
         conda:
             "../../envs/cpu.yaml"
         threads: 2
@@ -50,6 +52,7 @@ else:
             activations=temp(PLAN.path("activations")),
         log:
             f"{LOGS}/layer_rdms_model-{{model}}.log",
+        priority: 1
         conda:
             "../../envs/gpu.yaml"
         threads: threads_of("extract", "layer_rdms")
@@ -72,6 +75,7 @@ rule reference:
         PLAN.path("reference_rdms"),
     log:
         f"{LOGS}/reference_{{reference}}.log",
+    priority: 1
     conda:
         "../../envs/cpu.yaml"
     resources:

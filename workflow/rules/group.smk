@@ -9,6 +9,7 @@ if STUDY.noise_ceiling:
             PLAN.path("noise_ceiling"),
         log:
             f"{LOGS}/noise_ceiling.log",
+        priority: 1
         conda:
             "../../envs/cpu.yaml"
         threads: threads_of("noise_ceiling")
@@ -40,6 +41,7 @@ if STUDY.group:
             figures=directory(PLAN.path("group_figures")),
         log:
             f"{LOGS}/{{part}}group.log",
+        priority: 1
         conda:
             "../../envs/cpu.yaml"
         resources:

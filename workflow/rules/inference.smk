@@ -10,6 +10,7 @@ if STUDY.inference is not None and STUDY.searchlight is not None:
             PLAN.path("group_permutations"),
         log:
             f"{LOGS}/{{part}}permute_group.log",
+        priority: 1
         conda:
             "../../envs/cpu.yaml"
         threads: threads_of("permute_group")
@@ -57,6 +58,7 @@ if STUDY.inference is not None and STUDY.searchlight is not None:
             PLAN.path("group_flips"),
         log:
             f"{LOGS}/{{part}}flip_subjects.log",
+        priority: 1
         conda:
             "../../envs/cpu.yaml"
         threads: threads_of("flip_subjects")

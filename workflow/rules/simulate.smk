@@ -7,6 +7,7 @@ if PLAN.simulates_stimuli:
             STUDY.stimuli.table,
         log:
             f"{LOGS}/simulate_stimuli.log",
+        priority: 1
         conda:
             "../../envs/cpu.yaml"
         resources:
@@ -28,6 +29,7 @@ if STUDY.simulate is not None and STUDY.brain is not None:
             PLAN.simulated_brain(PLAN.of_job("brain")),
         log:
             log_of("simulate_brain", "brain"),
+        priority: 1
         conda:
             "../../envs/cpu.yaml"
         resources:
@@ -49,6 +51,7 @@ if STUDY.simulate is not None and STUDY.simulate.epochs is not None:
             PLAN.simulated_epochs(PLAN.of_job("movie")),
         log:
             log_of("simulate_epochs", "movie"),
+        priority: 1
         conda:
             "../../envs/cpu.yaml"
         resources:

@@ -9,6 +9,7 @@ if STUDY.meeg is not None:
             PLAN.each("movie"),
         log:
             log_of("movie", "movie"),
+        priority: 1
         conda:
             "../../envs/cpu.yaml"
         threads: 1  # subjects side by side take less time than one on two threads, half of it imports
@@ -32,6 +33,7 @@ if STUDY.meeg is not None:
             PLAN.path("group_movie"),
         log:
             f"{LOGS}/group_movie.log",
+        priority: 1
         conda:
             "../../envs/cpu.yaml"
         resources:
