@@ -15,10 +15,11 @@ IN_VENV := PATH="$(CURDIR)/$(VENV)/bin:$$PATH"
 KERNELS := $(if $(filter x86_64 amd64,$(shell uname -m)),$(if $(shell grep -m 1 -o avx512f /proc/cpuinfo),Haswell,Nehalem))
 NUMERICAL := tests/test_arithmetic.py tests/test_distances.py
 
-# A file of tests stays on one worker, which shares its studies; the files come in the order of tests/conftest.py. One
-# worker more than there are cores: that of the cluster waits most of the time.
-WORKERS := $(shell $(PYTHON) -c "import os; print(min(4, (os.cpu_count() or 1) + 1))")
-PARALLEL := --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
+# A file of tests stays on one worker, which shares its studies; the files come in the order of tests/conftest.py.
+PARALLEL := --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+
+# Workers with several threads of linear algebra each would take a third longer.
+ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 
 # Tools of the browser tests; without npm, the tests that need them are skipped.
 BROWSER_TOOLS := tests/browser/node_modules/.installed
@@ -30,11 +31,11 @@ run: $(VENV)/.installed
 	$(IN_VENV) snakemake --cores $(CORES) --configfile $(CONFIG)
 
 test: $(VENV)/.installed-test $(BROWSER_TOOLS) lint
-	$(IN_VENV) pytest $(PARALLEL)
+	$(IN_VENV) $(ONE_THREAD) pytest $(PARALLEL)
 	$(MAKE) test-kernels
 
 test-fast: $(VENV)/.installed-test $(BROWSER_TOOLS)
-	$(IN_VENV) pytest $(PARALLEL) -m "not slow"
+	$(IN_VENV) $(ONE_THREAD) pytest $(PARALLEL) -m "not slow"
 
 # Alone, after the rest: other tests beside it would take the same caches.
 test-speed: $(VENV)/.installed-test
