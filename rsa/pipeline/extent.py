@@ -14,7 +14,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from rsa.core import FEWEST_CONDITIONS, Volume
+from rsa.core import Volume
 from rsa.distances import CROSS_VALIDATED
 from rsa.errors import UserError
 from rsa.files.fsaverage import has_cortex
@@ -24,8 +24,7 @@ from rsa.inputs.templates import MNI152
 from rsa.neighbourhood import sphere_offsets
 from rsa.pipeline import checks
 from rsa.pipeline.config import Study
-from rsa.pipeline.sizes import MNI_BRAIN_MM3
-from rsa.simulation.draw import CATEGORIES
+from rsa.pipeline.sizes import MNI_BRAIN_MM3, known_conditions
 
 __all__ = ["KEPT_IN", "Extent", "extent_of", "kept_extent"]
 
@@ -185,16 +184,7 @@ def _known(found: Extent, name: str, ask: Callable[[], Value | None], otherwise:
 
 
 def _conditions(study: Study, found: Extent) -> None:
-    def ask() -> int | None:
-        if checks.simulates_stimuli(study) and study.simulate is not None:
-            return len(CATEGORIES) * study.simulate.images_per_category
-        data = study.brain or study.meeg
-        known = checks.study_conditions(study)
-        if known is None and data is not None and study.simulate is None and not checks.awaits_fetch(study):
-            known = data.conditions(data.subjects[0])
-        return None if known is None else max(len(known), FEWEST_CONDITIONS)
-
-    found.n_conditions = found.n_images = _known(found, "n_conditions", ask, 100)
+    found.n_conditions = found.n_images = _known(found, "n_conditions", lambda: known_conditions(study), 100)
     if study.stimuli is not None and not checks.awaits_stimuli(study):
         found.n_images = len(study.stimuli.load())
 

@@ -18,6 +18,7 @@ from rsa.inference.permutation import BLOCK_BYTES, MOST_CENTRES, PERMUTED, RDM_B
 from rsa.models.features import BLOCK_SIZE
 from rsa.pipeline.config import Study
 from rsa.pipeline.extent import Extent, kept_extent
+from rsa.pipeline.sizes import is_decoded
 from rsa.searchlight import bytes_of_thread
 from rsa.spheres import prepared_bytes, whole_runs
 
@@ -434,7 +435,7 @@ def _movie(runs: Runs) -> Need:
     epochs = size.n_trials * size.n_channels * size.n_times
     rdms = DOUBLE * size.n_times * size.n_pairs
     seconds = 5 + 2e-8 * size.n_times * size.n_pairs * size.n_channels * (1 + size.n_trials / max(1, size.n_conditions))
-    if runs.study.meeg is not None and str(runs.study.meeg_rdm_distance).startswith("decoding"):
+    if is_decoded(runs.study):
         seconds += 2e-4 * size.n_times * size.n_pairs * runs.study.movie.n_repeats
     return Need(MEEG_MB, epochs * (SINGLE + 2 * DOUBLE) + 3 * rdms + saved(rdms), None, seconds, rdms)
 

@@ -12,7 +12,7 @@ from rsa.pipeline.config import Study
 from rsa.simulation.draw import picture_names
 from rsa.simulation.write import simulated_volume
 
-__all__ = ["is_one_job", "n_conditions", "size_of_brain", "size_of_meeg"]
+__all__ = ["is_decoded", "is_one_job", "known_conditions", "n_conditions", "size_of_brain", "size_of_meeg"]
 
 SMALL = 64 * 2**20
 """Bytes of the files of all subjects up to which reading them takes less time than starting a job for each subject."""
@@ -45,7 +45,7 @@ def is_one_job(study: Study, kind: str) -> bool:
     if study.fetch is not None:
         return False
     if kind == "movie":
-        return len(study.meeg_subjects) <= MOST_SUBJECTS and not _is_decoded(study) and size_of_meeg(study) <= SMALL
+        return len(study.meeg_subjects) <= MOST_SUBJECTS and not is_decoded(study) and size_of_meeg(study) <= SMALL
     if len(study.subjects) > MOST_SUBJECTS:
         return False
     if kind == "scores":
@@ -53,18 +53,24 @@ def is_one_job(study: Study, kind: str) -> bool:
     return size_of_brain(study) <= SMALL
 
 
-def _is_decoded(study: Study) -> bool:
+def is_decoded(study: Study) -> bool:
     """Say whether RDMs over time are made by classifiers, which take far longer than other distances."""
     return str(study.meeg_rdm_distance).startswith("decoding")
 
 
 def n_conditions(study: Study) -> int:
-    """Return the number of conditions: of the stimuli, or else of the first subject's data."""
-    if study.simulate is not None and study.simulate.images_per_category:
+    """Return the number of conditions, or the fewest that a study has if it is not known."""
+    return known_conditions(study) or FEWEST_CONDITIONS
+
+
+def known_conditions(study: Study) -> int | None:
+    """Return the number of conditions: of the stimuli, or else of the first subject's data; None if it is not known."""
+    if checks.simulates_stimuli(study) and study.simulate is not None:
         return len(picture_names(study.simulate.images_per_category))
-    data = study.brain or study.meeg
-    known = checks.study_conditions(study) or (None if data is None else data.conditions(data.subjects[0]))
-    return max(len(known or ()), FEWEST_CONDITIONS)
+    known, data = checks.study_conditions(study), study.brain or study.meeg
+    if known is None and data is not None and study.simulate is None and not checks.awaits_fetch(study):
+        known = data.conditions(data.subjects[0])
+    return None if known is None else max(len(known), FEWEST_CONDITIONS)
 
 
 def size_of_brain(study: Study) -> int:

@@ -38,7 +38,7 @@ if STUDY.inference is not None and STUDY.searchlight is not None:
             PLAN.path("subject_permutations"),
         log:
             f"{LOGS}/{{part}}permute_sub-{{subject}}.log",
-        threads: threads_of("permute_subject", kind="permutations")
+        threads: threads_of("permute_subject", kind="subject_permutations")
         resources:
             **needs("permute_subject"),
         params:
