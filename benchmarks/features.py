@@ -24,7 +24,8 @@ from PIL import Image
 
 from rsa.distances import DISTANCES, cross_products
 from rsa.inputs.stimuli import read_image
-from rsa.models import Torchvision, features
+from rsa.models import Torchvision
+from rsa.models import extraction as features
 
 BATCH_SIZE = 8
 BLOCK_SIZE = 16_384
@@ -94,7 +95,8 @@ def extraction(architecture: str, images: pd.DataFrame, folder: Path, n_rounds: 
     in common.
     """
     model = Loaded(Torchvision(architecture=architecture, weights="untrained"))
-    network, preprocess = model.load()
+    loaded = model.load()
+    network, preprocess = loaded.module, loaded.prepare
     read = [preprocess(read_image(file)) for file in images["file"]]
     batches = [torch.stack(read[start : start + BATCH_SIZE]) for start in range(0, len(read), BATCH_SIZE)]
     half = images.iloc[: len(images) // 2]

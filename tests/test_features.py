@@ -4,7 +4,6 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -20,8 +19,9 @@ from scipy.stats import spearmanr
 from rsa.errors import UserError
 from rsa.files.io import content_hash, load_rdms, read_provenance
 from rsa.inputs.stimuli import Stimuli, read_image
-from rsa.models import Torchvision, features
-from rsa.models.features import extract, layer_rdms, recording
+from rsa.models import Torchvision, extraction
+from rsa.models.extraction import extract, layer_rdms
+from rsa.models.modules import TorchNetwork, recording
 from rsa.models.weights import weights_sha256
 from rsa.pipeline import stages
 
@@ -41,7 +41,7 @@ def device(request) -> str:
 
 @pytest.fixture(scope="module")
 def alexnet() -> torch.nn.Module:
-    return Torchvision(architecture="alexnet", weights="untrained").load()[0]
+    return Torchvision(architecture="alexnet", weights="untrained").load().module
 
 
 def layer_by_layer(network: torch.nn.Module, pictures: torch.Tensor) -> dict[str, torch.Tensor]:
@@ -129,7 +129,7 @@ def test_recording_is_filled_anew_by_each_forward_pass_and_survives_in_place_sum
     ("n_calls", "layer", "message"),
     [
         (2, "doubling", "Layer 'doubling' is called more than once per picture; ask for the module around it"),
-        (1, "recurrent", "The output of layer 'recurrent' is not one tensor"),
+        (1, "recurrent:2", "The output of layer 'recurrent:2' holds no such tensor"),
         (1, "doublings", "The network has no layer 'doublings'. Did you mean 'doubling'"),
     ],
 )
@@ -164,12 +164,14 @@ class Tiny:
     def preprocessing(self) -> str:
         return "divide by 255"
 
-    def load(self) -> tuple[torch.nn.Module, Callable[[Image.Image], torch.Tensor]]:
+    def load(self) -> TorchNetwork:
         with torch.random.fork_rng():
             torch.manual_seed(1)
             layers = torch.nn.Conv2d(3, 2, 3), torch.nn.ReLU(inplace=True), torch.nn.MaxPool2d(2)
         network = torch.nn.Sequential(*layers).eval().requires_grad_(False)
-        return network, lambda image: torch.from_numpy(np.array(image) * self.scale / 255).float().permute(2, 0, 1)
+        return TorchNetwork(
+            network, lambda image: torch.from_numpy(np.array(image) * self.scale / 255).float().permute(2, 0, 1)
+        )
 
 
 @pytest.fixture
@@ -188,11 +190,11 @@ def stored(path: Path) -> tuple[list[str], list[np.ndarray]]:
 
 def one_at_a_time(model, images: pd.DataFrame) -> list[np.ndarray]:
     """Return the mean activations of each condition, shape (n_conditions, n_units) per layer, the slow way."""
-    network, preprocess = model.load()
+    network = model.load()
     rows = {layer: {} for layer in model.layer_names()}
     for condition, path in zip(images["condition"], images["file"], strict=True):
-        with torch.inference_mode(), recording(network, model.layer_names()) as seen:
-            network(preprocess(read_image(path))[None])
+        with torch.inference_mode(), recording(network.module, model.layer_names()) as seen:
+            network.module(network.prepare(read_image(path))[None])
         for layer, values in seen.items():
             rows[layer].setdefault(condition, []).append(values.numpy().ravel().astype(np.float64))
     return [np.stack([np.mean(rows, axis=0) for rows in of_layer.values()]) for of_layer in rows.values()]
@@ -281,7 +283,7 @@ def test_the_same_input_gives_the_same_bytes_and_torch_is_left_as_it_was(tmp_pat
 
 def test_rows_longer_than_what_is_written_at_once(tmp_path, images, monkeypatch):
     extract(Tiny(), images, tmp_path / "a.h5", device="cpu")
-    monkeypatch.setattr(features, "WRITE_SIZE", 5)
+    monkeypatch.setattr(extraction, "WRITE_SIZE", 5)
     extract(Tiny(), images, tmp_path / "b.h5", device="cpu")
     assert (tmp_path / "a.h5").read_bytes() == (tmp_path / "b.h5").read_bytes()
 
@@ -297,15 +299,15 @@ def test_pictures_are_read_in_the_background_and_not_far_ahead(tmp_path, images,
 
     class Noting(Tiny):
         def load(self):
-            network, preprocess = super().load()
-            network.register_forward_hook(lambda module, inputs, output: note(len(output)))
-            return network, preprocess
+            network = super().load()
+            network.module.register_forward_hook(lambda module, inputs, output: note(len(output)))
+            return network
 
     def note(n_pictures: int) -> None:
         passed.extend([threading.current_thread()] * n_pictures)
         ahead.append(len(read) - len(passed))
 
-    monkeypatch.setattr(features, "read_image", noted)
+    monkeypatch.setattr(extraction, "read_image", noted)
     extract(Noting(), images, tmp_path / "a.h5", batch_size=batch_size, device="cpu")
     ordered = images.sort_values(
         "condition", key=lambda names: names.map({"img2": 0, "img10": 1, "a": 2}), kind="stable"
@@ -417,7 +419,7 @@ def test_a_constant_pattern_has_no_correlation_and_that_is_logged(tmp_path, rng,
     dead = rng.normal(size=(4, 20))
     dead[1], dead[3] = 0.1, 0
     path = write_activations(tmp_path / "a.h5", {"alive": rng.normal(size=(4, 20)), "dead": dead}, [*"wxyz"])
-    with caplog.at_level(logging.WARNING, logger="rsa.models.features"):
+    with caplog.at_level(logging.WARNING, logger="rsa.models.extraction"):
         rdms = layer_rdms(path, "correlation", block_size=6)
     assert np.isnan(rdms.values).tolist() == [[False] * 6, [True, False, True, True, True, True]]
     (record,) = caplog.records
@@ -473,7 +475,7 @@ def test_layer_rdms_made_by_the_stages_tell_device_weights_and_preprocessing(tmp
     assert list(made["inputs"]) == [str(tmp_path / "a.h5")]
     source = made["source"]
     assert source["device"] == device
-    assert source["weights_sha256"] == weights_sha256(model.load()[0].state_dict())
+    assert source["weights_sha256"] == weights_sha256(model.load().module.state_dict())
     assert source["preprocessing"] == model.preprocessing()
     assert source["methods"] == model.methods()
     assert source["layers"] == ["features.0", "classifier.3"]
@@ -484,7 +486,7 @@ def test_layer_rdms_made_by_the_stages_tell_device_weights_and_preprocessing(tmp
 
 @pytest.mark.usefixtures("images")
 def test_the_device_is_the_one_that_was_used(tmp_path, monkeypatch):
-    monkeypatch.setattr("rsa.models.features.choose_device", lambda device: {"auto": "cpu:0"}[device])
+    monkeypatch.setattr("rsa.models.extraction.choose_device", lambda device: {"auto": "cpu:0"}[device])
     model = Torchvision(architecture="squeezenet1_1", weights="untrained", layers=("features.0", "classifier.3"))
     assert made_by_the_stages(model, tmp_path)["source"]["device"] == "cpu:0"
 
@@ -493,7 +495,7 @@ def test_the_device_is_the_one_that_was_used(tmp_path, monkeypatch):
 def test_weights_are_told_apart_by_content_and_not_by_where_they_came_from(tmp_path):
     settings = {"architecture": "squeezenet1_1", "layers": ("features.0", "classifier.3")}
     untrained = Torchvision(weights="untrained", **settings)
-    state = untrained.load()[0].state_dict()
+    state = untrained.load().module.state_dict()
     torch.save(state, tmp_path / "same.pth")
     torch.save(state | {"classifier.1.bias": state["classifier.1.bias"] + 1e-3}, tmp_path / "other.pth")
     files = [Torchvision(weights=str(tmp_path / name), **settings) for name in ("same.pth", "other.pth")]

@@ -30,7 +30,7 @@ from rsa.inference.group import GROUP_TESTS
 from rsa.inputs import references
 from rsa.maps import MAPS
 from rsa.meeg.timecourse import MOVIE_DISTANCES
-from rsa.models import features
+from rsa.models import extraction
 from rsa.pipeline import schema, stages
 from rsa.pipeline.cli import build_parser
 from rsa.pipeline.config import Study, load_study, read_yaml
@@ -344,12 +344,12 @@ def test_notebook_example(tmp_path, monkeypatch, rng):
     mask = rng.random((9, 9, 9)) > 0.2
     betas = rng.standard_normal((9, 9, 9, 12)).astype(np.float32)
     names = [f"image{n}" for n in range(1, 13)]
-    layers = {"features.3": rng.standard_normal((12, 40)), "classifier.6": rng.standard_normal((12, 10))}
+    layers = {"extraction.3": rng.standard_normal((12, 40)), "classifier.6": rng.standard_normal((12, 10))}
     monkeypatch.chdir(tmp_path)
     nib.save(nib.Nifti1Image(mask.astype(np.uint8), affine), "mask.nii.gz")
     nib.save(nib.Nifti1Image(betas, affine), "betas.nii.gz")
     pd.DataFrame({"condition": names}).to_csv("betas.tsv", sep="\t", index=False)
-    np.savez("features.npz", **layers)
+    np.savez("extraction.npz", **layers)
     space: dict = {}
     exec(compile(example, "README.md", "exec"), space)
     scores = space["scores"]
@@ -436,8 +436,8 @@ def test_extending_example_of_a_model(tmp_path, rng):
     pixels = TypeAdapter(source).validate_python({"source": "pixels"})
     assert pixels.problems() == []
     images = pd.DataFrame({"condition": list("abcd"), "file": [str(path) for path in files]})
-    features.extract(pixels, images, tmp_path / "activations.h5", device="cpu")
-    rdms = features.layer_rdms(tmp_path / "activations.h5", "correlation")
+    extraction.extract(pixels, images, tmp_path / "activations.h5", device="cpu")
+    rdms = extraction.layer_rdms(tmp_path / "activations.h5", "correlation")
     assert list(rdms.table["layer"]) == ["pixels"]
     grey = [np.asarray(Image.open(path), dtype=np.float64).ravel() for path in files]
     np.testing.assert_allclose(rdms.values[0], pdist(grey, "correlation"), atol=1e-6)

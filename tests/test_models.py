@@ -21,7 +21,7 @@ from rsa.files.io import load_table
 from rsa.inputs.stimuli import read_image
 from rsa.models import MODELS, Torchvision
 from rsa.models.default_layers import DEFAULT_LAYERS
-from rsa.models.torchvision import single_tensor
+from rsa.models.modules import parts_of
 from rsa.models.weights import weights_sha256
 from rsa.pipeline.schema import json_schema
 
@@ -31,7 +31,7 @@ ARCHITECTURES = torchvision.models.list_models(module=torchvision.models)
 @pytest.fixture(scope="module")
 def small() -> dict[str, torch.Tensor]:
     """Return the state dict of an untrained squeezenet1_1."""
-    return Torchvision(architecture="squeezenet1_1", weights="untrained").load()[0].state_dict()
+    return Torchvision(architecture="squeezenet1_1", weights="untrained").load().module.state_dict()
 
 
 # ------------------------------------------------------------------------------------------- settings
@@ -169,12 +169,12 @@ def test_default_layers_of_alexnet_are_its_convolutions_and_dense_layers_after_r
 @pytest.mark.parametrize("architecture", ["squeezenet1_1", "vit_b_32"])
 def test_description_agrees_with_a_real_forward_pass(architecture):
     model = Torchvision(architecture=architecture, weights="untrained")
-    network, _ = model.load()
+    network = model.load().module
     shapes: dict[str, str] = {}
     order = []
 
     def note(name, output):
-        shapes[name] = "x".join(map(str, single_tensor(output).shape[1:]))
+        shapes[name] = "x".join(map(str, parts_of(output)[""].shape[1:]))
         order.append(name)
 
     for name, module in network.named_modules():
@@ -208,11 +208,11 @@ def test_a_glob_leaves_out_layers_without_one_output():
 
 def test_attention_is_the_one_tensor_of_its_tuple():
     tensor = torch.zeros(2)
-    assert single_tensor(tensor) is tensor
-    assert single_tensor((tensor, None)) is tensor
-    assert single_tensor((tensor, tensor)) is None
-    assert single_tensor((tensor, (tensor, tensor))) is None
-    assert single_tensor({"out": tensor}) is None
+    assert parts_of(tensor) == {"": tensor}
+    assert parts_of((tensor, None)) == {"": tensor}
+    assert list(parts_of((tensor, (tensor, tensor)))) == ["0", "1.0", "1.1"]
+    assert parts_of({"out": tensor}) == {"": tensor}
+    assert parts_of({"size": 3}) == {}
     model = Torchvision(architecture="vit_b_32", layers="*_layer_0.self_attention")
     assert model.layer_names() == ["encoder.layers.encoder_layer_0.self_attention"]
 
@@ -232,8 +232,8 @@ def test_describing_is_repeatable_and_leaves_random_numbers_alone():
 def test_untrained_weights_follow_the_seed_alone(small):
     torch.manual_seed(3)
     before = torch.random.get_rng_state()
-    again, _ = Torchvision(architecture="squeezenet1_1", weights="untrained").load()
-    other, _ = Torchvision(architecture="squeezenet1_1", weights="untrained", seed=1).load()
+    again = Torchvision(architecture="squeezenet1_1", weights="untrained").load().module
+    other = Torchvision(architecture="squeezenet1_1", weights="untrained", seed=1).load().module
     assert torch.equal(torch.random.get_rng_state(), before)
     assert not again.training
     assert not any(parameter.requires_grad for parameter in again.parameters())
@@ -244,7 +244,7 @@ def test_untrained_weights_follow_the_seed_alone(small):
 def test_preprocessing_is_that_of_the_weights(data):
     picture = read_image(data / "photos_labelled" / "cat.jpg")
     model = Torchvision(architecture="squeezenet1_1", weights="untrained")
-    _, preprocess = model.load()
+    preprocess = model.load().prepare
     tensor = preprocess(picture)
     width, height = picture.size
     scale = 256 / min(width, height)
@@ -263,7 +263,8 @@ def test_preprocessing_is_that_of_the_weights(data):
 def test_real_weights_recognise_photographs(data, architecture, n_right):
     model = Torchvision(architecture=architecture, weights=str(data / "weights" / f"{architecture}.pth"))
     assert model.problems() == []
-    network, preprocess = model.load()
+    loaded = model.load()
+    network, preprocess = loaded.module, loaded.prepare
     photos = load_table(data / "photos_labelled" / "labels.tsv")
     batch = torch.stack([preprocess(read_image(data / "photos_labelled" / name)) for name in photos["file"]])
     with torch.inference_mode():
@@ -347,7 +348,7 @@ def assert_loads(path: Path, state: dict, **change) -> None:
     model = Torchvision(architecture="squeezenet1_1", weights=str(path), **change)
     assert model.problems() == []
     assert model.files() == [path]
-    loaded = model.load()[0].state_dict()
+    loaded = model.load().module.state_dict()
     assert list(loaded) == list(state)
     assert all(torch.equal(loaded[name], tensor) for name, tensor in state.items())
 
@@ -416,20 +417,20 @@ def test_what_is_no_state_dict_is_refused(tmp_path):
 @pytest.mark.slow
 def test_names_and_counters_of_old_densenets_and_auxiliary_heads_are_understood(tmp_path):
     for architecture in ("densenet121", "googlenet", "mnasnet0_5"):
-        network, _ = Torchvision(architecture=architecture, weights="untrained", seed=1).load()
+        network = Torchvision(architecture=architecture, weights="untrained", seed=1).load().module
         state = {n: t for n, t in network.state_dict().items() if "num_batches" not in n}
         old = {re.sub(r"(denselayer\d+\.(?:norm|conv))([12])\.", r"\1.\2.", n): t for n, t in state.items()}
         if architecture == "googlenet":
             old["aux1.fc2.bias"] = torch.zeros(1000)
         torch.save(old, tmp_path / "old.pth")
-        loaded, _ = Torchvision(architecture=architecture, weights=str(tmp_path / "old.pth")).load()
+        loaded = Torchvision(architecture=architecture, weights=str(tmp_path / "old.pth")).load().module
         assert all(torch.equal(loaded.state_dict()[name], tensor) for name, tensor in state.items())
     assert "denselayer1.norm.1.weight" not in loaded.state_dict()
 
 
 def test_inception_networks_see_pictures_as_their_published_weights_do():
     for architecture in ("googlenet", "inception_v3"):
-        network, _ = Torchvision(architecture=architecture, weights="untrained").load()
+        network = Torchvision(architecture=architecture, weights="untrained").load().module
         assert network.transform_input
 
 
@@ -502,7 +503,7 @@ def test_cached_weights_need_no_network(hub, data):
     shutil.copy(data / "weights" / "squeezenet1_1.pth", hub / "squeezenet1_1-b8a52dc0.pth")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        network, _ = Torchvision(architecture="squeezenet1_1").load()
+        network = Torchvision(architecture="squeezenet1_1").load().module
     state = torch.load(data / "weights" / "squeezenet1_1.pth", weights_only=True)
     assert all(torch.equal(network.state_dict()[name], tensor) for name, tensor in state.items())
     assert weights_sha256(network.state_dict()) == weights_sha256(state)

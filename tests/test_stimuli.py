@@ -149,7 +149,7 @@ def test_real_stimuli(data):
 
 
 def test_importing_costs_no_torch():
-    code = "import sys, rsa.inputs.stimuli, rsa.models, rsa.models.features; print('torch' in sys.modules)"
+    code = "import sys, rsa.inputs.stimuli, rsa.models, rsa.models.extraction; print('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "False"
 
 

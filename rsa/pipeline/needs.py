@@ -15,7 +15,7 @@ from rsa.files.io import IN_MEMORY
 from rsa.files.memory import MB
 from rsa.inference.group import COMBINED_SCORES
 from rsa.inference.permutation import BLOCK_BYTES, MOST_CENTRES, PERMUTED, RDM_BYTES
-from rsa.models.features import BLOCK_SIZE
+from rsa.models.extraction import BLOCK_SIZE
 from rsa.pipeline.config import Study
 from rsa.pipeline.extent import Extent, kept_extent
 from rsa.pipeline.sizes import is_decoded

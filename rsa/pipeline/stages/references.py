@@ -5,7 +5,7 @@ from pathlib import Path
 from rsa.files import io
 from rsa.inputs.references import Reference
 from rsa.inputs.stimuli import Stimuli
-from rsa.models import MODELS, Model, features
+from rsa.models import MODELS, Model, extraction
 from rsa.pipeline.config import DistanceName
 from rsa.pipeline.stages.common import provenance_of
 
@@ -43,7 +43,9 @@ def extract(model: Model, stimuli: Stimuli, output: Path, device: str = "auto", 
         provenance_of(inputs, model=model.model_dump(), stimuli=stimuli.model_dump()) as provenance,
     ):
         provenance["methods"] = model.methods()  # told by the library that runs it, which the report need not load
-        features.extract(model, stimuli.load(), temporary, device=device, batch_size=batch_size, provenance=provenance)
+        extraction.extract(
+            model, stimuli.load(), temporary, device=device, batch_size=batch_size, provenance=provenance
+        )
 
 
 def layer_rdms(activations: Path, output: Path, distance: DistanceName = "correlation") -> None:
@@ -59,7 +61,7 @@ def layer_rdms(activations: Path, output: Path, distance: DistanceName = "correl
         How dissimilar two images are.
     """
     with provenance_of([activations], distance=distance) as provenance:
-        rdms = features.layer_rdms(activations, distance)
+        rdms = extraction.layer_rdms(activations, distance)
         provenance["source"] = io.read_provenance(activations)
     io.save(output, rdms, provenance)
 

@@ -15,24 +15,22 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import h5py
 import numpy as np
 import pandas as pd
-from PIL import Image
 
 from rsa.core import Array, RDMs
 from rsa.devices import choose_device
 from rsa.distances import DISTANCES, CrossProducts, Distance, cross_products
-from rsa.errors import UserError, did_you_mean, listed
+from rsa.errors import UserError, listed
 from rsa.files.io import FORMAT_VERSION, add_checksum, opened, require_space, writing
 from rsa.inputs.stimuli import read_image
 from rsa.models import Model
-from rsa.models.torchvision import single_tensor
-from rsa.models.weights import weights_sha256
+from rsa.models.source import Network
 from rsa.progress import progress
 from rsa.registry import pick
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["extract", "layer_rdms", "recording"]
+__all__ = ["extract", "layer_rdms"]
 
 BLOCK_SIZE = 16_384
 """Features of a layer that are read together: 64 KiB of each condition."""
@@ -46,54 +44,6 @@ N_BATCHES_AHEAD = 2
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
-
-
-# ------------------------------------------------------------------------------------------- recording
-
-
-@contextmanager
-def recording(network: "torch.nn.Module", layers: Sequence[str]) -> "Iterator[dict[str, torch.Tensor]]":
-    """Keep the outputs of layers at each forward pass, as they are when the layer returns.
-
-    Outputs are copied at once: the in-place ReLU that follows most layers of torchvision's networks, and the in-place
-    sums of residual blocks, overwrite them.
-
-    Parameters
-    ----------
-    network : torch.nn.Module
-        Its hooks are removed when the block ends, whatever happens in it.
-    layers : sequence of str
-        Names of modules.
-
-    Yields
-    ------
-    dict
-        Layer -> tensor of shape (n_pictures, ...), emptied and filled again by each forward pass.
-
-    Raises
-    ------
-    UserError
-        If there is no such layer, or it returns several tensors or is called twice in a pass.
-    """
-    modules = dict(network.named_modules())
-    unknown = [name for name in layers if name not in modules]
-    if unknown:
-        raise UserError(f"The network has no layer {unknown[0]!r}.{did_you_mean(unknown[0], modules, 3)}")
-    seen: dict[str, torch.Tensor] = {}
-    with ExitStack() as hooks:
-        hooks.callback(network.register_forward_pre_hook(lambda *_: seen.clear()).remove)
-        for name in layers:
-            hooks.callback(modules[name].register_forward_hook(partial(_keep, seen, name)).remove)
-        yield seen
-
-
-def _keep(seen: "dict[str, torch.Tensor]", name: str, module: "torch.nn.Module", inputs: Any, output: Any) -> None:
-    tensor = single_tensor(output)
-    if tensor is None:
-        raise UserError(f"The output of layer {name!r} is not one tensor; ask for a layer in it or around it.")
-    if name in seen:
-        raise UserError(f"Layer {name!r} is called more than once per picture; ask for the module around it.")
-    seen[name] = tensor.detach().clone()
 
 
 # ------------------------------------------------------------------------------------ how torch computes
@@ -200,8 +150,9 @@ def extract(
     layers = model.layer_names()
     n_units = model.describe().set_index("layer").loc[layers, "n_units"].sum()
     require_space(output, int(1.05 * 4 * n_units * len(conditions)))
-    network, preprocess = model.load()
-    used = {"device": place, "weights_sha256": weights_sha256(network.state_dict()), "layers": layers}
+    network = model.load()
+    used = {"device": place, "weights_sha256": network.weights_sha256(), "layers": layers}
+    network = network.to(place)
     log.info(
         f"{model.label}: {len(ordered)} images of {len(conditions)} conditions through {len(layers)} layers on "
         f"{place}, {size} at a time"
@@ -210,41 +161,46 @@ def extract(
         with h5py.File(temporary, "w") as file:
             _describe(file, model, conditions, {**(provenance or {}), **used})
             means = _create_layers(file, model, layers, ordered)
-            read = [partial(_read, preprocess, name) for name in ordered["file"]]
+            read = [partial(_read, network, name) for name in ordered["file"]]
             with ExitStack() as stack:
                 stack.enter_context(_exactly())
                 reader, writer = (stack.enter_context(_background()) for _ in range(2))
-                seen = stack.enter_context(recording(network.to(place), layers))
                 advance = stack.enter_context(progress(len(ordered), "images", f"activations of {model.label}"))
                 pictures = _ahead(reader, read, N_BATCHES_AHEAD * size)
-                outputs = _outputs(network, seen, pictures, size, place)
+                outputs = _outputs(network, layers, pictures, size, place)
                 for n_added in _ahead(writer, (partial(_add, means, *batch) for batch in outputs), 1):
                     advance(n_added)
         add_checksum(temporary)
 
 
-def _read(preprocess: "Callable[[Image.Image], torch.Tensor]", name: str) -> "torch.Tensor":
-    return preprocess(read_image(name))
+def _read(network: Network, name: str) -> "torch.Tensor":
+    return network.prepare(read_image(name))
 
 
 def _outputs(
-    network: "torch.nn.Module",
-    seen: "dict[str, torch.Tensor]",
+    network: Network,
+    layers: Sequence[str],
     pictures: "Iterator[torch.Tensor]",
     size: int,
     place: str,
 ) -> "Iterator[tuple[int, dict[str, torch.Tensor]]]":
     """Pass pictures, each of shape (3, height, width), in batches; yield the row of the first and the layers' outputs.
 
-    `seen` is where these outputs are recorded.
+    Outputs are copied at once: the in-place ReLU that follows most layers of torchvision's networks, and the in-place
+    sums of residual blocks, overwrite them.
     """
     import torch
 
     start = 0
     while batch := list(islice(pictures, size)):
-        network(torch.stack(batch).to(place))
-        yield start, dict(seen)
+        seen: dict[str, torch.Tensor] = {}
+        network.answer(torch.stack(batch).to(place), layers, partial(_keep, seen))
+        yield start, seen
         start += len(batch)
+
+
+def _keep(seen: "dict[str, torch.Tensor]", layer: str, output: "torch.Tensor") -> None:
+    seen[layer] = output.clone()
 
 
 def _add(means: "Mapping[str, _ConditionMeans]", start: int, outputs: "dict[str, torch.Tensor]") -> int:

@@ -1,0 +1,261 @@
+"""What every source of networks has in common: its settings, and the network that it gives."""
+
+import re
+from collections.abc import Callable, Sequence
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Protocol
+
+import pandas as pd
+from PIL import Image
+from pydantic import BeforeValidator, Field
+
+from rsa.errors import UserError, did_you_mean
+from rsa.settings import Label, Section
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["LAYER_COLUMNS", "PART", "Layers", "Network", "Responses", "Source", "chosen_layers", "require_extra"]
+
+PART = ":"
+"""Stands between a layer and the part of its output that is meant, where it has several: attention:1."""
+
+LAYER_COLUMNS = ("layer", "type", "shape", "n_units", "n_calls", "default")
+"""What is known of a layer before the network is loaded; see `Source.describe`."""
+
+
+def _as_tuple(layers: Any) -> Any:
+    return (layers,) if isinstance(layers, str) and layers != "default" else layers
+
+
+Globs = Annotated[tuple[str, ...], Field(min_length=1)]
+
+Layers = Annotated[Literal["default"] | Globs, BeforeValidator(_as_tuple, json_schema_input_type=str | Globs)]
+"""The word "default", or names and globs; one alone needs no list."""
+
+
+# -------------------------------------------------------------------------------------------- networks
+
+
+class Network(Protocol):
+    """A network that is ready to run, on a device."""
+
+    @property
+    def n_parameters(self) -> int | None:
+        """Number of parameters, if it is known."""
+        ...
+
+    def prepare(self, picture: Image.Image, /) -> "torch.Tensor":
+        """Make the network's input of an RGB picture: shape (3, height, width); deterministic."""
+        ...
+
+    def to(self, device: str) -> "Network":
+        """Return the network on a device (see `rsa.devices`)."""
+        ...
+
+    def answer(self, batch: "torch.Tensor", layers: Sequence[str], take: "Callable[[str, torch.Tensor], None]") -> None:
+        """Pass pictures through the network, and hand over what layers answer.
+
+        Parameters
+        ----------
+        batch : tensor, shape (n_pictures, 3, height, width)
+            On the network's device.
+        layers : sequence of str
+            The layers, in forward order.
+        take : callable
+            ``layer, output -> None``, called once for each layer, in any order, with an output of shape (n_pictures,
+            ...). The output may be overwritten afterwards, so what is kept of it has to be copied.
+        """
+        ...
+
+    def weights_sha256(self) -> str:
+        """Return the SHA-256 of the weights, in hexadecimal; see `rsa.models.weights.weights_sha256`."""
+        ...
+
+
+class Responses(Protocol):
+    """Ready responses of layers, which no network has to be run for."""
+
+    conditions: Sequence[str]
+    """The conditions, in the order of the rows."""
+
+    def of(self, layer: str) -> Any:
+        """Return the responses of a layer, shape (n_conditions, n_units): an array, or what is sliced like one."""
+        ...
+
+    def weights_sha256(self) -> str:
+        """Return the SHA-256 of the responses, in hexadecimal."""
+        ...
+
+
+class Source(Section):
+    """A network, where it comes from, and its layers."""
+
+    needs_pictures: ClassVar[bool] = True
+    """Whether pictures pass through a network, rather than that responses are ready."""
+
+    name: Label | None = None
+    """Label of the model in file names (letters and digits); by default made of the network's name."""
+    layers: Layers = "default"
+    """Layers, one or several, by name or by glob (`features.*`; of what a glob matches, layers without one output are
+    left out); `python -m rsa layers NETWORK` lists them."""
+
+    @property
+    def called(self) -> str:
+        """What the network is called where it comes from."""
+        raise NotImplementedError
+
+    @property
+    def label(self) -> str:
+        """The model's label in file names."""
+        return self.name or re.sub("[^0-9A-Za-z]", "", self.called)
+
+    @property
+    def is_untrained(self) -> bool:
+        """Whether the weights are random."""
+        return False
+
+    def about(self) -> str:
+        """Say in a few words which network it is."""
+        raise NotImplementedError
+
+    def methods(self) -> list[str]:
+        """Return sentences for the methods text: the network, its weights, and what pictures became."""
+        raise NotImplementedError
+
+    def load(self) -> "Network | Responses":
+        """Return the network, ready for inference on the CPU, or ready responses.
+
+        Raises
+        ------
+        UserError
+            If there is no such network or weights, or the weights can't be had or don't fit.
+        """
+        raise NotImplementedError
+
+    def preprocessing(self) -> str:
+        """Describe the preprocessing of pictures in one line."""
+        raise NotImplementedError
+
+    def describe(self) -> pd.DataFrame:
+        """Return the layers in the order in which a picture passes them, if possible without loading any weights.
+
+        Returns
+        -------
+        DataFrame
+            Columns `layer`, `type`, `shape` (of the output for one picture, as in 64x55x55), `n_units`, `n_calls` per
+            picture and `default` (whether `layers: default` has it). A layer has no units if its output is no tensor
+            with a row per picture.
+        """
+        raise NotImplementedError
+
+    def layer_names(self) -> list[str]:
+        """Return the chosen layers, in forward order.
+
+        Raises
+        ------
+        UserError
+            If a pattern matches no layer, or a layer that is named has no one output.
+        """
+        return chosen_layers(self.layers, self.describe(), self.called)
+
+    def files(self) -> list[Path]:
+        """Return the local files that the network is read from."""
+        return []
+
+    def problems(self) -> list[str]:
+        """Return what is wrong with these settings, a line each; nothing is fetched."""
+        try:
+            self.layer_names()
+        except UserError as error:
+            return [str(error)]
+        return []
+
+
+# ---------------------------------------------------------------------------------------------- layers
+
+
+def chosen_layers(layers: Layers, table: pd.DataFrame, network: str) -> list[str]:
+    """Choose layers by names and globs, in forward order.
+
+    Parameters
+    ----------
+    layers : "default" or tuple of str
+        What is chosen.
+    table : DataFrame
+        The layers; see `Source.describe`.
+    network : str
+        What the network is called, for messages.
+
+    Raises
+    ------
+    UserError
+        If a pattern matches no layer, or a layer that is named has no one output.
+    """
+    if layers == "default":
+        return list(table["layer"][table["default"]])
+    chosen = {name for pattern in layers for name in _matching(pattern, table, network)}
+    return [name for name in table["layer"] if name in chosen]
+
+
+def _matching(pattern: str, table: pd.DataFrame, network: str) -> list[str]:
+    """Return the layers of that name, or those with one output that match the glob."""
+    n_calls = dict(zip(table["layer"], table["n_calls"], strict=True))
+    n_units = dict(zip(table["layer"], table["n_units"], strict=True))
+    matches = [pattern] if pattern in n_calls else _globbed(pattern, list(n_calls))
+    usable = [name for name in matches if n_calls[name] == 1 and n_units[name]]
+    if usable:
+        return usable
+    if not matches:
+        raise UserError(
+            f"{network} has no layer {pattern!r}.{did_you_mean(pattern, n_calls, 3)} "
+            f"`python -m rsa layers {network}` lists them."
+        )
+    if n_calls[matches[0]] == 1:
+        raise UserError(f"The output of layer {matches[0]!r} of {network} is not one tensor per picture.")
+    around = [name for name in _enclosing(matches[0]) if n_calls.get(name) == 1 and n_units[name]]
+    hint = f"ask for the module around it, {around[0]!r}" if around else "ask for another one"
+    raise UserError(
+        f"Layer {matches[0]!r} of {network} is called {n_calls[matches[0]]} times per picture, "
+        f"so it has no one output; {hint}."
+    )
+
+
+def _globbed(pattern: str, names: Sequence[str]) -> list[str]:
+    """Return the names that match a glob; a part of an output only where the glob names parts."""
+    return [name for name in names if fnmatchcase(name, pattern) and (PART in pattern or PART not in name)]
+
+
+def _enclosing(name: str) -> list[str]:
+    """Return the modules around a layer, the nearest first."""
+    parts = name.split(".")
+    return [".".join(parts[:n]) for n in range(len(parts) - 1, 0, -1)]
+
+
+def require_extra(module: str, extra: str, source: str) -> Any:
+    """Import a package that a source of networks needs, or say how to install it.
+
+    Parameters
+    ----------
+    module : str
+        The package's name in Python.
+    extra : str
+        The extra of this project that installs it.
+    source : str
+        The source, for the message.
+
+    Raises
+    ------
+    UserError
+        If it is not installed, or cannot be imported.
+    """
+    from importlib import import_module
+
+    try:
+        return import_module(module)
+    except ImportError as error:
+        raise UserError(
+            f"Networks of `source: {source}` need the package {module.partition('.')[0]}, which cannot be imported "
+            f'({error}). Install it: pip install -e ".[{extra}]".'
+        ) from error
