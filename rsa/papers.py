@@ -32,6 +32,10 @@ PAPERS = {
     "Storrs et al., 2021": "Storrs KR, Kietzmann TC, Walther A, Mehrer J, Kriegeskorte N (2021). Diverse deep neural "
     "networks all predict human inferior temporal cortex well, after training and fitting. J Cogn Neurosci "
     "33:2044-2064.",
+    "Schrimpf et al., 2018": "Schrimpf M, Kubilius J, Hong H, Majaj NJ, Rajalingham R, Issa EB, and 7 others (2018). "
+    "Brain-Score: which artificial neural network for object recognition is most brain-like? bioRxiv 407007.",
+    "Conwell et al., 2024": "Conwell C, Prince JS, Kay KN, Alvarez GA, Konkle T (2024). A large-scale examination of "
+    "inductive biases shaping high-level visual representation in brains and machines. Nature Communications 15:9383.",
     "Cichy et al., 2014": "Cichy RM, Pantazis D, Oliva A (2014). Resolving human object recognition in space and time. "
     "Nat Neurosci 17:455-462.",
     "Cichy et al., 2016": "Cichy RM, Khosla A, Pantazis D, Torralba A, Oliva A (2016). Comparison of deep neural "

@@ -376,3 +376,48 @@ def freedman_lane(values: np.ndarray, tested: np.ndarray, nuisance: np.ndarray, 
             variance = ((again - model @ weights) ** 2).sum() / (n_subjects - model.shape[1])
             found[number, column] = weights[0] / np.sqrt(variance * spread)
     return found
+
+
+def ranking_scores(brain: np.ndarray, layers: np.ndarray, halves: np.ndarray) -> np.ndarray:
+    """Choose layers by the other subjects on one half and score each subject on the other, in loops, by scipy.
+
+    Square RDMs of subjects, (n_subjects, n, n), and of the layers of one model; halves (n_halves, n), of which rows 2 s
+    and 2 s + 1 are one split. The subject alone chooses for itself.
+    """
+
+    def of(subject: int, layer: int, half: np.ndarray) -> float:
+        upper = np.triu_indices(half.sum(), 1)
+        own, other = (square[np.ix_(half, half)][upper] for square in (brain[subject], layers[layer]))
+        return float(spearmanr(own, other).statistic)
+
+    found = []
+    for subject in range(len(brain)):
+        others = [one for one in range(len(brain)) if one != subject] or [subject]
+        scores = []
+        for number, half in enumerate(halves):
+            other_half = halves[number + 1 if number % 2 == 0 else number - 1]
+            means = [np.mean([of(one, layer, half) for one in others]) for layer in range(len(layers))]
+            scores.append(of(subject, int(np.argmax(means)), other_half))
+        found.append(np.mean(scores))
+    return np.array(found)
+
+
+def noise_ceiling(rdms: np.ndarray) -> tuple[float, float]:
+    """Lower and upper bound of the noise ceiling by Spearman, in a loop over subjects; (n_subjects, n_pairs)."""
+    ranked = np.array([rankdata(one) for one in rdms])
+    lower = [spearmanr(one, np.delete(ranked, i, axis=0).mean(axis=0)).statistic for i, one in enumerate(rdms)]
+    upper = [spearmanr(one, ranked.mean(axis=0)).statistic for one in rdms]
+    return float(np.mean(lower)), float(np.mean(upper))
+
+
+def flips_of_pairs(differences: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Two-sided p of t over subjects by all flips of signs, uncorrected and by the maximum; (n_subjects, n_tests)."""
+    n_subjects = len(differences)
+    flips = np.array(list(product([1, -1], repeat=n_subjects)))
+
+    def t_of(values: np.ndarray) -> np.ndarray:
+        return np.abs(values.mean(axis=0) / (values.std(axis=0, ddof=1) / np.sqrt(n_subjects)))
+
+    observed = t_of(differences) - 1e-9
+    flipped = np.array([t_of(differences * signs[:, None]) for signs in flips])
+    return (flipped >= observed).mean(axis=0), (flipped.max(axis=1)[:, None] >= observed).mean(axis=0)
