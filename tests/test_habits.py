@@ -349,7 +349,7 @@ def test_notebook_example(tmp_path, monkeypatch, rng):
     nib.save(nib.Nifti1Image(mask.astype(np.uint8), affine), "mask.nii.gz")
     nib.save(nib.Nifti1Image(betas, affine), "betas.nii.gz")
     pd.DataFrame({"condition": names}).to_csv("betas.tsv", sep="\t", index=False)
-    np.savez("extraction.npz", **layers)
+    np.savez("features.npz", **layers)
     space: dict = {}
     exec(compile(example, "README.md", "exec"), space)
     scores = space["scores"]
