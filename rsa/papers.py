@@ -25,6 +25,20 @@ PAPERS = {
     "representational similarity analysis. PLoS Comput Biol 10:e1003553.",
     "Nimon & Oswald, 2013": "Nimon K, Oswald FL (2013). Understanding the results of multiple linear regression: "
     "beyond standardized regression coefficients. Organ Res Methods 16:650-674.",
+    "Daugman, 1985": "Daugman JG (1985). Uncertainty relation for resolution in space, spatial frequency, and "
+    "orientation optimized by two-dimensional visual cortical filters. J Opt Soc Am A 2:1160-1169.",
+    "Adelson & Bergen, 1985": "Adelson EH, Bergen JR (1985). Spatiotemporal energy models for the perception of "
+    "motion. J Opt Soc Am A 2:284-299.",
+    "Jones & Palmer, 1987": "Jones JP, Palmer LA (1987). An evaluation of the two-dimensional Gabor filter model of "
+    "simple receptive fields in cat striate cortex. J Neurophysiol 58:1233-1258.",
+    "Kay et al., 2008": "Kay KN, Naselaris T, Prenger RJ, Gallant JL (2008). Identifying natural images from human "
+    "brain activity. Nature 452:352-355.",
+    "Riesenhuber & Poggio, 1999": "Riesenhuber M, Poggio T (1999). Hierarchical models of object recognition in "
+    "cortex. Nat Neurosci 2:1019-1025.",
+    "Serre et al., 2007": "Serre T, Wolf L, Bileschi S, Riesenhuber M, Poggio T (2007). Robust object recognition "
+    "with cortex-like mechanisms. IEEE Trans Pattern Anal Mach Intell 29:411-426.",
+    "Mutch & Lowe, 2008": "Mutch J, Lowe DG (2008). Object class recognition and localization using sparse features "
+    "with limited receptive fields. Int J Comput Vis 80:45-57.",
     "Hebart et al., 2018": "Hebart MN, Bankson BB, Harel A, Baker CI, Cichy RM (2018). The representational dynamics "
     "of task and object processing in humans. eLife 7:e32816.",
     "Fischl et al., 1999": "Fischl B, Sereno MI, Tootell RBH, Dale AM (1999). High-resolution intersubject averaging "

@@ -421,3 +421,71 @@ def flips_of_pairs(differences: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     observed = t_of(differences) - 1e-9
     flipped = np.array([t_of(differences * signs[:, None]) for signs in flips])
     return (flipped >= observed).mean(axis=0), (flipped.max(axis=1)[:, None] >= observed).mean(axis=0)
+
+
+# ------------------------------------------------------------------------------------------------ pictures
+
+
+def gabor_pairs(
+    picture: np.ndarray, frequencies: Sequence[int], n_orientations: int, sd_wavelengths: float
+) -> np.ndarray:
+    """Draw every filter, pixel by pixel: take its mean off below its envelope, make its length 1, and multiply."""
+    size = len(picture)
+    y, x = np.mgrid[:size, :size]
+    pairs = []
+    for frequency, turn in product(frequencies, range(n_orientations)):
+        wavelength, angle = size / frequency, np.pi * turn / n_orientations
+        for row, column in product(range(frequency), repeat=2):
+            down, right = y - ((row + 0.5) * wavelength - 0.5), x - ((column + 0.5) * wavelength - 0.5)
+            envelope = np.exp(-(down**2 + right**2) / (2 * (sd_wavelengths * wavelength) ** 2))
+            phase = 2 * np.pi * (right * np.cos(angle) + down * np.sin(angle)) / wavelength
+            filters = [
+                envelope * (wave - (envelope * wave).sum() / envelope.sum()) for wave in (np.cos(phase), np.sin(phase))
+            ]
+            even, odd = (float((one / np.linalg.norm(one) * picture).sum()) for one in filters)
+            pairs.append(even + 1j * odd)
+    return np.array(pairs)
+
+
+def hmax_s1(picture: np.ndarray, size: int, sd: float, wavelength: float) -> np.ndarray:
+    """Lay each of four filters on every place: absolute product, divided by the length of the pixels below."""
+    n = len(picture) - size + 1
+    maps = np.zeros((4, n, n))
+    half = size // 2
+    for turn in range(4):
+        angle = np.pi * turn / 4
+        bars = np.zeros((size, size))
+        for row, column in product(range(size), repeat=2):
+            across = (column - half) * np.cos(angle) + (row - half) * np.sin(angle)
+            along = (row - half) * np.cos(angle) - (column - half) * np.sin(angle)
+            bars[row, column] = np.exp(-(across**2 + 0.09 * along**2) / (2 * sd**2)) * np.cos(
+                2 * np.pi * across / wavelength
+            )
+        bars -= bars.mean()
+        bars /= np.sqrt((bars**2).sum())
+        for row, column in product(range(n), repeat=2):
+            below = picture[row : row + size, column : column + size]
+            maps[turn, row, column] = abs((bars * below).sum()) / np.sqrt((below**2).sum())
+    return maps
+
+
+def hmax_c1(finer: np.ndarray, coarser: np.ndarray, window: int, step: int) -> np.ndarray:
+    """Take the maximum of both sizes, whose middles are at the same pixels, over each window that is whole."""
+    n = (coarser.shape[1] - window) // step + 1
+    maps = np.zeros((4, n, n))
+    for turn, row, column in product(range(4), range(n), range(n)):
+        places = list(product(range(row * step, row * step + window), range(column * step, column * step + window)))
+        values = [coarser[turn, y, x] for y, x in places] + [finer[turn, y + 1, x + 1] for y, x in places]
+        maps[turn, row, column] = max(values)
+    return maps
+
+
+def hmax_c2(maps: Sequence[np.ndarray], patch: np.ndarray) -> float:
+    """Go with a patch, shape (4, size, size), over all places of all maps; return the best match."""
+    size = patch.shape[1]
+    best = 0.0
+    for c1 in maps:
+        for row, column in product(range(c1.shape[1] - size + 1), repeat=2):
+            distance = ((c1[:, row : row + size, column : column + size] - patch) ** 2).sum()
+            best = max(best, float(np.exp(-distance / (2 * (size / 4) ** 2))))
+    return best

@@ -14,12 +14,22 @@ from hypothesis import strategies as st
 from PIL import Image
 from pydantic import TypeAdapter, ValidationError
 from scipy.spatial.distance import pdist, squareform
+from scipy.stats import spearmanr
 
 from rsa.core import RDMs
 from rsa.errors import UserError
 from rsa.files.io import load_table, save
 from rsa.files.rdm_files import READERS, read_conditions, read_rdms
-from rsa.inputs.references import REFERENCES, FileReference, PixelReference, Reference, TableReference
+from rsa.inputs import gabor, hmax
+from rsa.inputs.references import (
+    REFERENCES,
+    FileReference,
+    GaborReference,
+    HmaxReference,
+    PixelReference,
+    Reference,
+    TableReference,
+)
 from rsa.inputs.stimuli import Stimuli
 from rsa.settings import descriptions
 
@@ -588,6 +598,126 @@ def test_pixels_of_real_pictures(data):
     assert rdms.conditions[:2] == ("image_01", "image_02")
     usual = PixelReference(name="pixels").build(stimuli).values[0]
     assert np.corrcoef(usual, rdms.values[0])[0, 1] > 0.99
+
+
+# ---------------------------------------------------------------------------------- Gabor energy and HMAX
+
+
+def plain_grey(path, size):
+    """Read the luma of a picture of few pixels, each of which becomes a block of several."""
+    luma = np.asarray(Image.open(path), dtype=float) / 255 @ [0.299, 0.587, 0.114]
+    return np.kron(luma, np.ones((size // luma.shape[0], size // luma.shape[1])))
+
+
+def condition_means(pictures, patterns):
+    return [np.mean(patterns[rows], axis=0) for rows in pictures.groupby("condition", sort=False).indices.values()]
+
+
+@pytest.mark.parametrize("cells", gabor.CELLS)
+@pytest.mark.parametrize("distance", ["correlation", "euclidean"])
+def test_gabor_patterns_are_means_over_the_pictures_of_a_condition(pictures, cells, distance):
+    reference = GaborReference(name="v1", size=24, frequencies=(2, 4), orientations=3, cells=cells, distance=distance)
+    assert reference.problems(pictures) == []
+    rdms = reference.build(pictures)
+    bank = gabor.scales(24, (2, 4), 3)
+    each = [gabor.CELLS[cells].respond(gabor.pair_responses(plain_grey(path, 24), bank)) for path in pictures["file"]]
+    np.testing.assert_allclose(rdms.values[0], pdist(condition_means(pictures, np.array(each)), distance), atol=1e-6)
+    assert reference.n_features == len(each[0]) == {"complex": 60, "simple": 240, "both": 300}[cells]
+    assert (rdms.conditions, rdms.distance) == (("img1", "img2", "img10", "img3"), distance)
+    assert rdms.table.to_dict("list") == {"model": ["v1"], "layer": [""]}
+
+
+def test_hmax_patterns_are_means_over_the_pictures_of_a_condition(pictures):
+    reference = HmaxReference(name="c2", size=120, n_patches=3, seed=5)
+    assert reference.problems(pictures) == []
+    rdms = reference.build(pictures)
+    greys = [plain_grey(path, 120) for path in pictures["file"]]
+    order = [row for rows in pictures.groupby("condition", sort=False).indices.values() for row in rows]
+    places = hmax.draw_places(5, 120, 3, np.random.default_rng(5))
+    sources = [hmax.c1_map(greys[row], hmax.SOURCE) for row in order]
+    patches = {size: np.stack([hmax.patch_at(sources[i], y, x, size) for i, y, x in at]) for size, at in places.items()}
+    each = np.array([hmax.c2([hmax.c1_map(one, band) for band in hmax.BANDS], patches) for one in greys])
+    assert reference.n_features == each.shape[1] == 12
+    assert (each.max(axis=0) == 1).all(), "each patch is in one of the pictures"
+    np.testing.assert_allclose(rdms.values[0], pdist(condition_means(pictures, each), "euclidean"), atol=1e-6)
+    assert (rdms.distance, rdms.conditions) == ("euclidean", ("img1", "img2", "img10", "img3"))
+    np.testing.assert_array_equal(reference.build(pictures).values, rdms.values)
+    other = HmaxReference(name="c2", size=120, n_patches=3, seed=6).build(pictures)
+    assert not np.allclose(other.values, rdms.values)
+
+
+@pytest.mark.parametrize("kind", [GaborReference, HmaxReference])
+def test_models_of_vision_need_pictures_that_differ(pictures, tmp_path, kind):
+    reference = kind(name="low")
+    for stimuli in (None, TABLE):
+        (problem,) = reference.problems(stimuli)
+        assert problem.startswith("Reference 'low' needs pictures: set `stimuli` to a folder")
+    for number in range(5):
+        Image.new("RGB", (9, 9), "gray").save(tmp_path / f"{number}.png")
+    message = (
+        r"Reference 'low': (all pairs of 4 conditions differ alike|pictures of .* have no contrast, for which correl)"
+    )
+    with pytest.raises(UserError, match=message):
+        reference.build(pictures)
+    (tmp_path / "3.png").write_bytes((tmp_path / "3.png").read_bytes()[:40])
+    with pytest.raises(UserError, match=r"3\.png is not a readable image"):
+        reference.build(pictures)
+
+
+def test_a_blank_picture_is_a_pattern_of_gabor_energy_by_euclidean_distance(pictures, tmp_path):
+    Image.new("RGB", (9, 9), "gray").save(tmp_path / "0.png")
+    message = (
+        "Reference 'v1': pictures of 'img1' have no contrast, for which correlation is not defined; set `distance: eucl"
+    )
+    with pytest.raises(UserError, match=message):
+        GaborReference(name="v1").build(pictures)
+    values = GaborReference(name="v1", distance="euclidean").build(pictures).values
+    assert (values > 0).all()
+
+
+@pytest.mark.parametrize(
+    ("reference", "message"),
+    [
+        (
+            GaborReference(name="v1", size=64),
+            "Reference 'v1': Gabor filters of 32 cycles per image are too fine for 64 x",
+        ),
+        (
+            HmaxReference(name="c2", size=64),
+            "Reference 'c2': HMAX takes patches of up to 16 x 16 C1 units, and pictures of",
+        ),
+        (
+            HmaxReference(name="c2", n_patches=406),
+            "406 patches of each size are asked for, and 5 pictures have 405 places",
+        ),
+    ],
+)
+def test_settings_that_do_not_fit_the_pictures_are_found_before_any_is_read(pictures, tmp_path, reference, message):
+    for number in range(5):
+        (tmp_path / f"{number}.png").unlink()
+    (problem,) = reference.problems(pictures)
+    assert message in problem
+
+
+@pytest.mark.slow
+def test_models_of_vision_on_real_pictures(data):
+    """Gabor energy fits early visual cortex better than pixels; C2 is like the published RDM of HMAX."""
+    stimuli = Stimuli(folder=str(data / "cichy92" / "stimuli")).load()
+    brain = np.load(data / "cichy92" / "fmri_rdms.npz")
+    vectors = {
+        kind: REFERENCES[kind](name=kind, **settings).build(stimuli).values[0]
+        for kind, settings in {"pixels": {}, "gabor": {}, "hmax": {"n_patches": 60}}.items()
+    }
+    fits = {
+        (kind, region): np.mean([spearmanr(vector, squareform(one, checks=False)).statistic for one in brain[region]])
+        for kind, vector in vectors.items()
+        for region in ("EVC", "IT")
+    }
+    assert fits["gabor", "EVC"] > fits["pixels", "EVC"] > 0.18
+    assert fits["gabor", "EVC"] > fits["gabor", "IT"]
+    assert fits["hmax", "IT"] > fits["hmax", "EVC"]
+    published = squareform(np.load(data / "kriegeskorte92" / "model_rdms.npz")["HMAX"], checks=False)
+    assert spearmanr(vectors["hmax"], published).statistic > 0.4
 
 
 # ------------------------------------------------------------------------------------------ of each subject

@@ -1,4 +1,4 @@
-"""What the brain is compared with, besides the layers of networks: RDMs from files, stimulus tables and pixels."""
+"""What the brain is compared with, besides the layers of networks: RDMs from files, stimulus tables and pictures."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -15,7 +15,10 @@ from rsa.distances import DISTANCES, rdm_vectors
 from rsa.errors import UserError, did_you_mean, listed
 from rsa.files.io import load_rdms
 from rsa.files.rdm_files import ReadyRdms, is_rdms_file, oddities_of, read_rdms, require_differences
+from rsa.inputs import gabor, hmax
 from rsa.inputs.stimuli import condition_table, read_image
+from rsa.papers import joined
+from rsa.progress import progress
 from rsa.settings import DataPath, Label, Names, Section, choice_of, fill, placeholders
 
 __all__ = [
@@ -23,6 +26,9 @@ __all__ = [
     "RULES",
     "AnyReference",
     "FileReference",
+    "GaborReference",
+    "HmaxReference",
+    "PictureReference",
     "PixelReference",
     "Reference",
     "Rule",
@@ -209,6 +215,7 @@ RULES: dict[str, Rule] = {
 
 RuleName = Annotated[str, *choice_of(RULES, "rule")]
 DistanceName = Annotated[str, *choice_of(DISTANCES, "distance")]
+CellsName = Annotated[str, *choice_of(gabor.CELLS, "cells")]
 
 
 class TableReference(AnyReference):
@@ -270,30 +277,38 @@ class TableReference(AnyReference):
 # ------------------------------------------------------------------------------------------- pictures
 
 
-class PixelReference(AnyReference):
-    """The RDM of the pictures themselves, small and grey: what low-level similarity alone explains."""
+class PictureReference(AnyReference):
+    """What references that are computed of the pictures share: a pattern of each, and the distances of these."""
 
-    kind: Literal["pixels"] = "pixels"
-    """The pixels of the pictures."""
     size: int = Field(32, ge=2)
     """Each picture is reduced to so many pixels in width and height, whatever its own are: means over areas."""
-    colour: bool = False
-    """Compare red, green and blue values; by default the luma of the picture, one grey value per pixel."""
     distance: DistanceName = "correlation"
     """How dissimilar two pictures are. `correlation` knows nothing of mean luminance and contrast, `euclidean` does."""
     needs_pictures: ClassVar[bool] = True
+    blank: ClassVar[str] = "one value in all pixels"
+    """What pictures have whose distances are not defined."""
+    remedy: ClassVar[str] = "choose other pictures or a larger size"
+    """What to do where all pictures are the same."""
 
-    def about(self) -> str:
-        """Say what the RDM holds, for the methods text."""
-        colours = "RGB" if self.colour else "grey"
-        distance = DISTANCES[self.distance]
-        return f"{distance.words or distance.summary} of {colours} pictures of {self.size} x {self.size} pixels"
+    @property
+    def n_features(self) -> int:
+        """How many numbers the pattern of a picture has."""
+        raise NotImplementedError
+
+    @property
+    def seconds_per_picture(self) -> float:
+        """About how long a picture takes on one core."""
+        raise NotImplementedError
+
+    def _patterns(self, pictures: dict[str, list[str]]) -> Array:
+        """Return the mean over the pictures of each condition, shape (n_conditions, n_features)."""
+        raise NotImplementedError
 
     def _check(self, stimuli: pd.DataFrame | None) -> None:
         self._pictures(stimuli)
 
     def build(self, stimuli: pd.DataFrame | None = None) -> RDMs:
-        """Make the RDM of `condition` and `file`; pictures of a condition are averaged, pixel by pixel.
+        """Make the RDM of `condition` and `file`; patterns of the pictures of a condition are averaged.
 
         Raises
         ------
@@ -303,8 +318,7 @@ class PixelReference(AnyReference):
         """
         pictures = self._pictures(stimuli)
         require_enough(list(pictures), "the stimuli")
-        patterns = np.stack([np.mean([self._pixels(file) for file in files], axis=0) for files in pictures.values()])
-        values = rdm_vectors(patterns, DISTANCES[self.distance])
+        values = rdm_vectors(self._patterns(pictures), DISTANCES[self.distance])
         self._require_differences(values, list(pictures))
         return self._one_rdm(values, list(pictures), self.distance)
 
@@ -316,13 +330,13 @@ class PixelReference(AnyReference):
         blank = [name for name, n in zip(conditions, n_undefined, strict=True) if n >= len(conditions) - 1]
         if blank:
             raise UserError(
-                f"Reference {self.name!r}: pictures of {listed(blank)} have one value in all pixels, for which "
-                f"{self.distance} is not defined; set `distance: euclidean`."
+                f"Reference {self.name!r}: pictures of {listed(blank)} have {self.blank}, for which {self.distance} is "
+                "not defined; set `distance: euclidean`."
             )
         if np.ptp(values) == 0:
             raise UserError(
                 f"Reference {self.name!r}: all pairs of {len(conditions)} conditions differ alike at {self.size} x "
-                f"{self.size} pixels, so no score is defined; choose other pictures, a larger size or `colour: true`."
+                f"{self.size} pixels, so no score is defined; {self.remedy}."
             )
 
     def _pictures(self, stimuli: pd.DataFrame | None) -> dict[str, list[str]]:
@@ -335,12 +349,179 @@ class PixelReference(AnyReference):
         rows = stimuli.groupby(stimuli["condition"].astype(str), sort=False)
         return {str(label): list(files) for label, files in rows["file"]}
 
+    def _means(self, pictures: dict[str, list[str]], respond: Callable[[str], Array]) -> Array:
+        """Average what a function makes of each file over the files of each condition, and tell how far it is."""
+        means = []
+        with progress(sum(map(len, pictures.values())), "pictures", self.name) as advance:
+            for files in pictures.values():
+                means.append(np.mean([respond(file) for file in files], axis=0))
+                advance(len(files))
+        return np.stack(means)
+
+    def _grey(self, file: str) -> Array:
+        """Return the luma of a picture, shape (size, size), from 0 to 1."""
+        return self._reduced(read_image(file))
+
+    def _reduced(self, channel: Image.Image) -> Array:
+        small = channel.convert("F").resize((self.size, self.size), Image.Resampling.BOX)
+        return np.asarray(small, dtype=np.float64) / 255
+
+
+class PixelReference(PictureReference):
+    """The RDM of the pictures themselves, small and grey: what low-level similarity alone explains."""
+
+    kind: Literal["pixels"] = "pixels"
+    """The pixels of the pictures."""
+    colour: bool = False
+    """Compare red, green and blue values; by default the luma of the picture, one grey value per pixel."""
+    remedy: ClassVar[str] = "choose other pictures, a larger size or `colour: true`"
+
+    def about(self) -> str:
+        """Say what the RDM holds, for the methods text."""
+        colours = "RGB" if self.colour else "grey"
+        distance = DISTANCES[self.distance]
+        return f"{distance.words or distance.summary} of {colours} pictures of {self.size} x {self.size} pixels"
+
+    @property
+    def n_features(self) -> int:
+        """How many pixels a picture has, in all colours."""
+        return self.size**2 * (3 if self.colour else 1)
+
+    @property
+    def seconds_per_picture(self) -> float:
+        """About how long a picture takes on one core: to read it."""
+        return 0.02
+
+    def _patterns(self, pictures: dict[str, list[str]]) -> Array:
+        return self._means(pictures, self._pixels)
+
     def _pixels(self, file: str) -> Array:
         """Return the pixels of a picture, colour by colour and row by row, from 0 to 1."""
-        picture, size = read_image(file), (self.size, self.size)
-        channels = picture.split() if self.colour else (picture,)
-        small = [channel.convert("F").resize(size, Image.Resampling.BOX) for channel in channels]
-        return np.concatenate([np.asarray(one, dtype=np.float64).ravel() for one in small]) / 255
+        if not self.colour:
+            return self._grey(file).ravel()
+        return np.concatenate([self._reduced(channel).ravel() for channel in read_image(file).split()])
+
+
+class GaborReference(PictureReference):
+    """The RDM of Gabor energy: simple and complex cells of early visual cortex, tuned to orientation and frequency."""
+
+    kind: Literal["gabor"] = "gabor"
+    """Gabor energy of the pictures."""
+    size: int = Field(128, ge=8)
+    """Each picture is reduced to so many pixels in width and height, whatever its own are: means over areas."""
+    frequencies: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1)] = (1, 2, 4, 8, 16, 32)
+    """Spatial frequencies in cycles per image. Filters of a frequency f stand at f x f places."""
+    orientations: int = Field(8, ge=1)
+    """Number of orientations, which divide half a turn equally."""
+    bandwidth_octaves: float = Field(1.0, gt=0, le=4)
+    """Bandwidth of each filter in spatial frequency, at half its height."""
+    cells: CellsName = "complex"
+    """complex: the same at any phase; simple: each prefers a phase; both: simple ones and complex ones."""
+    distance: DistanceName = "correlation"
+    """How dissimilar two pictures are. `correlation` knows nothing of their contrast, `euclidean` does; neither knows
+    mean luminance."""
+    blank: ClassVar[str] = "no contrast"
+
+    def about(self) -> str:
+        """Say what the RDM holds, for the methods text."""
+        cells, distance = gabor.CELLS[self.cells], DISTANCES[self.distance]
+        frequencies = joined([str(one) for one in self.frequencies])
+        papers = "; ".join(["Daugman, 1985", *cells.papers, "Kay et al., 2008"])
+        return (
+            f"{distance.words or distance.summary} of the responses of {cells.words}, Gabor filters in quadrature at "
+            f"{frequencies} cycles per image and {self.orientations} orientations, {papers}"
+        )
+
+    @property
+    def n_features(self) -> int:
+        """How many cells there are."""
+        n_pairs = self.orientations * sum(frequency**2 for frequency in self.frequencies)
+        return len(gabor.CELLS[self.cells].respond(np.zeros(1, dtype=complex))) * n_pairs
+
+    @property
+    def seconds_per_picture(self) -> float:
+        """About how long a picture takes on one core."""
+        return 0.02 + 4e-10 * self.orientations * self.size**2 * sum(self.frequencies)
+
+    def _check(self, stimuli: pd.DataFrame | None) -> None:
+        self._pictures(stimuli)
+        self._bank()
+
+    def _bank(self) -> list[gabor.Scale]:
+        try:
+            return gabor.scales(self.size, self.frequencies, self.orientations, self.bandwidth_octaves)
+        except UserError as error:
+            raise UserError(f"Reference {self.name!r}: {error}") from error
+
+    def _patterns(self, pictures: dict[str, list[str]]) -> Array:
+        bank, respond = self._bank(), gabor.CELLS[self.cells].respond
+        return self._means(pictures, lambda file: respond(gabor.pair_responses(self._grey(file), bank)))
+
+
+class HmaxReference(PictureReference):
+    """The RDM of C2 units of HMAX: features of middle size, wherever in the picture and however large they are."""
+
+    kind: Literal["hmax"] = "hmax"
+    """C2 units of HMAX."""
+    size: int = Field(140, ge=8)
+    """Each picture is reduced to so many pixels in width and height, whatever its own are: means over areas. Filters
+    have 7 to 37 pixels."""
+    n_patches: int = Field(250, ge=1)
+    """How many patches of each of the sizes 4, 8, 12 and 16 are drawn; each makes a C2 unit."""
+    seed: int = Field(0, ge=0)
+    """Seed of the drawing of patches, from the pictures of the study: from others, C2 units would be others."""
+    distance: DistanceName = "euclidean"
+    """How dissimilar two pictures are. Units are similarities from 0 to 1, on one scale, which `euclidean` keeps."""
+
+    def about(self) -> str:
+        """Say what the RDM holds, for the methods text."""
+        distance, papers = (
+            DISTANCES[self.distance],
+            "Riesenhuber & Poggio, 1999; Serre et al., 2007; Mutch & Lowe, 2008",
+        )
+        return (
+            f"{distance.words or distance.summary} of {self.n_features:,} C2 units of HMAX, whose patches were drawn "
+            f"from the same pictures (seed {self.seed}); {papers}"
+        )
+
+    @property
+    def n_features(self) -> int:
+        """How many C2 units there are."""
+        return len(hmax.PATCH_SIZES) * self.n_patches
+
+    @property
+    def seconds_per_picture(self) -> float:
+        """About how long a picture takes on one core: filters, windows, and patches."""
+        return 3e-6 * self.size**2 * (1 + self.n_patches / 300)
+
+    def _check(self, stimuli: pd.DataFrame | None) -> None:
+        self._places(self._pictures(stimuli))
+
+    def _places(self, pictures: dict[str, list[str]]) -> dict[int, Array]:
+        n_pictures = sum(map(len, pictures.values()))
+        try:
+            return hmax.draw_places(n_pictures, self.size, self.n_patches, np.random.default_rng(self.seed))
+        except UserError as error:
+            raise UserError(f"Reference {self.name!r}: {error}") from error
+
+    def _patterns(self, pictures: dict[str, list[str]]) -> Array:
+        patches = self._patches([file for files in pictures.values() for file in files], self._places(pictures))
+        return self._means(pictures, lambda file: hmax.c2(self._c1(file), patches))
+
+    def _c1(self, file: str) -> list[Array]:
+        picture = self._grey(file)
+        return [hmax.c1_map(picture, band) for band in hmax.BANDS if hmax.c1_side(self.size, band)]
+
+    def _patches(self, files: list[str], places: dict[int, Array]) -> dict[int, Array]:
+        """Take patches from pictures, each of which is read once: for each size, shape (n_patches, n_units)."""
+        found = {size: np.empty((len(chosen), hmax.n_units(size))) for size, chosen in places.items()}
+        for number in sorted({int(one) for chosen in places.values() for one in chosen[:, 0]}):
+            source = hmax.c1_map(self._grey(files[number]), hmax.SOURCE)
+            for size, chosen in places.items():
+                for patch in np.flatnonzero(chosen[:, 0] == number):
+                    _, row, column = chosen[patch]
+                    found[size][patch] = hmax.patch_at(source, row, column, size)
+        return found
 
 
 # ------------------------------------------------------------------------------------------- the table
@@ -349,8 +530,12 @@ REFERENCES: dict[str, type[AnyReference]] = {
     "file": FileReference,
     "table": TableReference,
     "pixels": PixelReference,
+    "gabor": GaborReference,
+    "hmax": HmaxReference,
 }
 """The kinds of references, by the word in `kind`."""
 
-Reference = Annotated[FileReference | TableReference | PixelReference, Field(discriminator="kind")]
+Reference = Annotated[
+    FileReference | TableReference | PixelReference | GaborReference | HmaxReference, Field(discriminator="kind")
+]
 """The settings of any reference, told apart by `kind`."""

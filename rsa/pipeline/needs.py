@@ -15,6 +15,7 @@ from rsa.files.io import IN_MEMORY
 from rsa.files.memory import MB
 from rsa.inference.group import COMBINED_SCORES
 from rsa.inference.permutation import BLOCK_BYTES, MOST_CENTRES, PERMUTED, RDM_BYTES
+from rsa.inputs.references import PictureReference
 from rsa.models.extraction import BLOCK_SIZE
 from rsa.pipeline.config import Study
 from rsa.pipeline.extent import Extent, kept_extent
@@ -421,9 +422,12 @@ def _layer_rdms(runs: Runs) -> Need:
 
 
 def _reference(runs: Runs) -> Need:
-    rdm = DOUBLE * runs.extent.n_pairs
-    pictures = 32 * 32 * SINGLE * runs.extent.n_images if runs.study.stimuli is not None else 0
-    return Need(PLAIN_MB, 6 * rdm + pictures + saved(rdm), None, 5 + 0.02 * runs.extent.n_images, rdm)
+    rdm, size = DOUBLE * runs.extent.n_pairs, runs.extent
+    drawn = [one for one in runs.study.references if isinstance(one, PictureReference)]
+    patterns = 2 * DOUBLE * size.n_conditions * max((one.n_features for one in drawn), default=0)
+    seconds = size.n_images * max((one.seconds_per_picture for one in drawn), default=0.0)
+    base, filters = (KERNELS_MB, 20 * MB) if drawn else (PLAIN_MB, 0)
+    return Need(base, 6 * rdm + patterns + filters + saved(rdm), None, 5 + seconds, rdm)
 
 
 # ------------------------------------------------------------------------------------------------ M/EEG
