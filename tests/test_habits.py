@@ -344,7 +344,7 @@ def test_notebook_example(tmp_path, monkeypatch, rng):
     mask = rng.random((9, 9, 9)) > 0.2
     betas = rng.standard_normal((9, 9, 9, 12)).astype(np.float32)
     names = [f"image{n}" for n in range(1, 13)]
-    layers = {"extraction.3": rng.standard_normal((12, 40)), "classifier.6": rng.standard_normal((12, 10))}
+    layers = {"features.3": rng.standard_normal((12, 40)), "classifier.6": rng.standard_normal((12, 10))}
     monkeypatch.chdir(tmp_path)
     nib.save(nib.Nifti1Image(mask.astype(np.uint8), affine), "mask.nii.gz")
     nib.save(nib.Nifti1Image(betas, affine), "betas.nii.gz")
