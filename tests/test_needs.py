@@ -162,11 +162,12 @@ def test_every_rule_asks_for_memory_and_time():
             assert stages_of, words
             assert all(re.fullmatch(known, one) for one in stages_of if f'kind="{one}"' not in words), words
     every = {one.replace("permute_conditions", "permute_group") for one in stages.__all__}
-    assert every - set(NEEDS) == {"check", "figure", "layers", "recover", "verify"}
+    assert every - set(NEEDS) == {"check", "figure", "layers", "rank", "recover", "verify"}
 
 
 def test_every_kind_of_output_has_a_stage_or_is_small():
     small = {"region_dictionary", "region_group", "region_group_dictionary", "group_maps", "sensor_evokeds"}
+    small |= {"ranking_dictionary", "ranking_pairs", "ranking_pairs_dictionary"}
     small |= {"sensor_group_evokeds", "settings", "bidsignore", "readme", "description", "pages"}
     assert set(OUTPUTS) - set(STAGES) == small
     assert all(stage in NEEDS for each in STAGES.values() for stage in each)
@@ -195,7 +196,7 @@ def test_stages_of_one_job_take_the_memory_of_the_largest_and_the_time_of_all():
     assert both.disk == pytest.approx(3 * sum(one.disk for one in each))
 
 
-GROWS = {"region_fits", "permute_group", "flip_subjects", "draw_group"}
+GROWS = {"ranking", "region_fits", "permute_group", "flip_subjects", "draw_group"}
 """Stages of fMRI that hold more the more subjects there are, and cannot hold less."""
 
 

@@ -1,14 +1,18 @@
 """A ranking is fair: layers are chosen where they are not scored, whatever their number."""
 
+import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import oracles
 import pandas as pd
 import pytest
+import yaml
 
 from rsa.core import RDMs
 from rsa.errors import UserError
+from rsa.files import io
 from rsa.inference import ranking
 from rsa.inference.ranking import (
     PAIR_COLUMNS,
@@ -19,6 +23,12 @@ from rsa.inference.ranking import (
     mean_interval,
     ranked,
 )
+from rsa.pipeline import stages
+from rsa.pipeline.cli import main
+from rsa.pipeline.config import Ranking
+from rsa.report.dots import ranking_dots, ranking_figures
+from rsa.report.ranks import forward_times, ranking_table, written_table
+from rsa.report.style import PAGE, caption_of
 
 N, N_SUBJECTS = 12, 5
 NAMES = [f"img{number}" for number in range(N)]
@@ -287,3 +297,97 @@ def test_one_model_or_one_subject_has_no_pairs(brain, references):
 def test_intervals_of_gaps_are_not_known():
     assert np.isnan(mean_interval(np.array([0.1, np.nan, 0.2]), 0.95)).all()
     assert np.isnan(ranking.mean_interval(np.array([0.1]), 0.95)).all()
+
+
+# ------------------------------------------------------------------------- the stage, the table, the figure
+
+
+@pytest.fixture
+def files(tmp_path, brain, references):
+    """Files of RDMs as a study that has run leaves them; of one network it is known how large and how fast it is."""
+    paths = {}
+    for subject, rows in brain.table.groupby("subject").indices.items():
+        paths[subject] = tmp_path / f"results/own/brain/sub-{subject}_rdms.h5"
+        io.save(paths[subject], brain.subset(rows), {})
+    models = [tmp_path / "results/own/models/model-net_rdms.h5", tmp_path / "results/own/references/ref-pixels_rdms.h5"]
+    io.save(models[0], references.subset(np.arange(4)), {"source": {"n_parameters": 1_234_567}})
+    io.save(models[1], references.subset([4]), {})
+    (models[0].parent / "model-net_rdms_cost.json").write_text('{"forward_ms_per_picture": 12.345, "device": "cpu"}')
+    return {"brain": list(paths.values()), "references": models}
+
+
+def test_stage_writes_tables_with_their_dictionaries(tmp_path, files):
+    stages.ranking(**files, output=tmp_path / "r.tsv", pairs=tmp_path / "p.tsv", ranking=Ranking(n_splits=2))
+    table, pairs = (io.load_table(tmp_path / name) for name in ("r.tsv", "p.tsv"))
+    assert list(table) == list(RANKING_COLUMNS) == list(json.loads((tmp_path / "r.json").read_text()))
+    assert list(pairs) == list(PAIR_COLUMNS) == list(json.loads((tmp_path / "p.json").read_text()))
+    sizes = dict(zip(table["model"], table["n_parameters"], strict=True))
+    assert sizes["net"] == 1_234_567
+    assert np.isnan(sizes["pixels"])
+    assert forward_times(files["references"]) == {"net": "12.3 ms (cpu)"}
+
+
+def test_people_read_scores_with_intervals_and_costs(brain, references):
+    table = ranked(brain, references, n_splits=2).table.assign(n_parameters=[25_557_032, pd.NA] * 2)
+    shown = ranking_table(table, {"net": "12 ms (cpu)"})
+    first = shown.iloc[0]
+    row = table.iloc[0]
+    assert first["interval"] == f"{row['lower']:.3f} to {row['upper']:.3f}".replace("-", "\N{MINUS SIGN}")
+    assert shown["parameters"].tolist() == ["25.6 M", ""] * 2
+    assert sorted(shown["forward time"]) == ["", "", "12 ms (cpu)", "12 ms (cpu)"]
+    assert "left out" not in shown
+    lines = written_table(shown).split("\n")
+    assert len(lines) == 5
+    assert lines[0].startswith("region  rank  model")
+    assert "forward time" not in ranking_table(table)
+
+
+def test_the_verb_prints_what_is_kept_or_makes_it(tmp_path, files, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    subjects = [f"{number:02d}" for number in range(N_SUBJECTS)]
+    brain = {"kind": "rdms", "subjects": subjects, "file": "rdms.npz", "regions": ["EVC", "IT"]}
+    models = [{"architecture": "alexnet", "name": "net", "weights": "untrained"}]
+    settings = {"study": "own", "stimuli": {"folder": "."}, "models": models, "brain": brain}
+    settings |= {"references": [{"kind": "pixels", "name": "pixels"}], "ranking": {"n_splits": 2}}
+    Path("own.yaml").write_text(yaml.safe_dump(settings))
+    assert main(["rank", "own.yaml"]) == 0
+    made = capsys.readouterr().out
+    assert "in 2 random splits" in made
+    assert "net less pixels" in made
+    assert "12.3 ms (cpu)" in made
+    stages.ranking(
+        **files,
+        output=Path("results/own/ranking.tsv"),
+        pairs=Path("results/own/ranking_pairs.tsv"),
+        ranking=Ranking(n_splits=2),
+    )
+    Path("results/own/ranking.tsv").write_text(
+        Path("results/own/ranking.tsv").read_text().replace("1234567", "9876543")
+    )
+    assert main(["rank", "own.yaml"]) == 0
+    kept = capsys.readouterr().out
+    assert kept.replace("9.88 M", "1.23 M") == made
+    assert kept != made
+    assert main(["rank", "own.yaml", "--ranking-n-splits", "3"]) == 0
+    assert "in 3 random splits" in capsys.readouterr().out
+    files["references"][1].unlink()
+    Path("results/own/ranking.tsv").unlink()
+    assert main(["rank", "own.yaml"]) == 2
+    assert "run the study first, python -m rsa run own.yaml" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("n_subjects", [1, N_SUBJECTS])
+def test_figure_shows_each_model_once_in_each_region(tmp_path, brain, references, n_subjects):
+    few = brain.subset(brain.table["subject"].isin(sorted(set(brain.table["subject"]))[:n_subjects]).to_numpy())
+    table = ranked(few, references, n_splits=2).table
+    figure = ranking_dots(table)
+    names = [[text.get_text() for text in axes.get_yticklabels()] for axes in figure.axes]
+    for region, shown in zip(("EVC", "IT"), names, strict=True):
+        rows = table[table["region"] == region]
+        expected = [f"{row.model} ({row.layer})" if row.layer else row.model for row in rows.itertuples()]
+        assert shown == expected
+    dots = [line.get_xdata()[0] for line in figure.axes[0].lines if line.get_markersize() == 5]
+    np.testing.assert_allclose(dots, table["score"][table["region"] == "EVC"])
+    (path,) = ranking_figures(table, tmp_path)
+    assert ("noise ceiling" in caption_of(path)) == (n_subjects > 1)
+    assert figure.get_figwidth() <= PAGE

@@ -22,6 +22,7 @@ from rsa.files.sources import NoContentError, problems_of_content, quoted
 from rsa.inference.contrasts import contrast_problems
 from rsa.inference.designs import Design
 from rsa.inference.permutation import smallest_p_of_orders
+from rsa.inference.ranking import FEWEST_FOR_HALVES
 from rsa.inputs.references import FileReference
 from rsa.inputs.regions import problems_of_regions, region_files, region_labels, warnings_of_labels
 from rsa.inputs.templates import problems_of_template, template_files
@@ -92,7 +93,7 @@ def problems_of(study: Study) -> list[str]:
     if absent := _contents(study):
         return list(dict.fromkeys([*_structure(study), *absent]))
     stimuli, models = list(_stimuli(study)), list(_models(study))
-    few = [] if stimuli else list(_few_conditions(study))
+    few = [] if stimuli else list(_few_conditions(study)) or list(_few_for_halves(study))
     problems = [*_structure(study), *few, *stimuli, *models, *_regions(study), *_simulation(study)]
     problems += _references(study) if not (stimuli or few) else _missing_references(study)
     problems += _planted(study) if not models else ()
@@ -129,6 +130,16 @@ def _odd_rdms(study: Study) -> Iterator[str]:
     for data in (study.brain, study.meeg):
         if data is not None and data.is_ready:
             yield from data.oddities(study_conditions(study))
+
+
+def _few_for_halves(study: Study) -> Iterator[str]:
+    """Check that half of the conditions are enough for a score."""
+    conditions = study_conditions(study) or _conditions_of_data(study)
+    if study.ranking is not None and conditions is not None and len(conditions) < FEWEST_FOR_HALVES:
+        yield (
+            f"`ranking` scores halves of the conditions, which needs {FEWEST_FOR_HALVES} or more, and there are "
+            f"{len(conditions)}: leave it out."
+        )
 
 
 def _barely_enough_conditions(study: Study) -> Iterator[str]:
@@ -205,7 +216,10 @@ def study_conditions(study: Study) -> list[str] | None:
 
 def _structure(study: Study) -> Iterator[str]:
     """Check what the sections need of each other."""
-    for part in (_what_is_compared, _chance, _fused, _over_time, _over_voxels, _mapped, _anatomical, _named):
+    for part in (
+        *(_what_is_compared, _chance, _fused, _over_time, _over_voxels, _mapped, _anatomical, _named),
+        _ranked,
+    ):
         yield from part(study)
     if study.fetch is not None:
         yield from _problems_of_fetch(study)
@@ -360,6 +374,19 @@ def _mapped(study: Study) -> Iterator[str]:
             f"are {'none' if study.searchlight is None else f'maps in {listed(spaces)}'}; bring them there by "
             "`template`, or leave `surfaces` out."
         )
+
+
+def _ranked(study: Study) -> Iterator[str]:
+    """Check what a ranking needs."""
+    if study.ranking is None:
+        return
+    n_models = len(_names(study))
+    if n_models == 1:
+        yield "`ranking` compares models and references, and there is one: add another, or leave `ranking` out."
+    if study.regions is None and (study.brain is None or not study.brain.is_ready):
+        yield "`ranking` is of models in regions: set `regions`, or leave `ranking` out."
+    if study.brain is not None and study.brain.delays_setting:
+        yield f"`ranking` needs one response per condition, and {study.brain.delays_setting} has several delays."
 
 
 def _anatomical(study: Study) -> Iterator[str]:

@@ -39,6 +39,7 @@ __all__ = [
     "Inference",
     "Movie",
     "Noise",
+    "Ranking",
     "Searchlight",
     "Sensors",
     "Study",
@@ -258,6 +259,42 @@ class Inference(Section):
         return load_design(self.participants, subjects, **how)  # type: ignore[arg-type]
 
 
+class Ranking(Section):
+    """Models in order in each region, each with its best layer, which is chosen by other subjects and conditions.
+
+    `ranking: {}` asks for it with all defaults.
+    """
+
+    n_splits: int = Field(20, ge=1)
+    """How many times the conditions are split at random into two halves: one chooses the layer, the other scores it."""
+    level: float = Field(0.95, gt=0, lt=1)
+    """Of the confidence intervals over subjects."""
+    permutations: int = Field(10_000, ge=1)
+    """How many flips of the signs of subjects test differences between models; all that there are, if fewer."""
+    seed: int = Field(0, ge=0)
+    """Of splits and flips."""
+
+    def methods(self, n_subjects: int) -> list[str]:
+        """Return sentences for the methods text."""
+        several = n_subjects > 1
+        by_whom = "the highest mean score of the other subjects" if several else "the highest score"
+        sentences = [
+            "Models were ranked in each region (as in Brain-Score; Schrimpf et al., 2018), each with one layer, so "
+            f"that a model with more layers has no advantage: the layer with {by_whom} on a random half of the "
+            "conditions was scored on the other half, both ways (Storrs et al., 2021; Conwell et al., 2024); scores "
+            f"are means over {self.n_splits} splits."
+        ]
+        if several:
+            sentences += [
+                f"Intervals of the ranking are {100 * self.level:g} % confidence intervals over subjects by Student's "
+                "t, and its noise ceiling is that of the same halves.",
+                "Pairs of models were compared by t over subjects of the differences of their scores under flips of "
+                "the signs of subjects, two-sided, corrected by the highest t of all pairs and regions (Nichols & "
+                "Holmes, 2002).",
+            ]
+        return sentences
+
+
 class Study(Section):
     """Everything that decides what a study computes."""
 
@@ -312,6 +349,9 @@ class Study(Section):
     """Take the mean over conditions out of each voxel, run by run. It changes what correlation distances mean."""
     comparison: ComparisonName = "spearman"
     """How similar two RDMs are."""
+    ranking: Ranking | None = None
+    """Rank models and references in each region, with the layer of each chosen by other subjects and on other
+    conditions; leave it out for none."""
     analyses: tuple[Analysis, ...] = ()
     """Partial correlations, variance partitioning, commonality with M/EEG, weighted models: as well, each in a folder
     of its own, analyses/<name>/."""

@@ -321,6 +321,16 @@ def _region_fits(runs: Runs) -> Need:
     return Need(KERNELS_MB, 4 * rdms + _references(size, size.n_references) + 3 * table, None, seconds, table)
 
 
+def _ranking(runs: Runs) -> Need:
+    """Hold the RDMs of the regions of all subjects and all references, in the order of names, and half of them."""
+    size, ranking = runs.extent, runs.study.ranking
+    n_rdms, n_halves = max(1, size.n_subjects) * size.n_regions, 2 * (20 if ranking is None else ranking.n_splits)
+    rdms = DOUBLE * (n_rdms + size.n_references) * size.n_pairs
+    table = DOUBLE * (n_halves + 1) * n_rdms * size.n_references
+    seconds = 10 + 5e-8 * n_halves * (n_rdms + size.n_regions * size.n_references) * size.n_pairs / 4
+    return Need(KERNELS_MB, 5 * rdms + table, None, seconds, 1 * MB)
+
+
 def _maps(runs: Runs) -> Need:
     """Hold all maps of a subject, those of its tests, derived ones, and a file at a time."""
     size = runs.extent
@@ -583,6 +593,7 @@ NEEDS: dict[str, Callable[[Runs], Need]] = {
     "resample": _resample,
     "region_rdms": _region_rdms,
     "region_fits": _region_fits,
+    "ranking": _ranking,
     "maps": _maps,
     "group": _group,
     "flip_subjects": _flip_subjects,
@@ -601,6 +612,7 @@ NEEDS: dict[str, Callable[[Runs], Need]] = {
     "draw_subject": _draw(lambda runs: 2.4 * runs.extent.n_maps),
     "draw_group": _draw(_drawn_of_group),
     "draw_regions": _small_drawing,
+    "draw_ranking": _small_drawing,
     "draw_time": _small_drawing,
     "draw_sensors": _small_drawing,
     "draw_fusion": _draw(lambda runs: 0.4 * _tested_rows(runs)),

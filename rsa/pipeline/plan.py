@@ -153,6 +153,10 @@ def _regions(plan: "Plan", part: str) -> bool:
     return plan.study.regions is not None or (plan.study.brain is not None and plan.study.brain.is_ready)
 
 
+def _ranking(plan: "Plan", part: str) -> bool:
+    return plan.study.ranking is not None and _regions(plan, part) and plan.analysis(part).is_main
+
+
 def _region_group(plan: "Plan", part: str) -> bool:
     return _regions(plan, part) and plan.study.inference is not None
 
@@ -207,6 +211,10 @@ OUTPUTS = {
     "region_dictionary": Output("{part}regions.json", _regions),
     "region_group": Output("{part}regions_group.tsv", _region_group),
     "region_group_dictionary": Output("{part}regions_group.json", _region_group),
+    "ranking": Output("ranking.tsv", _ranking),
+    "ranking_dictionary": Output("ranking.json", _ranking),
+    "ranking_pairs": Output("ranking_pairs.tsv", _ranking),
+    "ranking_pairs_dictionary": Output("ranking_pairs.json", _ranking),
     "time": Output("{part}time", _time),
     "sensor_scores": Output("{part}sensors/sub-{subject}_scores.h5", _sensors, of_meeg=True),
     "sensor_evokeds": Output("{part}sensors/sub-{subject}_scores_ave.fif", _sensors, of_meeg=True),
@@ -218,6 +226,7 @@ OUTPUTS = {
     "subject_figures": Output("figures/{part}sub-{subject}", _subjects_drawn),
     "group_figures": Output("figures/{part}group", _subjects_beside),
     "region_figures": Output("figures/{part}regions", _regions),
+    "ranking_figures": Output("figures/ranking", _ranking),
     "time_figures": Output("figures/{part}time", _time),
     "sensor_figures": Output("figures/{part}sensors", _sensors),
     "settings": Output("study.json"),

@@ -73,6 +73,7 @@ from rsa.report.overview import (
     telling_picture,
 )
 from rsa.report.pictures import embedded_all
+from rsa.report.ranks import forward_times, pairs_table, ranking_table, ranking_words
 from rsa.report.runs import Jobs, read_logs, written_duration
 from rsa.report.study import at_one_time, reasons_table, region_means
 from rsa.report.style import caption_of
@@ -233,7 +234,7 @@ class StudyPages:
         return [
             self._overview(),
             Sheet(page_of("group"), "Group", group),
-            Sheet(page_of("regions"), "Regions", [self._regions()]),
+            Sheet(page_of("regions"), "Regions", [self._ranking(), self._regions()]),
             Sheet(page_of("time"), "Time and fusion" if study.fusion else "Time", time),
             Sheet(page_of("models"), "Models", models),
             *(self._analysis(analysis) for analysis in study.analyses),
@@ -621,6 +622,20 @@ class StudyPages:
         table = table if tested is None else with_region_tests(table, tested)
         files = self._files(page_of("regions"), self.fits, self.folder / "regions_group.tsv")
         return PageSection("Regions", figures=self._pictures("regions"), table=table, files=files)
+
+    def _ranking(self) -> PageSection:
+        """Show models in order in each region, with what they cost, and the differences between them."""
+        table, pairs = (self.folder / name for name in ("ranking.tsv", "ranking_pairs.tsv"))
+        if self.study.ranking is None or not table.is_file():
+            return PageSection("")
+        at = page_of("regions")
+        shown = ranking_table(io.load_table(table), forward_times(self.references))
+        tested = pairs_table(io.load_table(pairs))
+        text = paragraphs(ranking_words(self.study.ranking.n_splits, len(self.study.subjects)))
+        if len(tested):
+            text += f"\n<details><summary>Differences between models</summary>{table_html(tested)}</details>"
+        files = self._files(at, table, pairs)
+        return PageSection("Ranking", text, self._pictures("ranking"), table=shown, files=files)
 
     def _clusters(self, part: str = "") -> PageSection:
         """List the clusters of significant voxels of the group's maps, and say which maps have none."""

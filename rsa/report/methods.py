@@ -316,6 +316,8 @@ def _group(study: Any, measured: Measured) -> list[str]:
             "Maps of the best layer show, for each voxel, the layer with the highest score where that is above 0: a "
             "description, not a test."
         )
+    if study.ranking is not None and measured.regions:
+        sentences += study.ranking.methods(n)
     if study.inference is not None and measured.regions and n > 1:
         sentences.append("Intervals of means over subjects in regions are 95 % confidence intervals by Student's t.")
     return sentences

@@ -81,7 +81,7 @@ TREES: dict[str, Callable[[Path, Path], Path]] = {
 """Every example, with what makes its files below a new folder and returns its `data_root`."""
 
 OPTIONAL_RULES = {
-    "cichy92": {"layer_rdms", "reference", "region_fits"},
+    "cichy92": {"layer_rdms", "reference", "region_fits", "ranking"},
     "god_v1": {"reference", "searchlight", "maps", "region_rdms", "region_fits"},
     "haxby": {"fetch", "layer_rdms", "reference", "searchlight", "maps"},
     "nsd": {"layer_rdms", "searchlight", "maps"},

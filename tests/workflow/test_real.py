@@ -89,6 +89,24 @@ def test_noise_ceilings_are_those_of_a_loop_over_subjects(fits: pd.DataFrame, da
         np.testing.assert_allclose((row["ceiling_lower"], row["ceiling_upper"]), (lower, upper), atol=1e-5)
 
 
+def test_networks_are_ranked_without_an_advantage_of_many_layers(cichy: Path, fits: pd.DataFrame) -> None:
+    ranking = pd.read_csv(cichy / "ranking.tsv", sep="\t", na_values="n/a").set_index(["region", "rank"])
+    assert ranking.loc[("EVC", 1), "model"] == "pixels"
+    assert ranking.loc["IT", "model"].tolist() == ["squeezenet11", "mobilenetv2", "pixels"]
+    assert ranking.loc["IT", "layer"].tolist()[:2] == ["features.12", "features.16"]
+    means = fits.fillna({"layer": ""}).groupby(["region", "model", "layer"])["score"].mean()
+    best = means.groupby(["region", "model"]).max()
+    for row in ranking.reset_index().itertuples():
+        assert row.score_not_cross_validated == pytest.approx(best[row.region, row.model], abs=1e-6)
+        assert row.score < row.score_not_cross_validated
+        assert row.lower < row.score < row.upper
+    pairs = pd.read_csv(cichy / "ranking_pairs.tsv", sep="\t").set_index(["region", "model_a", "model_b"])
+    assert pairs.loc[("IT", "squeezenet11", "mobilenetv2"), "p_corrected"] > 0.2
+    assert pairs.loc[("EVC", "mobilenetv2", "pixels"), "p_corrected"] < 0.01
+    assert "Ranking" in pages_of(cichy)
+    assert (cichy / "figures" / "ranking" / "ranking.svg").exists()
+
+
 def test_the_report_shows_regions_with_their_ceiling(cichy: Path) -> None:
     text = pages_of(cichy)
     assert (cichy / "figures" / "regions" / "regions.png").exists()

@@ -90,6 +90,34 @@ for DRAWN, PARTS in PLAN.maps_of_subjects().items():
             "--space {params.space} --folder {params.folder} {params.derived} {params.surfaces} {params.draw} --log {log}"
 
 
+if STUDY.ranking is not None:
+
+    rule ranking:
+        input:
+            brain=PLAN.all("region_rdms"),
+            references=PLAN.references(),
+        output:
+            table=PLAN.path("ranking"),
+            dictionary=PLAN.path("ranking_dictionary"),
+            pairs=PLAN.path("ranking_pairs"),
+            pairs_dictionary=PLAN.path("ranking_pairs_dictionary"),
+            figures=directory(PLAN.path("ranking_figures")),
+        log:
+            f"{LOGS}/ranking.log",
+        conda:
+            "../../envs/cpu.yaml"
+        resources:
+            **needs("ranking", "draw_ranking"),
+        params:
+            comparison=STUDY.comparison,
+            ranking=options("ranking", STUDY.ranking),
+            models=PLAN.names(),
+        shell:
+            "python -m rsa ranking --brain {input.brain} --references {input.references} --comparison {params.comparison} "
+            "{params.ranking} --output {output.table} --pairs {output.pairs} "
+            "--then draw-ranking --table {output.table} --models {params.models:q} --folder {output.figures} --log {log}"
+
+
 rule region_fits:
     input:
         brain=PLAN.all("region_rdms"),

@@ -22,6 +22,7 @@ from rsa.pipeline.stages.common import stacked
 from rsa.rdm import MEEG, of_one_subject
 from rsa.report.assemble import StudyPages
 from rsa.report.courses import course_figures, save_generalisation
+from rsa.report.dots import ranking_figures
 from rsa.report.film import film_figures, rdm_film_figures
 from rsa.report.links import OVERVIEW
 from rsa.report.study import group_figures, reference_figures, region_figures, subject_figures
@@ -32,6 +33,7 @@ from rsa.significance import Significance, significance_of, without_tests
 __all__ = [
     "draw_fusion",
     "draw_group",
+    "draw_ranking",
     "draw_references",
     "draw_regions",
     "draw_sensors",
@@ -157,6 +159,19 @@ def draw_regions(
     found = None if tests is None else io.load_table(tests)
     found = found if found is not None and "p_corrected" in found else None
     region_figures(io.load_table(fits).fillna({"layer": ""}), folder, found, alpha=alpha, models=models or [])
+
+
+def draw_ranking(table: Path, folder: Path, models: list[str] | None = None) -> None:
+    """Draw models in order in each region, with intervals and the noise ceiling.
+
+    Parameters
+    ----------
+    table : path
+        The ranking (TSV).
+    models : list of str
+        All models and references of the study, in order: so each has one colour in all figures.
+    """
+    ranking_figures(io.load_table(table), folder, models or [])
 
 
 def draw_time(
@@ -288,6 +303,7 @@ def drawings(plan: Plan) -> dict[Path, tuple[Callable[..., None], dict[str, Any]
         draws("group_figures", part, draw_group, **of_all, space=plan.group_space, **derived, models=plan.names())
         of_regions = {"fits": first("region_fits", part), "tests": first("region_group", part)}
         draws("region_figures", part, draw_regions, **of_regions, **alpha, models=plan.names())
+        draws("ranking_figures", part, draw_ranking, table=first("ranking", part), models=plan.names())
         over_time: dict[str, Any] = {
             "comparison": study.comparison,
             "generalisation": plan.generalisation(part) or None,
