@@ -78,6 +78,21 @@ PAPERS = {
     "NeuroImage 65:69-82.",
     "Deng et al., 2009": "Deng J, Dong W, Socher R, Li LJ, Li K, Fei-Fei L (2009). ImageNet: a large-scale "
     "hierarchical image database. IEEE CVPR, 248-255.",
+    "Wightman, 2019": "Wightman R (2019). PyTorch image models. GitHub repository, huggingface/pytorch-image-models, "
+    "doi:10.5281/zenodo.4414861.",
+    "Touvron et al., 2021": "Touvron H, Cord M, Douze M, Massa F, Sablayrolles A, Jégou H (2021). Training "
+    "data-efficient image transformers & distillation through attention. ICML, 10347-10357.",
+    "Bao et al., 2022": "Bao H, Dong L, Piao S, Wei F (2022). BEiT: BERT pre-training of image transformers. ICLR.",
+    "Tolstikhin et al., 2021": "Tolstikhin I, Houlsby N, Kolesnikov A, Beyer L, Zhai X, Unterthiner T, and 6 others "
+    "(2021). MLP-Mixer: an all-MLP architecture for vision. Adv Neural Inf Process Syst 34:24261-24272.",
+    "Oquab et al., 2024": "Oquab M, Darcet T, Moutakanni T, Vo H, Szafraniec M, Khalidov V, and 20 others (2024). "
+    "DINOv2: learning robust visual features without supervision. Trans Mach Learn Res.",
+    "Radford et al., 2021": "Radford A, Kim JW, Hallacy C, Ramesh A, Goh G, Agarwal S, and 6 others (2021). Learning "
+    "transferable visual models from natural language supervision. ICML, 8748-8763.",
+    "Wolf et al., 2020": "Wolf T, Debut L, Sanh V, Chaumond J, Delangue C, Moi A, and 16 others (2020). Transformers: "
+    "state-of-the-art natural language processing. EMNLP: System Demonstrations, 38-45.",
+    "Ilharco et al., 2021": "Ilharco G, Wortsman M, Wightman R, Gordon C, Carlini N, Taori R, and 8 others (2021). "
+    "OpenCLIP. doi:10.5281/zenodo.5143773.",
     "Paszke et al., 2019": "Paszke A, Gross S, Massa F, and 18 others (2019). PyTorch: an imperative style, "
     "high-performance deep learning library. Adv Neural Inf Process Syst 32:8024-8035.",
     "Krizhevsky, 2014": "Krizhevsky A (2014). One weird trick for parallelizing convolutional neural networks. "

@@ -9,7 +9,7 @@ import re
 import shlex
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Union
 
 import numpy as np
 import pandas as pd
@@ -26,7 +26,7 @@ from rsa.inference.group import GROUP_TESTS, combine
 from rsa.inputs.references import REFERENCES, RULES
 from rsa.maps import MAPS, derive_all
 from rsa.meeg.timecourse import MOVIE_DISTANCES
-from rsa.models import MODELS
+from rsa.models import BY_SOURCE, MODELS
 from rsa.papers import PAPERS, cited
 from rsa.pipeline import stages
 from rsa.pipeline.checks import problems_of
@@ -347,12 +347,17 @@ def test_a_second_source_of_networks_leaves_all_configurations_valid(path):
     assert given.models == load_study(raw).models
 
 
+SMALLEST_OF_SOURCES = {"torchvision": {"architecture": "alexnet"}, "timm": {"architecture": "resnet18"}}
+"""What each source of networks has to be told."""
+
+
 @pytest.mark.usefixtures("tables")
 @pytest.mark.parametrize("source", [*MODELS, "pixels"])
 def test_sources_of_networks_are_read_from_options_and_described(source):
-    model = extending_example("class Pixels")["Model"]
+    extending_example("class Pixels")
+    model = Annotated[Union[tuple(MODELS.values())], *BY_SOURCE]  # noqa: UP007
     wider = create_model("Wider", __base__=Study, models=(tuple[model, ...], ()))
-    settings = {"architecture": "alexnet"} if source == "torchvision" else {}
+    settings = SMALLEST_OF_SOURCES.get(source, {})
     given = wider.model_validate({**study().model_dump(), "models": [{"source": source, **settings}]})
     (network,) = given.models
     assert network.problems() == []

@@ -293,7 +293,7 @@ def test_a_wrong_shape_is_shown(tmp_path, small):
     (problem,) = Torchvision(architecture="squeezenet1_1", weights=str(tmp_path / "ten.pth")).problems()
     assert problem.endswith(
         "do not fit squeezenet1_1: 1 of a wrong shape ('classifier.1.bias of shape (10,) instead of (1000,)'). "
-        "Check `architecture`."
+        "Check `architecture`. If no layer that you compare comes after them, set `without: [classifier]`."
     )
 
 
@@ -391,6 +391,53 @@ def test_nothing_is_loaded_in_part(tmp_path, small, change):
     torch.save(change(dict(small)), tmp_path / "net.pth")
     (problem,) = Torchvision(architecture="squeezenet1_1", weights=str(tmp_path / "net.pth")).problems()
     assert "do not fit squeezenet1_1: " in problem
+
+
+HEADS = {"loss.weight": torch.zeros(3)}
+PARTIAL = {
+    "no classifier": (lambda state: {n: t for n, t in state.items() if "classifier" not in n}, ("classifier",)),
+    "another": (lambda state: dict(state) | {"classifier.1.bias": torch.zeros(7)}, ("classifier",)),
+    "projection": (lambda state: before("module.backbone.", state) | before("module.head.", HEADS), ("head",)),
+    "queue": (lambda state: before("encoder_q.", state) | before("encoder_k.", state) | HEADS, ("encoder_k", "loss")),
+}
+
+
+@pytest.mark.parametrize("form", PARTIAL)
+def test_what_only_one_side_has_is_left_out_on_demand(tmp_path, small, form):
+    change, without = PARTIAL[form]
+    state = {name: tensor + 1 for name, tensor in small.items()}
+    torch.save(change(state), tmp_path / "net.pth")
+    given = {"architecture": "squeezenet1_1", "weights": str(tmp_path / "net.pth")}
+    (problem,) = Torchvision(**given).problems()
+    advice = f" If no layer that you compare comes after them, set `without: [{', '.join(without)}]`."
+    assert problem.endswith(advice)
+    model = Torchvision(**given, without=without)
+    assert model.problems() == []
+    loaded = model.load().module.state_dict()
+    assert all(torch.equal(loaded[name], state[name]) for name in loaded if not name.startswith("classifier."))
+    whole = list(Torchvision(architecture="squeezenet1_1").describe()["layer"])
+    lost = whole.index("classifier.0") if without == ("classifier",) else len(whole)
+    assert list(model.describe()["layer"]) == whole[:lost]
+
+
+def test_layers_without_weights_are_not_to_be_had(tmp_path, small):
+    torch.save({n: t for n, t in small.items() if not n.startswith("classifier")}, tmp_path / "net.pth")
+    given = {"architecture": "squeezenet1_1", "weights": str(tmp_path / "net.pth")}
+    model = Torchvision(**given, without="classifier.1", layers=("classifier.1",))
+    assert [text[:47] for text in model.problems()] == ["Layer 'classifier.1' of squeezenet1_1 needs mod"]
+    (problem,) = Torchvision(**given, without=("classifier", "fc")).problems()
+    assert re.search(r"Neither squeezenet1_1 nor \S+net\.pth has weights of 'fc', which `without` names", problem)
+
+
+def test_torchscript_is_refused_with_advice(tmp_path, small):
+    network = Torchvision(architecture="squeezenet1_1", weights="untrained").load().module
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.jit.save(torch.jit.trace(network, torch.zeros(1, 3, 224, 224)), tmp_path / "net.pt")
+    (problem,) = Torchvision(architecture="squeezenet1_1", weights=str(tmp_path / "net.pt")).problems()
+    assert re.search(
+        r"net\.pt is a network of TorchScript, .* or export the original network by torch\.export", problem
+    )
 
 
 @pytest.mark.parametrize("suffix", ["pth", "safetensors"])

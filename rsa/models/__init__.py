@@ -1,25 +1,29 @@
 """Where networks come from; importing this costs no torch."""
 
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field
 
+from rsa.models.timm import Timm
 from rsa.models.torchvision import Torchvision
 from rsa.settings import alternatives
 
-__all__ = ["BY_SOURCE", "MODELS", "Model", "Torchvision"]
+__all__ = ["BY_SOURCE", "MODELS", "USUAL_SOURCE", "Model", "Timm", "Torchvision"]
 
 
-def _of_torchvision(given: Any) -> Any:
-    """Take torchvision for the source of a model that names none."""
-    return {"source": "torchvision", **given} if isinstance(given, dict) else given
+USUAL_SOURCE = "torchvision"
+"""The source of a model that names none."""
 
 
-BY_SOURCE = Field(discriminator="source"), BeforeValidator(_of_torchvision)
+def _of_usual_source(given: Any) -> Any:
+    return {"source": USUAL_SOURCE, **given} if isinstance(given, dict) else given
+
+
+BY_SOURCE = Field(discriminator="source"), BeforeValidator(_of_usual_source)
 """Annotations of a union of sources: which of them is meant is told by `source`, by default torchvision."""
 
-Model = Torchvision
-"""The settings of any source of networks; of several, ``Annotated[Torchvision | Other, *BY_SOURCE]``."""
+Model = Annotated[Torchvision | Timm, *BY_SOURCE]
+"""The settings of any source of networks."""
 
 MODELS: dict[str, Any] = {one.model_fields["source"].default: one for one in alternatives(Model)}
 """Sources of networks, by the word in `source` of the configuration."""

@@ -1,20 +1,19 @@
 """Every classification network of torchvision: with its weights, with yours, or untrained."""
 
 import re
+from collections.abc import Callable
 from fnmatch import fnmatchcase
-from functools import cache, partial
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from functools import cache
+from typing import TYPE_CHECKING, Any, Literal
 
 import pandas as pd
-from pydantic import Field
+from PIL import Image
 
 from rsa.errors import UserError, did_you_mean
+from rsa.models.architectures import Architecture, Weights, defaults
 from rsa.models.default_layers import DEFAULT_LAYERS
-from rsa.models.modules import TorchNetwork, own_random_numbers, traced, without_memory
-from rsa.models.source import Source
-from rsa.models.weights import WEIGHTS_SUFFIXES, fetch_state, fill_network, fitted, is_weights_file, read_state
-from rsa.settings import path_unless
+from rsa.models.modules import traced, without_memory
+from rsa.models.weights import fetch_state
 
 if TYPE_CHECKING:
     import torch
@@ -45,107 +44,66 @@ PAPERS_OF = {
 """The paper of each family of networks, by how its names begin (the first that fits)."""
 
 
-class Torchvision(Source):
+class Torchvision(Architecture):
     """A classification network of torchvision."""
 
     source: Literal["torchvision"] = "torchvision"
     """Where the network comes from."""
     architecture: str
     """Name by which torchvision knows the network: alexnet, resnet50, vit_b_16, ..."""
-    weights: Annotated[str, path_unless(lambda weights: not is_weights_file(weights))] = "DEFAULT"
+    weights: Weights = "DEFAULT"
     """Name of torchvision's weights (DEFAULT, IMAGENET1K_V1, ...), `untrained`, or a file with a state dict (.pth, .pt,
     .pth.tar, .ckpt, .bin, .safetensors): the network's alone or in the checkpoint of a training, also with what
     wrappers put before all names (`module.`, `_orig_mod.`, `model.`). All of the network has to be there, and nothing
-    else. Named weights bring their own preprocessing; for a file and for `untrained`, `preprocess_as` says which."""
-    weights_key: str | None = None
-    """For a checkpoint that holds several state dicts: which to take, such as model_ema; by default `state_dict`,
-    `model_state_dict` or `model`, or the only one."""
+    else, but for what `without` names. Named weights bring their own preprocessing; for a file and for `untrained`,
+    `preprocess_as` says which."""
     preprocess_as: str | None = None
     """For weights of a file and `untrained`: the name of torchvision's weights whose preprocessing is used; by default
     that of DEFAULT, whose picture size may differ from that of IMAGENET1K_V1."""
-    seed: int = Field(default=0, ge=0)
-    """Seed of the random weights of an `untrained` network."""
-
-    @property
-    def called(self) -> str:
-        """The architecture."""
-        return self.architecture
-
-    @property
-    def is_untrained(self) -> bool:
-        """Whether the weights are random."""
-        return self.weights == "untrained"
-
-    def about(self) -> str:
-        """Say in a few words which network it is."""
-        return self.architecture + (
-            f", untrained (seed {self.seed})" if self.is_untrained else f", weights {self.weights}"
-        )
 
     def methods(self) -> list[str]:
         """Return sentences for the methods text: the network, its weights, and what pictures became."""
         paper = next((paper for begin, paper in PAPERS_OF.items() if self.architecture.startswith(begin)), "")
-        untrained, is_file = self.is_untrained, is_weights_file(self.weights)
         cited = "; ".join(filter(None, [paper, "Paszke et al., 2019"]))
         called = "" if self.label == self.architecture else f", here called {self.label},"
         made = f"The network {self.architecture} of torchvision ({cited}){called}"
         entry = self._entry()
-        if untrained:
-            sentences = [f"{made} was untrained: its weights were random (seed {self.seed})."]
-        elif is_file:
-            sentences = [f"{made} had weights of the file {Path(self.weights).name}."]
-        else:
-            sentences = [f"{made} had the weights {entry.name}, trained on ImageNet (Deng et al., 2009)."]
+        named = f"the weights {entry.name}, trained on ImageNet (Deng et al., 2009)"
+        sentences = [self.methods_of_weights(made, named)]
         how = entry.transforms()
         resized, cropped = (getattr(how, name, None) for name in ("resize_size", "crop_size"))
         if resized and cropped:
             steps = (
                 f"scaled to {resized[0]} pixels on the shorter side, cropped to the central {cropped[0]} x {cropped[0]}"
             )
-            like = " as for its trained weights" if untrained or is_file else ""
+            like = " as for its trained weights" if self.is_untrained or self.is_from_file else ""
             sentences.append(f"Pictures were {steps} and normalised{like}.")
         return sentences
-
-    def load(self) -> TorchNetwork:
-        """Return the network, ready for inference on the CPU.
-
-        Raises
-        ------
-        UserError
-            If there is no such architecture or weights, or the weights can't be had or don't fit.
-        """
-        entry = self._entry()
-        with own_random_numbers(self.seed):
-            network = _build(self.architecture, _image_size(entry), init_weights=self.is_untrained)
-        if not self.is_untrained:
-            fill_network(network, self._state(entry), self.architecture, self.weights)
-        return TorchNetwork(network.eval().requires_grad_(False), entry.transforms())
 
     def preprocessing(self) -> str:
         """Describe the preprocessing of pictures in one line."""
         return re.sub(r"\s+", " ", repr(self._entry().transforms()))
 
-    def describe(self) -> pd.DataFrame:
-        """Return the layers in the order in which a picture passes them, without loading any weights."""
-        return _described(self.architecture, _image_size(self._entry())).copy()
+    def require_known(self) -> None:
+        """Raise a UserError if torchvision knows no such architecture or weights."""
+        self._entry()
 
-    def files(self) -> list[Path]:
-        """Return the local files that the network is read from."""
-        return [Path(self.weights)] if is_weights_file(self.weights) else []
+    def build(self, init_weights: bool) -> "torch.nn.Module":
+        """Return the network, its weights random (if `init_weights`) or of no meaning."""
+        return _build(self.architecture, _image_size(self._entry()), init_weights)
 
-    def problems(self) -> list[str]:
-        """Return what is wrong with these settings, a line each; weights on the network are not fetched."""
-        try:
-            entry = self._entry()
-        except UserError as error:
-            return [str(error)]
-        found = []
-        for check in (partial(self._check_file, entry), self.layer_names):
-            try:
-                check()
-            except UserError as error:
-                found.append(str(error))
-        return found
+    def named_state(self) -> "dict[str, torch.Tensor]":
+        """Return the state dict of torchvision's own weights, from torch's cache or the network."""
+        return fetch_state(self.architecture, self.weights, self._entry())
+
+    def transform(self) -> "Callable[[Image.Image], torch.Tensor]":
+        """Return what makes the network's input of a picture."""
+        transforms: Callable[[Image.Image], torch.Tensor] = self._entry().transforms()
+        return transforms
+
+    def all_layers(self) -> pd.DataFrame:
+        """Return all layers as `describe` does, with those that have no weights."""
+        return _described(self.architecture, _image_size(self._entry()))
 
     def _entry(self) -> Any:
         """Return torchvision's entry for the weights, or the one whose preprocessing is used."""
@@ -156,16 +114,15 @@ class Torchvision(Source):
             hint = did_you_mean(self.architecture, names, 3) or f" Choose one of: {', '.join(names)}."
             raise UserError(f"torchvision has no classification model {self.architecture!r}.{hint}")
         entries = torchvision.models.get_model_weights(self.architecture)
-        if self.weights_key is not None and not is_weights_file(self.weights):
-            raise UserError(f"weights_key is for weights of a file, and these are {self.weights!r}: leave it out.")
-        if is_weights_file(self.weights) or self.is_untrained:
+        self.require_file_for_its_settings()
+        if self.is_from_file or self.is_untrained:
             return self._entry_like(entries)
         if self.preprocess_as is not None:
             raise UserError(f"The weights {self.weights} bring their own preprocessing; leave out preprocess_as.")
         if self.weights not in entries.__members__:
             raise UserError(
                 f"{self.architecture} has no weights {self.weights!r}. Choose one of: "
-                f"{', '.join(entries.__members__)}, untrained, or a file that ends in {', '.join(WEIGHTS_SUFFIXES)}."
+                f"{self.kinds_of_weights(list(entries.__members__))}."
             )
         return entries[self.weights]
 
@@ -178,17 +135,6 @@ class Torchvision(Source):
                 f"{', '.join(entries.__members__)}."
             )
         return entries[name]
-
-    def _state(self, entry: Any) -> "dict[str, torch.Tensor]":
-        if is_weights_file(self.weights):
-            return read_state(self.weights, "cpu", self.weights_key)
-        return fetch_state(self.architecture, self.weights, entry)
-
-    def _check_file(self, entry: Any) -> None:
-        """Raise unless a local weights file is there and fits; only the names and shapes in it are read."""
-        if is_weights_file(self.weights):
-            network = _build_without_memory(self.architecture, _image_size(entry))
-            fitted(network, read_state(self.weights, "meta", self.weights_key), self.architecture, self.weights)
 
 
 # -------------------------------------------------------------------------------------------- networks
@@ -212,14 +158,9 @@ def _build(architecture: str, image_size: int, init_weights: bool) -> "torch.nn.
     return network
 
 
-def _build_without_memory(architecture: str, image_size: int) -> "torch.nn.Module":
-    return without_memory(lambda: _build(architecture, image_size, init_weights=False))
-
-
 @cache
 def _described(architecture: str, image_size: int) -> pd.DataFrame:
-    table = traced(_build_without_memory(architecture, image_size), (3, image_size, image_size))
+    network = without_memory(lambda: _build(architecture, image_size, init_weights=False))
     patterns = next((globs for name, globs in DEFAULT_LAYERS.items() if re.fullmatch(name, architecture)), ("*",))
-    usable = (table["n_calls"] == 1) & (table["n_units"] > 0)
-    named = table["layer"].map(lambda name: any(fnmatchcase(name, glob) for glob in patterns))
-    return table.assign(default=usable & named)
+    table = traced(network, (3, image_size, image_size))
+    return defaults(table, lambda layer, _: any(fnmatchcase(layer, glob) for glob in patterns))

@@ -7,8 +7,10 @@ import logging
 import pathlib
 import re
 import sys
-from collections.abc import Iterable, Mapping
+import zipfile
+from collections.abc import Iterable, Mapping, Sequence
 from http.client import HTTPException
+from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +29,7 @@ __all__ = [
     "fill_network",
     "fitted",
     "is_weights_file",
+    "is_within",
     "read_state",
     "weights_sha256",
 ]
@@ -34,11 +37,17 @@ __all__ = [
 WEIGHTS_SUFFIXES = (".pth", ".pt", ".safetensors", ".pth.tar", ".ckpt", ".bin")
 """What the names of files with a state dict end in."""
 
-STATE_KEYS = ("state_dict", "model_state_dict", "model", "model_state", "network", "net", "module", "weights")
+STATE_KEYS = (
+    *("state_dict", "model_state_dict", "model", "model_state", "network", "net", "module", "weights"),
+    *("ema", "model_ema", "ema_state_dict", "state_dict_ema"),
+)
 """Under which names scripts save the state dict of a network, beside the optimizer's and the averages of weights."""
 
 COUNTER = "n_averaged"
 """What torch's averaged models count in their state dicts; no part of a network."""
+
+N_HEADS = 4
+"""Up to so many modules that only one side has are told by name in an advice."""
 
 logger = logging.getLogger(__name__)
 
@@ -71,7 +80,11 @@ def weights_sha256(state: "Mapping[str, torch.Tensor]") -> str:
 
 
 def fill_network(
-    network: "torch.nn.Module", state: "Mapping[str, torch.Tensor]", architecture: str, weights: str
+    network: "torch.nn.Module",
+    state: "Mapping[str, torch.Tensor]",
+    architecture: str,
+    weights: str,
+    without: Sequence[str] = (),
 ) -> None:
     """Put a state dict into a network.
 
@@ -83,56 +96,134 @@ def fill_network(
         Name -> tensor; see `fitted`.
     architecture, weights : str
         What both are called, for the message.
+    without : sequence of str
+        Modules that are left as they are, or that only the state dict has.
 
     Raises
     ------
     UserError
         If they do not fit.
     """
-    prefix = _prefix(map(_current_name, state), network.state_dict())
+    prefix = _prefix(_kept(map(_current_name, state), without), network.state_dict())
     if prefix:
         logger.info("%s: names of weights are taken without the %r before them", weights, prefix)
     complete = network.state_dict()  # which, unlike a plain dict, knows its version: MNASNet asks for it
-    complete.update(fitted(network, state, architecture, weights))
+    complete.update(fitted(network, state, architecture, weights, without))
     network.load_state_dict(complete, strict=True)
 
 
 def fitted(
-    network: "torch.nn.Module", state: "Mapping[str, torch.Tensor]", architecture: str, weights: str
+    network: "torch.nn.Module",
+    state: "Mapping[str, torch.Tensor]",
+    architecture: str,
+    weights: str,
+    without: Sequence[str] = (),
 ) -> "dict[str, torch.Tensor]":
     """Return the state dict under the names of the network, or say what is missing, unexpected or of a wrong shape.
 
-    What wrappers put before all names (module., _orig_mod., model., ...) is taken off. The auxiliary heads of GoogLeNet
-    and Inception, the counter of an average of weights, and the counters of batches that old files lack, don't matter.
-    Parameters are those of `fill_network`, but nothing is changed; tensors may be on torch's `meta` device.
+    What wrappers put before all names (module., _orig_mod., model., backbone., ...) is taken off. The auxiliary heads
+    of GoogLeNet and Inception, the counter of an average of weights, and the counters of batches that old files lack,
+    don't matter. Parameters are those of `fill_network`, but nothing is changed; tensors may be on torch's `meta`
+    device.
 
     Raises
     ------
     UserError
         If they do not fit.
     """
-    wanted = network.state_dict()
-    given = {_current_name(name): tensor for name, tensor in state.items() if name != COUNTER}
+    whole = network.state_dict()
+    all_given = {_current_name(name): tensor for name, tensor in state.items() if name != COUNTER}
+    kept = set(_kept(all_given, without))
+    _require_used(without, [*whole, *(name for name in all_given if name not in kept)], architecture, weights)
+    wanted = {name: tensor for name, tensor in whole.items() if not is_within(name, without)}
+    given = {name: tensor for name, tensor in all_given.items() if name in kept}
     n_before = len(_prefix(given, wanted))
     given = {name[n_before:]: tensor for name, tensor in given.items()}
     given = {name: tensor for name, tensor in given.items() if name in wanted or not _is_auxiliary(name, architecture)}
     counters = {name: tensor for name, tensor in wanted.items() if name.endswith(".num_batches_tracked")}
     given = counters | given
-    shared = [name for name in wanted if name in given]
-    wrong = [
-        f"{name} of shape {tuple(given[name].shape)} instead of {tuple(wanted[name].shape)}"
-        for name in shared
-        if given[name].shape != wanted[name].shape
-    ]
-    differences = {
-        "missing": [name for name in wanted if name not in given],
-        "unexpected": [name for name in given if name not in wanted],
-        "of a wrong shape": wrong,
-    }
+    missing = [name for name in wanted if name not in given]
+    unexpected = [name for name in given if name not in wanted]
+    wrong = [name for name in wanted if name in given and given[name].shape != wanted[name].shape]
+    shapes = [f"{name} of shape {tuple(given[name].shape)} instead of {tuple(wanted[name].shape)}" for name in wrong]
+    differences = {"missing": missing, "unexpected": unexpected, "of a wrong shape": shapes}
     found = [f"{len(names)} {what} ({listed(names, 4)})" for what, names in differences.items() if names]
     if found:
-        raise UserError(f"The weights {weights} do not fit {architecture}: {'; '.join(found)}. Check `architecture`.")
+        raise UserError(
+            f"The weights {weights} do not fit {architecture}: {'; '.join(found)}. Check `architecture`."
+            f"{_advice(all_given, whole)}"
+        )
     return given
+
+
+def is_within(name: str, modules: Sequence[str]) -> bool:
+    """Say whether a weight belongs to one of some modules."""
+    return any(f"{name}.".startswith(f"{module}.") for module in modules)
+
+
+def _kept(names: Iterable[str], without: Sequence[str]) -> list[str]:
+    """Return the names that belong to none of some modules, whatever wrappers put before all names.
+
+    Examples
+    --------
+    >>> _kept(["module.backbone.fc.bias", "module.head.bias"], ["head"])
+    ['module.backbone.fc.bias']
+    """
+    given = [name for name in names if name != COUNTER]
+    columns = zip(*(name.split(".")[:-1] for name in given), strict=False)
+    shared = [column[0] for column in takewhile(lambda column: len({*column}) == 1, columns)]
+    starts = [len("".join(f"{part}." for part in shared[:n])) for n in range(len(shared) + 1)]
+    return [name for name in given if not any(is_within(name[start:], without) for start in starts)]
+
+
+def _require_used(without: Sequence[str], names: Sequence[str], architecture: str, weights: str) -> None:
+    """Raise if a module to leave out is neither in the network nor in the file."""
+    idle = [module for module in without if not any(f".{module}." in f".{name}." for name in names)]
+    if idle:
+        raise UserError(
+            f"Neither {architecture} nor {weights} has weights of {listed(idle)}, which `without` names; leave it out."
+        )
+
+
+def _advice(given: "Mapping[str, torch.Tensor]", wanted: "Mapping[str, torch.Tensor]") -> str:
+    """Say by which setting most of the weights would fit: the others belong to a head that only one side has."""
+    prefix = max(_prefixes_of(given), key=lambda one: _n_fitting(given, wanted, one))
+    if 2 * _n_fitting(given, wanted, prefix) < len(wanted):
+        return ""
+    inside = {name[len(prefix) :]: tensor for name, tensor in given.items() if name.startswith(prefix)}
+    bad = [name for name in {**wanted, **inside} if not _fits(name, inside, wanted)]
+    parents = [name.rpartition(".")[0] or name for name in bad]
+    good = [name for name in wanted if not is_within(name, parents)]
+    modules = [_outermost(parent, good) for parent in parents]
+    parent = prefix[:-1].rpartition(".")[0]
+    outside = [name.removeprefix(f"{parent}.") for name in given if not name.startswith(prefix)]
+    heads = list(dict.fromkeys([*modules, *(name.partition(".")[0] for name in outside)]))
+    return (
+        f" If no layer that you compare comes after them, set `without: [{', '.join(heads)}]`."
+        if len(heads) <= N_HEADS
+        else ""
+    )
+
+
+def _prefixes_of(names: Iterable[str]) -> list[str]:
+    """Return what may stand before the names of a network: nothing, or up to three names and their dots."""
+    parts = [name.split(".") for name in names]
+    return ["", *dict.fromkeys(".".join(one[:n]) + "." for n in (1, 2, 3) for one in parts if len(one) > n)]
+
+
+def _n_fitting(given: "Mapping[str, torch.Tensor]", wanted: "Mapping[str, torch.Tensor]", prefix: str) -> int:
+    return sum(prefix + name in given and given[prefix + name].shape == wanted[name].shape for name in wanted)
+
+
+def _fits(name: str, given: "Mapping[str, torch.Tensor]", wanted: "Mapping[str, torch.Tensor]") -> bool:
+    return name in given and name in wanted and given[name].shape == wanted[name].shape
+
+
+def _outermost(module: str, good: Sequence[str]) -> str:
+    """Return the outermost module around one that holds none of the good weights."""
+    parts = module.split(".")
+    around = [".".join(parts[:n]) for n in range(1, len(parts))]
+    return next((one for one in around if not any(is_within(name, [one]) for name in good)), module)
 
 
 def _prefix(names: Iterable[str], wanted: Mapping[str, Any]) -> str:
@@ -191,6 +282,11 @@ def read_state(path: str, device: str, key: str | None = None) -> "dict[str, tor
     require_content(path)
     if not Path(path).is_file():
         raise UserError(f"There is no weights file {path}.")
+    if _is_torchscript(path):
+        raise UserError(
+            f"{path} is a network of TorchScript, whose layers cannot be listened to. Save its weights by "
+            "torch.save(network.state_dict(), path), or export the original network by torch.export."
+        )
     try:
         read = _read_safetensors if path.lower().endswith(".safetensors") else _read_torch
         content = read(path, device)
@@ -211,6 +307,17 @@ def read_state(path: str, device: str, key: str | None = None) -> "dict[str, tor
         others = listed([name for name in states if name != chosen])
         logger.info("%s: the state dict %r is taken%s", path, chosen, f", and not {others}" if others else "")
     return dict(states[chosen])
+
+
+def _is_torchscript(path: str) -> bool:
+    """Say whether a file is an archive of TorchScript: one with code in it."""
+    if not zipfile.is_zipfile(path):
+        return False
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return any(name.endswith("/constants.pkl") for name in archive.namelist())
+    except zipfile.BadZipFile:
+        return False
 
 
 def _chosen_state(path: str, states: Mapping[str, Any], key: str | None) -> str:

@@ -19,6 +19,7 @@ from rsa.files import io
 from rsa.inference.group import GROUP_TESTS
 from rsa.maps import MAPS
 from rsa.meeg.timecourse import MOVIE_DISTANCES
+from rsa.models import USUAL_SOURCE
 from rsa.pipeline.config import Study
 from rsa.settings import Conditions, DataPath, Label, Names, descriptions
 
@@ -62,15 +63,17 @@ Each of these tables can be extended with one entry: [extending.md](extending.md
 def json_schema() -> dict[str, Any]:
     """Return the JSON schema of a study.
 
-    Other than pydantic's own, it asks for the word (`kind`) that tells alternatives apart, and describes a section by
-    the first paragraph of its docstring.
+    Other than pydantic's own, it asks for the word (`kind`) that tells alternatives apart, but for the usual one, and
+    describes a section by the first paragraph of its docstring.
     """
     schema = Study.model_json_schema()
     for definition in schema["$defs"].values():
         definition["description"] = _first_paragraph(definition["description"])
     for union in _unions(schema):
         word = union["discriminator"]["propertyName"]
-        for reference in union["discriminator"]["mapping"].values():
+        for tag, reference in union["discriminator"]["mapping"].items():
+            if tag == USUAL_SOURCE:
+                continue
             definition = schema["$defs"][reference.rpartition("/")[2]]
             definition["required"] = [word, *(name for name in definition.get("required", []) if name != word)]
     return {"$schema": DIALECT, **schema}
@@ -96,7 +99,8 @@ def configuration_page() -> str:
     parts = [HEAD]
     for title, section, word in _sections("The top level", Study):
         about = _first_paragraph(inspect.getdoc(section) or "")
-        parts.append(f"## {title}\n\n{about}\n\n{_table_of(section, required=word)}")
+        required = "" if word and section.model_fields[word].default == USUAL_SOURCE else word
+        parts.append(f"## {title}\n\n{about}\n\n{_table_of(section, required)}")
     return "\n".join([*parts, CHOICES, *_choices()]).rstrip() + "\n"
 
 

@@ -540,6 +540,10 @@ def _counted(n: int, noun: str) -> str:
 # -------------------------------------------------------------------------------------------- versions
 
 
+LIBRARIES_OF_SOURCES = {"timm": "timm", "transformers": "transformers", "open_clip": "open_clip_torch"}
+"""Sources of networks that are libraries, and the names of these."""
+
+
 def _software(study: Any, versions: Mapping[str, str]) -> str:
     """Name what computed the results, with the versions."""
     if not versions.get("brain-model-rsa"):
@@ -549,6 +553,8 @@ def _software(study: Any, versions: Mapping[str, str]) -> str:
     names |= {"nilearn": "nilearn"} if study.has_images else {}
     names |= {"mne": "MNE-Python"} if study.meeg is not None else {}
     names |= {"torch": "PyTorch", "torchvision": "torchvision"} if study.models else {}
+    sources = {model.source for model in study.models}
+    names |= {library: source for source, library in LIBRARIES_OF_SOURCES.items() if source in sources}
     used = joined([f"{shown} {versions[name]}" for name, shown in names.items() if versions.get(name)])
     cites = {"mne": "MNE-Python: Gramfort et al., 2013", "snakemake": "Snakemake: Mölder et al., 2021"}
     papers = "; ".join(
