@@ -1,6 +1,7 @@
 """The slow, obvious versions that the fast ones must equal. Nothing here is imported by the package."""
 
 from collections.abc import Sequence
+from copy import deepcopy
 from fractions import Fraction
 from functools import partial
 from itertools import combinations, pairwise, product
@@ -489,3 +490,37 @@ def hmax_c2(maps: Sequence[np.ndarray], patch: np.ndarray) -> float:
             distance = ((c1[:, row : row + size, column : column + size] - patch) ** 2).sum()
             best = max(best, float(np.exp(-distance / (2 * (size / 4) ** 2))))
     return best
+
+
+# ---------------------------------------------------------------------------------------- receptive fields
+
+
+def receptive_field(network, layer: str, shape: tuple[int, int, int]) -> tuple[float, float, float]:
+    """Find on which pixels a unit depends, by its gradient; weights become positive, and maxima of windows means.
+
+    Returns the longer side of the field of the unit in the middle of the map, its distance to the field of the next
+    unit, and the middle of the field that the first unit would have without a border.
+    """
+    import torch
+    from torch import nn
+
+    network = deepcopy(network).double().eval()
+    for name, module in list(network.named_modules()):
+        if isinstance(module, nn.MaxPool2d):
+            means = nn.AvgPool2d(module.kernel_size, module.stride, module.padding, module.ceil_mode)
+            network.set_submodule(name, means)
+    for one in network.parameters():
+        one.data = (one.abs() + 1) / (one.abs() + 1).sum(dim=tuple(range(1, one.ndim)), keepdim=True)
+    outputs = []
+    handle = network.get_submodule(layer).register_forward_hook(lambda *given: outputs.append(given[2].clone()))
+    picture = torch.ones(1, *shape, dtype=torch.float64, requires_grad=True)
+    network(picture)
+    handle.remove()
+    middle, edges = outputs[0].shape[-1] // 2, []
+    for place in (middle, middle + 1):
+        (gradient,) = torch.autograd.grad(outputs[0][0, :, place, place].sum(), picture, retain_graph=True)
+        seen = (gradient[0] != 0).any(dim=0).numpy()
+        edges.append([(np.flatnonzero(seen.any(axis=axis))[[0, -1]]) for axis in (1, 0)])
+    assert 0 < edges[0][0][0] < edges[1][0][1] < shape[1] - 1, "the picture is too small to see all of the field"
+    jump = edges[1][0][0] - edges[0][0][0]
+    return max(last - first + 1 for first, last in edges[0]), jump, np.mean(edges[0][0]) - middle * jump
