@@ -14,6 +14,7 @@ from typing import Annotated, Any, Union
 import numpy as np
 import pandas as pd
 import pytest
+from networks import SMALLEST
 from pydantic import create_model
 
 from rsa.analyses import ANALYSES
@@ -347,17 +348,13 @@ def test_a_second_source_of_networks_leaves_all_configurations_valid(path):
     assert given.models == load_study(raw).models
 
 
-SMALLEST_OF_SOURCES = {"torchvision": {"architecture": "alexnet"}, "timm": {"architecture": "resnet18"}}
-"""What each source of networks has to be told."""
-
-
 @pytest.mark.usefixtures("tables")
 @pytest.mark.parametrize("source", [*MODELS, "pixels"])
-def test_sources_of_networks_are_read_from_options_and_described(source):
+def test_sources_of_networks_are_read_from_options_and_described(source, tmp_path):
     extending_example("class Pixels")
     model = Annotated[Union[tuple(MODELS.values())], *BY_SOURCE]  # noqa: UP007
     wider = create_model("Wider", __base__=Study, models=(tuple[model, ...], ()))
-    settings = SMALLEST_OF_SOURCES.get(source, {})
+    settings = SMALLEST.get(source, lambda _: {})(tmp_path)
     given = wider.model_validate({**study().model_dump(), "models": [{"source": source, **settings}]})
     (network,) = given.models
     assert network.problems() == []

@@ -23,6 +23,7 @@ LIBRARIES = (
     "timm",
     "transformers",
     "open_clip_torch",
+    "onnxruntime",
     "h5py",
     "pydantic",
     "snakemake",

@@ -4,11 +4,13 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field
 
+from rsa.models.exported import Exported
+from rsa.models.onnx import Onnx
 from rsa.models.timm import Timm
 from rsa.models.torchvision import Torchvision
 from rsa.settings import alternatives
 
-__all__ = ["BY_SOURCE", "MODELS", "USUAL_SOURCE", "Model", "Timm", "Torchvision"]
+__all__ = ["BY_SOURCE", "MODELS", "USUAL_SOURCE", "Exported", "Model", "Onnx", "Timm", "Torchvision"]
 
 
 USUAL_SOURCE = "torchvision"
@@ -22,7 +24,7 @@ def _of_usual_source(given: Any) -> Any:
 BY_SOURCE = Field(discriminator="source"), BeforeValidator(_of_usual_source)
 """Annotations of a union of sources: which of them is meant is told by `source`, by default torchvision."""
 
-Model = Annotated[Torchvision | Timm, *BY_SOURCE]
+Model = Annotated[Torchvision | Timm | Onnx | Exported, *BY_SOURCE]
 """The settings of any source of networks."""
 
 MODELS: dict[str, Any] = {one.model_fields["source"].default: one for one in alternatives(Model)}

@@ -1,0 +1,102 @@
+"""Small networks in files, and the smallest settings of each source of networks."""
+
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+__all__ = ["SMALLEST", "exported_file", "noise", "onnx_file", "small_network"]
+
+
+def small_network(seed: int = 0) -> torch.nn.Module:
+    """Return a convolutional network for pictures of 32 x 32 pixels, in evaluation mode: a residual block, scores."""
+
+    class Block(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv, self.norm = torch.nn.Conv2d(8, 8, 3, padding=1), torch.nn.BatchNorm2d(8)
+            self.relu = torch.nn.ReLU(inplace=True)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.relu(self.norm(self.conv(x)) + x)
+
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        network = torch.nn.Sequential(
+            torch.nn.Conv2d(3, 8, 3, stride=2, padding=1),
+            torch.nn.ReLU(inplace=True),
+            Block(),
+            torch.nn.MaxPool2d(2),
+            torch.nn.Flatten(),
+            torch.nn.Linear(8 * 8 * 8, 5),
+        )
+    return network.eval()
+
+
+def exported_file(
+    path: Path,
+    network: torch.nn.Module | None = None,
+    shape: tuple[int, ...] = (2, 3, 32, 32),
+    dynamic: dict[int, Any] | None = None,
+) -> Path:
+    """Save a network, by default the small one, as a program of torch.export; any number of pictures by default."""
+    dims = {0: torch.export.Dim("n_pictures")} if dynamic is None else dynamic
+    program = torch.export.export(network or small_network(), (torch.zeros(shape),), dynamic_shapes=(dims,))
+    torch.export.save(program, path)
+    return path
+
+
+def onnx_file(
+    path: Path,
+    network: torch.nn.Module | None = None,
+    shape: tuple[int, ...] = (2, 3, 32, 32),
+    dynamic: tuple[int, ...] = (0,),
+) -> Path:
+    """Save a network, by default the small one, as a file of ONNX, in which some axes have any size."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of torch's older exporter, which is quick and keeps the names of modules
+        torch.onnx.export(
+            network or small_network(),
+            (torch.zeros(shape),),
+            path,
+            dynamo=False,
+            opset_version=13,
+            input_names=["picture"],
+            output_names=["scores"],
+            dynamic_axes={"picture": {axis: f"axis{axis}" for axis in dynamic}} if dynamic else None,
+        )
+    return path
+
+
+def _torchvision(folder: Path) -> dict[str, Any]:
+    return {"architecture": "alexnet"}
+
+
+def _timm(folder: Path) -> dict[str, Any]:
+    return {"architecture": "resnet18"}
+
+
+def _onnx(folder: Path) -> dict[str, Any]:
+    return {"file": str(onnx_file(folder / "net.onnx")), "preprocess": "imagenet"}
+
+
+def _exported(folder: Path) -> dict[str, Any]:
+    return {"file": str(exported_file(folder / "net.pt2")), "preprocess": "imagenet"}
+
+
+SMALLEST: dict[str, Callable[[Path], dict[str, Any]]] = {
+    "torchvision": _torchvision,
+    "timm": _timm,
+    "onnx": _onnx,
+    "exported": _exported,
+}
+"""The settings that a source of networks needs, with its files written to a folder."""
+
+
+def noise(n: int, size: tuple[int, int] = (32, 32), seed: int = 0) -> torch.Tensor:
+    """Return random pictures, as networks see them: shape (n, 3, height, width)."""
+    values = np.random.default_rng(seed).standard_normal((n, 3, *size))
+    return torch.from_numpy(values.astype(np.float32))
