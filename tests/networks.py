@@ -87,11 +87,16 @@ def _exported(folder: Path) -> dict[str, Any]:
     return {"file": str(exported_file(folder / "net.pt2")), "preprocess": "imagenet"}
 
 
+def _python(folder: Path) -> dict[str, Any]:
+    return {"function": f"{Path(__file__).parent / 'own_networks.py'}:network", "arguments": {"n": 4}}
+
+
 SMALLEST: dict[str, Callable[[Path], dict[str, Any]]] = {
     "torchvision": _torchvision,
     "timm": _timm,
     "onnx": _onnx,
     "exported": _exported,
+    "python": _python,
 }
 """The settings that a source of networks needs, with its files written to a folder."""
 

@@ -47,6 +47,9 @@ FAMILIES = {
     "mixer_b16_224": ["stem", "blocks.0", "blocks.11", "norm", "head"],
     "beit_base_patch16_224": ["patch_embed", "blocks.11", "fc_norm", "head"],
     "regnetx_002": ["stem", "s1.b1", "s4.b7", "head.global_pool", "head.fc"],
+    "vit_tiny_r_s16_p8_224": ["patch_embed", "blocks.0", "blocks.11", "norm", "head"],
+    "hrnet_w18_small": ["stage2", "stage4", "global_pool", "classifier"],
+    "tnt_s_legacy_patch16_224": ["blocks.0:1", "blocks.11:1", "norm", "head"],
     "densenet121": ["features.denseblock1", "features.transition3", "global_pool", "classifier"],
 }
 

@@ -1,6 +1,18 @@
-"""The layers that `layers: default` stands for, by architecture of torchvision."""
+"""The layers that `layers: default` stands for: by architecture of torchvision, and found in other networks."""
 
-__all__ = ["DEFAULT_LAYERS"]
+from collections.abc import Sequence
+
+import pandas as pd
+
+from rsa.models.source import PART
+
+__all__ = ["DEFAULT_LAYERS", "IDLE", "blocks_of", "outline", "usable_layers"]
+
+IDLE = ("Identity", "Dropout", "DropPath", "StochasticDepth")
+"""Types of modules that answer what they are asked."""
+
+N_BLOCKS = 3
+"""Fewer blocks are no list of them."""
 
 DEFAULT_LAYERS: dict[str, tuple[str, ...]] = {
     "alexnet": ("features.[1479]", "features.11", "classifier.[256]"),
@@ -31,3 +43,57 @@ DEFAULT_LAYERS: dict[str, tuple[str, ...]] = {
 }
 """Layers that `default` stands for: architecture (regular expression) -> globs. Outputs of blocks, or of the
 non-linearity or pooling that ends a stage, and the class scores; never dropout."""
+
+
+def usable_layers(table: pd.DataFrame) -> pd.Series:
+    """Return the names of layers that have one output, other than what they are asked.
+
+    Parameters
+    ----------
+    table : DataFrame
+        See `rsa.models.modules.traced`.
+    """
+    names: pd.Series = table["layer"][(table["n_calls"] == 1) & (table["n_units"] > 0) & ~table["type"].isin(IDLE)]
+    return names
+
+
+def blocks_of(table: pd.DataFrame, patterns: Sequence[str]) -> list[str]:
+    """Return the layers of the first pattern that names a list of blocks; none if no pattern does.
+
+    Parameters
+    ----------
+    table : DataFrame
+        See `rsa.models.modules.traced`.
+    patterns : sequence of str
+        Regular expressions. Of a list of blocks there are three, and some in the second half of the network.
+    """
+    usable = usable_layers(table)
+    found = [usable[usable.str.fullmatch(pattern)] for pattern in patterns]
+    late = [names for names in found if len(names) >= N_BLOCKS and names.index[-1] > len(table) / 2]
+    return list(late[0]) if late else []
+
+
+def outline(table: pd.DataFrame) -> list[str]:
+    """Return the outermost modules of a network, as many levels deep as it takes to have four.
+
+    Parameters
+    ----------
+    table : DataFrame
+        See `rsa.models.modules.traced`.
+
+    Examples
+    --------
+    >>> names = ["features.0", "features.1", "features.2", "features", "fc"]
+    >>> outline(pd.DataFrame({"layer": names, "type": "Linear", "n_calls": 1, "n_units": 5}))
+    ['features.0', 'features.1', 'features.2', 'fc']
+    """
+    usable = [name for name in usable_layers(table) if PART not in name]
+    depths = [name.count(".") for name in usable]
+    levels = [_level(usable, depth) for depth in range(max(depths, default=0) + 1)]
+    return next((names for names in levels if len(names) > N_BLOCKS), levels[-1])
+
+
+def _level(names: Sequence[str], depth: int) -> list[str]:
+    """Return the names at a depth, and those above it that have none below them there."""
+    upto = [name for name in names if name.count(".") <= depth]
+    return [name for name in upto if not any(other.startswith(f"{name}.") for other in upto)]

@@ -1,7 +1,7 @@
 """Networks that are modules of torch: what their layers are, and what these answer to pictures."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
@@ -74,16 +74,25 @@ def without_memory(build: "Callable[[], torch.nn.Module]") -> "torch.nn.Module":
     import torch
     from torch.overrides import TorchFunctionMode
 
-    class EmptyOnMeta(TorchFunctionMode):
+    class OnMeta(TorchFunctionMode):
         """Weights are made by `torch.empty`; RegNet computes its sizes with other, real tensors."""
 
+        def __init__(self, makers: Sequence[Any]) -> None:
+            super().__init__()
+            self.makers = makers
+
         def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-            kwargs = {**(kwargs or {}), "device": "meta"} if function is torch.empty else kwargs or {}
+            kwargs = {**(kwargs or {}), "device": "meta"} if function in self.makers else kwargs or {}
             return function(*args, **kwargs)
 
-    with own_random_numbers(0), EmptyOnMeta():
-        network = build()
-    return network.to("meta").eval()
+    # some networks pass zeros through a part of them for its sizes; where that does not help either, all is made
+    ways: list[list[Any]] = [[torch.empty], [torch.empty, torch.zeros], []]
+    with own_random_numbers(0):
+        for makers in ways[:-1]:
+            with suppress(RuntimeError, NotImplementedError), OnMeta(makers):
+                return build().to("meta").eval()
+        with OnMeta(ways[-1]):
+            return build().to("meta").eval()
 
 
 # ------------------------------------------------------------------------------------------- recording

@@ -11,6 +11,7 @@ from PIL import Image
 
 from rsa.errors import UserError, did_you_mean, one_line
 from rsa.models.architectures import UNTRAINED, Architecture, Weights, defaults
+from rsa.models.default_layers import blocks_of, outline, usable_layers
 from rsa.models.modules import traced, without_memory
 from rsa.models.source import require_extra
 from rsa.models.weights import read_state
@@ -25,29 +26,24 @@ PRETRAINED = "pretrained"
 
 BLOCKS = (
     r"blocks\.\d+",
-    r"stages\.\d+\.blocks\.\d+",
-    r"layers\.\d+\.blocks\.\d+",
+    r"blocks\.\d+\.\d+",
+    r"blocks\.\d+:1",  # Transformer in Transformer: pixels, then patches
+    r"(stages|layers|transformers)\.\d+\.blocks\.\d+",
+    r"(serial|parallel)_blocks\d?\.\d+",
     r"layer\d\.\d+",
     r"s\d\.b\d+",
     r"stages\.\d+\.\d+",
     r"features\.(denseblock|transition)\d",
     r"(\w+\.)?(blocks|stages|layers)\.\d+",
 )
-"""Names of the blocks of a network, as regular expressions: `layers: default` has those of the first of which there are
-`N_BLOCKS`."""
+"""Names of the blocks of a network, as regular expressions: `layers: default` has those of the first that names some;
+see `rsa.models.default_layers.blocks_of`."""
 
 HUB_FILES = ("model.safetensors", "pytorch_model.bin")
 """What files of weights are called on the hub, the safer one first."""
 
-N_BLOCKS = 3
-"""Fewer blocks are no list of them."""
-
 HEADS = (r"patch_embed", r"stem", r"maxpool", r"norm", r"(.*\.)?(global_pool|fc_norm)", r"head\.norm")
 """Names of what stands before the blocks, and between the last one and the class scores."""
-
-IDLE = ("Identity", "Dropout", "DropPath")
-"""Types of modules that answer what they are asked."""
-
 
 PAPERS_OF = {
     r"resnet\d+": "He et al., 2016",
@@ -303,10 +299,9 @@ def _default_layers(table: pd.DataFrame, network: "torch.nn.Module") -> set[str]
     network : torch.nn.Module
         A network of timm, which says what its stages and its classifier are called.
     """
-    usable = table[(table["n_calls"] == 1) & (table["n_units"] > 0) & ~table["type"].isin(IDLE)]["layer"]
-    candidates = [usable[usable.str.fullmatch(pattern)] for pattern in BLOCKS]
-    candidates += [usable[usable.isin(_stages(network))], usable[~usable.str.contains(".", regex=False)]]
-    blocks = next((found for found in candidates if len(found) >= N_BLOCKS), usable)
+    usable = usable_layers(table)
+    stages = [name for name in usable if name in _stages(network)]
+    blocks = blocks_of(table, BLOCKS) or (stages if len(stages) > 1 else outline(table))
     heads = usable[usable.str.fullmatch("|".join(f"(?:{pattern})" for pattern in HEADS))]
     return {*blocks, *heads, *usable[usable.isin(_classifiers(network))]}
 

@@ -175,7 +175,7 @@ def _type_in_words(hint: Any) -> str:
         return f"mapping of name to {_type_in_words(get_args(hint)[1])}"
     if isinstance(hint, type) and issubclass(hint, BaseModel):
         return "section"
-    return {str: "text", int: "whole number", float: "number", bool: "true or false"}[hint]
+    return {str: "text", int: "whole number", float: "number", bool: "true or false", Any: "anything"}[hint]
 
 
 def _sequence_in_words(items: Sequence[Any]) -> str:

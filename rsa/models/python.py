@@ -1,0 +1,296 @@
+"""Networks, or responses, that a function of the user's makes."""
+
+import importlib
+import importlib.util
+import json
+import logging
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from hashlib import sha256
+from pathlib import Path
+from traceback import extract_tb
+from types import ModuleType
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+from pydantic import AfterValidator, Field, ValidationInfo
+
+from rsa.errors import UserError, did_you_mean, listed, one_line
+from rsa.models.architectures import defaults
+from rsa.models.default_layers import outline
+from rsa.models.modules import TorchNetwork, own_random_numbers, traced
+from rsa.models.source import Source
+from rsa.settings import below_data_root
+
+__all__ = ["Arrays", "Python"]
+
+logger = logging.getLogger(__name__)
+
+EXPECTED = {
+    "network": "a module of torch and a function that makes its input of a picture, (module, transform)",
+    "responses": "labels of conditions and a table of arrays with a row for each, (conditions, {layer: array})",
+}
+"""What a function has to return, by `returns`."""
+
+TEST_SIZE = (320, 240)
+"""Width and height of the picture that shows what shape a transform gives, in pixels."""
+
+
+def _with_path(function: str, info: ValidationInfo) -> str:
+    """Join the file before the colon to the data root; leave a module of Python alone."""
+    place, colon, name = function.rpartition(":")
+    if not place or not name.isidentifier():
+        raise ValueError(f"{function!r} is not a function: write package.module:function or path/to/file.py:function")
+    return below_data_root(place, info) + colon + name if place.endswith(".py") else function
+
+
+class Python(Source):
+    """What a function of yours returns: a network and how it sees pictures, or ready responses."""
+
+    source: Literal["python"] = "python"
+    """Where the network comes from."""
+    function: Annotated[str, AfterValidator(_with_path)]
+    """The function: `package.module:function`, which Python can import, or `path/to/file.py:function`."""
+    returns: Literal["network", "responses"] = "network"
+    """What it returns: `network`, a module of torch and a function from an RGB picture (of PIL) to its input, a tensor
+    of shape (3, height, width); or `responses`, labels of conditions and arrays with a row for each, by layer:
+    `(conditions, {layer: array})`."""
+    arguments: dict[str, Any] = Field(default_factory=dict)
+    """What the function is given, by name. A text that names a file counts as an input: what was computed with another
+    content of it is computed again."""
+    seed: int = Field(default=0, ge=0)
+    """Seed of torch's random numbers when the function is called."""
+
+    @property
+    def needs_pictures(self) -> bool:  # type: ignore[override]
+        """Whether pictures pass through a network, rather than that responses are ready."""
+        return self.returns == "network"
+
+    @property
+    def called(self) -> str:
+        """The function's name."""
+        return self.function.rpartition(":")[2]
+
+    def about(self) -> str:
+        """Say in a few words which network it is."""
+        given = ", ".join(f"{name}={value}" for name, value in self.arguments.items())
+        return f"{self.called} of {Path(self._place).name}" + (f" with {given}" if given else "")
+
+    def methods(self) -> list[str]:
+        """Return sentences for the methods text: where the network comes from."""
+        made = "The network {} was" if self.needs_pictures else "The responses of {} were"
+        return [f"{made.format(self.label)} made by own code: the function {self.about()}."]
+
+    def load(self) -> Any:
+        """Return the network, ready for inference on the CPU, or the responses that the function returned.
+
+        Raises
+        ------
+        UserError
+            If there is no such function, it fails, or it returns something else.
+        """
+        made = _call(self.function, self.arguments, self.seed, self.returns)
+        return made if isinstance(made, Arrays) else TorchNetwork(made[0].eval().requires_grad_(False), made[1])
+
+    def preprocessing(self) -> str:
+        """Describe the preprocessing of pictures in one line."""
+        return f"by the transform that {self.called} returned" if self.needs_pictures else "none: responses were ready"
+
+    def describe(self) -> pd.DataFrame:
+        """Return the layers in the order in which a picture passes them; the function is called for that."""
+        arguments = json.dumps(self.arguments, sort_keys=True)
+        changed = tuple(path.stat().st_mtime_ns for path in self.files() if path.is_file())
+        return _described(self.function, arguments, self.seed, self.returns, changed).copy()
+
+    def files(self) -> list[Path]:
+        """Return the file of the function, and files that the arguments name."""
+        file = Path(self._place) if self._place.endswith(".py") else _file_of(self._place)
+        named = [Path(value) for value in self.arguments.values() if isinstance(value, str) and value]
+        return [*([file] if file else []), *(path for path in named if path.is_file())]
+
+    @property
+    def _place(self) -> str:
+        """The module or the file of the function."""
+        return self.function.rpartition(":")[0]
+
+
+@dataclass
+class Arrays:
+    """Ready responses; see `rsa.models.source.Responses`.
+
+    Parameters
+    ----------
+    conditions : sequence of str
+        A label for each row.
+    layers : mapping
+        Layer -> array, shape (n_conditions, ...).
+    """
+
+    conditions: Sequence[str]
+    layers: Mapping[str, Any]
+
+    def of(self, layer: str) -> Any:
+        """Return the responses of a layer, shape (n_conditions, n_units)."""
+        return self.layers[layer].reshape(len(self.conditions), -1)
+
+    def weights_sha256(self) -> str:
+        """Return the SHA-256 of the names, types, shapes and values, in hexadecimal."""
+        digest = sha256(json.dumps(list(self.conditions)).encode() + b"\n")
+        for name, values in sorted(self.layers.items()):
+            digest.update(json.dumps([name, str(values.dtype), list(values.shape)]).encode() + b"\n")
+            digest.update(np.ascontiguousarray(values).data)
+        return digest.hexdigest()
+
+
+# ---------------------------------------------------------------------------------------- the function
+
+
+def _call(function: str, arguments: Mapping[str, Any], seed: int, returns: str) -> Any:
+    """Call the function, and return the module and the transform that it made, or the arrays.
+
+    Raises
+    ------
+    UserError
+        If there is no such function, it fails, or it returns something else.
+    """
+    place, _, name = function.rpartition(":")
+    module = _imported(place)
+    if not callable(getattr(module, name, None)):
+        found = [one for one, value in vars(module).items() if callable(value) and not one.startswith("_")]
+        raise UserError(f"{place} has no function {name!r}.{did_you_mean(name, found)}")
+    try:
+        with own_random_numbers(seed):
+            made = getattr(module, name)(**arguments)
+    except Exception as error:
+        raise _failed(f"The function {function}", error) from error
+    return _checked(made, function, returns)
+
+
+def _failed(what: str, error: Exception) -> UserError:
+    """Log the traceback of code of the user's, and return the mistake to raise."""
+    logger.debug("%s fails", what, exc_info=error)
+    where = extract_tb(error.__traceback__)[-1]
+    place = f"{Path(where.filename).name}, line {where.lineno}"
+    return UserError(f"{what} fails in {place}: {type(error).__name__}: {one_line(error)}.")
+
+
+def _imported(place: str) -> ModuleType:
+    """Import a module of Python by its name or by its file."""
+    if place.endswith(".py"):
+        return _run(Path(place))
+    try:
+        return importlib.import_module(place)
+    except ModuleNotFoundError as error:
+        if error.name and not f"{place}.".startswith(f"{error.name}."):
+            raise _failed(f"Importing {place}", error) from error
+        raise UserError(
+            f"Python finds no module {place!r}. Run from the folder above it, install it, or give the path of its "
+            "file: path/to/file.py:function."
+        ) from error
+    except Exception as error:
+        raise _failed(f"Importing {place}", error) from error
+
+
+def _run(path: Path) -> ModuleType:
+    """Run a file as a module of its own; what lies beside it can be imported there."""
+    if not path.is_file():
+        raise UserError(f"There is no file {path}, which `function` names.")
+    name = f"rsa_user_{sha256(str(path.resolve()).encode()).hexdigest()[:12]}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise UserError(f"{path} is no file of Python.")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # where dataclasses and pickles look for it
+    folder = str(path.parent.resolve())
+    sys.path.insert(0, folder)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise _failed(f"Importing {path}", error) from error
+    finally:
+        sys.path.remove(folder)
+    return module
+
+
+def _file_of(module: str) -> Path | None:
+    """Return the file of a module of Python, if it is found."""
+    try:
+        spec = importlib.util.find_spec(module)
+    except (ImportError, ValueError):
+        return None
+    return Path(spec.origin) if spec is not None and spec.origin and Path(spec.origin).is_file() else None
+
+
+# ------------------------------------------------------------------------------------ what it returned
+
+
+def _checked(made: Any, function: str, returns: str) -> Any:
+    """Return what the function made, if it has the form that is expected."""
+    import torch
+
+    is_pair = isinstance(made, tuple | list) and len(made) == 2
+    if is_pair and returns == "network" and isinstance(made[0], torch.nn.Module) and callable(made[1]):
+        return made
+    if is_pair and returns == "responses" and isinstance(made[1], Mapping) and not isinstance(made[0], str | Mapping):
+        return _arrays(made[0], made[1], function)
+    of = f" of {listed([type(one).__name__ for one in made])}" if isinstance(made, tuple | list) else ""
+    raise UserError(
+        f"The function {function} returned a {type(made).__name__}{of}; with `returns: {returns}`, expected is "
+        f"{EXPECTED[returns]}."
+    )
+
+
+def _arrays(conditions: Any, layers: Mapping[Any, Any], function: str) -> Arrays:
+    labels = [str(label) for label in conditions]
+    arrays = {str(layer): np.asarray(values) for layer, values in layers.items()}
+    if not arrays:
+        raise UserError(f"The function {function} returned no layers.")
+    for layer, values in arrays.items():
+        if values.ndim < 2 or len(values) != len(labels) or values.dtype.kind not in "fiu":
+            raise UserError(
+                f"Layer {layer!r} that {function} returned has the shape {values.shape} and type {values.dtype}; "
+                f"expected are numbers with a row for each of {len(labels)} conditions."
+            )
+    return Arrays(labels, arrays)
+
+
+@cache
+def _described(function: str, arguments: str, seed: int, returns: str, changed: tuple[int, ...]) -> pd.DataFrame:
+    """Return the layers of what the function makes; once for the times at which its files were changed."""
+    made = _call(function, json.loads(arguments), seed, returns)
+    if isinstance(made, Arrays):
+        return pd.DataFrame([_row_of(layer, values.shape[1:]) for layer, values in made.layers.items()])
+    module, transform = made
+    shape = _input_shape(transform, function)
+    try:
+        table = traced(module.eval(), shape)
+    except Exception as error:
+        raise _failed(f"The network of {function}, given pictures of shape {shape},", error) from error
+    chosen = outline(table)
+    return defaults(table, lambda layer, _: layer in chosen)
+
+
+def _row_of(layer: str, shape: Sequence[int]) -> dict[str, Any]:
+    size = {"shape": "x".join(map(str, shape)), "n_units": int(np.prod(shape)), "n_calls": 1}
+    return {"layer": layer, "type": "array", **size, "default": True}
+
+
+def _input_shape(transform: Any, function: str) -> tuple[int, ...]:
+    """Return the shape of what the transform makes of a picture: (3, height, width)."""
+    import torch
+
+    try:
+        made = transform(Image.new("RGB", TEST_SIZE, "grey"))
+    except Exception as error:
+        raise _failed(f"The transform of {function}", error) from error
+    if not isinstance(made, torch.Tensor) or made.ndim != 3 or not made.is_floating_point():
+        found = f"{made.dtype} of shape {tuple(made.shape)}" if isinstance(made, torch.Tensor) else type(made).__name__
+        raise UserError(
+            f"The transform of {function} makes a {found} of a picture; expected is a tensor of floating-point numbers "
+            "of shape (3, height, width)."
+        )
+    return tuple(made.shape)
