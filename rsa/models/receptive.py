@@ -149,8 +149,8 @@ def _numbers(reach: Reach | None) -> tuple[float, float, float]:
     if reach is None or not reach.sides[0].numel():
         return unknown
     top, bottom, left, right = (_thin(side).double() for side in reach.sides)
-    sides = [-(first + last) + 1 for first, last in ((top, bottom), (left, right))]
-    largest = max(float(side[side > EVERYTHING].max()) if (side > EVERYTHING).any() else np.nan for side in sides)
+    sides = [float((-(first + last) + 1).max()) for first, last in ((top, bottom), (left, right))]
+    largest = max(side if side > EVERYTHING else np.nan for side in sides)  # minus infinity is what sees nothing
     if not np.isfinite(largest):
         return (largest, np.nan, np.nan)
     (jump, centre), (jump_across, centre_across) = _grid(top - bottom), _grid(left - right)
@@ -159,7 +159,8 @@ def _numbers(reach: Reach | None) -> tuple[float, float, float]:
 
 def _grid(twice_centres: Tensor) -> tuple[float, float]:
     """Return how far it is between neighbouring centres, and where the first is."""
-    found = np.unique(twice_centres[torch.isfinite(twice_centres)].numpy()) / 2
+    numbers = twice_centres[torch.isfinite(twice_centres)].long().numpy()
+    found = np.flatnonzero(np.bincount(numbers - numbers.min())) / 2 + numbers.min() / 2 if len(numbers) else numbers
     steps = np.unique(np.diff(found))
     return float(steps[0]) if len(steps) == 1 else np.nan, float(found[0]) if len(found) else np.nan
 
