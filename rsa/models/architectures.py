@@ -166,6 +166,10 @@ class Architecture(Source):
         """Return what makes the network's input of a picture."""
         raise NotImplementedError
 
+    def input_shape(self) -> tuple[int, int, int]:
+        """Return the shape of the network's input for one picture: (3, height, width)."""
+        raise NotImplementedError
+
     def all_layers(self) -> pd.DataFrame:
         """Return all layers as `describe` does, with those that have no weights."""
         raise NotImplementedError

@@ -163,6 +163,11 @@ class Timm(Architecture):
         transform: Callable[[Image.Image], torch.Tensor] = _transform(self._full)
         return transform
 
+    def input_shape(self) -> tuple[int, int, int]:
+        """Return the shape of the network's input for one picture: (3, height, width)."""
+        channels, height, width = _config(self._full)["input_size"]
+        return channels, height, width
+
     def all_layers(self) -> pd.DataFrame:
         """Return all layers as `describe` does, with those that have no weights."""
         return _described(self._full)

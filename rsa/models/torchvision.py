@@ -101,6 +101,11 @@ class Torchvision(Architecture):
         transforms: Callable[[Image.Image], torch.Tensor] = self._entry().transforms()
         return transforms
 
+    def input_shape(self) -> tuple[int, int, int]:
+        """Return the shape of the network's input for one picture: (3, height, width)."""
+        size = _image_size(self._entry())
+        return 3, size, size
+
     def all_layers(self) -> pd.DataFrame:
         """Return all layers as `describe` does, with those that have no weights."""
         return _described(self.architecture, _image_size(self._entry()))

@@ -2,25 +2,50 @@
 
 from pathlib import Path
 
+from rsa.errors import UserError, did_you_mean
 from rsa.files import io
 from rsa.inputs.references import Reference
 from rsa.inputs.stimuli import Stimuli
-from rsa.models import MODELS, Model, extraction
-from rsa.pipeline.config import DistanceName
+from rsa.models import Model, catalogue, extraction
+from rsa.models.source import Source
+from rsa.pipeline.config import DistanceName, load_study, read_yaml
 from rsa.pipeline.stages.common import provenance_of
 
-__all__ = ["extract", "layer_rdms", "layers", "reference"]
+__all__ = ["extract", "layer_rdms", "layers", "models", "reference"]
 
 
-def layers(architecture: str, /) -> None:
-    """List the layers of a network, in forward order.
+def models(pattern: str = "*", /) -> None:
+    """List the networks that can be had by name: with the names of their weights, and whether these are here already.
 
     Parameters
     ----------
-    architecture : str
-        A model of torchvision, such as alexnet.
+    pattern : str
+        Part of the name, or a glob, with the source before it or without: resnet, timm:*vit*.
     """
-    print(MODELS["torchvision"](architecture=architecture).describe().to_string(index=False))
+    print(catalogue.listed_models(pattern).to_string(index=False))
+
+
+def layers(model: str, /, config: Path | None = None) -> None:
+    """List the layers of a network, in forward order, with their sizes and what part of a picture they see.
+
+    Parameters
+    ----------
+    model : str
+        A network of torchvision (alexnet), of another source (timm:resnet50, nets.py:function, net.onnx), or with a
+        configuration the label of one of its models.
+    config : path
+        The configuration that has the model.
+    """
+    table = catalogue.layers_of(_model_of(config, model) if config else catalogue.by_name(model))
+    print("\n".join(filter(None, [table.to_string(index=False), catalogue.said_of_parts(table)])))
+
+
+def _model_of(config: Path, label: str) -> Source:
+    """Return the model of a configuration with this label."""
+    found: dict[str, Source] = {one.label: one for one in load_study(read_yaml(config), [config]).models}
+    if label not in found:
+        raise UserError(f"{config} has no model {label!r}.{did_you_mean(label, found)} It has: {', '.join(found)}.")
+    return found[label]
 
 
 def extract(model: Model, stimuli: Stimuli, output: Path, device: str = "auto", batch_size: int | None = None) -> None:
