@@ -91,12 +91,18 @@ def _python(folder: Path) -> dict[str, Any]:
     return {"function": f"{Path(__file__).parent / 'own_networks.py'}:network", "arguments": {"n": 4}}
 
 
+def _features(folder: Path) -> dict[str, Any]:
+    np.savez(folder / "features.npz", conv1=np.zeros((4, 2, 3)), fc=np.ones((4, 5)))
+    return {"file": str(folder / "features.npz")}
+
+
 SMALLEST: dict[str, Callable[[Path], dict[str, Any]]] = {
     "torchvision": _torchvision,
     "timm": _timm,
     "onnx": _onnx,
     "exported": _exported,
     "python": _python,
+    "features": _features,
 }
 """The settings that a source of networks needs, with its files written to a folder."""
 

@@ -309,8 +309,7 @@ class Onnx(FileNetwork):
 
     def methods(self) -> list[str]:
         """Return sentences for the methods text: the network and what pictures became."""
-        import onnxruntime
-
+        onnxruntime = require_extra("onnxruntime", "models", "onnx")
         return [
             f"The network {self.label} was read from the file {Path(self.file).name} of ONNX, and computed with "
             f"onnxruntime {onnxruntime.__version__} (https://onnxruntime.ai).",

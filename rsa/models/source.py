@@ -4,12 +4,13 @@ import re
 from collections.abc import Callable, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Protocol
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Protocol, cast
 
 import pandas as pd
 from PIL import Image
 from pydantic import BeforeValidator, Field
 
+from rsa.core import difference_of_conditions
 from rsa.errors import UserError, did_you_mean
 from rsa.settings import Label, Section
 
@@ -77,8 +78,10 @@ class Network(Protocol):
 class Responses(Protocol):
     """Ready responses of layers, which no network has to be run for."""
 
-    conditions: Sequence[str]
-    """The conditions, in the order of the rows."""
+    @property
+    def conditions(self) -> Sequence[str]:
+        """The conditions, in the order of the rows."""
+        ...
 
     def of(self, layer: str) -> Any:
         """Return the responses of a layer, shape (n_conditions, n_units): an array, or what is sliced like one."""
@@ -133,6 +136,35 @@ class Source(Section):
             If there is no such network or weights, or the weights can't be had or don't fit.
         """
         raise NotImplementedError
+
+    def responses(self, stimuli: pd.DataFrame | None) -> "Responses":
+        """Return ready responses to the conditions of a stimulus table, of a source that needs no pictures.
+
+        Parameters
+        ----------
+        stimuli : DataFrame, optional
+            `condition`, and `file` if there are pictures; without it, the responses themselves have to tell the
+            conditions.
+
+        Raises
+        ------
+        UserError
+            If the responses can't be read, or are not those to the conditions.
+        """
+        ready: Any = self.load()
+        return cast(Responses, ready)
+
+    def problems_of_rows(self, stimuli: pd.DataFrame | None) -> list[str]:
+        """Return why ready responses are not those to the conditions of a stimulus table, a line each."""
+        try:
+            conditions = self.responses(stimuli).conditions
+        except UserError as error:
+            return [str(error)]
+        if stimuli is None:
+            return []
+        of_responses = f"the responses of {self.called}"
+        wanted = list(dict.fromkeys(stimuli["condition"].astype(str)))
+        return [*filter(None, [difference_of_conditions(wanted, conditions, "the stimuli", of_responses)])]
 
     def preprocessing(self) -> str:
         """Describe the preprocessing of pictures in one line."""

@@ -96,6 +96,7 @@ def problems_of(study: Study) -> list[str]:
     few = [] if stimuli else list(_few_conditions(study)) or list(_few_for_halves(study))
     problems = [*_structure(study), *few, *stimuli, *models, *_regions(study), *_simulation(study)]
     problems += _references(study) if not (stimuli or few) else _missing_references(study)
+    problems += _ready(study) if not (stimuli or few or models) else ()
     problems += _planted(study) if not models else ()
     problems += _analyses(study) if not (stimuli or models) else ()
     problems += _inference(study)
@@ -272,7 +273,7 @@ def _what_is_compared(study: Study) -> Iterator[str]:
     """Check that there are references and data."""
     if not study.models and not study.references:
         yield "there is nothing to compare the brain with: list `models` or `references`."
-    if study.models and study.stimuli is None:
+    if any(model.needs_pictures for model in study.models) and study.stimuli is None:
         yield "models need pictures: set `stimuli`."
     if study.brain is None and study.meeg is None:
         yield "there are no data: set `brain`, `meeg` or both."
@@ -486,7 +487,8 @@ def _stimuli(study: Study) -> Iterator[str]:
     if study.stimuli is not None and not awaits_stimuli(study):
         problems = study.stimuli.problems()  # opens every picture
         yield from problems
-        if study.models and not problems and "file" not in study.stimuli.load():
+        seeing = any(model.needs_pictures for model in study.models)
+        if seeing and not problems and "file" not in study.stimuli.load():
             yield f"models need pictures, and {study.stimuli.table} has no column {study.stimuli.file_column!r}."
 
 
@@ -496,6 +498,14 @@ def _models(study: Study) -> Iterator[str]:
         yield from problems
         if not problems:
             yield from _shared_labels(model.layer_names(), f"layers of {model.label}")
+
+
+def _ready(study: Study) -> Iterator[str]:
+    """Check that ready responses of models without problems are those to the conditions, where these are known."""
+    known = [] if awaits_stimuli(study) else [stimulus_table(study)]
+    for model in (one for one in study.models if not one.needs_pictures):
+        alone = model.problems_of_rows(None) if study.stimuli is None else []
+        yield from alone or (line for table in known for line in model.problems_of_rows(table))
 
 
 def _shared_labels(names: Iterable[str], what: str) -> list[str]:
