@@ -411,17 +411,18 @@ def noise_ceiling(rdms: np.ndarray) -> tuple[float, float]:
     return float(np.mean(lower)), float(np.mean(upper))
 
 
-def flips_of_pairs(differences: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Two-sided p of t over subjects by all flips of signs, uncorrected and by the maximum; (n_subjects, n_tests)."""
+def flips_of_pairs(differences: np.ndarray, observed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Two-sided p of |t| under all flips, uncorrected and by the maximum; differences (n_subjects, n_tests)."""
     n_subjects = len(differences)
     flips = np.array(list(product([1, -1], repeat=n_subjects)))
 
     def t_of(values: np.ndarray) -> np.ndarray:
         return np.abs(values.mean(axis=0) / (values.std(axis=0, ddof=1) / np.sqrt(n_subjects)))
 
-    observed = t_of(differences) - 1e-9
-    flipped = np.array([t_of(differences * signs[:, None]) for signs in flips])
-    return (flipped >= observed).mean(axis=0), (flipped.max(axis=1)[:, None] >= observed).mean(axis=0)
+    flipped = np.array([t_of(differences * signs[:, None]) for signs in flips[1:]])  # the first leaves them as they are
+    p = (1 + (flipped >= observed - 1e-6).sum(axis=0)) / len(flips)
+    highest = flipped.max(axis=1)[:, None]
+    return p, (1 + (highest >= observed - 1e-6).sum(axis=0)) / len(flips)
 
 
 # ------------------------------------------------------------------------------------------------ pictures

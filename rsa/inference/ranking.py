@@ -9,11 +9,11 @@ import numpy as np
 import pandas as pd
 
 from rsa.comparisons import COMPARISONS, Comparison
-from rsa.core import FEWEST_CONDITIONS, REFERENCE, Array, RDMs, align
+from rsa.core import FEWEST_CONDITIONS, Array, RDMs, align
 from rsa.errors import UserError, listed
 from rsa.inference.designs import Design
-from rsa.inference.subjects import over_subjects
-from rsa.inference.tally import Correction
+from rsa.inference.flips import resampled
+from rsa.inference.subjects import PRECISION, subject_test
 from rsa.rdm import ceiling_bounds, own_references
 from rsa.registry import pick
 from rsa.rows import require_columns, require_count, require_known, require_once, require_share
@@ -26,9 +26,12 @@ __all__ = [
     "chosen_layers",
     "compared_pairs",
     "cross_validated",
+    "error_of_mean",
     "halves_of",
+    "interval_of_mean",
     "mean_interval",
     "ranked",
+    "resampled_scores",
 ]
 
 FEWEST_FOR_HALVES = 2 * FEWEST_CONDITIONS
@@ -43,8 +46,8 @@ RANKING_COLUMNS = {
     "model": "Network, or name of the reference",
     "score": "Mean over subjects of the score with conditions on which the layer was not chosen; with several "
     "subjects, it was chosen by the others",
-    "lower": "Confidence interval of this mean over subjects by Student's t, lower bound",
-    "upper": "Confidence interval of this mean over subjects by Student's t, upper bound",
+    "lower": "Confidence interval of this mean over subjects, with layers chosen anew for other subjects, lower bound",
+    "upper": "Confidence interval of this mean over subjects, with layers chosen anew for other subjects, upper bound",
     "share_of_ceiling": "Score divided by the upper bound of the noise ceiling, where the lower one is above 0",
     "ceiling_lower": "Noise ceiling on the same halves of the conditions, lower bound (leave one subject out)",
     "ceiling_upper": "Noise ceiling on the same halves of the conditions, upper bound (mean of all subjects)",
@@ -65,10 +68,10 @@ PAIR_COLUMNS = {
     "model_a": "Network, or name of the reference",
     "model_b": "Another",
     "difference": "Mean over subjects of the score of model_a less that of model_b",
-    "lower": "Confidence interval of this mean over subjects by Student's t, lower bound",
-    "upper": "Confidence interval of this mean over subjects by Student's t, upper bound",
-    "t": "t over subjects of the difference",
-    "p": "p by flips of the signs of subjects, two-sided, uncorrected",
+    "lower": "Confidence interval of this mean over subjects, with layers chosen anew for other subjects, lower bound",
+    "upper": "Confidence interval of this mean over subjects, with layers chosen anew for other subjects, upper bound",
+    "t": "Difference divided by its standard error",
+    "p": "p of t under flips of the signs of subjects, two-sided, uncorrected",
     "p_corrected": "p corrected for all pairs and regions by the highest t of each flip",
     "n_subjects": "Number of subjects with a score of both",
 }
@@ -85,10 +88,14 @@ class Ranking:
         A row per region and model, best first, with the columns `RANKING_COLUMNS` but `n_parameters`.
     scores : DataFrame
         Columns `subject`, `region`, `model`, `score`: the cross-validated score of each subject.
+    samples : mapping
+        For each region and model the mean score of bootstrap samples of the subjects, shape (n_bootstrap,); the samples
+        are the same for all models of a region.
     """
 
     table: pd.DataFrame
     scores: pd.DataFrame
+    samples: Mapping[tuple[str, str], Array]
 
 
 def halves_of(n_conditions: int, n_splits: int, seed: int) -> Array:
@@ -124,6 +131,7 @@ def ranked(
     n_splits: int = 20,
     seed: int = 0,
     level: float = 0.95,
+    n_bootstrap: int = 500,
 ) -> Ranking:
     """Rank models in each region, without an advantage for those with more layers.
 
@@ -131,6 +139,10 @@ def ranked(
     of the conditions; its score is that of the subject itself on the other half, both ways, averaged over splits
     [1]_, [2]_. So neither noise of a subject, nor what is peculiar to some conditions, can choose a layer that it then
     scores. Of a single subject the layer is chosen by the subject itself, on the other half.
+
+    Subjects choose for each other, so their scores are not independent, and other subjects might choose other layers.
+    Intervals are therefore made of bootstrap samples of the subjects, with layers chosen anew in each (see
+    `interval_of_mean`).
 
     Parameters
     ----------
@@ -144,6 +156,8 @@ def ranked(
         As in `halves_of`; conditions are split in the order of their names.
     level : float
         Of the intervals.
+    n_bootstrap : int
+        How many samples of subjects these are made of.
 
     Returns
     -------
@@ -170,15 +184,15 @@ def ranked(
     require_known(brain.table, ["subject", "region"], "RDMs of regions")
     require_once(brain.table[["subject", "region"]], "RDMs of regions")
     require_columns(references.table, ["model", "layer"], "reference RDMs")
-    names = sorted(brain.conditions)
-    brain, references = brain.reordered(names), align(names, references, "brain RDMs")
+    names, order = sorted(brain.conditions), np.argsort(brain.table["subject"].astype(str), kind="stable")
+    brain, references = brain.subset(order).reordered(names), align(names, references, "brain RDMs")
     halves, compared = halves_of(len(names), n_splits, seed), pick(COMPARISONS, comparison, "comparison")
     regions = [_Region(str(name), brain.subset(rows)) for name, rows in _rows_of(brain.table, "region").items()]
     by_region = [_scores_of_halves(region, references, halves, compared) for region in regions]
-    places = [_places(scores, level) for scores in by_region]
-    tables, scores = (pd.concat(parts, ignore_index=True) for parts in zip(*places, strict=True))
-    n_conditions = {"n_conditions": len(names)}
-    return Ranking(tables.assign(**n_conditions)[[name for name in RANKING_COLUMNS if name != "n_parameters"]], scores)
+    places = [_places(scores, level, n_bootstrap, seed) for scores in by_region]
+    table, scores = (pd.concat([one[i] for one in places], ignore_index=True) for i in (0, 1))
+    table = table.assign(n_conditions=len(names))[[name for name in RANKING_COLUMNS if name != "n_parameters"]]
+    return Ranking(table, scores, {key: of for one in places for key, of in one[2].items()})
 
 
 # ------------------------------------------------------------------------------------------ scores of halves
@@ -292,8 +306,13 @@ def chosen_layers(scores: Array) -> Array:
     means = scores
     if n_subjects > 1:
         means = (scores.sum(axis=1, keepdims=True) - scores) / (n_subjects - 1)
+    return _highest(means)
+
+
+def _highest(means: Array) -> Array:
+    """Return the layer of the highest mean, the first of equals: (..., n_layers) -> (...); NaN is lower than any."""
     means = np.where(np.isnan(means), -np.inf, means)
-    return np.asarray((means >= means.max(axis=2, keepdims=True) - SAME_MEAN).argmax(axis=2))
+    return np.asarray((means >= means.max(axis=-1, keepdims=True) - SAME_MEAN).argmax(axis=-1))
 
 
 def cross_validated(scores: Array) -> tuple[Array, Array]:
@@ -312,15 +331,86 @@ def cross_validated(scores: Array) -> tuple[Array, Array]:
     chosen : array of int, shape (n_halves, n_subjects)
         The layer that was chosen on each half, to be scored on the other; -1 where none can be.
     """
+    candidates = _candidates(scores)
+    chosen = chosen_layers(candidates)
+    own, is_known = _scored(candidates, chosen)
+    return own, np.where(is_known, chosen, -1)
+
+
+def _candidates(scores: Array) -> Array:
+    """Set to NaN the scores of layers that have none on a half, on both halves of the split."""
     other = np.arange(len(scores)) ^ 1
     defined: Array = np.asarray(np.isfinite(scores).all(axis=1))  # (n_halves, n_layers)
-    usable = (defined & defined[other])[:, None, :]
-    candidates = np.where(usable, scores, np.nan)
-    chosen = chosen_layers(candidates)
-    tested = np.take_along_axis(candidates[other], chosen[:, :, None], axis=2)[:, :, 0]  # (n_halves, n_subjects)
-    is_known = np.isfinite(tested)
+    return np.where((defined & defined[other])[:, None, :], scores, np.nan)
+
+
+def _scored(candidates: Array, chosen: Array) -> tuple[Array, Array]:
+    """Return the mean score of each subject, (n_subjects,), and which choices have one, (n_halves, n_subjects)."""
+    other = np.arange(len(candidates)) ^ 1
+    tested = np.take_along_axis(candidates[other], chosen[:, :, None], axis=2)[:, :, 0]
+    is_known: Array = np.asarray(np.isfinite(tested))
     sums = np.where(is_known, tested, 0).sum(axis=0)
-    return sums / np.where(is_known.any(axis=0), is_known.sum(axis=0), np.nan), np.where(is_known, chosen, -1)
+    return sums / np.where(is_known.any(axis=0), is_known.sum(axis=0), np.nan), is_known
+
+
+def resampled_scores(scores: Array, weights: Array) -> Array:
+    """Return the mean cross-validated score of samples of subjects, with layers chosen anew in each.
+
+    Parameters
+    ----------
+    scores : array, shape (n_halves, n_subjects, n_layers)
+        As in `cross_validated`.
+    weights : array, shape (n_samples, n_subjects)
+        How often each subject is in each sample. A subject is never among those who choose for it, and chooses for
+        itself where it is alone in a sample.
+
+    Returns
+    -------
+    array, shape (n_samples,)
+    """
+    candidates = _candidates(scores)
+    means = np.empty(len(weights))
+    for number, weight in enumerate(weights):
+        own = weight[:, None] * candidates
+        others = own.sum(axis=1, keepdims=True) - own
+        is_alone = (weight.sum() - weight == 0)[:, None]
+        of_others = others / np.where(is_alone, 1, weight.sum() - weight[:, None])
+        chosen = _highest(np.where(is_alone, candidates, of_others))
+        means[number] = weight @ _scored(candidates, chosen)[0] / weight.sum()
+    return means
+
+
+def error_of_mean(values: Array, samples: Array) -> float:
+    """Return the standard error of a mean over subjects: by bootstrap samples, and no smaller than by the subjects.
+
+    Parameters
+    ----------
+    values : array, shape (n_subjects,)
+        Scores.
+    samples : array, shape (n_samples,)
+        Means of bootstrap samples, in which what is random of the scores is done anew. Their standard deviation is too
+        small by sqrt((n - 1) / n), which is put right.
+    """
+    n_subjects = len(values)
+    if n_subjects < 2 or not np.isfinite(values).all():
+        return float("nan")
+    by_subjects = float(values.std(ddof=1)) / np.sqrt(n_subjects)
+    by_samples = float(samples.std(ddof=1)) * np.sqrt(n_subjects / (n_subjects - 1))
+    return float(max(by_subjects, by_samples if np.isfinite(by_samples) else 0.0))
+
+
+def interval_of_mean(values: Array, samples: Array, level: float) -> tuple[float, float]:
+    """Return the confidence interval of a mean over subjects: as many standard errors as Student's t has it.
+
+    Parameters are those of `error_of_mean`; NaN of fewer than 2 subjects, or with gaps.
+    """
+    from scipy.special import stdtrit
+
+    error = error_of_mean(values, samples)
+    if np.isnan(error):
+        return error, error
+    half, mean = float(stdtrit(len(values) - 1, (1 + level) / 2)) * error, float(values.mean())
+    return mean - half, mean + half
 
 
 def mean_interval(values: Array, level: float) -> tuple[float, float]:
@@ -342,13 +432,17 @@ def mean_interval(values: Array, level: float) -> tuple[float, float]:
 # ---------------------------------------------------------------------------------------------- tables
 
 
-def _places(found: _Scores, level: float) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Put the models of a region in order, and list the scores of its subjects."""
+def _places(
+    found: _Scores, level: float, n_bootstrap: int, seed: int
+) -> tuple[pd.DataFrame, pd.DataFrame, dict[tuple[str, str], Array]]:
+    """Put the models of a region in order, and list the scores of its subjects, and of samples of them."""
     low, high = (_mean(bound) for bound in found.ceilings.T)
-    rows, scores = [], []
+    weights = resampled(max(1, len(found.region.subjects)), n_bootstrap, seed)
+    rows, scores, samples = [], [], {}
     for model, layers in _rows_of(found.table, "model").items():
         usable = layers[(found.table["why"].iloc[layers] == "").to_numpy()]
-        own, row = _place(found, usable, level)
+        own, drawn, row = _place(found, usable, weights, level)
+        samples[(found.region.name, str(model))] = drawn
         dropped = found.table.iloc[layers][["layer", "why"]].itertuples(index=False)
         reasons = [*_told(dropped), *_told_of_halves(row.pop("is_scored")), *found.region.left_out]
         share = row["score"] / high if low > 0 and high > 0 else np.nan
@@ -359,28 +453,39 @@ def _places(found: _Scores, level: float) -> tuple[pd.DataFrame, pd.DataFrame]:
         scores.append(pd.DataFrame({"subject": found.region.subjects, "model": model, "score": own}))
     table = pd.DataFrame(rows).sort_values("score", ascending=False, kind="stable", na_position="last")
     place = pd.Series(np.arange(1, len(table) + 1), table.index, dtype="Int64").where(table["score"].notna())
-    return table.assign(rank=place), pd.concat(scores, ignore_index=True).assign(region=found.region.name)
+    return table.assign(rank=place), pd.concat(scores, ignore_index=True).assign(region=found.region.name), samples
 
 
-def _place(found: _Scores, layers: Array, level: float) -> tuple[Array, dict[str, Any]]:
-    """Return the scores of subjects with one model, some of whose layers are left out, and what is said of them."""
+def _place(found: _Scores, layers: Array, weights: Array, level: float) -> tuple[Array, Array, dict[str, Any]]:
+    """Return the scores of subjects and samples with one model, without some of its layers, and what is said of it."""
     of_none = np.full(len(found.region.subjects), np.nan)
     if not len(layers) or not len(of_none):
-        nothing = dict.fromkeys(("score", "lower", "upper", "layer_share", "score_not_cross_validated"), np.nan)
-        return of_none, {**nothing, "layer": "", "n_layers": len(layers), "is_scored": np.ones(0, dtype=bool)}
+        nothing: dict[str, Any] = dict.fromkeys(
+            ("score", "lower", "upper", "layer_share", "score_not_cross_validated"), np.nan
+        )
+        return (
+            of_none,
+            np.full(len(weights), np.nan),
+            {**nothing, "layer": "", "n_layers": len(layers), "is_scored": np.ones(0, dtype=bool)},
+        )
     own, chosen = cross_validated(found.of_halves[:, :, layers])
     counts = np.bincount(chosen[chosen >= 0], minlength=len(layers))
-    lower, upper = mean_interval(own, level)
-    return own, {
-        "score": float(own.mean()),
-        "lower": lower,
-        "upper": upper,
-        "layer": found.table["layer"].iloc[layers[counts.argmax()]] if counts.any() else "",
-        "layer_share": counts.max() / counts.sum() if counts.any() else np.nan,
-        "score_not_cross_validated": float(found.of_all[:, layers].mean(axis=0).max()),
-        "n_layers": len(layers),
-        "is_scored": chosen >= 0,
-    }
+    drawn = resampled_scores(found.of_halves[:, :, layers], weights)
+    lower, upper = interval_of_mean(own, drawn, level)
+    return (
+        own,
+        drawn,
+        {
+            "score": float(own.mean()),
+            "lower": lower,
+            "upper": upper,
+            "layer": found.table["layer"].iloc[layers[counts.argmax()]] if counts.any() else "",
+            "layer_share": counts.max() / counts.sum() if counts.any() else np.nan,
+            "score_not_cross_validated": float(found.of_all[:, layers].mean(axis=0).max()),
+            "n_layers": len(layers),
+            "is_scored": chosen >= 0,
+        },
+    )
 
 
 def _told(layers: Any) -> list[str]:
@@ -410,17 +515,18 @@ def _mean(values: Array) -> float:
 
 
 def compared_pairs(
-    scores: pd.DataFrame, *, level: float = 0.95, n_permutations: int = 10_000, seed: int = 0
+    ranking: Ranking, *, level: float = 0.95, n_permutations: int = 10_000, seed: int = 0
 ) -> pd.DataFrame:
     """Compare each pair of models within subjects: the difference of their scores, with an interval and a p.
 
-    Signs of subjects are flipped, all of them where there are no more ways than `n_permutations`, and p are corrected
-    for all pairs and regions by the highest absolute t of each flip [1]_.
+    A difference divided by its standard error (see `error_of_mean`) is compared with t of differences whose signs are
+    flipped subject by subject, in all ways where there are no more than `n_permutations`; p are corrected for all pairs
+    and regions by the highest absolute t of each flip [1]_.
 
     Parameters
     ----------
-    scores : DataFrame
-        `Ranking.scores`.
+    ranking : Ranking
+        From `ranked`.
     level : float
         Of the intervals.
     n_permutations, seed
@@ -438,22 +544,20 @@ def compared_pairs(
        examples. Hum Brain Mapp 15:1-25.
     """
     require_share("level", level)
-    values, labels = _cube(scores)  # (n_subjects, n_regions, n_models)
+    values, labels = _cube(ranking.scores)  # (n_subjects, n_regions, n_models)
     pairs = list(combinations(range(len(labels["model"])), 2))
-    each = [values[:, :, a] - values[:, :, b] for a, b in pairs]
-    differences = np.stack(each, axis=1) if pairs else values[:, :0, :0]
-    tested = _tested(differences, n_permutations, seed)
-    rows = []
-    for place, region in enumerate(labels["region"]):
-        for number, (a, b) in enumerate(pairs):
-            known = differences[:, number, place]
-            known = known[np.isfinite(known)]
-            lower, upper = mean_interval(known, level)
-            numbers = {name: of[number, place] for name, of in tested.items()}
-            pair = {"region": region, "model_a": labels["model"][a], "model_b": labels["model"][b]}
-            bounds = {"difference": _mean(known), "lower": lower, "upper": upper, "n_subjects": len(known)}
-            rows.append(pair | bounds | numbers)
-    return pd.DataFrame(rows, columns=list(PAIR_COLUMNS))
+    keys = [(region, labels["model"][a], labels["model"][b]) for region in labels["region"] for a, b in pairs]
+    each = [values[:, place, a] - values[:, place, b] for place in range(len(labels["region"])) for a, b in pairs]
+    drawn = [ranking.samples[(region, a)] - ranking.samples[(region, b)] for region, a, b in keys]
+    known = [of[np.isfinite(of)] for of in each]
+    bounds = [interval_of_mean(of, samples, level) for of, samples in zip(known, drawn, strict=True)]
+    t = np.array([_mean(of) / error_of_mean(of, samples) for of, samples in zip(each, drawn, strict=True)])
+    p, corrected = _tested(np.stack(each, axis=1), t, n_permutations, seed) if each else (t, t)
+    labelled = pd.DataFrame(keys, columns=["region", "model_a", "model_b"])
+    numbers = {"difference": [_mean(of) for of in known], "n_subjects": [len(of) for of in known]}
+    lower, upper = np.reshape(bounds, (-1, 2)).T
+    table = labelled.assign(**numbers, lower=lower, upper=upper, t=t, p=p, p_corrected=corrected)
+    return table[list(PAIR_COLUMNS)]
 
 
 def _cube(scores: pd.DataFrame) -> tuple[Array, Mapping[str, list[str]]]:
@@ -464,12 +568,22 @@ def _cube(scores: pd.DataFrame) -> tuple[Array, Mapping[str, list[str]]]:
     return values, {name: list(names) for name, (_, names) in codes.items()}
 
 
-def _tested(differences: Array, n_permutations: int, seed: int) -> dict[str, Array]:
-    """Test differences by flips of subjects: (n_subjects, n_pairs, n_regions) -> t, p, p_corrected of each."""
-    n_subjects, *shape = differences.shape
-    if n_subjects < 2 or 0 in shape:
-        return {name: np.full(shape, np.nan) for name in ("t", "p", "p_corrected")}
-    table = pd.DataFrame({"model": [str(i) for i in range(shape[0])], "layer": "", "role": REFERENCE})
-    correction = Correction(alternative="two-sided", family=("voxels", "models"))
-    test, result = over_subjects(differences, table, correction, n_permutations=n_permutations, seed=seed)
-    return {"t": test.observed, "p": result.p, "p_corrected": result.p_corrected}
+def _tested(differences: Array, t: Array, n_permutations: int, seed: int) -> tuple[Array, Array]:
+    """Compare t of differences, (n_tests,), with t under flips: p, and p by the highest; NaN where there is no t.
+
+    Parameters
+    ----------
+    differences : array, shape (n_subjects, n_tests)
+        NaN where a subject has none.
+    """
+    p, corrected = np.full((2, len(t)), np.nan)
+    tested = np.flatnonzero(np.isfinite(t))
+    if not len(tested):
+        return p, corrected
+    test = subject_test(differences[:, None, tested], n_permutations=n_permutations, seed=seed)
+    flipped = np.abs(test.permuted(0, test.n_permutations)[:, 0])  # (n_flips, n_tests)
+    flipped = np.where(np.isfinite(flipped), flipped, -np.inf)
+    least = np.abs(t[tested]) - PRECISION
+    p[tested] = (1 + (flipped >= least).sum(axis=0)) / (1 + len(flipped))
+    corrected[tested] = (1 + (flipped.max(axis=1)[:, None] >= least).sum(axis=0)) / (1 + len(flipped))
+    return p, corrected

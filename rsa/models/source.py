@@ -3,8 +3,9 @@
 import re
 from collections.abc import Callable, Sequence
 from fnmatch import fnmatchcase
+from glob import glob
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Protocol, cast
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Protocol, Self, cast
 
 import pandas as pd
 from PIL import Image
@@ -17,7 +18,20 @@ from rsa.settings import Label, Section
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["LAYER_COLUMNS", "PART", "Layers", "Network", "Responses", "Source", "chosen_layers", "require_extra"]
+__all__ = [
+    "LAYER_COLUMNS",
+    "PART",
+    "Layers",
+    "Network",
+    "Responses",
+    "Source",
+    "chosen_layers",
+    "number_of",
+    "require_extra",
+]
+
+GLOB = re.compile(r"[*?\[]")
+"""What makes a glob of the name of a file."""
 
 PART = ":"
 """Stands between a layer and the part of its output that is meant, where it has several: attention:1."""
@@ -29,6 +43,8 @@ LAYER_COLUMNS = ("layer", "type", "shape", "n_units", "n_calls", "default")
 def _as_tuple(layers: Any) -> Any:
     return (layers,) if isinstance(layers, str) and layers != "default" else layers
 
+
+Seeds = Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)]
 
 Globs = Annotated[tuple[str, ...], Field(min_length=1)]
 
@@ -100,6 +116,9 @@ class Source(Section):
 
     name: Label | None = None
     """Label of the model in file names (letters and digits); by default made of the network's name."""
+    seeds: Annotated[int, Field(ge=1)] | Seeds | None = None
+    """For `weights: untrained`: a network for each of so many seeds from 0 on, or for each of these; they are called by
+    the label, `seed` and the number, such as alexnetseed0."""
     layers: Layers = "default"
     """Layers, one or several, by name or by glob (`features.*`; of what a glob matches, layers without one output are
     left out); `python -m rsa layers NETWORK` lists them."""
@@ -118,6 +137,40 @@ class Source(Section):
     def is_untrained(self) -> bool:
         """Whether the weights are random."""
         return False
+
+    def variants(self) -> "list[Self]":
+        """Return the networks that these settings stand for: one for each seed, or for each checkpoint, or this one.
+
+        Checkpoints, which a glob names, come in the order of the last number in their names, and are called by the
+        label and what their own name has of letters and digits.
+        """
+        if self.seeds is not None:
+            seeds = range(self.seeds) if isinstance(self.seeds, int) else self.seeds
+            return [self._variant(f"seed{seed}", seed=seed, seeds=None) for seed in seeds]
+        pattern = self.checkpoints
+        if not pattern:
+            return [self]
+        found = sorted(glob(pattern), key=lambda path: (number_of(path), path))
+        return [self._variant(re.sub("[^0-9A-Za-z]", "", _stem(path)), weights=path) for path in found]
+
+    def _variant(self, name: str, **changes: Any) -> "Self":
+        return self.model_copy(update={"name": f"{self.label}{name}", **changes})
+
+    @property
+    def checkpoints(self) -> str:
+        """The glob of files of weights, if they are several; or else empty."""
+        weights = str(getattr(self, "weights", None) or "")
+        return weights if GLOB.search(weights) and not Path(weights).is_file() else ""
+
+    def problems_of_variants(self) -> list[str]:
+        """Return what is wrong with how several networks are asked for, a line each."""
+        if self.seeds is not None and not self.is_untrained:
+            return [f"{self.label}: `seeds` are those of random weights: set `weights: untrained`, or leave them out."]
+        if isinstance(self.seeds, tuple) and len(set(self.seeds)) < len(self.seeds):
+            return [f"{self.label}: `seeds` has a number twice; keep one of them."]
+        if self.checkpoints and not glob(self.checkpoints):
+            return [f"{self.label}: no file has a name like {self.checkpoints}, the glob of its weights."]
+        return []
 
     def about(self) -> str:
         """Say in a few words which network it is."""
@@ -203,6 +256,23 @@ class Source(Section):
         except UserError as error:
             return [str(error)]
         return []
+
+
+def number_of(path: str | Path) -> int:
+    """Return the last number in the name of a checkpoint, which is its step; -1 if there is none.
+
+    Examples
+    --------
+    >>> number_of("runs/2024/epoch_10.pth"), number_of("last.pth")
+    (10, -1)
+    """
+    numbers = re.findall(r"\d+", _stem(path))
+    return int(numbers[-1]) if numbers else -1
+
+
+def _stem(path: str | Path) -> str:
+    """Return the name of a file without its endings, such as .pth.tar."""
+    return re.sub(r"(\.[A-Za-z]+)+$", "", Path(path).name)
 
 
 # ---------------------------------------------------------------------------------------------- layers

@@ -21,6 +21,7 @@ from rsa.files.records import copies
 from rsa.files.sources import NoContentError, problems_of_content, quoted
 from rsa.inference.contrasts import contrast_problems
 from rsa.inference.designs import Design
+from rsa.inference.networks import problems_of_names
 from rsa.inference.permutation import smallest_p_of_orders
 from rsa.inference.ranking import FEWEST_FOR_HALVES
 from rsa.inputs.references import FileReference
@@ -199,7 +200,7 @@ def awaits_stimuli(study: Study) -> bool:
 
 def reference_labels(study: Study) -> list[tuple[str, str]]:
     """Return (model, layer) of every reference RDM, in order: layers of the models, then the other references."""
-    labels = [(model.label, layer) for model in study.models for layer in model.layer_names()]
+    labels = [(model.label, layer) for model in study.networks for layer in model.layer_names()]
     table = stimulus_table(study) if study.references else None
     for reference in study.references:
         layers = reference.build(table).table["layer"] if isinstance(reference, FileReference) else [""]
@@ -219,7 +220,7 @@ def _structure(study: Study) -> Iterator[str]:
     """Check what the sections need of each other."""
     for part in (
         *(_what_is_compared, _chance, _fused, _over_time, _over_voxels, _mapped, _anatomical, _named),
-        _ranked,
+        *(_ranked, _networks),
     ):
         yield from part(study)
     if study.fetch is not None:
@@ -244,7 +245,7 @@ def _parts(study: Study) -> Iterator[Callable[[], Sequence[Path]]]:
     """Return functions that list the files that a study reads, part by part; none of what it makes or fetches."""
     if study.stimuli is not None and not awaits_stimuli(study):
         yield study.stimuli.files
-    for part in (*study.models, *study.references):
+    for part in (*study.networks, *study.references):
         yield part.files
     for subject in study.subjects:
         if study.anatomy is not None:
@@ -390,6 +391,22 @@ def _ranked(study: Study) -> Iterator[str]:
         yield f"`ranking` needs one response per condition, and {study.brain.delays_setting} has several delays."
 
 
+def _networks(study: Study) -> Iterator[str]:
+    """Check what comparisons of networks need; models with problems have none here."""
+    if not study.network_comparisons:
+        return
+    if study.regions is None and (study.brain is None or not study.brain.is_ready):
+        yield "`network_comparisons` are of fits in regions: set `regions`, or leave them out."
+    if study.brain is not None and study.brain.delays_setting:
+        yield (
+            f"`network_comparisons` need one response per condition, and {study.brain.delays_setting} has several "
+            "delays."
+        )
+    if not list(_models(study)):
+        layers = {model.label: model.layer_names() for model in study.networks}
+        yield from problems_of_names(study.network_comparisons, study.named, layers)
+
+
 def _anatomical(study: Study) -> Iterator[str]:
     """Check the images on which maps are drawn."""
     if study.anatomy is None:
@@ -413,7 +430,7 @@ def _named(study: Study) -> Iterator[str]:
     twice = [name for name, n in Counter(_names(study)).items() if n > 1]
     if twice:
         yield f"two models or references are called {listed(twice)}; set their `name`."
-    networks = {model.label for model in study.models}
+    networks = {model.label for model in study.networks}
     for name in _names(study):  # rows that tell how good the data are have files of their own, without a layer
         taken = ({MEEG: "M/EEG RDMs"} | ({} if name in networks else DATA_QUALITY)).get(name.lower())
         if taken:
@@ -428,7 +445,7 @@ def _too_long(study: Study) -> Iterator[str]:
     """Check that the names of maps, the longest of all files, are no longer than file systems take."""
     space = "" if study.brain is None else study.brain.space
     template = "" if study.template is None else study.template.space
-    layers = [label_of(layer) for model in study.models if not model.problems() for layer in model.layer_names()]
+    layers = [label_of(layer) for model in study.networks if not model.problems() for layer in model.layer_names()]
     labels = {
         "subject": [*study.subjects, *study.meeg_subjects],
         "space": [space, template],
@@ -494,6 +511,8 @@ def _stimuli(study: Study) -> Iterator[str]:
 
 def _models(study: Study) -> Iterator[str]:
     for model in study.models:
+        yield from model.problems_of_variants()
+    for model in study.networks:
         problems = model.problems()
         yield from problems
         if not problems:
@@ -904,7 +923,7 @@ def _problems_of_writing(files: list[Path], folder: Path) -> Iterator[str]:
 
 def _planted(study: Study) -> Iterator[str]:
     """Look for the layers that a simulation plants, among models without problems."""
-    known = {(model.label, layer) for model in study.models for layer in model.layer_names()}
+    known = {(model.label, layer) for model in study.networks for layer in model.layer_names()}
     planted: dict[str, Sequence[PlantedRegion | PlantedLatency]] = {}
     if study.simulate is not None:
         planted["regions"] = study.simulate.regions
@@ -917,7 +936,7 @@ def _planted(study: Study) -> Iterator[str]:
 
 
 def _names(study: Study) -> list[str]:
-    return [model.label for model in study.models] + [reference.name for reference in study.references]
+    return [model.label for model in study.networks] + [reference.name for reference in study.references]
 
 
 def stimulus_table(study: Study) -> pd.DataFrame | None:

@@ -21,6 +21,7 @@ from rsa.inference.designs import Alternative, Design, load_design
 from rsa.inference.enhance import ENHANCEMENTS
 from rsa.inference.graph import Connectivity, Graph
 from rsa.inference.group import GROUP_TESTS
+from rsa.inference.networks import NetworkComparison
 from rsa.inference.permutation import Combine
 from rsa.inference.subjects import SUBJECT_STATISTICS
 from rsa.inference.tally import FAMILY_WORDS, FDR, Correction
@@ -286,11 +287,12 @@ class Ranking(Section):
         ]
         if several:
             sentences += [
-                f"Intervals of the ranking are {100 * self.level:g} % confidence intervals over subjects by Student's "
-                "t, and its noise ceiling is that of the same halves.",
-                "Pairs of models were compared by t over subjects of the differences of their scores under flips of "
-                "the signs of subjects, two-sided, corrected by the highest t of all pairs and regions (Nichols & "
-                "Holmes, 2002).",
+                f"Intervals of the ranking are {100 * self.level:g} % confidence intervals over subjects: its errors "
+                "are those of bootstrap samples of the subjects, in each of which layers were chosen anew, or of the "
+                "scores of subjects, whichever are larger. The noise ceiling is that of the same halves.",
+                "Pairs of models were compared by the differences of their scores, divided by such errors, with t "
+                "under flips of the signs of subjects, two-sided, corrected by the highest t of all pairs and regions "
+                "(Nichols & Holmes, 2002).",
             ]
         return sentences
 
@@ -352,6 +354,9 @@ class Study(Section):
     ranking: Ranking | None = None
     """Rank models and references in each region, with the layer of each chosen by other subjects and on other
     conditions; leave it out for none."""
+    network_comparisons: tuple[NetworkComparison, ...] = ()
+    """Networks among themselves, in regions: with their seeds, before and after a training, or along it; a table and a
+    figure each."""
     analyses: tuple[Analysis, ...] = ()
     """Partial correlations, variance partitioning, commonality with M/EEG, weighted models: as well, each in a folder
     of its own, analyses/<name>/."""
@@ -374,6 +379,17 @@ class Study(Section):
         if unknown := placeholders(value or "") - {"subject"}:
             raise ValueError(f"unknown placeholder {listed(sorted(unknown))}: it takes {{subject}}")
         return value
+
+    @property
+    def networks(self) -> tuple[Model, ...]:
+        """The networks that `models` stand for: each seed and each checkpoint is one."""
+        return tuple(network for model in self.models for network in model.variants())
+
+    @property
+    def named(self) -> dict[str, tuple[str, ...]]:
+        """What names of models stand for: a network for itself, and a model for all of its seeds or checkpoints."""
+        models = {model.label: tuple(one.label for one in model.variants()) for model in self.models}
+        return {label: (label,) for labels in models.values() for label in labels} | models
 
     @property
     def shrinkage(self) -> str | None:

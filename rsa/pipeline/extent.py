@@ -318,8 +318,8 @@ def _meeg(study: Study, found: Extent) -> None:
 
 
 def _models(study: Study, found: Extent) -> None:
-    found.n_models = len(study.models)
-    for model in study.models:
+    found.n_models = len(study.networks)
+    for model in study.networks:
         table = model.describe().set_index("layer").loc[model.layer_names()]
         found.n_layers = max(found.n_layers, len(table))
         found.n_units = max(found.n_units, int(table["n_units"].max()))

@@ -18,8 +18,8 @@ GROUPS_OF_SMALL = {
         "ranking", "layer_time", "sensor_searchlight", "sensor_group", "sensor_group_of_shares",
     ),
     "tell": (
-        "describe", "maps", "maps_alone", "group", "sensor_peaks", "draw_references", "draw_group", "draw_regions",
-        "draw_sensors", "draw_fusion", "explore", "report",
+        "describe", "maps", "maps_alone", "group", "networks", "sensor_peaks", "draw_references", "draw_group",
+        "draw_regions", "draw_sensors", "draw_fusion", "explore", "report",
     ),
 }  # fmt: skip
 """The rules of each group in a study all of whose jobs are short: what is compared, the comparison, what is said of
@@ -33,8 +33,8 @@ GROUPS = {
     "meeg": ("simulate_epochs", "movie"),
     "sensors": ("sensor_searchlight",),
     "last": (
-        "describe", "sensor_peaks", "draw_references", "draw_group", "draw_regions", "draw_sensors", "draw_fusion",
-        "explore", "report",
+        "describe", "networks", "sensor_peaks", "draw_references", "draw_group", "draw_regions", "draw_sensors",
+        "draw_fusion", "explore", "report",
     ),
 }  # fmt: skip
 """The rules of each group in other studies: a subject is one submission, from images to maps. What takes long, or much

@@ -331,6 +331,15 @@ def _ranking(runs: Runs) -> Need:
     return Need(KERNELS_MB, 5 * rdms + table, None, seconds, 1 * MB)
 
 
+def _networks(runs: Runs) -> Need:
+    """Hold the RDMs of all references, the table of fits, and the maps of the group."""
+    size = runs.extent
+    table = 400 * max(1, size.n_subjects) * size.n_regions * size.n_references
+    maps = SINGLE * size.n_template * _tested_rows(runs)
+    held = _references(size, size.n_references) + 3 * table + maps
+    return Need(KERNELS_MB, held, None, 10 + 1e-7 * size.n_references * size.n_pairs, maps / 2)
+
+
 def _maps(runs: Runs) -> Need:
     """Hold all maps of a subject, those of its tests, derived ones, and a file at a time."""
     size = runs.extent
@@ -593,6 +602,7 @@ NEEDS: dict[str, Callable[[Runs], Need]] = {
     "resample": _resample,
     "region_rdms": _region_rdms,
     "region_fits": _region_fits,
+    "networks": _networks,
     "ranking": _ranking,
     "maps": _maps,
     "group": _group,
@@ -612,6 +622,7 @@ NEEDS: dict[str, Callable[[Runs], Need]] = {
     "draw_subject": _draw(lambda runs: 2.4 * runs.extent.n_maps),
     "draw_group": _draw(_drawn_of_group),
     "draw_regions": _small_drawing,
+    "draw_networks": _small_drawing,
     "draw_ranking": _small_drawing,
     "draw_time": _small_drawing,
     "draw_sensors": _small_drawing,

@@ -157,6 +157,10 @@ def _ranking(plan: "Plan", part: str) -> bool:
     return plan.study.ranking is not None and _regions(plan, part) and plan.analysis(part).is_main
 
 
+def _networks(plan: "Plan", part: str) -> bool:
+    return bool(plan.study.network_comparisons) and _regions(plan, part) and plan.analysis(part).is_main
+
+
 def _region_group(plan: "Plan", part: str) -> bool:
     return _regions(plan, part) and plan.study.inference is not None
 
@@ -211,6 +215,7 @@ OUTPUTS = {
     "region_dictionary": Output("{part}regions.json", _regions),
     "region_group": Output("{part}regions_group.tsv", _region_group),
     "region_group_dictionary": Output("{part}regions_group.json", _region_group),
+    "networks": Output("networks", _networks),
     "ranking": Output("ranking.tsv", _ranking),
     "ranking_dictionary": Output("ranking.json", _ranking),
     "ranking_pairs": Output("ranking_pairs.tsv", _ranking),
@@ -226,6 +231,7 @@ OUTPUTS = {
     "subject_figures": Output("figures/{part}sub-{subject}", _subjects_drawn),
     "group_figures": Output("figures/{part}group", _subjects_beside),
     "region_figures": Output("figures/{part}regions", _regions),
+    "networks_figures": Output("figures/networks", _networks),
     "ranking_figures": Output("figures/ranking", _ranking),
     "time_figures": Output("figures/{part}time", _time),
     "sensor_figures": Output("figures/{part}sensors", _sensors),
@@ -259,7 +265,7 @@ class Plan:
         self.group_space = self.space if study.template is None else study.template.space
         self._provides = "patterns" if study.brain is None else study.brain.provides
         self._one_job: dict[str, bool] = {}
-        self._models = {model.label: model for model in study.models}
+        self._models = {model.label: model for model in study.networks}
         self._references = {reference.name: reference for reference in study.references}
         self._analyses: dict[str, Analysis | PlainComparison] = {"": PLAIN}
         self._analyses |= {f"analyses/{analysis.name}/": analysis for analysis in study.analyses}
@@ -491,6 +497,13 @@ class Plan:
     def all_scores(self, part: str = "") -> list[Path]:
         """Return the scores of all subjects, in the space of the group; none where the study has no searchlight."""
         return self.all("scores" if self.study.template is None else "resampled", part)
+
+    def moved_scores(self) -> list[Path]:
+        """Return the scores that maps of differences between networks are made of: the group's, if any."""
+        if any(one.kind == "before_after" for one in self.study.network_comparisons):
+            group = self.all("group_scores") if "mean" in self.group_tests("") else []
+            return group or (self.all_scores() if len(self.study.subjects) == 1 else [])
+        return []
 
     def filmed_scores(self) -> Path:
         """Return the scores of which films are made: of the group, or else of the first subject."""

@@ -59,6 +59,7 @@ from rsa.report.html import (
 from rsa.report.inventory import tree_html
 from rsa.report.links import EXPLORER, GROUP, OVERVIEW, explorer_link, link_from, link_to_file, page_of
 from rsa.report.methods import Measured, Range, counts, methods_text, mixed_versions, usual_versions
+from rsa.report.networks import shown_networks
 from rsa.report.overview import (
     INFLATED,
     badges_of,
@@ -229,7 +230,7 @@ class StudyPages:
             self._sensor_scores(),
             self._drawn("Fusion of fMRI and M/EEG", "fusion", shown=bool(study.fusion and self.maps)),
         ]
-        models = [self._drawn("Reference RDMs", "references"), self._networks()]
+        models = [self._drawn("Reference RDMs", "references"), self._networks(), *self._network_comparisons()]
         made = [self._methods(), self._again(), self._provenance()]
         return [
             self._overview(),
@@ -305,7 +306,7 @@ class StudyPages:
             delays_s=sorted({float(delay) for table in tables if "delay_s" in table for delay in table["delay_s"]}),
             regions=[] if self.fit_table is None else list(dict.fromkeys(self.fit_table["region"])),
             meeg_times_s=sorted(set(io.load_row_table(self.movies[0])["time_s"])) if self.movies else [],
-            networks=told_of_networks(self.study.models, self.provenances),
+            networks=told_of_networks(self.study.networks, self.provenances),
         )
 
     @cached_property
@@ -740,7 +741,22 @@ class StudyPages:
 
     def _networks(self) -> PageSection:
         made = self.provenances[: len(self.references)]
-        return PageSection("Networks", table=networks_table(self.study.models, made))
+        return PageSection("Networks", table=networks_table(self.study.networks, made))
+
+    def _network_comparisons(self) -> list[PageSection]:
+        """Show networks among themselves: a section for each comparison."""
+        sections = []
+        for one in self.study.network_comparisons:
+            path, figure = (
+                self.folder / "networks" / f"{one.name}.tsv",
+                self.folder / "figures" / "networks" / f"{one.name}.png",
+            )
+            if path.is_file() and figure.is_file():
+                table, files = shown_networks(io.load_table(path)), self._files(page_of("models"), path)
+                pictures = [(caption_of(figure), figure)]
+                heading = f"Comparing networks: {one.name}"
+                sections.append(PageSection(heading, paragraphs(one.about()), pictures, table, files))
+        return sections
 
     def _methods(self) -> PageSection:
         text = methods_text(self.study, self.measured, self.versions)

@@ -32,6 +32,7 @@ HOLDS = (
     (r".*_movie\.h5", "M/EEG RDMs over time"),
     (r".*brain/.*_rdms\.h5", "RDMs of regions"),
     (r".*_patterns\.h5", "what was read of the brain"),
+    (r"networks/[^/]*\.tsv", "networks among themselves"),
     (r"ranking\.tsv", "models in order in each region"),
     (r"ranking_pairs\.tsv", "differences between models in each region"),
     (r".*regions_group\.tsv", "tests of regions over subjects"),

@@ -168,14 +168,25 @@ def _models(study: Any, measured: Measured) -> list[str]:
     """Say which networks were used, and how RDMs were made of their layers."""
     if not study.models:
         return []
-    told = (measured.networks.get(model.label) or model.methods() for model in study.models)
-    sentences = [sentence for of in told for sentence in of]
+    sentences: list[str] = []
+    for model in study.models:
+        first, *others = model.variants()
+        sentences += measured.networks.get(first.label) or first.methods()
+        sentences += [_several(model, [first, *others])] * bool(others)
     sentences.append("Activations were averaged over the pictures of a condition, where it has several.")
     sentences.append(
         f"The representational dissimilarity matrix (RDM) of a layer held {_words(study.layer_distance)} between "
         f"its activations for each of the {_number(measured.n_pairs)} pairs of conditions."
     )
     return list(dict.fromkeys(sentences))
+
+
+def _several(model: Any, networks: Sequence[Any]) -> str:
+    """Say of which seeds or checkpoints there is a network like the one that was described."""
+    labels = f"from {networks[0].label} to {networks[-1].label}"
+    if model.seeds is not None:
+        return f"There were {len(networks)} such networks ({labels}), which differ in the seed of their random weights."
+    return f"It is one of {len(networks)} checkpoints of a training ({labels})."
 
 
 def _responses(study: Any, measured: Measured) -> list[str]:
@@ -316,6 +327,8 @@ def _group(study: Any, measured: Measured) -> list[str]:
             "Maps of the best layer show, for each voxel, the layer with the highest score where that is above 0: a "
             "description, not a test."
         )
+    if measured.regions:
+        sentences += [one.about() for one in study.network_comparisons]
     if study.ranking is not None and measured.regions:
         sentences += study.ranking.methods(n)
     if study.inference is not None and measured.regions and n > 1:

@@ -43,7 +43,7 @@ def question(study: Any, measured: Measured) -> str:
     where = where or (f"In which of {n_regions} regions" if n_regions > 1 else "In a region" if n_regions else "")
     when = "when" if study.meeg is not None else ""
     asked = (" and ".join(filter(None, [where, when])) or "how well").replace("brain and when", "brain, and when,")
-    untrained = {model.label: " (untrained weights)" for model in study.models if model.is_untrained}
+    untrained = {model.label: " (untrained weights)" for model in study.networks if model.is_untrained}
     compared = [
         f"{len(layers)} layer{'s' * (len(layers) != 1)} of {name}{untrained.get(name, '')}" if layers else name
         for name, layers in measured.layers.items()

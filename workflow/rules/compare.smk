@@ -90,6 +90,29 @@ for DRAWN, PARTS in PLAN.maps_of_subjects().items():
             "--space {params.space} --folder {params.folder} {params.derived} {params.surfaces} {params.draw} --log {log}"
 
 
+if STUDY.network_comparisons:
+
+    rule networks:
+        input:
+            study=PLAN.path("settings"),
+            fits=PLAN.path("region_fits", part=""),
+            references=PLAN.references(),
+            scores=PLAN.moved_scores(),
+        output:
+            tables=directory(PLAN.path("networks")),
+            figures=directory(PLAN.path("networks_figures")),
+        log:
+            f"{LOGS}/networks.log",
+        conda:
+            "../../envs/cpu.yaml"
+        resources:
+            **needs("networks", "draw_networks"),
+        shell:
+            "python -m rsa networks --study {input.study} --fits {input.fits} --references {input.references} "
+            "--scores {input.scores} --output {output.tables} "
+            "--then draw-networks --study {input.study} --tables {output.tables} --folder {output.figures} --log {log}"
+
+
 if STUDY.ranking is not None:
 
     rule ranking:

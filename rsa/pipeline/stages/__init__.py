@@ -17,6 +17,7 @@ MODULES = {
     "fmri": ("brain", "searchlight", "noise_ceiling", "resample", "region_rdms", "region_fits", "maps", "group"),
     "inference": ("flip_subjects", "permute_conditions"),
     "ranks": ("ranking", "rank"),
+    "nets": ("networks",),
     "meeg": ("movie", "group_movie", "layer_time", "sensor_searchlight", "sensor_group", "sensor_peaks"),
     "reports": (
         "draw_references",
@@ -24,6 +25,7 @@ MODULES = {
         "draw_group",
         "draw_regions",
         "draw_ranking",
+        "draw_networks",
         "draw_time",
         "draw_sensors",
         "draw_fusion",

@@ -91,7 +91,7 @@ def _made(
     found = ranked(stacked(brain), stacked(references), comparison, n_splits=settings.n_splits, **how)
     sizes = found.table["model"].map(_n_parameters(references)).astype("Int64")
     table = found.table.assign(n_parameters=sizes)[list(RANKING_COLUMNS)]
-    return table, compared_pairs(found.scores, n_permutations=settings.permutations, **how)
+    return table, compared_pairs(found, n_permutations=settings.permutations, **how)
 
 
 def _n_parameters(references: Sequence[Path]) -> dict[str, int]:

@@ -25,6 +25,7 @@ from rsa.report.courses import course_figures, save_generalisation
 from rsa.report.dots import ranking_figures
 from rsa.report.film import film_figures, rdm_film_figures
 from rsa.report.links import OVERVIEW
+from rsa.report.networks import network_figure
 from rsa.report.study import group_figures, reference_figures, region_figures, subject_figures
 from rsa.report.style import DPI, only
 from rsa.report.topographies import sensor_figures
@@ -33,6 +34,7 @@ from rsa.significance import Significance, significance_of, without_tests
 __all__ = [
     "draw_fusion",
     "draw_group",
+    "draw_networks",
     "draw_ranking",
     "draw_references",
     "draw_regions",
@@ -174,6 +176,22 @@ def draw_ranking(table: Path, folder: Path, models: list[str] | None = None) -> 
     ranking_figures(io.load_table(table), folder, models or [])
 
 
+def draw_networks(study: Path, tables: Path, folder: Path) -> None:
+    """Draw networks among themselves: with their seeds, before and after a training, and along it.
+
+    Parameters
+    ----------
+    study : path
+        Settings (JSON).
+    tables : path
+        Folder of the tables.
+    """
+    settings = Study.model_validate_json(study.read_text(encoding="utf-8"))
+    models = [model.label for model in settings.models]
+    for one in settings.network_comparisons:
+        network_figure(io.load_table(tables / f"{one.name}.tsv"), one.kind, folder / f"{one.name}.png", models)
+
+
 def draw_time(
     tables: Path,
     folder: Path,
@@ -303,6 +321,7 @@ def drawings(plan: Plan) -> dict[Path, tuple[Callable[..., None], dict[str, Any]
         draws("group_figures", part, draw_group, **of_all, space=plan.group_space, **derived, models=plan.names())
         of_regions = {"fits": first("region_fits", part), "tests": first("region_group", part)}
         draws("region_figures", part, draw_regions, **of_regions, **alpha, models=plan.names())
+        draws("networks_figures", part, draw_networks, study=plan.path("settings"), tables=first("networks", part))
         draws("ranking_figures", part, draw_ranking, table=first("ranking", part), models=plan.names())
         over_time: dict[str, Any] = {
             "comparison": study.comparison,

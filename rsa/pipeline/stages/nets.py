@@ -1,0 +1,106 @@
+"""Networks among themselves: their tables, and maps of where the fit moved."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from rsa.core import RDMs, ScoreMap, Volume
+from rsa.files import io
+from rsa.inference import networks as among
+from rsa.inference.contrasts import DIFFERENCE
+from rsa.inference.networks import BeforeAfter, Training, Variants
+from rsa.models.source import number_of
+from rsa.names import map_path
+from rsa.pipeline.config import Study
+from rsa.pipeline.stages.common import stacked
+
+__all__ = ["networks"]
+
+
+def networks(study: Path, fits: Path, references: list[Path], output: Path, scores: Path | None = None) -> None:
+    """Compare networks among themselves: seeds, before and after a training, and along it.
+
+    Parameters
+    ----------
+    study : path
+        Settings (JSON).
+    fits : path
+        Table of region fits (TSV).
+    output : path
+        Folder of the tables (TSV, with a JSON data dictionary each) and of maps of differences.
+    scores : path
+        Scores of the group, or of the only subject (HDF5), of which maps of differences are made.
+    """
+    settings = Study.model_validate_json(study.read_text(encoding="utf-8"))
+    table, stack = io.load_table(fits), stacked(references)
+    for one in settings.network_comparisons:
+        made, columns = TABLES[one.kind](one, settings, table, stack)
+        io.save_table(output / f"{one.name}.tsv", made, columns)
+        if isinstance(one, BeforeAfter) and scores is not None:
+            _write_differences(one, settings, scores, output / one.name)
+
+
+def _variants(one: Variants, study: Study, fits: pd.DataFrame, rdms: RDMs) -> tuple[pd.DataFrame, Mapping[str, str]]:
+    models = {name: study.named[name] for name in one.models}
+    return among.variants(fits, models), among.VARIANTS_COLUMNS
+
+
+def _before_after(
+    one: BeforeAfter, study: Study, fits: pd.DataFrame, rdms: RDMs
+) -> tuple[pd.DataFrame, Mapping[str, str]]:
+    before, after = (study.named[name][0] for name in (one.before, one.after))
+    return among.before_after(fits, rdms, before, after, study.comparison), among.BEFORE_AFTER_COLUMNS
+
+
+def _training(one: Training, study: Study, fits: pd.DataFrame, rdms: RDMs) -> tuple[pd.DataFrame, Mapping[str, str]]:
+    labels = study.named[one.model]
+    steps = {model.label: number_of(model.files()[0]) for model in study.networks if model.label in labels}
+    return among.training(fits, rdms, steps, study.comparison), among.TRAINING_COLUMNS
+
+
+TABLES: dict[str, Callable[..., tuple[pd.DataFrame, Mapping[str, str]]]] = {
+    "variants": _variants,
+    "before_after": _before_after,
+    "training": _training,
+}
+"""What makes the table of each kind of comparison, and what its columns are."""
+
+
+def _write_differences(one: BeforeAfter, study: Study, path: Path, folder: Path) -> None:
+    """Write, for each layer, the score after less that before at each voxel: the mean over subjects."""
+    scores, provenance = io.load_scores(path), io.read_provenance(path)
+    volume = scores.volume
+    assert volume is not None, "group maps are over voxels"
+    before, after = (study.named[name][0] for name in (one.before, one.after))
+    n_subjects = len(study.subjects)
+    statistic = "mean" if n_subjects > 1 else study.comparison
+    rows = {name: _rows_of(scores, name, statistic) for name in (before, after)}
+    space = str(getattr(study.template or study.brain, "space", ""))
+    where: dict[str, Any] = {"folder": folder, "subject": study.subjects[0] if n_subjects == 1 else "", "space": space}
+    for layer in [layer for layer in rows[before] if layer in rows[after]]:
+        difference = scores.values[rows[after][layer]] - scores.values[rows[before][layer]]
+        sidecar = {
+            "Description": f"Score of {after} less that of {before}" + ", mean over subjects" * (n_subjects > 1),
+            "Units": "score",
+            "Subjects": n_subjects,
+            "Layer": layer,
+            "Sources": [str(path)],
+            "Settings": provenance["settings"],
+            "Software": provenance["versions"],
+        }
+        file = map_path(**where, model=f"{after}less{before}", layer=layer, statistic=DIFFERENCE)
+        _save_map(file, volume, difference, sidecar)
+
+
+def _save_map(file: Path, volume: Volume, values: Any, sidecar: Mapping[str, Any]) -> None:
+    io.save_nifti(file, volume.to_image(values), sidecar)
+
+
+def _rows_of(scores: ScoreMap, model: str, statistic: str) -> dict[str, int]:
+    """Return the row of each layer of a network."""
+    table = scores.table
+    rows = np.flatnonzero((table["model"] == model) & (table["statistic"] == statistic))
+    return {str(table["layer"].iloc[row]): int(row) for row in rows}
