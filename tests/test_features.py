@@ -6,6 +6,7 @@ import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import ClassVar
 
 import h5py
 import numpy as np
@@ -19,9 +20,11 @@ from scipy.stats import spearmanr
 from rsa.errors import UserError
 from rsa.files.io import content_hash, load_rdms, read_provenance
 from rsa.inputs.stimuli import Stimuli, read_image
-from rsa.models import Torchvision, extraction
-from rsa.models.extraction import extract, layer_rdms
+from rsa.models import Torchvision, pictures, run
+from rsa.models.extraction import extract
+from rsa.models.layer_rdms import layer_rdms
 from rsa.models.modules import TorchNetwork, recording
+from rsa.models.source import Source
 from rsa.models.weights import weights_sha256
 from rsa.pipeline import stages
 
@@ -147,19 +150,16 @@ def test_what_cannot_be_recorded_is_said_and_hooks_go(n_calls, layer, message):
 # ----------------------------------------------------------------------------------------- activations
 
 
-class Tiny:
-    """A model of three layers with the interface of a section of the configuration."""
+class Tiny(Source):
+    """A model of three layers."""
 
-    label = "tiny"
-    scale = 1.0
-
-    def layer_names(self) -> list[str]:
-        return ["0", "1", "2"]
+    source: str = "tiny"
+    called: ClassVar[str] = "tiny"
+    scale: float = 1.0
 
     def describe(self) -> pd.DataFrame:
-        return pd.DataFrame(
-            {"layer": ["0", "1", "2"], "shape": ["2x4x4", "2x4x4", "2x2x2"], "n_units": [32, 32, 8], "n_calls": 1}
-        )
+        layers = {"layer": ["0", "1", "2"], "shape": ["2x4x4", "2x4x4", "2x2x2"], "n_units": [32, 32, 8]}
+        return pd.DataFrame({**layers, "type": "", "n_calls": 1, "default": True})
 
     def preprocessing(self) -> str:
         return "divide by 255"
@@ -283,7 +283,7 @@ def test_the_same_input_gives_the_same_bytes_and_torch_is_left_as_it_was(tmp_pat
 
 def test_rows_longer_than_what_is_written_at_once(tmp_path, images, monkeypatch):
     extract(Tiny(), images, tmp_path / "a.h5", device="cpu")
-    monkeypatch.setattr(extraction, "WRITE_SIZE", 5)
+    monkeypatch.setattr(run, "WRITE_SIZE", 5)
     extract(Tiny(), images, tmp_path / "b.h5", device="cpu")
     assert (tmp_path / "a.h5").read_bytes() == (tmp_path / "b.h5").read_bytes()
 
@@ -307,7 +307,7 @@ def test_pictures_are_read_in_the_background_and_not_far_ahead(tmp_path, images,
         passed.extend([threading.current_thread()] * n_pictures)
         ahead.append(len(read) - len(passed))
 
-    monkeypatch.setattr(extraction, "read_image", noted)
+    monkeypatch.setattr(pictures, "read_image", noted)
     extract(Noting(), images, tmp_path / "a.h5", batch_size=batch_size, device="cpu")
     ordered = images.sort_values(
         "condition", key=lambda names: names.map({"img2": 0, "img10": 1, "a": 2}), kind="stable"
@@ -335,8 +335,7 @@ def test_a_picture_that_is_damaged_stops_everything(tmp_path, images, n_before):
 
 @pytest.mark.parametrize(("scale", "batch_size"), [(np.nan, 8), (1e39, 2)])
 def test_activations_that_are_no_numbers_are_named(tmp_path, images, scale, batch_size):
-    model = Tiny()
-    model.scale = scale
+    model = Tiny(scale=scale)
     message = r"The output of layer '0' of tiny is NaN or infinite for condition 'img2' \(.*0\.png\); check the weights"
     with pytest.raises(UserError, match=message):
         extract(model, images, tmp_path / "a.h5", batch_size=batch_size)
@@ -419,7 +418,7 @@ def test_a_constant_pattern_has_no_correlation_and_that_is_logged(tmp_path, rng,
     dead = rng.normal(size=(4, 20))
     dead[1], dead[3] = 0.1, 0
     path = write_activations(tmp_path / "a.h5", {"alive": rng.normal(size=(4, 20)), "dead": dead}, [*"wxyz"])
-    with caplog.at_level(logging.WARNING, logger="rsa.models.extraction"):
+    with caplog.at_level(logging.WARNING, logger="rsa.models.layer_rdms"):
         rdms = layer_rdms(path, "correlation", block_size=6)
     assert np.isnan(rdms.values).tolist() == [[False] * 6, [True, False, True, True, True, True]]
     (record,) = caplog.records
@@ -486,7 +485,7 @@ def test_layer_rdms_made_by_the_stages_tell_device_weights_and_preprocessing(tmp
 
 @pytest.mark.usefixtures("images")
 def test_the_device_is_the_one_that_was_used(tmp_path, monkeypatch):
-    monkeypatch.setattr("rsa.models.extraction.choose_device", lambda device: {"auto": "cpu:0"}[device])
+    monkeypatch.setattr("rsa.models.run.choose_device", lambda device: {"auto": "cpu:0"}[device])
     model = Torchvision(architecture="squeezenet1_1", weights="untrained", layers=("features.0", "classifier.3"))
     assert made_by_the_stages(model, tmp_path)["source"]["device"] == "cpu:0"
 

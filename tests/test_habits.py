@@ -30,7 +30,7 @@ from rsa.inference.group import GROUP_TESTS
 from rsa.inputs import references
 from rsa.maps import MAPS
 from rsa.meeg.timecourse import MOVIE_DISTANCES
-from rsa.models import extraction
+from rsa.models import extraction, layer_rdms
 from rsa.pipeline import schema, stages
 from rsa.pipeline.cli import build_parser
 from rsa.pipeline.config import Study, load_study, read_yaml
@@ -437,7 +437,7 @@ def test_extending_example_of_a_model(tmp_path, rng):
     assert pixels.problems() == []
     images = pd.DataFrame({"condition": list("abcd"), "file": [str(path) for path in files]})
     extraction.extract(pixels, images, tmp_path / "activations.h5", device="cpu")
-    rdms = extraction.layer_rdms(tmp_path / "activations.h5", "correlation")
+    rdms = layer_rdms.layer_rdms(tmp_path / "activations.h5", "correlation")
     assert list(rdms.table["layer"]) == ["pixels"]
     grey = [np.asarray(Image.open(path), dtype=np.float64).ravel() for path in files]
     np.testing.assert_allclose(rdms.values[0], pdist(grey, "correlation"), atol=1e-6)

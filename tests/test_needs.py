@@ -167,7 +167,7 @@ def test_every_rule_asks_for_memory_and_time():
 
 def test_every_kind_of_output_has_a_stage_or_is_small():
     small = {"region_dictionary", "region_group", "region_group_dictionary", "group_maps", "sensor_evokeds"}
-    small |= {"ranking_dictionary", "ranking_pairs", "ranking_pairs_dictionary"}
+    small |= {"model_cost", "ranking_dictionary", "ranking_pairs", "ranking_pairs_dictionary"}
     small |= {"sensor_group_evokeds", "settings", "bidsignore", "readme", "description", "pages"}
     assert set(OUTPUTS) - set(STAGES) == small
     assert all(stage in NEEDS for each in STAGES.values() for stage in each)

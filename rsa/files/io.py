@@ -369,7 +369,9 @@ def _states(paths: Sequence[str | Path]) -> dict[str, tuple[int, int] | None]:
 # --------------------------------------------------------------------------------------------- HDF5
 
 
-def save(path: str | Path, thing: Storable, provenance: Mapping[str, Any] | None = None) -> None:
+def save(
+    path: str | Path, thing: Storable, provenance: Mapping[str, Any] | None = None, *, recorded: bool = True
+) -> None:
     """Write patterns, RDMs or scores as one HDF5 file.
 
     The file holds `values` (float32 in chunks of rows; RDMs in float64), `table/<column>` and, as attributes,
@@ -384,6 +386,8 @@ def save(path: str | Path, thing: Storable, provenance: Mapping[str, Any] | None
         What to write.
     provenance : mapping, optional
         See the function `provenance`.
+    recorded : bool
+        Whether it is a result, of which the log tells and a checksum is kept; see `writing`.
     """
     residuals = thing.residuals.values.nbytes if isinstance(thing, Patterns) and thing.residuals is not None else 0
     is_large = thing.values.nbytes + residuals > IN_MEMORY
@@ -391,14 +395,15 @@ def save(path: str | Path, thing: Storable, provenance: Mapping[str, Any] | None
         require_space(path, thing.values.nbytes + residuals)
     # HDF5 crashes the whole process when a disk is full, so a file is made in memory and written as bytes.
     how: dict[str, Any] = {} if is_large else {"driver": "core", "backing_store": False}
-    with writing(path) as temporary:
+    with writing(path, recorded=recorded) as temporary:
         with h5py.File(temporary, "w", **how) as file:
             _fill_file(file, thing, provenance or {})
             if not is_large:
                 file.flush()
                 temporary.write_bytes(file.id.get_file_image())
         add_checksum(temporary)
-    logger.debug("%s holds %s", path, content := _content(thing), extra={"holds": content})
+    if recorded:
+        logger.debug("%s holds %s", path, content := _content(thing), extra={"holds": content})
 
 
 def _content(thing: Storable) -> str:

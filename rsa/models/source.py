@@ -13,7 +13,8 @@ from pydantic import BeforeValidator, Field
 
 from rsa.core import difference_of_conditions
 from rsa.errors import UserError, did_you_mean
-from rsa.settings import Label, Section
+from rsa.models.representation import UNITS, Representation
+from rsa.settings import Label, Section, choice_of
 
 if TYPE_CHECKING:
     import torch
@@ -50,6 +51,11 @@ Globs = Annotated[tuple[str, ...], Field(min_length=1)]
 
 Layers = Annotated[Literal["default"] | Globs, BeforeValidator(_as_tuple, json_schema_input_type=str | Globs)]
 """The word "default", or names and globs; one alone needs no list."""
+
+
+UnitsName = Annotated[str, *choice_of(UNITS, "choice of units")]
+
+Precision = Literal["single", "bfloat16", "float16"]
 
 
 # -------------------------------------------------------------------------------------------- networks
@@ -122,6 +128,23 @@ class Source(Section):
     layers: Layers = "default"
     """Layers, one or several, by name or by glob (`features.*`; of what a glob matches, layers without one output are
     left out); `python -m rsa layers NETWORK` lists them."""
+    units: UnitsName | dict[str, UnitsName] = "all"
+    """What of a layer's output counts: all units; the mean or the max over space or tokens of each channel; the units
+    in the centre, the middle half of the picture; or cls, the class token of a transformer. A word is for all layers
+    that have space or tokens (others keep all units); `{"blocks.*": cls, norm: mean}` says it layer by layer."""
+    projection: int | None = Field(None, ge=1)
+    """Project the units of a layer onto so many sparse random directions (Li et al., 2006), if they are more; the error
+    that this makes in distances is logged, and kept with the RDMs."""
+    projection_seed: int = Field(0, ge=0)
+    """Seed of these directions."""
+    pca: float | None = Field(None, gt=0)
+    """Make the patterns of a layer again of so many of their first principal components (over the conditions of the
+    study) before distances are measured; below 1, of as many as explain this share of the variance."""
+    precision: Precision = "single"
+    """Numbers in which the network computes (torch's autocast): half as many bits are faster on GPUs, and move RDMs."""
+    channels_last: bool = False
+    """Let the network compute with channels as the last axis in memory: faster on some devices, and but for rounding
+    the same."""
 
     @property
     def called(self) -> str:
@@ -245,6 +268,65 @@ class Source(Section):
         """
         return chosen_layers(self.layers, self.describe(), self.called)
 
+    @property
+    def n_tokens_before(self) -> int:
+        """Number of tokens that stand before those of space: of the class, of distillation, and registers."""
+        return 0
+
+    def representations(self) -> dict[str, Representation]:
+        """Return what becomes of the output of each chosen layer, in forward order.
+
+        Raises
+        ------
+        UserError
+            As `layer_names`; or if `units` asks for what a layer does not have.
+        """
+        shapes = dict(zip(*(self.describe()[name] for name in ("layer", "shape")), strict=True))
+        made = {}
+        for layer in self.layer_names():
+            shape = tuple(int(n) for n in shapes[layer].split("x"))
+            try:
+                made[layer] = self._representation(layer, shape)
+            except UserError as error:
+                raise UserError(f"Layer {layer!r} of {self.called}: {error}.") from error
+        if isinstance(self.units, str) and not any(one.units == self.units for one in made.values()):
+            raise UserError(
+                f"No chosen layer of {self.called} has what `units: {self.units}` is; set `units: all`, or choose "
+                "other layers."
+            )
+        return made
+
+    def _representation(self, layer: str, shape: tuple[int, ...]) -> Representation:
+        how: dict[str, Any] = {"shape": shape, "n_before": self.n_tokens_before}
+        how |= {"n_projected": self.projection, "seed": self.projection_seed}
+        if isinstance(self.units, str):
+            try:
+                return Representation(self.units, **how)
+            except UserError:
+                return Representation("all", **how)
+        words = [word for pattern, word in self.units.items() if layer == pattern or fnmatchcase(layer, pattern)]
+        return Representation(words[0] if words else "all", **how)
+
+    def told_of_units(self) -> list[str]:
+        """Return sentences for the methods text about what of the layers' outputs counted, and in which numbers."""
+        words = (self.units,) if isinstance(self.units, str) else tuple(dict.fromkeys(self.units.values()))
+        sentences = [f"Of {self.label}, {UNITS[word].words} counted." for word in words if word != "all"]
+        if not isinstance(self.units, str):
+            each = "; ".join(f"{pattern}: {word}" for pattern, word in self.units.items())
+            sentences = [f"Of the layers of {self.label}, these units counted: {each}; elsewhere all."]
+        if self.projection is not None:
+            sentences.append(
+                f"Units of {self.label} were projected onto {self.projection:,} sparse random directions (Li et al., "
+                f"2006), where they were more (seed {self.projection_seed})."
+            )
+        if self.pca is not None:
+            share = f"the principal components that explain {100 * self.pca:g} % of the variance over conditions"
+            first = f"their first {self.pca:g} principal components" if self.pca >= 1 else share
+            sentences.append(f"The patterns of layers of {self.label} were made again of {first}.")
+        if self.precision != "single":
+            sentences.append(f"The network {self.label} computed in {self.precision}, by torch's automatic casting.")
+        return sentences
+
     def files(self) -> list[Path]:
         """Return the local files that the network is read from."""
         return []
@@ -252,7 +334,7 @@ class Source(Section):
     def problems(self) -> list[str]:
         """Return what is wrong with these settings, a line each; nothing is fetched."""
         try:
-            self.layer_names()
+            self.representations()
         except UserError as error:
             return [str(error)]
         return []

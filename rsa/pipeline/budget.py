@@ -21,7 +21,7 @@ STAGES: dict[str, tuple[str, ...]] = {
     "brain": ("brain",),
     "region_rdms": ("region_rdms",),
     "activations": ("extract",),
-    "model_rdms": ("layer_rdms",),
+    "model_rdms": ("model_rdms",),
     "reference_rdms": ("reference",),
     "movie": ("movie",),
     "group_movie": ("group_movie",),
@@ -164,12 +164,12 @@ def budget_of(plan: Plan, memory_mb: int | None = None) -> Budget:
     study, extent = plan.study, kept_extent(plan.study)
     entries = []
     for kind, stages in STAGES.items():
-        paths = plan.every(kind) if kind != "activations" else plan.all("activations")
+        paths = plan.every(kind)
         if not paths:
             continue
         missing = [path for path in paths if not path.exists()]
-        if kind == "activations" and not study.keep_activations:  # deleted when they have been used, one at a time
-            missing = missing[:1] if any(not path.exists() for path in plan.all("model_rdms")) else []
+        if kind == "model_rdms" and study.keep_activations:
+            stages = ("layer_rdms",)
         n_threads = min(THREADED.get(stages[0], 1), os.cpu_count() or 1)
         entries.append(Entry(stages[0], of_stages(stages, Runs(extent, study, n_threads)), len(paths), len(missing)))
     for stage, files in _simulated(plan).items():

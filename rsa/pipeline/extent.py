@@ -76,8 +76,9 @@ class Extent:
         Volumes of a run, where a model is fitted to it; 0 elsewhere.
     n_stored : int
         Bytes of a voxel in the images that are read.
-    n_layers, n_units, n_all_units : int
-        Layers of the largest model, units of the largest layer, and units of all layers of the largest model.
+    n_layers, n_outputs, n_units, n_all_units : int
+        Layers of the largest model; numbers in the largest output of a layer, and how many of these count; and how many
+        count of all layers of the largest model.
     n_models : int
         Networks.
     n_references, n_fused : int
@@ -110,6 +111,7 @@ class Extent:
     n_volumes: int = 0
     n_stored: int = 4
     n_layers: int = 0
+    n_outputs: int = 0
     n_units: int = 0
     n_all_units: int = 0
     n_models: int = 0
@@ -320,11 +322,12 @@ def _meeg(study: Study, found: Extent) -> None:
 def _models(study: Study, found: Extent) -> None:
     found.n_models = len(study.networks)
     for model in study.networks:
-        table = model.describe().set_index("layer").loc[model.layer_names()]
-        found.n_layers = max(found.n_layers, len(table))
-        found.n_units = max(found.n_units, int(table["n_units"].max()))
-        found.n_all_units = max(found.n_all_units, int(table["n_units"].sum()))
-        found.n_references += len(table)
+        layers = list(model.representations().values())
+        found.n_layers = max(found.n_layers, len(layers))
+        found.n_outputs = max([found.n_outputs, *(math.prod(one.shape) for one in layers)])
+        found.n_units = max([found.n_units, *(one.n_units for one in layers)])
+        found.n_all_units = max(found.n_all_units, sum(one.n_units for one in layers))
+        found.n_references += len(layers)
 
 
 def _references(study: Study, found: Extent) -> None:

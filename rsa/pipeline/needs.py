@@ -16,7 +16,7 @@ from rsa.files.memory import MB
 from rsa.inference.group import COMBINED_SCORES
 from rsa.inference.permutation import BLOCK_BYTES, MOST_CENTRES, PERMUTED, RDM_BYTES
 from rsa.inputs.references import PictureReference
-from rsa.models.extraction import BLOCK_SIZE
+from rsa.models.layer_rdms import BLOCK_SIZE, MOST_PASSES
 from rsa.pipeline.config import Study
 from rsa.pipeline.extent import Extent, kept_extent
 from rsa.pipeline.sizes import is_decoded
@@ -31,6 +31,9 @@ SINGLE, DOUBLE = 4, 8
 PLAIN_MB, EXPLORER_MB, KERNELS_MB, DRAWING_MB, MEEG_MB, TORCH_MB = 120, 145, 245, 245, 260, 600
 """What a process has before it has data: with numpy, pandas and nibabel; with Pillow and the pages as well; with loops
 that numba has made; with matplotlib and nilearn; with MNE; with torch."""
+
+BATCH_SIZE = 8
+"""Pictures that pass through a network at a time, on a CPU."""
 
 MARGIN = 1.2
 """Jobs ask for so much more than the estimate: estimates are right to a quarter."""
@@ -440,6 +443,23 @@ def _layer_rdms(runs: Runs) -> Need:
     return Need(KERNELS_MB, held, None, seconds, rdm * size.n_layers)
 
 
+def _model_rdms(runs: Runs) -> Need:
+    """Hold the responses of all layers, of as many as fit at a time, or of none if a file does that; two batches."""
+    size = runs.extent
+    responses = SINGLE * size.n_conditions * size.n_all_units
+    some = SINGLE * size.n_conditions * max(size.n_units, size.n_all_units / MOST_PASSES)
+    batch = 2 * SINGLE * BATCH_SIZE * size.n_outputs + 500 * MB
+    rdm = DOUBLE * size.n_pairs
+    layers = rdm * size.n_layers if rdm * size.n_layers <= IN_MEMORY else rdm
+    beside = batch + max(3 * DOUBLE * size.n_conditions**2, saved(rdm * size.n_layers)) + layers
+    fits = beside + some <= MOST_AT_ONCE_MB * MB
+    passes = 1 if responses + beside <= MOST_AT_ONCE_MB * MB or not fits else MOST_PASSES / 2
+    seconds = 15 + passes * (1e-8 * size.n_images * size.n_all_units + 0.1 * size.n_images)
+    seconds += 2e-11 * size.n_conditions**2 * size.n_all_units
+    disk = rdm * size.n_layers + (0 if fits else responses)
+    return Need(TORCH_MB, beside + responses if fits else beside, beside + (some if fits else 0), seconds, disk)
+
+
 def _reference(runs: Runs) -> Need:
     rdm, size = DOUBLE * runs.extent.n_pairs, runs.extent
     drawn = [one for one in runs.study.references if isinstance(one, PictureReference)]
@@ -611,6 +631,7 @@ NEEDS: dict[str, Callable[[Runs], Need]] = {
     "permute_subject": _permute_subject,
     "extract": _extract,
     "layer_rdms": _layer_rdms,
+    "model_rdms": _model_rdms,
     "reference": _reference,
     "movie": _movie,
     "group_movie": _group_movie,

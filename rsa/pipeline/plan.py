@@ -18,7 +18,7 @@ from rsa.inputs.regions import Regions, region_files
 from rsa.inputs.templates import template_files
 from rsa.models import Model
 from rsa.pipeline import checks, sizes
-from rsa.pipeline.config import Study, Surfaces, load_study, read_yaml
+from rsa.pipeline.config import RESULTS, Study, Surfaces, load_study, read_yaml
 from rsa.pipeline.results import problems_of_folder
 from rsa.settings import fill, placeholders
 
@@ -194,9 +194,18 @@ def _sensor_group(plan: "Plan", part: str) -> bool:
     return _sensors(plan, part) and len(plan.study.meeg_subjects) > 1
 
 
+def _kept_activations(plan: "Plan", part: str) -> bool:
+    return plan.study.keep_activations
+
+
+def _passing_activations(plan: "Plan", part: str) -> bool:
+    return not plan.study.keep_activations
+
+
 OUTPUTS = {
-    "activations": Output("models/model-{model}_activations.h5"),
+    "activations": Output("models/model-{model}_activations.h5", _kept_activations),
     "model_rdms": Output("models/model-{model}_rdms.h5"),
+    "model_cost": Output("models/model-{model}_rdms_cost.json", _passing_activations),
     "reference_rdms": Output("references/ref-{reference}_rdms.h5"),
     "brain": Output("brain/sub-{subject}_{provides}.h5"),
     "region_rdms": Output("brain/sub-{subject}_rdms.h5", _regions),
@@ -536,6 +545,15 @@ class Plan:
         if stimuli is None:
             return []
         return stimuli.files() if self.study.fetch is None and not self.simulates_stimuli else self.stimulus_table()
+
+    def model_stimuli(self, label: str) -> list[Path]:
+        """Return the files of the stimuli that pass through a network; none where responses are ready."""
+        return self.stimulus_files() if self.model(label).needs_pictures else []
+
+    @property
+    def cache(self) -> Path:
+        """The folder of what is kept for all studies, by its content."""
+        return RESULTS / ".cache"
 
     def stimulus_table(self) -> list[Path]:
         """Return the table of the stimuli, if there is one."""

@@ -45,27 +45,28 @@ else:
 
     rule layer_rdms:
         input:
-            stimuli=PLAN.stimulus_files(),
+            stimuli=lambda wildcards: PLAN.model_stimuli(wildcards.model),
             weights=lambda wildcards: PLAN.model(wildcards.model).files(),
         output:
             rdms=PLAN.path("model_rdms"),
-            activations=temp(PLAN.path("activations")),
+            cost=PLAN.path("model_cost"),
         log:
             f"{LOGS}/layer_rdms_model-{{model}}.log",
         priority: 1
         conda:
             "../../envs/gpu.yaml"
-        threads: threads_of("extract", "layer_rdms")
+        threads: threads_of("model_rdms")
         resources:
-            **needs("extract", "layer_rdms"),
+            **needs("model_rdms"),
             gpu=gpu_of_extraction,
         params:
             model=lambda wildcards: options_of("model", PLAN.model(wildcards.model)),
-            stimuli=options("stimuli", STUDY.stimuli),
+            stimuli=stimuli_of_model,
             distance=STUDY.layer_distance,
+            cache=PLAN.cache,
         shell:
-            "python -m rsa extract {params.model} {params.stimuli} --output {output.activations} "
-            "--then layer-rdms --activations {output.activations} --distance {params.distance} --output {output.rdms} --log {log}"
+            "python -m rsa model-rdms {params.model} {params.stimuli} --distance {params.distance} --cache {params.cache} "
+            "--memory-mb $(({resources.mem_mb} - BESIDE_MB)) --output {output.rdms} --log {log}"
 
 
 rule reference:

@@ -13,7 +13,7 @@ from pathlib import Path
 MODULES = {
     "study": ("check", "verify", "recover", "describe"),
     "make_data": ("fetch", "simulate_stimuli", "simulate_brain", "simulate_epochs"),
-    "references": ("models", "layers", "extract", "layer_rdms", "reference"),
+    "references": ("models", "layers", "extract", "layer_rdms", "model_rdms", "reference"),
     "fmri": ("brain", "searchlight", "noise_ceiling", "resample", "region_rdms", "region_fits", "maps", "group"),
     "inference": ("flip_subjects", "permute_conditions"),
     "ranks": ("ranking", "rank"),

@@ -1,17 +1,19 @@
 """Reference RDMs: of the layers of networks, of files, of a column of the stimulus table, of pixels."""
 
 from pathlib import Path
+from typing import Any
 
 from rsa.errors import UserError, did_you_mean
 from rsa.files import io
 from rsa.inputs.references import Reference
 from rsa.inputs.stimuli import Stimuli
 from rsa.models import Model, catalogue, extraction
+from rsa.models import layer_rdms as rdms_of_layers
 from rsa.models.source import Source
 from rsa.pipeline.config import DistanceName, load_study, read_yaml
 from rsa.pipeline.stages.common import provenance_of
 
-__all__ = ["extract", "layer_rdms", "layers", "models", "reference"]
+__all__ = ["extract", "layer_rdms", "layers", "model_rdms", "models", "reference"]
 
 
 def models(pattern: str = "*", /) -> None:
@@ -67,7 +69,7 @@ def extract(model: Model, stimuli: Stimuli, output: Path, device: str = "auto", 
         io.writing(output, recorded=False) as temporary,
         provenance_of(inputs, model=model.model_dump(), stimuli=stimuli.model_dump()) as provenance,
     ):
-        provenance["methods"] = model.methods()  # told by the library that runs it, which the report need not load
+        provenance["methods"] = told_of(model)
         extraction.extract(
             model, stimuli.load(), temporary, device=device, batch_size=batch_size, provenance=provenance
         )
@@ -86,9 +88,55 @@ def layer_rdms(activations: Path, output: Path, distance: DistanceName = "correl
         How dissimilar two images are.
     """
     with provenance_of([activations], distance=distance) as provenance:
-        rdms = extraction.layer_rdms(activations, distance)
+        rdms = rdms_of_layers.layer_rdms(activations, distance)
         provenance["source"] = io.read_provenance(activations)
     io.save(output, rdms, provenance)
+
+
+def model_rdms(
+    model: Model,
+    output: Path,
+    stimuli: Stimuli | None = None,
+    distance: DistanceName = "correlation",
+    device: str = "auto",
+    batch_size: int | None = None,
+    memory_mb: int | None = None,
+    cache: Path | None = None,
+) -> None:
+    """Run the stimuli through a network and build the RDM of every layer, without a file of responses where they fit.
+
+    Beside the RDMs, a small file (JSON) with the ending _cost has the time that a picture takes in the network.
+
+    Parameters
+    ----------
+    model : Model
+        The network, its weights and layers; or ready responses, which need no stimuli.
+    stimuli : Stimuli
+        The pictures.
+    distance : str
+        How dissimilar two images are.
+    device : str
+        auto (CUDA where there is one), cpu, cuda, cuda:1, mps.
+    batch_size : int
+        Pictures per forward pass; chosen for the device if it is not given.
+    cache : path
+        Folder of what is kept by its content: layers that are found there are not made again, and a run that was
+        interrupted goes on. It may be deleted at any time.
+    """
+    inputs = [*model.files(), *([] if stimuli is None else stimuli.files())]
+    settings = {"model": model.model_dump(), "stimuli": None if stimuli is None else stimuli.model_dump()}
+    with provenance_of(inputs, distance=distance) as provenance, provenance_of(inputs, **settings) as source:
+        images = None if stimuli is None else stimuli.load()
+        how: dict[str, Any] = {"device": device, "batch_size": batch_size, "memory_mb": memory_mb, "cache": cache}
+        made = rdms_of_layers.model_rdms(model, images, distance, **how, scratch=output.parent)
+        source |= {**made.about, "preprocessing": model.preprocessing(), "methods": told_of(model)}
+    io.save(output, made.rdms, {**provenance, "source": source})
+    io.save_json(output.with_name(f"{output.stem}_cost.json"), made.cost)
+
+
+def told_of(model: Model) -> list[str]:
+    """Return what the methods text says of a network; the library that runs it knows, and need not be there later."""
+    return [*model.methods(), *model.told_of_units()]
 
 
 def reference(reference: Reference, output: Path, stimuli: Stimuli | None = None) -> None:

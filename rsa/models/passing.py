@@ -1,0 +1,241 @@
+"""Pictures through a network: read in the background, passed in batches, the answers of layers handed over."""
+
+import logging
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from functools import partial
+from time import monotonic
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from rsa.errors import UserError
+from rsa.models.source import Network, Precision
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["PassSettings", "Take", "ahead", "background", "exactly", "pass_batches"]
+
+N_BATCHES_AHEAD = 2
+"""Batches of pictures that are read ahead of the network."""
+
+BATCH_SIZES = {"cpu": 8}
+"""Pictures at a time, by kind of device: on a CPU larger batches are slower, as their memory is mapped anew."""
+
+BATCH_SIZE = 64
+"""Pictures at a time on other devices."""
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+Take = Callable[[int, str, "torch.Tensor"], None]
+"""Takes, of the pictures from a place on, the responses of a layer, (n_pictures, n_units), which it copies at once."""
+
+
+@dataclass(frozen=True)
+class PassSettings:
+    """How pictures pass through a network.
+
+    Parameters
+    ----------
+    device : str
+        Where: "cpu", "cuda", "cuda:1", "mps".
+    batch_size : int, optional
+        Pictures at a time; by default 8 on the CPU and 64 elsewhere. Where a device has not enough memory, fewer.
+    precision : {"single", "bfloat16", "float16"}
+        Numbers in which the network computes; answers are handed over in single precision.
+    """
+
+    device: str = "cpu"
+    batch_size: int | None = None
+    precision: Precision = "single"
+
+    @property
+    def size(self) -> int:
+        """Pictures at a time."""
+        return self.batch_size or BATCH_SIZES.get(self.device.partition(":")[0], BATCH_SIZE)
+
+
+# ------------------------------------------------------------------------------------------ the batches
+
+
+def pass_batches(
+    network: Network,
+    layers: Sequence[str],
+    batches: "Iterable[tuple[int, torch.Tensor]]",
+    keep: "Callable[[str, torch.Tensor], torch.Tensor]",
+    take: Take,
+    settings: PassSettings,
+) -> Iterator[tuple[int, float]]:
+    """Pass batches of pictures through a network, and hand over what its layers answer.
+
+    A batch that does not fit into the memory of a device is passed in smaller parts, and so are those after it.
+
+    Parameters
+    ----------
+    network : Network
+        On the device.
+    layers : sequence of str
+        The layers that are asked.
+    batches : iterable of (int, tensor)
+        The place of the first picture of each batch, and the batch, shape (n_pictures, 3, height, width).
+    keep : callable
+        ``layer, output -> responses``: what counts of an output, on the CPU.
+    take : callable
+        ``place, layer, responses -> None``; see `Take`.
+    settings : PassSettings
+        The device and the precision.
+
+    Yields
+    ------
+    int, float
+        After each batch, how many pictures it had, and how many seconds they took.
+
+    Raises
+    ------
+    UserError
+        If not even one picture fits into the memory of the device.
+    """
+    size = settings.size
+    for start, batch in batches:
+        began = monotonic()
+        size = _pass(network, layers, batch, keep, partial(_from_place, take, start), settings, size)
+        yield len(batch), monotonic() - began
+
+
+def _from_place(take: Take, start: int, place: int, layer: str, responses: "torch.Tensor") -> None:
+    take(start + place, layer, responses)
+
+
+def _pass(
+    network: Network,
+    layers: Sequence[str],
+    batch: "torch.Tensor",
+    keep: "Callable[[str, torch.Tensor], torch.Tensor]",
+    take: Take,
+    settings: PassSettings,
+    size: int,
+) -> int:
+    """Pass a batch in parts of at most `size` pictures, or of fewer if they do not fit; return how many fitted."""
+    start = 0
+    while start < len(batch):
+        part = batch[start : start + size]
+        try:
+            _answered(network, layers, part, keep, partial(_from_place, take, start), settings)
+        except RuntimeError as error:
+            if not _is_out_of_memory(error):
+                raise
+            size = _fewer(min(size, len(part)), settings.device, error)
+            continue
+        start += len(part)
+    return size
+
+
+def _fewer(size: int, device: str, error: RuntimeError) -> int:
+    """Halve the number of pictures at a time, or say that it cannot be halved."""
+    import torch
+
+    if size <= 1:
+        raise UserError(
+            f"Not even one picture fits into the memory of {device} ({str(error).strip().splitlines()[0]}); choose the "
+            "device cpu, or free this one."
+        ) from error
+    if device.startswith("cuda"):
+        torch.cuda.empty_cache()  # so that a smaller batch finds its memory in one piece
+    log.warning("%s has too little memory for %d pictures at a time: from here on %d", device, size, size // 2)
+    return size // 2
+
+
+def _answered(
+    network: Network,
+    layers: Sequence[str],
+    batch: "torch.Tensor",
+    keep: "Callable[[str, torch.Tensor], torch.Tensor]",
+    take: Take,
+    settings: PassSettings,
+) -> None:
+    """Ask a network; of a device that may run out of memory, answers are taken once all are there."""
+    kind = settings.device.partition(":")[0]
+    with _in_precision(settings.precision, kind):
+        if kind == "cpu":
+            network.answer(batch, layers, lambda layer, output: take(0, layer, keep(layer, output.float())))
+            return
+        kept: dict[str, torch.Tensor] = {}
+        network.answer(
+            batch.to(settings.device), layers, lambda layer, output: kept.update({layer: keep(layer, output.float())})
+        )
+    for layer, responses in kept.items():
+        take(0, layer, responses)
+
+
+def _in_precision(precision: Precision, kind: str) -> Any:
+    import torch
+
+    if precision == "single":
+        return nullcontext()
+    return torch.autocast(kind, getattr(torch, precision))
+
+
+def _is_out_of_memory(error: RuntimeError) -> bool:
+    """Say whether a device has no memory left: CUDA says it by a type of its own, others by their words."""
+    return type(error).__name__ == "OutOfMemoryError" or "out of memory" in str(error)
+
+
+# ------------------------------------------------------------------------------------ how torch computes
+
+
+@contextmanager
+def exactly() -> Iterator[None]:
+    """Compute in full single precision, with deterministic algorithms and without gradients; then as before."""
+    import torch
+
+    cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
+    was = cudnn.benchmark, cudnn.allow_tf32, matmul.allow_tf32, os.environ.get("CUBLAS_WORKSPACE_CONFIG")
+    mode = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    try:
+        cudnn.benchmark, cudnn.allow_tf32, matmul.allow_tf32 = False, False, False
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS is deterministic only with this
+        torch.use_deterministic_algorithms(True, warn_only=True)
+        with torch.inference_mode():
+            yield
+    finally:
+        cudnn.benchmark, cudnn.allow_tf32, matmul.allow_tf32 = was[:3]
+        if was[3] is None:
+            os.environ.pop("CUBLAS_WORKSPACE_CONFIG", None)
+        torch.use_deterministic_algorithms(mode[0], warn_only=mode[1])
+
+
+# ------------------------------------------------------------------------------------- in the background
+
+
+@contextmanager
+def background() -> Iterator[ThreadPoolExecutor]:
+    """Start a thread for work beside the network; when the block ends, it finishes its task and begins no other.
+
+    Torch runs this thread's operations on one core: further ones would only be taken from the network.
+    """
+    import torch
+
+    with ThreadPoolExecutor(1) as thread:
+        n_cores = torch.get_num_threads()
+        thread.submit(torch.set_num_threads, 1).result()
+        torch.set_num_threads(n_cores)  # for threads to come, which take the number that was set last
+        try:
+            yield thread
+        finally:
+            thread.shutdown(cancel_futures=True)
+
+
+def ahead(thread: ThreadPoolExecutor, tasks: Iterable[Callable[[], T]], n_ahead: int) -> Iterator[T]:
+    """Do tasks in a background thread and yield their results in order, at most `n_ahead` before they are asked for."""
+    begun: deque[Future[T]] = deque()
+    for task in tasks:
+        begun.append(thread.submit(task))
+        if len(begun) > n_ahead:
+            yield begun.popleft().result()
+    while begun:
+        yield begun.popleft().result()
