@@ -14,6 +14,7 @@ from rsa.errors import UserError
 from rsa.inputs.stimuli import Stimuli
 from rsa.models import Features
 from rsa.models.arrays import rows_of
+from rsa.models.catalogue import by_name, layers_of
 
 CONDITIONS = ["img1", "img10", "img2"]
 STIMULI = pd.DataFrame({"condition": CONDITIONS, "file": [f"pictures/{name}.png" for name in CONDITIONS]})
@@ -285,3 +286,8 @@ def test_what_is_said(tmp_path, layers):
     assert Features(file="nets/{layer}.npz").label == "features"
     assert model.about() == "ready responses of AlexNet"
     assert "layers of mynet (AlexNet) had been computed beforehand" in model.methods()[0]
+
+
+def test_layers_of_a_file_are_listed_by_its_name(tmp_path, layers):
+    table = layers_of(by_name(write(tmp_path / "a.npz", layers)))
+    assert table["layer"].tolist() == ["conv2", "conv10"]

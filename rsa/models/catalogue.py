@@ -16,7 +16,7 @@ from rsa.models.source import PART, Source
 
 __all__ = ["by_name", "layers_of", "listed_models", "said_of_parts"]
 
-SUFFIXES = {".onnx": "onnx", ".pt2": "exported"}
+SUFFIXES = {".onnx": "onnx", ".pt2": "exported", **dict.fromkeys((".npz", ".npy", ".h5", ".hdf5", ".mat"), "features")}
 """The source of a file, by the end of its name."""
 
 COLUMNS = ("layer", "type", "shape", "n_units", "n_parameters", "field_px", "jump_px", "n_calls", "default")
@@ -103,7 +103,7 @@ def by_name(name: str) -> Source:
     ----------
     name : str
         The network's name with its source before it, as in timm:resnet50. Without a source it is one of torchvision, or
-        else of timm, or a file that ends in .onnx or .pt2, or a function as in nets.py:make.
+        else of timm, or a file (.onnx, .pt2, or features as .npz, .npy, .h5, .mat), or a function as in nets.py:make.
 
     Raises
     ------
@@ -185,7 +185,7 @@ def _module_of(model: Source) -> tuple[Any, tuple[int, ...]]:
 
     if isinstance(model, Architecture):
         return without_memory(lambda: model.build(init_weights=False)), model.input_shape()
-    network = model.load()
+    network = model.load() if model.needs_pictures else None
     if not isinstance(network, TorchNetwork):
         return None, ()
     from PIL import Image
