@@ -300,7 +300,7 @@ def test_pictures_are_read_in_the_background_and_not_far_ahead(tmp_path, images,
     class Noting(Tiny):
         def load(self):
             network = super().load()
-            network.module.register_forward_hook(lambda module, inputs, output: note(len(output)))
+            network.module.register_forward_pre_hook(lambda module, inputs: note(len(inputs[0])))
             return network
 
     def note(n_pictures: int) -> None:

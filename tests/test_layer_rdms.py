@@ -364,3 +364,40 @@ def test_half_precision_is_near(images, precision):
     half = layer_rdms.model_rdms(Grid(precision=precision), images, "correlation", device="cpu").rdms.values
     assert np.abs(half - single).max() > 0
     assert np.corrcoef(half[0], single[0])[0, 1] > 0.999
+
+
+BLOCKS = ("encoder.layers.encoder_layer_0", "encoder.layers.encoder_layer_1")
+
+
+def test_tokens_before_those_of_space_are_known_by_the_names_of_parameters():
+    vit = Torchvision(architecture="vit_b_32", weights="untrained", units="cls", layers=BLOCKS)
+    assert [one.n_units for one in vit.representations().values()] == [768, 768]
+    mean = Torchvision(architecture="vit_b_32", weights="untrained", units="centre", layers=BLOCKS[0])
+    (one,) = mean.representations().values()
+    assert one.n_units == 3 * 3 * 768  # of 7 x 7 tokens; the class token is in none
+    tokens = torch.arange(50.0)[None, :, None].expand(1, 50, 768)
+    assert sorted(set(one.of(tokens)[0].tolist())) == [17, 18, 19, 24, 25, 26, 31, 32, 33]
+    assert Torchvision(architecture="alexnet", units="cls").problems() == [
+        "No chosen layer of alexnet has what `units: cls` is; set `units: all`, or choose other layers."
+    ]
+
+
+def test_a_pass_ends_when_all_layers_have_answered():
+    network = Grid().load()
+    seen = []
+    network.module.fc.register_forward_hook(lambda *_: seen.append("fc"))
+    with torch.inference_mode():
+        network.answer(torch.zeros(2, 3, 8, 8), ["conv", "pool"], lambda layer, output: seen.append(layer))
+        assert seen == ["conv", "pool"]
+        network.answer(torch.zeros(2, 3, 8, 8), ["pool", "fc"], lambda layer, output: seen.append(layer))
+    assert seen == ["conv", "pool", "pool", "fc", "fc"]
+
+
+def test_channels_last_is_the_same_but_for_rounding(images):
+    usual = Torchvision(architecture="squeezenet1_1", weights="untrained", layers=["features.3", "features.12"])
+    last = usual.model_copy(update={"channels_last": True})
+    assert last.load().to("cpu").module.features[0].weight.is_contiguous(memory_format=torch.channels_last)
+    found = [
+        layer_rdms.model_rdms(one, images.iloc[:6], "correlation", device="cpu").rdms.values for one in (usual, last)
+    ]
+    np.testing.assert_allclose(*found, atol=1e-5)

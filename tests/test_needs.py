@@ -162,7 +162,7 @@ def test_every_rule_asks_for_memory_and_time():
             assert stages_of, words
             assert all(re.fullmatch(known, one) for one in stages_of if f'kind="{one}"' not in words), words
     every = {one.replace("permute_conditions", "permute_group") for one in stages.__all__}
-    assert every - set(NEEDS) == {"check", "figure", "layers", "rank", "recover", "verify"}
+    assert every - set(NEEDS) == {"check", "figure", "layers", "models", "rank", "recover", "verify"}
 
 
 def test_every_kind_of_output_has_a_stage_or_is_small():

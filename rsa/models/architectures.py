@@ -9,7 +9,7 @@ from PIL import Image
 from pydantic import BeforeValidator, Field
 
 from rsa.errors import UserError
-from rsa.models.modules import TorchNetwork, own_random_numbers, without_memory
+from rsa.models.modules import TorchNetwork, own_random_numbers, tokens_before, without_memory
 from rsa.models.source import Source, chosen_layers
 from rsa.models.weights import WEIGHTS_SUFFIXES, fill_network, fitted, is_weights_file, is_within, read_state
 from rsa.settings import path_unless
@@ -102,7 +102,7 @@ class Architecture(Source):
             network = self.build(init_weights=self.is_untrained)
         if not self.is_untrained:
             fill_network(network, self._state(), self.architecture, self.weights, self.without)
-        return TorchNetwork(network.eval().requires_grad_(False), self.transform())
+        return TorchNetwork(network.eval().requires_grad_(False), self.transform(), self.channels_last)
 
     def describe(self) -> pd.DataFrame:
         """Return the layers in the order in which a picture passes them, without loading any weights."""
@@ -141,12 +141,17 @@ class Architecture(Source):
         except UserError as error:
             return [str(error)]
         found = []
-        for check in (self._check_file, self.layer_names):
+        for check in (self._check_file, self.representations):
             try:
                 check()
             except UserError as error:
                 found.append(str(error))
         return found
+
+    @property
+    def n_tokens_before(self) -> int:
+        """Number of tokens that stand before those of space."""
+        return tokens_before(without_memory(lambda: self.build(init_weights=False)).state_dict())
 
     # ------------------------------------------------------------------ what each library does in its own way
 

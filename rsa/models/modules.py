@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,7 @@ from rsa.models.weights import weights_sha256
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["TorchNetwork", "own_random_numbers", "parts_of", "recording", "traced", "without_memory"]
+__all__ = ["TorchNetwork", "own_random_numbers", "parts_of", "recording", "tokens_before", "traced", "without_memory"]
 
 N_TRACED = 3
 """Pictures that are passed to see which outputs have a row per picture: a number that is unlikely to come by chance."""
@@ -35,10 +35,13 @@ class TorchNetwork:
         In evaluation mode, without gradients.
     prepare : callable
         From an RGB picture to a tensor of shape (3, height, width); deterministic.
+    channels_last : bool
+        Whether it computes with channels as the last axis in memory.
     """
 
     module: "torch.nn.Module"
     prepare: "Callable[[Image.Image], torch.Tensor]"
+    channels_last: bool = False
 
     @cached_property
     def n_parameters(self) -> int:
@@ -47,16 +50,55 @@ class TorchNetwork:
 
     def to(self, device: str) -> "TorchNetwork":
         """Return the network on a device."""
-        return TorchNetwork(self.module.to(device), self.prepare)
+        import torch
+
+        module = self.module.to(device)
+        if self.channels_last:
+            module = module.to(memory_format=torch.channels_last)
+        return replace(self, module=module)
 
     def answer(self, batch: "torch.Tensor", layers: Sequence[str], take: "Callable[[str, torch.Tensor], None]") -> None:
-        """Pass pictures through the network, and hand over what layers answer while the pass goes on."""
-        with _taking(self.module, layers, take):
+        """Pass pictures through the network up to the last of the layers, and hand over what these answer meanwhile."""
+        import torch
+
+        if self.channels_last:
+            batch = batch.contiguous(memory_format=torch.channels_last)
+        left = set(layers)
+
+        def taken(layer: str, output: "torch.Tensor") -> None:
+            take(layer, output)
+            left.discard(layer)
+            if not left:
+                raise _AllAnsweredError
+
+        with _taking(self.module, layers, taken), suppress(_AllAnsweredError):
             self.module(batch)
 
     def weights_sha256(self) -> str:
         """Return the SHA-256 of the weights."""
         return weights_sha256(self.module.state_dict())
+
+
+class _AllAnsweredError(Exception):
+    """Ends a pass when all layers have answered: what comes after them is not needed."""
+
+
+def tokens_before(state: "Mapping[str, torch.Tensor]") -> int:
+    """Return how many tokens of a transformer stand before those of space, by the names of its parameters.
+
+    Parameters
+    ----------
+    state : mapping
+        The state dict: name -> tensor, of which the shapes count.
+    """
+    found = 0
+    for name, tensor in state.items():
+        last = name.rpartition(".")[2]
+        if last in ("cls_token", "class_token", "class_embedding", "dist_token", "distillation_token"):
+            found += 1
+        elif last in ("reg_token", "register_tokens"):
+            found += tensor.shape[-2]
+    return found
 
 
 @contextmanager

@@ -20,6 +20,7 @@ from rsa.errors import UserError
 from rsa.files.io import require_space, writing
 from rsa.inputs.stimuli import read_image
 from rsa.models.passing import N_BATCHES_AHEAD, ahead, background
+from rsa.models.preprocessing import Preparation
 
 if TYPE_CHECKING:
     import torch
@@ -65,6 +66,9 @@ def cropped_by(prepare: Prepare) -> Cropped | None:
         return _of_preset(prepare)
     if isinstance(prepare, Compose):
         return _of_steps(prepare.transforms)
+    if isinstance(prepare, Preparation):
+        how = (prepare.resize, prepare.crop, prepare.interpolation, prepare.antialias)
+        return Cropped(prepare.pixels, prepare.normalise, json.dumps(how))
     return None
 
 

@@ -35,16 +35,25 @@ class Preparation:
 
     def __call__(self, picture: Image.Image) -> "torch.Tensor":
         """Make the network's input of an RGB picture: shape (3, height, width), float32."""
-        import torch
+        return self.normalise(self.pixels(picture))
+
+    def pixels(self, picture: Image.Image) -> "torch.Tensor":
+        """Scale and crop an RGB picture: uint8, shape (3, height, width)."""
         from torchvision.transforms import functional as steps
 
         how = steps.InterpolationMode(self.interpolation)
         given = picture if self.antialias else steps.pil_to_tensor(picture)  # Pillow never resizes without it
         resized = steps.resize(given, [self.resize], interpolation=how, antialias=self.antialias)
         cropped = steps.center_crop(resized, list(self.crop))
-        pixels = steps.pil_to_tensor(cropped) if self.antialias else cropped
+        pixels: torch.Tensor = steps.pil_to_tensor(cropped) if self.antialias else cropped
+        return pixels
+
+    def normalise(self, pixels: "torch.Tensor") -> "torch.Tensor":
+        """Make the network's input of the pixels of one picture or of several, (..., 3, height, width)."""
+        import torch
+
         values = pixels.to(torch.float32) / 255 * self.range
-        values = values.flip(0) if self.channels == "BGR" else values
+        values = values.flip(-3) if self.channels == "BGR" else values
         mean, std = (torch.tensor(each, dtype=torch.float32)[:, None, None] for each in (self.mean, self.std))
         prepared: torch.Tensor = (values - mean) / std
         return prepared

@@ -282,11 +282,12 @@ class Source(Section):
             As `layer_names`; or if `units` asks for what a layer does not have.
         """
         shapes = dict(zip(*(self.describe()[name] for name in ("layer", "shape")), strict=True))
+        n_before = 0 if self.units == "all" else self.n_tokens_before
         made = {}
         for layer in self.layer_names():
             shape = tuple(int(n) for n in shapes[layer].split("x"))
             try:
-                made[layer] = self._representation(layer, shape)
+                made[layer] = self._representation(layer, shape, n_before)
             except UserError as error:
                 raise UserError(f"Layer {layer!r} of {self.called}: {error}.") from error
         if isinstance(self.units, str) and not any(one.units == self.units for one in made.values()):
@@ -296,8 +297,8 @@ class Source(Section):
             )
         return made
 
-    def _representation(self, layer: str, shape: tuple[int, ...]) -> Representation:
-        how: dict[str, Any] = {"shape": shape, "n_before": self.n_tokens_before}
+    def _representation(self, layer: str, shape: tuple[int, ...], n_before: int) -> Representation:
+        how: dict[str, Any] = {"shape": shape, "n_before": n_before}
         how |= {"n_projected": self.projection, "seed": self.projection_seed}
         if isinstance(self.units, str):
             try:
