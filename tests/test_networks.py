@@ -23,7 +23,7 @@ from rsa.inference.networks import (
     training,
     variants,
 )
-from rsa.models import Torchvision
+from rsa.models import Onnx, Torchvision
 from rsa.models.source import number_of
 from rsa.pipeline import stages
 from rsa.pipeline.config import load_study
@@ -82,6 +82,16 @@ def test_checkpoints_come_in_the_order_of_their_numbers(tmp_path):
     assert [number_of(one.files()[0]) for one in found] == [1, 2, 10]
     assert found[2].weights == f"{tmp_path}/epoch_10.pth"
     assert not found[2].checkpoints
+
+
+def test_files_of_networks_may_be_several(tmp_path):
+    for name in ("step_20.onnx", "step_3.onnx"):
+        (tmp_path / name).touch()
+    found = Onnx(file=f"{tmp_path}/step_*.onnx", name="net", preprocess="imagenet").variants()
+    assert [(one.label, one.file) for one in found] == [
+        ("netstep3", f"{tmp_path}/step_3.onnx"),
+        ("netstep20", f"{tmp_path}/step_20.onnx"),
+    ]
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import pandas as pd
 from PIL import Image
@@ -40,6 +40,8 @@ class Architecture(Source):
 
     architecture: str
     """Name by which the library knows the network."""
+    weights_setting: ClassVar[str] = "weights"
+
     weights: Weights
     """Name of the library's weights, `untrained`, or a file."""
     weights_key: str | None = None

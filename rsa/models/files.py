@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from rsa.errors import UserError
 from rsa.files.sources import require_content
@@ -127,8 +127,10 @@ def require_file(path: str) -> None:
 class FileNetwork(Source):
     """A network that is read from a file, and brings no preprocessing of its own."""
 
+    weights_setting: ClassVar[str] = "file"
+
     file: DataPath
-    """The file of the network."""
+    """The file of the network; a glob (`runs/step_*.onnx`) stands for a network each."""
     preprocess: Preprocess
     """What pictures become before the network, which no such file tells and the results depend on: imagenet, clip,
     inception, caffe, that of a network (torchvision:resnet50, timm:resnet50), or a section with `preset` and what

@@ -117,6 +117,8 @@ class Responses(Protocol):
 class Source(Section):
     """A network, where it comes from, and its layers."""
 
+    weights_setting: ClassVar[str] = ""
+    """The setting that names a file of weights, of which a glob stands for several networks."""
     needs_pictures: ClassVar[bool] = True
     """Whether pictures pass through a network, rather than that responses are ready."""
 
@@ -174,7 +176,9 @@ class Source(Section):
         if not pattern:
             return [self]
         found = sorted(glob(pattern), key=lambda path: (number_of(path), path))
-        return [self._variant(re.sub("[^0-9A-Za-z]", "", _stem(path)), weights=path) for path in found]
+        changes = [{self.weights_setting: path} for path in found]
+        names = [re.sub("[^0-9A-Za-z]", "", _stem(path)) for path in found]
+        return [self._variant(name, **change) for name, change in zip(names, changes, strict=True)]
 
     def _variant(self, name: str, **changes: Any) -> "Self":
         return self.model_copy(update={"name": f"{self.label}{name}", **changes})
@@ -182,7 +186,7 @@ class Source(Section):
     @property
     def checkpoints(self) -> str:
         """The glob of files of weights, if they are several; or else empty."""
-        weights = str(getattr(self, "weights", None) or "")
+        weights = str(getattr(self, self.weights_setting)) if self.weights_setting else ""
         return weights if GLOB.search(weights) and not Path(weights).is_file() else ""
 
     def problems_of_variants(self) -> list[str]:
