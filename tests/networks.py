@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 
 __all__ = ["SMALLEST", "exported_file", "noise", "onnx_file", "small_network"]
@@ -96,6 +97,20 @@ def _features(folder: Path) -> dict[str, Any]:
     return {"file": str(folder / "features.npz")}
 
 
+def _open_clip(folder: Path) -> dict[str, Any]:
+    pytest.importorskip("open_clip", reason="the extra `openclip` is not installed")
+    return {"architecture": "RN50", "weights": "untrained"}
+
+
+def _transformers(folder: Path) -> dict[str, Any]:
+    library = pytest.importorskip("transformers", reason="the extra `transformers` is not installed")
+    library.ResNetModel(library.ResNetConfig(embedding_size=8, hidden_sizes=[8, 8], depths=[1, 1])).save_pretrained(
+        folder
+    )
+    library.ViTImageProcessor(size={"height": 32, "width": 32}).save_pretrained(folder)
+    return {"architecture": str(folder), "name": "net"}
+
+
 SMALLEST: dict[str, Callable[[Path], dict[str, Any]]] = {
     "torchvision": _torchvision,
     "timm": _timm,
@@ -103,6 +118,8 @@ SMALLEST: dict[str, Callable[[Path], dict[str, Any]]] = {
     "exported": _exported,
     "python": _python,
     "features": _features,
+    "open_clip": _open_clip,
+    "transformers": _transformers,
 }
 """The settings that a source of networks needs, with its files written to a folder."""
 

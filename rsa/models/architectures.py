@@ -103,7 +103,7 @@ class Architecture(Source):
         with own_random_numbers(self.seed):
             network = self.build(init_weights=self.is_untrained)
         if not self.is_untrained:
-            fill_network(network, self._state(), self.architecture, self.weights, self.without)
+            fill_network(network, self._state(), self.called, self.weights, self.without)
         return TorchNetwork(network.eval().requires_grad_(False), self.transform(), self.channels_last)
 
     def describe(self) -> pd.DataFrame:
@@ -197,7 +197,7 @@ class Architecture(Source):
         if self.is_from_file:
             network = without_memory(lambda: self.build(init_weights=False))
             state = self.state_of_file(read_state(self.weights, "meta", self.weights_key))
-            fitted(network, state, self.architecture, self.weights, self.without)
+            fitted(network, state, self.called, self.weights, self.without)
 
     def require_file_for_its_settings(self) -> None:
         """Raise if settings are given that are for weights of a file only, and the weights are no file."""

@@ -6,13 +6,34 @@ import pandas as pd
 
 from rsa.models.source import PART
 
-__all__ = ["DEFAULT_LAYERS", "IDLE", "blocks_of", "outline", "usable_layers"]
+__all__ = [
+    "DEFAULT_LAYERS",
+    "IDLE",
+    "TRANSFORMER_BLOCKS",
+    "TRANSFORMER_ENDS",
+    "blocks_of",
+    "outline",
+    "usable_layers",
+]
 
 IDLE = ("Identity", "Dropout", "DropPath", "StochasticDepth")
 """Types of modules that answer what they are asked."""
 
 N_BLOCKS = 3
 """Fewer blocks are no list of them."""
+
+TRANSFORMER_BLOCKS = (
+    r"(\w+\.)*(stages|layers)\.\d+\.(blocks|layers)\.\d+",
+    r"(\w+\.)*(layer|layers|blocks|resblocks|stages)\.\d+",
+    r"(\w+\.)*layer\d\.\d+",
+)
+"""How libraries for transformers call blocks, as regular expressions, the first that names some before the others."""
+
+TRANSFORMER_ENDS = (
+    r"(\w+\.)?(embeddings|embedder|patch_embed|stem|layernorm|post_layernorm|ln_post|norm|pooler|attnpool|head)"
+    r"|classifier"
+)
+"""And what stands before and after them."""
 
 DEFAULT_LAYERS: dict[str, tuple[str, ...]] = {
     "alexnet": ("features.[1479]", "features.11", "classifier.[256]"),
