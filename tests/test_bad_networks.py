@@ -14,6 +14,7 @@ from networks import exported_file, onnx_file, small_network
 from PIL import Image
 from pydantic import TypeAdapter
 
+from rsa.files.io import load_rdms
 from rsa.models import Model
 from rsa.pipeline import cli
 
@@ -52,12 +53,17 @@ def stage(model: dict[str, Any], capsys: pytest.CaptureFixture) -> str:
     """Run the stage of one network; return what is said, and require an exit of 2 with nothing left behind."""
     before = set(Path().rglob("*"))
     options = shlex.split(cli.options_of("model", TypeAdapter(Model).validate_python(model)))
-    capsys.readouterr()
-    code = cli.main(["extract", *options, "--stimuli-folder", "pictures", "--output", "made/out.h5", "--device", "cpu"])
-    said = "".join(capsys.readouterr())
-    assert code == 2, said
+    both = []
+    for name in ("extract", "model-rdms"):
+        capsys.readouterr()
+        code = cli.main([name, *options, "--stimuli-folder", "pictures", "--output", "made/out.h5", "--device", "cpu"])
+        both.append("".join(capsys.readouterr()))
+        assert code == 2, both
     assert {path for path in set(Path().rglob("*")) - before if path.is_file()} == set()
-    return said
+    errors = [[line for line in said.splitlines() if line.startswith("error: ")] for said in both]
+    assert errors[0] == errors[1], both
+    assert len(errors[0]) == 1
+    return errors[0][0]
 
 
 # ------------------------------------------------------------------------------------ what is found
@@ -175,6 +181,37 @@ def test_a_response_that_is_no_number_names_layer_condition_and_picture(source, 
     assert f"The output of layer '{layer}' of mine is NaN or infinite for condition 'img0' (pictures/img0.png)" in said
 
 
+@pytest.mark.usefixtures("lab")
+@pytest.mark.parametrize("source", ["onnx", "exported"])
+def test_a_constant_layer_has_no_distances_and_the_log_says_so(source, caplog):
+    network = small_network()
+    with torch.no_grad():
+        network[5].weight.zero_()
+    make = onnx_file if source == "onnx" else exported_file
+    file = make(Path(f"constant.{source}"), network)
+    model = {"source": source, "file": str(file), "preprocess": "imagenet", "name": "mine"}
+    options = shlex.split(cli.options_of("model", TypeAdapter(Model).validate_python(model)))
+    words = ["--stimuli-folder", "pictures", "--output", "out.h5", "--device", "cpu", "--distance", "euclidean"]
+    assert cli.main(["model-rdms", *options, *words]) == 0
+    assert not load_rdms("out.h5").values[-1].any(), "all pictures have one response, so their distance is 0"
+    words[-1] = "correlation"
+    with torch.no_grad():
+        network[5].bias.fill_(1)
+    make(Path(file), network)
+    assert cli.main(["model-rdms", *options, *words]) == 0
+    assert np.isnan(load_rdms("out.h5").values[-1]).all()
+    assert np.isfinite(load_rdms("out.h5").values[:-1]).all()
+    layer = "scores" if source == "onnx" else "5"
+    assert f"The correlation distance of layer '{layer}' of mine is undefined for 5 conditions" in caplog.text
+
+
+@pytest.mark.usefixtures("lab")
+def test_one_picture_is_too_few(capsys):
+    for path in list(Path("pictures").iterdir())[1:]:
+        path.unlink()
+    assert "it needs 3 conditions or more, and the stimuli have 1." in checked([onnx()], capsys)
+
+
 # ------------------------------------------------------------------------------------------- features
 
 
@@ -191,6 +228,17 @@ def test_features_whose_rows_are_not_the_conditions(capsys, rng):
     assert re.search(r"missing in 'labels' beside 'fc' in features\.npz: 'img4'", said)
     said = checked([features({"fc": values[:3]})], capsys)
     assert "'fc' in features.npz has 3 rows, and there are 5 conditions" in said
+
+
+@pytest.mark.usefixtures("lab")
+def test_features_that_are_no_numbers_name_layer_and_condition(capsys, rng):
+    values = rng.standard_normal((N_CONDITIONS, 7))
+    values[3, 2] = np.inf
+    model = features({"fc": values}, name="mine")
+    options = shlex.split(cli.options_of("model", TypeAdapter(Model).validate_python(model)))
+    assert cli.main(["model-rdms", *options, "--stimuli-folder", "pictures", "--output", "out.h5"]) == 2
+    assert "Layer 'fc' of mine is NaN or infinite for 'img3'" in "".join(capsys.readouterr())
+    assert not Path("out.h5").exists()
 
 
 @pytest.mark.usefixtures("lab")

@@ -457,7 +457,7 @@ def test_from_pictures_to_rdms(tmp_path, images):
 
 def made_by_the_stages(model: Torchvision, folder: Path, device: str = "auto") -> dict:
     """Return the provenance of the layer RDMs, whose activations are gone, as in a study."""
-    stages.extract(model, Stimuli(folder=str(folder)), folder / "a.h5", device=device)
+    stages.extract(model, folder / "a.h5", Stimuli(folder=str(folder)), device=device)
     stages.layer_rdms(folder / "a.h5", folder / "rdms.h5", "euclidean")
     (folder / "a.h5").unlink()
     assert list(load_rdms(folder / "rdms.h5").table["layer"]) == ["features.0", "classifier.3"]

@@ -8,13 +8,17 @@ import pymatreader
 import pytest
 from pydantic import ValidationError
 from scipy.io import savemat
+from scipy.spatial.distance import pdist
 
+from rsa.core import RDMs, align
 from rsa.distances import DISTANCES, rdm_vectors
 from rsa.errors import UserError
+from rsa.files.io import load_rdms
 from rsa.inputs.stimuli import Stimuli
 from rsa.models import Features
 from rsa.models.arrays import rows_of
 from rsa.models.catalogue import by_name, layers_of
+from rsa.pipeline import stages
 
 CONDITIONS = ["img1", "img10", "img2"]
 STIMULI = pd.DataFrame({"condition": CONDITIONS, "file": [f"pictures/{name}.png" for name in CONDITIONS]})
@@ -206,6 +210,29 @@ def test_what_thingsvision_writes(tmp_path, layers):
     model = Features(file=str(tmp_path / "features.npy"))
     np.testing.assert_array_equal(read(model)["features"], layers["conv10"][[1, 0, 2]])
     assert [path.name for path in model.files()] == ["features.npy", "file_names.txt"]
+
+
+# --------------------------------------------------------------------------------------------- stages
+
+
+@pytest.mark.parametrize("settings", [{}, {"units": "mean"}])
+def test_rdms_are_the_same_in_one_stage_and_through_a_file(tmp_path, layers, settings):
+    order = [2, 0, 1]
+    moved = {layer: values[order] for layer, values in layers.items()}
+    labels = [CONDITIONS[n] for n in order]
+    model = Features(file=write(tmp_path / "a.npz", moved, stim=labels), name="mine", **settings)
+    pd.DataFrame({"condition": CONDITIONS}).to_csv(tmp_path / "stimuli.tsv", sep="\t", index=False)
+    for stimuli in (Stimuli(table=str(tmp_path / "stimuli.tsv")), None):
+        stages.model_rdms(model, tmp_path / "b.h5", stimuli, "euclidean")
+        stages.extract(model, tmp_path / "c.h5", stimuli)
+        stages.layer_rdms(tmp_path / "c.h5", tmp_path / "d.h5", "euclidean")
+        made, through = load_rdms(tmp_path / "b.h5"), load_rdms(tmp_path / "d.h5")
+        assert made.conditions == through.conditions == tuple(CONDITIONS if stimuli else labels)
+        np.testing.assert_allclose(made.values, through.values, rtol=1e-6)
+        assert made.table.equals(through.table)
+        means = layers["conv2"].mean(axis=(2, 3)) if settings else layers["conv2"].reshape(3, -1)
+        expected = align(made.conditions, RDMs(pdist(means)[None], CONDITIONS, made.table[:1]), "a", "b")
+        np.testing.assert_allclose(made.values[0], expected.values[0], rtol=1e-5)
 
 
 # ------------------------------------------------------------------------------------------ real data

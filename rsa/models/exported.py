@@ -88,8 +88,8 @@ def load_program(path: str) -> Any:
 
     require_file(path)
     _require_harmless(path)
-    with reading(path, KIND), _only_weights():
-        return torch.export.load(path)
+    with reading(path, KIND), _only_weights(), open(path, "rb") as stream:
+        return torch.export.load(stream)
 
 
 def _require_harmless(path: str) -> None:

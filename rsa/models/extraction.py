@@ -14,8 +14,8 @@ import pandas as pd
 
 from rsa.files.io import FORMAT_VERSION, add_checksum, require_space, writing
 from rsa.models import Model
-from rsa.models.passing import ahead, background, exactly
-from rsa.models.run import ConditionMeans, Run, run_of
+from rsa.models.passing import PassSettings, ahead, background, exactly
+from rsa.models.run import WRITE_SIZE, ConditionMeans, Pictures, Run, run_of
 from rsa.progress import progress
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ log = logging.getLogger(__name__)
 
 def extract(
     model: Model,
-    images: pd.DataFrame,
+    images: pd.DataFrame | None,
     output: str | Path,
     *,
     device: str = "auto",
@@ -51,8 +51,8 @@ def extract(
     ----------
     model : Source
         The network and its layers.
-    images : DataFrame
-        Columns `condition` and `file`, one row per image.
+    images : DataFrame, optional
+        Columns `condition` and `file`, one row per image; of ready responses it tells the order, if they don't.
     output : path
         HDF5 file: `layers/0`, `layers/1`, ... in forward order, each of shape (n_conditions, n_units), float32, with
         attributes `layer` and `shape` (of one response); `conditions` in order of first appearance; attributes
@@ -71,7 +71,10 @@ def extract(
     UserError
         If there are no images, one can't be read, or a response is NaN or infinite.
     """
-    run = run_of(model, images, device, batch_size)
+    if not model.needs_pictures:
+        _keep_ready(model, images, output, provenance or {})
+        return
+    run = run_of(model, pd.DataFrame() if images is None else images, device, batch_size)
     require_space(output, file_bytes(run, list(run.representations)))
     told = {**(provenance or {}), **run.about, "preprocessing": model.preprocessing()}
     run.begin()
@@ -79,6 +82,24 @@ def extract(
         with h5py.File(temporary, "w") as file:
             create_file(file, run, list(run.representations), told)
             gather_in_file(file, run, 0, lambda n_done: None)
+        add_checksum(temporary)
+
+
+def _keep_ready(model: Model, stimuli: pd.DataFrame | None, output: str | Path, provenance: Mapping[str, Any]) -> None:
+    """Write ready responses into a file like those of a network, block by block."""
+    ready = model.responses(stimuli)
+    run = Run(model, Pictures(pd.DataFrame(), [str(name) for name in ready.conditions]), PassSettings())
+    layers = list(run.representations)
+    require_space(output, file_bytes(run, layers))
+    about = {"weights_sha256": ready.weights_sha256(), "layers": layers, "preprocessing": model.preprocessing()}
+    with writing(output, recorded=False) as temporary:
+        with h5py.File(temporary, "w") as file:
+            create_file(file, run, layers, {**provenance, **about})
+            for i, layer in enumerate(layers):
+                units = run.representations[layer].of_ready(ready.of(layer))
+                for start in range(0, units.shape[1], WRITE_SIZE):
+                    columns = slice(start, start + WRITE_SIZE)
+                    file[f"layers/{i}"][:, columns] = units[:, columns]
         add_checksum(temporary)
 
 

@@ -194,7 +194,7 @@ class Features(Source):
             names = f"the rows of layer {first!r} of {self.file}", f"those of {layer!r}"
             if difference := difference_of_conditions(found[first][0], conditions, *names):
                 raise UserError(difference)
-        order = found[first][0]
+        order = found[first][0] if stimuli is None else list(dict.fromkeys(stimuli["condition"].astype(str)))
         rows = {layer: tuple(dict(zip(*each, strict=True))[name] for name in order) for layer, each in found.items()}
         return ReadyFeatures(order, {layer: FeatureRows(there[layer], each) for layer, each in rows.items()})
 

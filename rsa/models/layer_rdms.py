@@ -27,7 +27,7 @@ from rsa.models import Model
 from rsa.models.extraction import create_file, file_bytes, gather_in_file
 from rsa.models.kept import Gathered, Kept, LayerRDM, gathering, program
 from rsa.models.passing import exactly
-from rsa.models.representation import Representation, of_principal_components
+from rsa.models.representation import of_principal_components
 from rsa.models.run import ConditionMeans, Run, run_of
 from rsa.progress import progress
 from rsa.registry import pick
@@ -105,7 +105,8 @@ def _rdm(
     """Measure the RDM of a layer, (n_conditions, n_units); return it with the conditions that have no distance."""
     step = min(block_size, max(1, BLOCK_BYTES // (4 * len(conditions) * BLOCK)) * BLOCK)
     blocks = (units[:, start : start + step] for start in range(0, units.shape[1], step))
-    products = cross_products(blocks, measure.origin if pca is None else "zero")
+    with np.errstate(invalid="ignore"):  # of infinite responses, which are refused
+        products = cross_products(blocks, measure.origin if pca is None else "zero")
     if not np.isfinite(products.squares).all():
         names = [name for name, square in zip(conditions, products.squares, strict=True) if not np.isfinite(square)]
         raise UserError(f"{who} is NaN or infinite for {listed(names)}; check the responses.")
@@ -175,7 +176,7 @@ def model_rdms(
     model : Source
         The network and its layers.
     images : DataFrame, optional
-        Columns `condition` and `file`, one row per image; not needed where responses are ready.
+        Columns `condition` and `file`, one row per image; of ready responses it tells the order, if they don't.
     distance : str
         A key of `DISTANCES`.
     device, batch_size
@@ -197,7 +198,7 @@ def model_rdms(
     measure = pick(DISTANCES, distance, "distance")
     folder = None if cache is None else Path(cache)
     if not model.needs_pictures:
-        return _of_ready(model, measure, distance)
+        return _of_ready(model, images, measure, distance)
     run = run_of(model, pd.DataFrame() if images is None else images, device, batch_size, folder)
     found = Kept(folder, {} if folder is None else _made_of(run, distance), run.pictures.conditions)
     n = len(run.pictures.conditions)
@@ -369,26 +370,16 @@ def _groups(run: Run, layers: Sequence[str], memory_mb: int | None) -> list[list
     return groups
 
 
-def _of_ready(model: Model, measure: Distance, distance: str) -> ModelRDMs:
+def _of_ready(model: Model, stimuli: pd.DataFrame | None, measure: Distance, distance: str) -> ModelRDMs:
     """Make the RDMs of responses that are ready."""
-    ready: Any = model.load()
+    ready = model.responses(stimuli)
     conditions = [str(name) for name in ready.conditions]
     rows, values = [], []
     for layer, one in model.representations().items():
-        units = _represented(ready.of(layer), one)
+        units = one.of_ready(ready.of(layer))
         rdm, undefined = _rdm(units, measure, conditions, f"Layer {layer!r} of {model.label}", model.pca)
         _warn_of_undefined(undefined, f"layer {layer!r} of {model.label}", distance)
         rows.append({"model": model.label, "layer": layer, "n_units": units.shape[1]})
         values.append(rdm)
     about = {"weights_sha256": ready.weights_sha256(), "layers": [row["layer"] for row in rows]}
     return ModelRDMs(RDMs(np.stack(values), conditions, pd.DataFrame(rows), distance), about, {})
-
-
-def _represented(responses: Any, representation: Representation) -> Any:
-    """Return what counts of ready responses, (n_conditions, n_units): themselves, if all units count."""
-    if representation.units == "all" and not representation.is_projected:
-        return responses
-    import torch
-
-    rows = np.asarray(responses[:], dtype=np.float32).reshape(len(responses), *representation.shape)
-    return representation.of(torch.from_numpy(rows)).numpy()

@@ -217,6 +217,21 @@ class Representation:
         """Number of units that are left."""
         return int(self.n_projected or 0) if self.is_projected else self._n_kept
 
+    def of_ready(self, responses: Any) -> Any:
+        """Return what counts of ready responses, (n_conditions, n_units): themselves, if all units count.
+
+        Parameters
+        ----------
+        responses : array-like, shape (n_conditions, n_units)
+            An array, or what is sliced like one.
+        """
+        if self.units == "all" and not self.is_projected:
+            return responses
+        import torch
+
+        rows = np.asarray(responses[:], dtype=np.float32).reshape(len(responses), *self.shape)
+        return self.of(torch.from_numpy(rows)).numpy()
+
     def of(self, output: "torch.Tensor", error: ProjectionError | None = None) -> "torch.Tensor":
         """Return what counts of an output, (n_pictures, ...), as (n_pictures, n_units) on the CPU.
 

@@ -522,7 +522,7 @@ def _models(study: Study) -> Iterator[str]:
 def _ready(study: Study) -> Iterator[str]:
     """Check that ready responses of models without problems are those to the conditions, where these are known."""
     known = [] if awaits_stimuli(study) else [stimulus_table(study)]
-    for model in (one for one in study.models if not one.needs_pictures):
+    for model in (one for one in study.networks if not one.needs_pictures):
         alone = model.problems_of_rows(None) if study.stimuli is None else []
         yield from alone or (line for table in known for line in model.problems_of_rows(table))
 

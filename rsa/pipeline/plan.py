@@ -547,8 +547,8 @@ class Plan:
         return stimuli.files() if self.study.fetch is None and not self.simulates_stimuli else self.stimulus_table()
 
     def model_stimuli(self, label: str) -> list[Path]:
-        """Return the files of the stimuli that pass through a network; none where responses are ready."""
-        return self.stimulus_files() if self.model(label).needs_pictures else []
+        """Return the files of the stimuli of a network; of ready responses the table alone, which tells an order."""
+        return self.stimulus_files() if self.model(label).needs_pictures else self.stimulus_table()
 
     @property
     def cache(self) -> Path:

@@ -117,15 +117,6 @@ def drawing_of_subject(wildcards, input, output):
     )
 
 
-def stimuli_of_model(wildcards):
-    """Write the stimuli as options, where pictures pass through the network."""
-    return (
-        options_of("stimuli", STUDY.stimuli)
-        if PLAN.model(wildcards.model).needs_pictures
-        else ""
-    )
-
-
 def is_queued():
     """Say whether jobs go through a queue, or this is one of them; Snakemake knows when it has read all rules."""
     return workflow.remote_exec or not workflow.local_exec

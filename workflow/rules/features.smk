@@ -4,7 +4,7 @@ if STUDY.keep_activations:  # another distance then needs no network
 
     rule extract:
         input:
-            stimuli=PLAN.stimulus_files(),
+            stimuli=lambda wildcards: PLAN.model_stimuli(wildcards.model),
             weights=lambda wildcards: PLAN.model(wildcards.model).files(),
         output:
             PLAN.path("activations"),
@@ -61,7 +61,7 @@ else:
             gpu=gpu_of_extraction,
         params:
             model=lambda wildcards: options_of("model", PLAN.model(wildcards.model)),
-            stimuli=stimuli_of_model,
+            stimuli=options("stimuli", STUDY.stimuli),
             distance=STUDY.layer_distance,
             cache=PLAN.cache,
         shell:

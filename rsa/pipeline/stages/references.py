@@ -50,29 +50,37 @@ def _model_of(config: Path, label: str) -> Source:
     return found[label]
 
 
-def extract(model: Model, stimuli: Stimuli, output: Path, device: str = "auto", batch_size: int | None = None) -> None:
+def extract(
+    model: Model, output: Path, stimuli: Stimuli | None = None, device: str = "auto", batch_size: int | None = None
+) -> None:
     """Run the stimuli through a network and save the responses of its layers.
 
     Parameters
     ----------
     model : Model
-        The network, its weights and layers.
+        The network, its weights and layers; or ready responses, which need no pictures.
     stimuli : Stimuli
-        The pictures.
+        The pictures; of ready responses they tell the order, if these do not.
     device : str
         auto (CUDA where there is one), cpu, cuda, cuda:1, mps.
     batch_size : int
         Pictures per forward pass; chosen for the device if it is not given.
     """
-    inputs = [*model.files(), *stimuli.files()]
+    settings = {"model": model.model_dump(), "stimuli": None if stimuli is None else stimuli.model_dump()}
     with (
         io.writing(output, recorded=False) as temporary,
-        provenance_of(inputs, model=model.model_dump(), stimuli=stimuli.model_dump()) as provenance,
+        provenance_of(_inputs(model, stimuli), **settings) as provenance,
     ):
         provenance["methods"] = told_of(model)
-        extraction.extract(
-            model, stimuli.load(), temporary, device=device, batch_size=batch_size, provenance=provenance
-        )
+        images = None if stimuli is None else stimuli.load()
+        extraction.extract(model, images, temporary, device=device, batch_size=batch_size, provenance=provenance)
+
+
+def _inputs(model: Model, stimuli: Stimuli | None) -> list[Path]:
+    """Return the files that a network and its stimuli are read from: of ready responses no pictures."""
+    if stimuli is None or not model.needs_pictures:
+        return [*model.files(), *([] if stimuli is None or stimuli.table is None else [Path(stimuli.table)])]
+    return [*model.files(), *stimuli.files()]
 
 
 def layer_rdms(activations: Path, output: Path, distance: DistanceName = "correlation") -> None:
@@ -110,9 +118,9 @@ def model_rdms(
     Parameters
     ----------
     model : Model
-        The network, its weights and layers; or ready responses, which need no stimuli.
+        The network, its weights and layers; or ready responses, which need no pictures.
     stimuli : Stimuli
-        The pictures.
+        The pictures; of ready responses they tell the order, if these do not.
     distance : str
         How dissimilar two images are.
     device : str
@@ -123,7 +131,7 @@ def model_rdms(
         Folder of what is kept by its content: layers that are found there are not made again, and a run that was
         interrupted goes on. It may be deleted at any time.
     """
-    inputs = [*model.files(), *([] if stimuli is None else stimuli.files())]
+    inputs = _inputs(model, stimuli)
     settings = {"model": model.model_dump(), "stimuli": None if stimuli is None else stimuli.model_dump()}
     with provenance_of(inputs, distance=distance) as provenance, provenance_of(inputs, **settings) as source:
         images = None if stimuli is None else stimuli.load()
