@@ -21,21 +21,22 @@ def test_networks_are_listed_by_name_and_source(tmp_path: Path, monkeypatch: pyt
     table = listed_models("mobilenet_v?")
     assert table["architecture"].tolist() == ["mobilenet_v2"]
     assert table["weights"].tolist() == ["IMAGENET1K_V2 IMAGENET1K_V1"]
-    assert not table["is_cached"].any()
+    assert table["cached"].tolist() == [""]
     (tmp_path / "hub" / "checkpoints").mkdir(parents=True)
     (tmp_path / "hub" / "checkpoints" / "mobilenet_v2-7ebf99e0.pth").touch()
-    assert listed_models("torchvision:mobilenet_v2")["is_cached"].all()
+    assert listed_models("torchvision:mobilenet_v2")["cached"].tolist() == ["IMAGENET1K_V2"]
     with pytest.raises(UserError, match=r"No network has a name like 'resnet9'\. `python -m rsa models` lists all"):
         listed_models("resnet9")
-    with pytest.raises(UserError, match=r"There is no source 'tim'; choose torchvision or timm"):
+    with pytest.raises(UserError, match=r"There is no source 'tim'; choose torchvision or timm or open_clip"):
         listed_models("tim:resnet50")
 
 
 def test_networks_of_timm_are_listed_with_their_tags(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("timm", reason="the extra `models` is not installed")
-    monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", lambda *_: None)
+    monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", lambda *_: __file__)
     table = listed_models("timm:test_vit").set_index("architecture")
     assert table.loc["test_vit", "weights"] == "r160_in1k"
+    assert table.loc["test_vit", "cached"] == "r160_in1k"
     assert set(table["source"]) == {"timm"}
     assert "test_vit2" in table.index, "a word may be anywhere"
 
@@ -114,6 +115,6 @@ def test_layers_of_a_model_of_a_configuration(tmp_path: Path, capsys: pytest.Cap
 def test_models_are_printed(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["models", "torchvision:alexnet"]) == 0
     heading, line = capsys.readouterr().out.splitlines()
-    assert heading.split() == ["source", "architecture", "weights", "is_cached"]
+    assert heading.split() == ["source", "architecture", "weights", "cached"]
     assert line.split()[:3] == ["torchvision", "alexnet", "IMAGENET1K_V1"]
     assert isinstance(listed_models("alexnet"), pd.DataFrame)

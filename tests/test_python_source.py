@@ -10,8 +10,10 @@ import pytest
 import torch
 from PIL import Image
 from pydantic import TypeAdapter, ValidationError
+from scipy.spatial.distance import pdist
 
 from rsa.models import Model, Python
+from rsa.models.layer_rdms import model_rdms
 
 FILE = Path(__file__).parent / "own_networks.py"
 
@@ -72,6 +74,31 @@ def test_files_of_function_and_arguments_are_inputs(tmp_path: Path, monkeypatch:
     module = Python(function="lab_networks:net")
     assert module.files() == [tmp_path / "lab_networks.py"]
     assert module.problems() == []
+
+
+def test_files_beside_that_are_imported_are_inputs(tmp_path: Path) -> None:
+    (tmp_path / "parts").mkdir()
+    (tmp_path / "parts" / "__init__.py").write_text("")
+    (tmp_path / "parts" / "blocks.py").write_text("import numpy\n")
+    (tmp_path / "eyes.py").write_text("from parts import blocks\n")
+    (tmp_path / "other.py").write_text("")
+    (tmp_path / "net.py").write_text("import torch\nfrom eyes import *\nimport eyes as e, nowhere\n")
+    files = Python(function=f"{tmp_path}/net.py:make").files()
+    assert {str(path.relative_to(tmp_path)) for path in files} == {
+        "net.py",
+        "eyes.py",
+        "parts/__init__.py",
+        "parts/blocks.py",
+    }
+
+
+def test_ready_responses_become_rdms_by_their_labels(tmp_path: Path) -> None:
+    model = own("responses", returns="responses")
+    made = model_rdms(model, None, "euclidean", scratch=tmp_path).rdms
+    values = np.arange(12.0).reshape(3, 4)
+    assert list(made.conditions) == ["a", "b", "c"]
+    assert list(made.table["layer"]) == ["early", "late"]
+    np.testing.assert_allclose(made.values, [pdist(values), [np.sqrt(2)] * 3], atol=1e-6)
 
 
 def test_a_changed_file_is_read_again(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Which networks there are, and what the layers of one are."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,9 @@ from pydantic import TypeAdapter, ValidationError
 from rsa.errors import UserError, did_you_mean, flattened
 from rsa.models import MODELS, USUAL_SOURCE, Model
 from rsa.models.modules import TorchNetwork, without_memory
+from rsa.models.open_clip import is_cached as is_cached_of_open_clip
 from rsa.models.source import PART, Source
+from rsa.models.timm import is_cached, tags_of
 
 __all__ = ["by_name", "layers_of", "listed_models", "said_of_parts"]
 
@@ -37,8 +40,8 @@ def listed_models(pattern: str = "*") -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        Columns `source`, `architecture`, `weights` (all names, the usual one first) and `is_cached` (the usual weights
-        are on this machine).
+        Columns `source`, `architecture`, `weights` (all names, the usual one first) and `cached`: those of them that
+        are on this machine.
 
     Raises
     ------
@@ -48,10 +51,10 @@ def listed_models(pattern: str = "*") -> pd.DataFrame:
     source, _, glob = pattern.rpartition(":")
     glob = glob if set(glob) & set("*?[") else f"*{glob}*"
     rows = [
-        {"source": name, "architecture": architecture, "weights": " ".join(weights), "is_cached": is_cached()}
-        for name, of_source in CATALOGUES.items()
-        for architecture, weights, is_cached in (of_source() if source in ("", name) else ())
-        if fnmatchcase(architecture, glob)
+        {"source": name, "architecture": network, **_weights(names, network)}
+        for name, names in CATALOGUES.items()
+        for network in (names.networks() if source in ("", name) else ())
+        if fnmatchcase(network, glob)
     ]
     if not rows:
         known = (
@@ -61,35 +64,82 @@ def listed_models(pattern: str = "*") -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-Listed = Iterator[tuple[str, tuple[str, ...], Callable[[], bool]]]
-"""The name of a network, the names of its weights, and whether the usual ones are cached."""
+def _weights(names: "Names", network: str) -> dict[str, str]:
+    weights = names.weights(network)
+    return {"weights": " ".join(weights), "cached": " ".join(one for one in weights if names.is_cached(network, one))}
 
 
-def _of_torchvision() -> Listed:
+@dataclass(frozen=True)
+class Names:
+    """The networks of a source, by name.
+
+    Parameters
+    ----------
+    networks : callable
+        Returns the names of all networks; none if the library is not installed.
+    weights : callable
+        ``network -> names of its weights``, the usual one first.
+    is_cached : callable
+        ``network, weights -> whether``: these weights can be had without the network.
+    """
+
+    networks: Callable[[], Sequence[str]]
+    weights: Callable[[str], Sequence[str]]
+    is_cached: Callable[[str, str], bool]
+
+
+def _networks_of_torchvision() -> list[str]:
+    import torchvision
+
+    return list(torchvision.models.list_models(module=torchvision.models))
+
+
+def _weights_of_torchvision(network: str) -> list[str]:
+    import torchvision
+
+    entries = torchvision.models.get_model_weights(network)
+    return list(dict.fromkeys([entries["DEFAULT"].name, *(entry.name for entry in entries)]))
+
+
+def _is_cached_of_torchvision(network: str, weights: str) -> bool:
     import torch
     import torchvision
 
-    for name in torchvision.models.list_models(module=torchvision.models):
-        entries = torchvision.models.get_model_weights(name)
-        usual = entries["DEFAULT"]
-        file = Path(torch.hub.get_dir()) / "checkpoints" / usual.url.rpartition("/")[2]
-        names = dict.fromkeys([usual.name, *(entry.name for entry in entries)])
-        yield name, tuple(names), file.is_file
+    url: str = torchvision.models.get_model_weights(network)[weights].url
+    return (Path(torch.hub.get_dir()) / "checkpoints" / url.rpartition("/")[2]).is_file()
 
 
-def _of_timm() -> Listed:
-    from rsa.models.timm import is_cached, tags_of
-
+def _networks_of_timm() -> list[str]:
     try:
         import timm
     except ImportError:
-        return
-    for name in timm.list_models():
-        tags = tags_of(name)
-        yield name, tags, lambda name=name, tags=tags: bool(tags) and is_cached(f"{name}.{tags[0]}")  # type: ignore[misc]
+        return []
+    return list(timm.list_models())
 
 
-CATALOGUES: dict[str, Callable[[], Listed]] = {"torchvision": _of_torchvision, "timm": _of_timm}
+def _is_cached_of_timm(network: str, weights: str) -> bool:
+    return is_cached(f"{network}.{weights}")
+
+
+def _networks_of_open_clip() -> list[str]:
+    try:
+        import open_clip
+    except ImportError:
+        return []
+    return list(open_clip.list_models())
+
+
+def _weights_of_open_clip(network: str) -> list[str]:
+    import open_clip
+
+    return list(open_clip.list_pretrained_tags_by_model(network))
+
+
+CATALOGUES: dict[str, Names] = {
+    "torchvision": Names(_networks_of_torchvision, _weights_of_torchvision, _is_cached_of_torchvision),
+    "timm": Names(_networks_of_timm, tags_of, _is_cached_of_timm),
+    "open_clip": Names(_networks_of_open_clip, _weights_of_open_clip, is_cached_of_open_clip),
+}
 """Sources that know their networks by name."""
 
 
@@ -146,15 +196,7 @@ def _guessed(name: str) -> str:
 
 def _is_of_timm_alone(name: str) -> bool:
     """Say whether timm has a network of this name, and torchvision none."""
-    import torchvision
-
-    if name in torchvision.models.list_models(module=torchvision.models):
-        return False
-    try:
-        import timm
-    except ImportError:
-        return False
-    return bool(timm.is_model(name))
+    return name not in _networks_of_torchvision() and name.partition(".")[0] in _networks_of_timm()
 
 
 def layers_of(model: Source) -> pd.DataFrame:

@@ -1,5 +1,6 @@
 """Networks, or responses, that a function of the user's makes."""
 
+import ast
 import importlib
 import importlib.util
 import json
@@ -107,10 +108,10 @@ class Python(Source):
         return _described(self.function, arguments, self.seed, self.returns, changed).copy()
 
     def files(self) -> list[Path]:
-        """Return the file of the function, and files that the arguments name."""
+        """Return the file of the function, those beside it that it imports, and files that the arguments name."""
         file = Path(self._place) if self._place.endswith(".py") else _file_of(self._place)
         named = [Path(value) for value in self.arguments.values() if isinstance(value, str) and value]
-        return [*([file] if file else []), *(path for path in named if path.is_file())]
+        return [*(_with_neighbours(file) if file else []), *(path for path in named if path.is_file())]
 
     @property
     def _place(self) -> str:
@@ -223,6 +224,36 @@ def _file_of(module: str) -> Path | None:
     except (ImportError, ValueError):
         return None
     return Path(spec.origin) if spec is not None and spec.origin and Path(spec.origin).is_file() else None
+
+
+def _with_neighbours(file: Path) -> list[Path]:
+    """Return a file of Python, and those in its folder that it imports, or that these import."""
+    found = {file: None}
+    waiting = [file]
+    while waiting:
+        for name in _imports(waiting.pop()):
+            inside = file.parent.joinpath(*name.split("."))
+            for path in (inside.with_suffix(".py"), inside / "__init__.py"):
+                if path.is_file() and path not in found:
+                    found[path] = None
+                    waiting.append(path)
+    return list(found)
+
+
+def _imports(file: Path) -> list[str]:
+    """Return the names of modules that a file may import; nothing if it cannot be read."""
+    try:
+        tree = ast.parse(file.read_bytes())
+    except (OSError, SyntaxError, ValueError):
+        return []
+    names: list[str] = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names += [one.name for one in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            of_module = [node.module] if node.module else []
+            names += [*of_module, *(".".join([*of_module, one.name]) for one in node.names)]
+    return [name for name in names if "*" not in name]
 
 
 # ------------------------------------------------------------------------------------ what it returned
