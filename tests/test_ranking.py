@@ -322,6 +322,15 @@ def test_a_pair_without_all_subjects_has_a_difference_and_no_p(brain, references
     assert 0 < pairs.loc["IT", "p"] <= 1
 
 
+def test_models_that_are_the_same_do_not_differ(brain, references):
+    twin = replace(references.subset(np.arange(4)), table=references.table[:4].assign(model="twin"))
+    pairs = compared_pairs(ranked(brain, joined(references, twin), n_splits=2)).set_index(["model_a", "model_b"])
+    rows = pairs.loc[[("net", "twin")]]
+    assert (rows[["difference", "lower", "upper"]] == 0).all(axis=None)
+    assert rows[["t", "p", "p_corrected"]].isna().all(axis=None)
+    assert pairs.loc[[("net", "pixels")], "p"].notna().all()
+
+
 def test_one_model_or_one_subject_has_no_pairs(brain, references):
     alone = ranked(brain, references.subset(np.arange(4)), n_splits=2)
     assert len(compared_pairs(alone)) == 0
@@ -359,6 +368,8 @@ def test_stage_writes_tables_with_their_dictionaries(tmp_path, files):
     sizes = dict(zip(table["model"], table["n_parameters"], strict=True))
     assert sizes["net"] == 1_234_567
     assert np.isnan(sizes["pixels"])
+    assert forward_times(files["references"]) == {"net": "12.3 ms (cpu)"}
+    files["references"][1].with_name("ref-pixels_rdms_cost.json").write_text("{}")
     assert forward_times(files["references"]) == {"net": "12.3 ms (cpu)"}
 
 

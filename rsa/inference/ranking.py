@@ -38,7 +38,7 @@ FEWEST_FOR_HALVES = 2 * FEWEST_CONDITIONS
 """Conditions of which two halves have scores."""
 
 SAME_MEAN = 1e-9
-"""Layers whose mean scores differ by less than this, which is rounding, are equal: the first of them is chosen."""
+"""Mean scores that differ by less than this, which is rounding, are equal: of such layers the first is chosen."""
 
 RANKING_COLUMNS = {
     "region": "Region of interest",
@@ -70,7 +70,7 @@ PAIR_COLUMNS = {
     "difference": "Mean over subjects of the score of model_a less that of model_b",
     "lower": "Confidence interval of this mean over subjects, with layers chosen anew for other subjects, lower bound",
     "upper": "Confidence interval of this mean over subjects, with layers chosen anew for other subjects, upper bound",
-    "t": "Difference divided by its standard error",
+    "t": "Difference divided by its standard error; none where models are the same",
     "p": "p of t under flips of the signs of subjects, two-sided, uncorrected",
     "p_corrected": "p corrected for all pairs and regions by the highest t of each flip",
     "n_subjects": "Number of subjects with a score of both",
@@ -551,7 +551,8 @@ def compared_pairs(
     drawn = [ranking.samples[(region, a)] - ranking.samples[(region, b)] for region, a, b in keys]
     known = [of[np.isfinite(of)] for of in each]
     bounds = [interval_of_mean(of, samples, level) for of, samples in zip(known, drawn, strict=True)]
-    t = np.array([_mean(of) / error_of_mean(of, samples) for of, samples in zip(each, drawn, strict=True)])
+    errors = np.array([error_of_mean(of, samples) for of, samples in zip(each, drawn, strict=True)])
+    t = np.array([_mean(of) for of in each]) / np.where(errors > SAME_MEAN, errors, np.nan)
     p, corrected = _tested(np.stack(each, axis=1), t, n_permutations, seed) if each else (t, t)
     labelled = pd.DataFrame(keys, columns=["region", "model_a", "model_b"])
     numbers = {"difference": [_mean(of) for of in known], "n_subjects": [len(of) for of in known]}

@@ -45,6 +45,8 @@ def forward_times(references: Sequence[Path]) -> dict[str, str]:
         cost = path.with_name(f"{path.stem}_cost.json")
         if path.is_file() and cost.is_file():
             told = json.loads(cost.read_text(encoding="utf-8"))
+            if told.get("forward_ms_per_picture") is None:  # RDMs were kept, and no picture passed
+                continue
             label = str(io.load_row_table(path)["model"].iloc[0])
             found[label] = f"{told['forward_ms_per_picture']:.3g} ms ({told.get('device', 'cpu')})"
     return found

@@ -23,7 +23,7 @@ def run(make_sandbox: Callable[[str], Sandbox], name: str, data: Path, *targets:
     sandbox = make_sandbox(name)
     wanted = ["--", *targets] if targets else []
     sandbox.succeed("--configfile", f"config/{name}.yaml", "--config", f"data_root={data}", *wanted)
-    (results,) = (sandbox.folder / "results").iterdir()
+    (results,) = (sandbox.folder / "results").glob("[!.]*")  # beside what is kept for all studies
     return results
 
 
