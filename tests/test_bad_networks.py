@@ -103,8 +103,8 @@ BAD: dict[str, tuple[Callable[[], dict[str, Any]], str]] = {
         r"alexnet has no layer 'features\.99'\. Did you mean 'features\.9'",
     ),
     "no such layer, onnx": (
-        lambda: onnx(layers=["scores", "/1/Relu_output_1"]),
-        r"net\.onnx has no layer '/1/Relu_output_1'\. Did you mean '/1/Relu_output_0'",
+        lambda: onnx(layers=["scores", "1/Rleu"]),
+        r"net\.onnx has no layer '1/Rleu'\. Did you mean '1/Relu'",
     ),
     "no such layer, exported": (lambda: exported(layers="2.cnov"), r"net\.pt2 has no layer '2\.cnov'\. Did you mean"),
     "no such layer, timm": (

@@ -37,10 +37,10 @@ def of_nodes(path, nodes, shape, outputs, weights=(), dtype=TensorProto.FLOAT) -
 # ------------------------------------------------------------------------------- like the network itself
 
 SAME = {
-    "/0/Conv_output_0": "0",
-    "/1/Relu_output_0": "1",
-    "/2/relu/Relu_output_0": "2",
-    "/3/MaxPool_output_0": "3",
+    "0/Conv": "0",
+    "1/Relu": "1",
+    "2/relu/Relu": "2",
+    "3/MaxPool": "3",
     "scores": "5",
 }
 """Layers of the small network's file, and the modules that they are the outputs of."""
@@ -75,10 +75,10 @@ def test_mobilenet_with_its_weights_equals_its_hooks(tmp_path, data):
     network.load_state_dict(torch.load(data / "weights/mobilenet_v2.pth", weights_only=True))
     network.eval()
     same = {
-        "/features/features.2/conv/conv.0/conv.0.2/Clip_output_0": "features.2.conv.0",
-        "/features/features.3/Add_output_0": "features.3",
-        "/features/features.10/Add_output_0": "features.10",
-        "/features/features.18/features.18.2/Clip_output_0": "features.18",
+        "features/features.2/conv/conv.0/conv.0.2/Clip": "features.2.conv.0",
+        "features/features.3/Add": "features.3",
+        "features/features.10/Add": "features.10",
+        "features/features.18/features.18.2/Clip": "features.18",
         "scores": "classifier",
     }
     path = onnx_file(tmp_path / "mobilenet.onnx", network, (1, 3, 224, 224))
@@ -120,7 +120,7 @@ def test_layers_are_what_nodes_compute_in_order_and_the_rest_of_the_graph_is_lef
     table = model.describe()
     assert list(table["type"]) == ["Conv", "Relu", "Conv", "Add", "Relu", "MaxPool", "Gemm"]
     assert list(table["layer"][table["default"]]) == model.layer_names()
-    assert model.layer_names() == ["/2/relu/Relu_output_0", "/3/MaxPool_output_0", "scores"]
+    assert model.layer_names() == ["2/relu/Relu", "3/MaxPool", "scores"]
 
 
 def test_no_more_of_the_graph_is_computed_than_the_layers_need(tmp_path):
@@ -231,8 +231,8 @@ def test_what_networks_have_to_take(tmp_path):
 
 def test_layers_and_sizes_that_are_not_there(tmp_path):
     path = str(onnx_file(tmp_path / "net.onnx"))
-    (problem,) = Onnx(file=path, preprocess="imagenet", layers="/1/Relu_output_1").problems()
-    assert re.search(r"net\.onnx has no layer '/1/Relu_output_1'\. Did you mean '/1/Relu_output_0'", problem)
+    (problem,) = Onnx(file=path, preprocess="imagenet", layers="1/Rleu").problems()
+    assert re.search(r"net\.onnx has no layer '1/Rleu'\. Did you mean '1/Relu'", problem)
     (problem,) = Onnx(file=path, preprocess={"preset": "imagenet", "crop": 224}).problems()
     assert "takes pictures of 32 x 32 pixels (height x width), and preprocess.crop is 224 x 224" in problem
     with pytest.raises(UserError, match=r"no layer 'relu'"):

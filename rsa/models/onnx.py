@@ -104,10 +104,13 @@ class Graph:
 
     @cached_property
     def layers(self) -> dict[str, Any]:
-        """The node of each layer, by the name of its output: those of `LAYERS`, and outputs of the network."""
+        """The node of each layer, by the name of its output: those of `LAYERS`, and outputs of the network.
+
+        What torch's and TensorFlow's exporters put around all names is taken off, if names stay different.
+        """
         ends = {one.name for one in self.model.graph.output}
         named = {node.output[0]: node for node in self.nodes if node.op_type in LAYERS or ends & set(node.output)}
-        short = [name.removesuffix(":0") for name in named]  # which TensorFlow puts after every name
+        short = [name.removeprefix("/").removesuffix(":0").removesuffix("_output_0") for name in named]
         names = short if len(set(short)) == len(short) else list(named)
         return dict(zip(names, named.values(), strict=True))
 
@@ -283,6 +286,7 @@ class OnnxNetwork:
         options.intra_op_num_threads = torch.get_num_threads()
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
+        options.enable_cpu_mem_arena = False  # which would keep what batches needed
         folder = str(Path(self.graph.path).absolute().parent)
         options.add_session_config_entry("session.model_external_initializers_file_folder_path", folder)
         there = onnxruntime.get_available_providers()
