@@ -19,6 +19,7 @@ __all__ = [
     "UNIT",
     "CrossProducts",
     "Distance",
+    "ProductSums",
     "cross_products",
     "rdm_vectors",
     "rounding_between_runs",
@@ -293,29 +294,59 @@ def cross_products(blocks: Iterable[Array], origin: str) -> CrossProducts:
     CrossProducts
         Those of all blocks side by side, in float64.
     """
-    gram, sums, n_features, n_blocks, centre = np.zeros((0, 0)), np.zeros(0), 0, 0, None
-    for features in _pieces(blocks):
-        if origin == "pattern":
-            centre = _centre(features) if centre is None else centre
-            features -= centre
-        elif origin == "feature":
-            features -= features[:1].copy()
-        if not n_features:
-            gram, sums = np.zeros((len(features), len(features))), np.zeros(len(features))
-        gram += features @ features.T
-        sums += features.sum(axis=1)
-        n_features += features.shape[1]
-        n_blocks += 1
-    squares = np.diag(gram)
-    off_by = rounding_errors(squares, min(n_features, BLOCK) + n_blocks)
-    return CrossProducts(gram[np.triu_indices(len(gram), 1)], squares, sums, np.asarray(n_features), rounding=off_by)
-
-
-def _pieces(blocks: Iterable[Array]) -> Iterator[Array]:
-    """Cut blocks of features into smaller ones, copied to double precision."""
+    products = ProductSums(origin)
     for block in blocks:
-        for start in range(0, block.shape[1], BLOCK):
-            yield np.array(block[:, start : start + BLOCK], dtype=np.float64)
+        products.add(block)
+    return products.done()
+
+
+class ProductSums:
+    """Sums the products of patterns over features that come block by block; see `cross_products`.
+
+    Parameters
+    ----------
+    origin : {"pattern", "feature", "zero"}
+        See `Distance`.
+    """
+
+    def __init__(self, origin: str) -> None:
+        self.origin = origin
+        self.gram, self.sums = np.zeros((0, 0)), np.zeros(0)
+        self.n_features, self.n_blocks = 0, 0
+        self.centre: Array | None = None
+
+    def add(self, block: Array) -> None:
+        """Add features, shape (n_conditions, n_block_features): all blocks but the last have a multiple of `BLOCK`."""
+        for features in _pieces(block):
+            if self.origin == "pattern":
+                self.centre = _centre(features) if self.centre is None else self.centre
+                features -= self.centre
+            elif self.origin == "feature":
+                features -= features[:1].copy()
+            if not self.n_features:
+                self.gram, self.sums = np.zeros((len(features), len(features))), np.zeros(len(features))
+            self.gram += features @ features.T
+            self.sums += features.sum(axis=1)
+            self.n_features += features.shape[1]
+            self.n_blocks += 1
+
+    def done(self) -> CrossProducts:
+        """Return the cross-products of all features."""
+        squares = np.diag(self.gram)
+        off_by = rounding_errors(squares, min(self.n_features, BLOCK) + self.n_blocks)
+        return CrossProducts(_upper(self.gram), squares, self.sums, np.asarray(self.n_features), rounding=off_by)
+
+
+def _upper(gram: Array) -> Array:
+    """Return the upper triangle of a square matrix in condensed order, row by row: without an index of each pair."""
+    n = len(gram)
+    return np.concatenate([gram[row, row + 1 :] for row in range(n)]) if n else np.zeros(0)
+
+
+def _pieces(block: Array) -> Iterator[Array]:
+    """Cut a block of features into smaller ones, copied to double precision."""
+    for start in range(0, block.shape[1], BLOCK):
+        yield np.array(block[:, start : start + BLOCK], dtype=np.float64)
 
 
 def _centre(features: Array) -> Array:

@@ -12,14 +12,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import h5py
 import numpy as np
 import pandas as pd
 
 from rsa.core import Array, RDMs
-from rsa.distances import BLOCK, DISTANCES, CrossProducts, Distance, cross_products
+from rsa.distances import BLOCK, DISTANCES, CrossProducts, Distance, ProductSums
 from rsa.errors import UserError, listed
 from rsa.files.io import IN_MEMORY, content_hash, opened, require_space
 from rsa.files.memory import room_bytes
@@ -27,7 +27,7 @@ from rsa.models import Model
 from rsa.models.extraction import create_file, file_bytes, gather_in_file
 from rsa.models.kept import Gathered, Kept, LayerRDM, gathering, program
 from rsa.models.passing import exactly
-from rsa.models.representation import of_principal_components
+from rsa.models.representation import ProjectionError, of_principal_components
 from rsa.models.run import ConditionMeans, Run, run_of
 from rsa.progress import progress
 from rsa.registry import pick
@@ -87,26 +87,31 @@ def layer_rdms(activations: str | Path, distance: str, block_size: int = BLOCK_S
         for i in range(n_layers):
             units = file[f"layers/{i}"]
             layer = str(units.attrs["layer"])
-            who = f"The output of layer {layer!r} of {model}"
-            values[i], undefined = _rdm(units, measure, conditions, who, pca, block_size)
+            sums = _add(ProductSums(_origin(measure, pca)), units, block_size)
+            values[i], undefined = _rdm(sums, measure, conditions, f"The output of layer {layer!r} of {model}", pca)
             _warn_of_undefined(undefined, f"layer {layer!r} of {model}", distance)
             rows.append({"model": model, "layer": layer, "n_units": units.shape[1]})
     return RDMs(values, conditions, pd.DataFrame(rows), distance)
 
 
-def _rdm(
-    units: Any,
-    measure: Distance,
-    conditions: Sequence[str],
-    who: str,
-    pca: float | None,
-    block_size: int = BLOCK_SIZE,
-) -> tuple[Array, list[str]]:
-    """Measure the RDM of a layer, (n_conditions, n_units); return it with the conditions that have no distance."""
-    step = min(block_size, max(1, BLOCK_BYTES // (4 * len(conditions) * BLOCK)) * BLOCK)
-    blocks = (units[:, start : start + step] for start in range(0, units.shape[1], step))
+def _add(sums: ProductSums, units: Any, block_size: int = BLOCK_SIZE) -> ProductSums:
+    """Add the responses of a layer, (n_conditions, n_units), or of a part of it, block by block; return the sums."""
+    step = min(block_size, max(1, BLOCK_BYTES // (4 * len(units) * BLOCK)) * BLOCK)
     with np.errstate(invalid="ignore"):  # of infinite responses, which are refused
-        products = cross_products(blocks, measure.origin if pca is None else "zero")
+        for start in range(0, units.shape[1], step):
+            sums.add(units[:, start : start + step])
+    return sums
+
+
+def _origin(measure: Distance, pca: float | None) -> str:
+    return measure.origin if pca is None else "zero"
+
+
+def _rdm(
+    sums: ProductSums, measure: Distance, conditions: Sequence[str], who: str, pca: float | None
+) -> tuple[Array, list[str]]:
+    """Measure the RDM of a layer; return it with the conditions that have no distance."""
+    products = sums.done()
     if not np.isfinite(products.squares).all():
         names = [name for name, square in zip(conditions, products.squares, strict=True) if not np.isfinite(square)]
         raise UserError(f"{who} is NaN or infinite for {listed(names)}; check the responses.")
@@ -227,6 +232,14 @@ def _made_of(run: Run, distance: str) -> dict[str, Any]:
     }
 
 
+class Part(NamedTuple):
+    """Some units of a layer."""
+
+    layer: str
+    start: int
+    stop: int
+
+
 @dataclass
 class _Making:
     """RDMs of the layers of a network, as they are made one after the other.
@@ -246,6 +259,7 @@ class _Making:
     scratch: Path
     values: Array
     said: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+    errors: dict[str, ProjectionError | None] = field(default_factory=dict, init=False)
 
     @cached_property
     def layers(self) -> list[str]:
@@ -267,31 +281,36 @@ class _Making:
 
     def make(self, memory_mb: int | None) -> None:
         """Make those that are missing, within some memory."""
-        groups = _groups(self.run, self.missing, memory_mb)
-        if groups is None or len(groups) > MOST_PASSES:
+        passes = _passes(self.run, self.missing, memory_mb)
+        if len(passes) > MOST_PASSES:
             self._through_file()
             return
-        if len(groups) > 1:
-            log.info("%s: the pictures pass %d times, for some layers each", self.run.model.label, len(groups))
-        for layers in groups:
-            self._in_memory(layers)
+        if len(passes) > 1:
+            log.info("%s: the pictures pass %d times, for some units each", self.run.model.label, len(passes))
+        sums: dict[str, ProductSums] = {}
+        for parts in passes:
+            for part, responses in self._gathered(parts).items():
+                _add(sums.setdefault(part.layer, self._sums()), responses)
+                if part.stop == self.run.representations[part.layer].n_units:
+                    self._measure(part.layer, sums.pop(part.layer))
 
-    def _in_memory(self, layers: Sequence[str]) -> None:
+    def _gathered(self, parts: Sequence[Part]) -> dict[Part, Array]:
+        """Pass the pictures, and return the responses of parts of layers, (n_conditions, n_units) each."""
         run, n = self.run, len(self.run.pictures.conditions)
-        responses = {layer: np.empty((n, run.representations[layer].n_units), np.float32) for layer in layers}
-        means = {layer: ConditionMeans(responses[layer], run.pictures, run.who(layer)) for layer in layers}
-        errors = {layer: run.error(layer, self.measure) for layer in layers}
+        responses = {part: np.empty((n, part.stop - part.start), np.float32) for part in parts}
+        means = {part: ConditionMeans(responses[part], run.pictures, run.who(part.layer)) for part in parts}
+        of_layers = {part.layer: part for part in parts}
+        self.errors |= {part.layer: run.error(part.layer, self.measure) for part in parts if part.start == 0}
+        errors = {part.layer: self.errors[part.layer] for part in parts if part.start == 0}
 
         def take(place: int, layer: str, output: "torch.Tensor") -> None:
-            means[layer].add(output, place)
+            part = of_layers[layer]
+            means[part].add(output[:, part.start : part.stop], place)
 
         with exactly(), progress(len(run.pictures.files), "images", f"responses of {run.model.label}") as advance:
-            for n_passed in run.passing(layers, take, errors=errors):
+            for n_passed in run.passing(list(of_layers), take, errors=errors):
                 advance(n_passed)
-        means.clear()
-        for layer in layers:
-            error = errors[layer]
-            self._measure(layer, responses.pop(layer), {} if error is None else {"projection": error.told()})
+        return responses
 
     def _through_file(self) -> None:
         """Gather responses in a file, which stays if the run is interrupted and is gone when all RDMs are made."""
@@ -303,7 +322,7 @@ class _Making:
             with h5py.File(gathered.path, "r+" if n_done else "w") as file:
                 self._gather(file, layers, gathered, n_done)
                 for i, layer in enumerate(layers):
-                    self._measure(layer, file[f"layers/{i}"], {})
+                    self._measure(layer, _add(self._sums(), file[f"layers/{i}"]))
 
     def _gather(self, file: h5py.File, layers: Sequence[str], gathered: Gathered, n_done: int) -> None:
         if n_done:
@@ -316,10 +335,15 @@ class _Making:
             file.flush()
             gathered.note(layers, n_pictures)
 
-    def _measure(self, layer: str, units: Any, said: dict[str, Any]) -> None:
+    def _sums(self) -> ProductSums:
+        return ProductSums(_origin(self.measure, self.run.model.pca))
+
+    def _measure(self, layer: str, sums: ProductSums) -> None:
         who, conditions = self.run.who(layer), self.run.pictures.conditions
-        values, undefined = _rdm(units, self.measure, conditions, who, self.run.model.pca)
-        one = LayerRDM(values, units.shape[1], {**said, "undefined": undefined})
+        values, undefined = _rdm(sums, self.measure, conditions, who, self.run.model.pca)
+        error = self.errors.get(layer)
+        said = {"undefined": undefined, **({} if error is None else {"projection": error.told()})}
+        one = LayerRDM(values, sums.n_features, said)
         self.kept.keep(layer, one, self.distance)
         self._take(layer, one)
 
@@ -350,24 +374,30 @@ def _room_for(n_rdms: int, n_pairs: int, scratch: Path) -> Array:
         return np.memmap(file, np.float64, "w+", shape=(n_rdms, n_pairs))
 
 
-def _groups(run: Run, layers: Sequence[str], memory_mb: int | None) -> list[list[str]] | None:
-    """Divide layers into groups whose responses fit into memory together; None if those of one layer do not."""
+def _passes(run: Run, layers: Sequence[str], memory_mb: int | None) -> list[list[Part]]:
+    """Divide layers into parts, and these into passes of the pictures, so that those of a pass fit into memory.
+
+    A layer that does not fit is divided at a multiple of `BLOCK` units, where its products are summed in any case.
+    """
     n_conditions = len(run.pictures.conditions)
     largest = max(math.prod(run.representations[layer].shape) for layer in layers)
     batch = 4 * largest * min(run.settings.size, len(run.pictures.files))
-    room = room_bytes(memory_mb, WORKING_BYTES + 4 * batch + 3 * 8 * n_conditions**2)
-    groups: list[list[str]] = []
-    left = 0
+    room = room_bytes(memory_mb, WORKING_BYTES + 4 * batch + 3 * 8 * n_conditions**2) // (4 * n_conditions)
+    passes: list[list[Part]] = [[]]
+    left = room
     for layer in layers:
-        wanted = 4 * n_conditions * run.representations[layer].n_units
-        if wanted > room:
-            return None
-        if wanted > left:
-            groups.append([])
-            left = room
-        groups[-1].append(layer)
-        left -= wanted
-    return groups
+        n_units, start = run.representations[layer].n_units, 0
+        while start < n_units:
+            n = n_units - start if n_units - start <= left else max(0, left // BLOCK * BLOCK)
+            if n == 0 and passes[-1]:
+                passes.append([])
+                left = room
+                continue
+            n = n or min(BLOCK, n_units - start)
+            passes[-1].append(Part(layer, start, start + n))
+            left -= n
+            start += n
+    return passes
 
 
 def _of_ready(model: Model, stimuli: pd.DataFrame | None, measure: Distance, distance: str) -> ModelRDMs:
@@ -377,7 +407,8 @@ def _of_ready(model: Model, stimuli: pd.DataFrame | None, measure: Distance, dis
     rows, values = [], []
     for layer, one in model.representations().items():
         units = one.of_ready(ready.of(layer))
-        rdm, undefined = _rdm(units, measure, conditions, f"Layer {layer!r} of {model.label}", model.pca)
+        sums = _add(ProductSums(_origin(measure, model.pca)), units)
+        rdm, undefined = _rdm(sums, measure, conditions, f"Layer {layer!r} of {model.label}", model.pca)
         _warn_of_undefined(undefined, f"layer {layer!r} of {model.label}", distance)
         rows.append({"model": model.label, "layer": layer, "n_units": units.shape[1]})
         values.append(rdm)
