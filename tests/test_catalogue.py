@@ -108,8 +108,8 @@ def test_layers_of_a_model_of_a_configuration(tmp_path: Path, capsys: pytest.Cap
     )
     assert cli.main(["layers", "small", "--config", str(config)]) == 0
     assert "classifier.1" in capsys.readouterr().out
-    assert cli.main(["layers", "smal", "--config", str(config)]) == 2
-    assert "my.yaml has no model 'smal'. Did you mean 'small'?" in capsys.readouterr().err
+    assert cli.main(["layers", "smalx", "--config", str(config)]) == 2
+    assert "my.yaml has no model 'smalx'. Did you mean 'small'?" in capsys.readouterr().err
 
 
 def test_models_are_printed(capsys: pytest.CaptureFixture[str]) -> None:

@@ -107,7 +107,10 @@ def read_noise():
             {"architecture": "vit_base_patch32_plus_256"},
             r"timm has no weights of vit_base_patch32_plus_256; set `weights`",
         ),
-        ({"architecture": "resnet18", "layers": "layer9"}, r"resnet18 has no layer 'layer9'\. Did you mean 'layer4'"),
+        (
+            {"architecture": "resnet18", "layers": "layer9"},
+            r"resnet18 has no layer 'layer9'\. Did you mean 'layer4'.* layers timm:resnet18` lists",
+        ),
         ({"architecture": "resnet18", "weights": "no.pth"}, r"There is no weights file no\.pth\."),
         ({"architecture": "resnet18", "weights_key": "ema"}, r"weights_key is for weights of a file"),
         ({"architecture": "resnet18", "without": "fc"}, r"without is for weights of a file"),

@@ -126,7 +126,9 @@ class Architecture(Source):
         except UserError as error:
             if not self.without:
                 raise
-            lost = set(chosen_layers(self.layers, self.all_layers(), self.called)) - set(self.describe()["layer"])
+            lost = set(chosen_layers(self.layers, self.all_layers(), self.called, self.word)) - set(
+                self.describe()["layer"]
+            )
             raise UserError(
                 f"Layer {sorted(lost)[0]!r} of {self.called} needs modules that have no weights here "
                 f"(`without: [{', '.join(self.without)}]`); choose layers before them."

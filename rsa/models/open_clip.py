@@ -41,6 +41,11 @@ class OpenClip(Architecture):
     """Name of open_clip's weights (openai, laion2b_s34b_b79k, ...), `untrained`, or a file with a state dict of the
     whole network or of its image tower."""
 
+    @property
+    def word(self) -> str:
+        """What `python -m rsa layers` knows the network by."""
+        return f"open_clip:{self.architecture}"
+
     def methods(self) -> list[str]:
         """Return sentences for the methods text: the network, its weights, and what pictures became."""
         called = "" if self.label == self.architecture else f", here called {self.label},"

@@ -76,6 +76,11 @@ class Python(Source):
         """The function's name."""
         return self.function.rpartition(":")[2]
 
+    @property
+    def word(self) -> str:
+        """What `python -m rsa layers` knows the network by."""
+        return f"python:{self.function}"
+
     def about(self) -> str:
         """Say in a few words which network it is."""
         given = ", ".join(f"{name}={value}" for name, value in self.arguments.items())

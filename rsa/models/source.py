@@ -154,6 +154,11 @@ class Source(Section):
         raise NotImplementedError
 
     @property
+    def word(self) -> str:
+        """What `python -m rsa layers` knows the network by."""
+        return self.called
+
+    @property
     def label(self) -> str:
         """The model's label in file names."""
         return self.name or re.sub("[^0-9A-Za-z]", "", self.called)
@@ -270,7 +275,7 @@ class Source(Section):
         UserError
             If a pattern matches no layer, or a layer that is named has no one output.
         """
-        return chosen_layers(self.layers, self.describe(), self.called)
+        return chosen_layers(self.layers, self.describe(), self.called, self.word)
 
     @property
     def n_tokens_before(self) -> int:
@@ -365,7 +370,7 @@ def _stem(path: str | Path) -> str:
 # ---------------------------------------------------------------------------------------------- layers
 
 
-def chosen_layers(layers: Layers, table: pd.DataFrame, network: str) -> list[str]:
+def chosen_layers(layers: Layers, table: pd.DataFrame, network: str, word: str = "") -> list[str]:
     """Choose layers by names and globs, in forward order.
 
     Parameters
@@ -376,19 +381,28 @@ def chosen_layers(layers: Layers, table: pd.DataFrame, network: str) -> list[str
         The layers; see `Source.describe`.
     network : str
         What the network is called, for messages.
+    word : str
+        What `python -m rsa layers` knows it by, where that is another word.
 
     Raises
     ------
     UserError
-        If a pattern matches no layer, or a layer that is named has no one output.
+        If a pattern matches no layer, a layer that is named has no one output, or no layer is a default.
     """
     if layers == "default":
-        return list(table["layer"][table["default"]])
-    chosen = {name for pattern in layers for name in _matching(pattern, table, network)}
+        default = list(table["layer"][table["default"]])
+        if not default:
+            raise UserError(f"{network} has no default layers here; name some in `layers`. {_listing(word or network)}")
+        return default
+    chosen = {name for pattern in layers for name in _matching(pattern, table, network, word or network)}
     return [name for name in table["layer"] if name in chosen]
 
 
-def _matching(pattern: str, table: pd.DataFrame, network: str) -> list[str]:
+def _listing(word: str) -> str:
+    return f"`python -m rsa layers {word}` lists them."
+
+
+def _matching(pattern: str, table: pd.DataFrame, network: str, word: str) -> list[str]:
     """Return the layers of that name, or those with one output that match the glob."""
     n_calls = dict(zip(table["layer"], table["n_calls"], strict=True))
     n_units = dict(zip(table["layer"], table["n_units"], strict=True))
@@ -397,10 +411,7 @@ def _matching(pattern: str, table: pd.DataFrame, network: str) -> list[str]:
     if usable:
         return usable
     if not matches:
-        raise UserError(
-            f"{network} has no layer {pattern!r}.{did_you_mean(pattern, n_calls, 3)} "
-            f"`python -m rsa layers {network}` lists them."
-        )
+        raise UserError(f"{network} has no layer {pattern!r}.{did_you_mean(pattern, n_calls, 3)} {_listing(word)}")
     if n_calls[matches[0]] == 1:
         raise UserError(f"The output of layer {matches[0]!r} of {network} is not one tensor per picture.")
     around = [name for name in _enclosing(matches[0]) if n_calls.get(name) == 1 and n_units[name]]

@@ -97,6 +97,11 @@ class Timm(Architecture):
     with a state dict, as for torchvision. Pictures are prepared as for the named weights: those of the tag in the name
     where the weights are a file or untrained."""
 
+    @property
+    def word(self) -> str:
+        """What `python -m rsa layers` knows the network by."""
+        return f"timm:{self.architecture}"
+
     def methods(self) -> list[str]:
         """Return sentences for the methods text: the network, its weights, and what pictures became."""
         called = "" if self.label == self.architecture else f", here called {self.label},"

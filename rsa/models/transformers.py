@@ -49,6 +49,11 @@ class Transformers(Architecture):
         """The last part of the name."""
         return Path(self.architecture).name
 
+    @property
+    def word(self) -> str:
+        """What `python -m rsa layers` knows the network by."""
+        return f"transformers:{self.architecture}"
+
     def methods(self) -> list[str]:
         """Return sentences for the methods text: the network, its weights, and what pictures became."""
         called = "" if self.label == self.called else f", here called {self.label},"
