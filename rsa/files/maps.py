@@ -40,6 +40,9 @@ scores
 simulated
 regions.*
 regions_group.*
+ranking.*
+ranking_pairs.*
+networks
 explorer
 report.html
 study.json
@@ -48,8 +51,9 @@ README = """Representational similarity of a brain and of models, made by brain-
 
 Look at report.html first. The maps of each subject are in sub-*/, those of the group in group/ (NIfTI, with a JSON file
 beside each that says what its numbers are; those in MNI152 on the surface fsaverage5 as well, as GIFTI); fits of
-regions are in regions.tsv, layers over time in time/. Each folder in analyses/ has the same for another measure of the
-same data. study.json holds all settings.
+regions are in regions.tsv, models in order in ranking.tsv and networks among themselves in networks/, if these were
+asked for, and layers over time in time/. Each folder in analyses/ has the same for another measure of the same data.
+study.json holds all settings.
 """
 
 LABELS = ["model", "layer", "statistic"]

@@ -98,7 +98,7 @@ def problems_of(study: Study) -> list[str]:
     problems = [*_structure(study), *few, *stimuli, *models, *_regions(study), *_simulation(study)]
     problems += _references(study) if not (stimuli or few) else _missing_references(study)
     problems += _ready(study) if not (stimuli or few or models) else ()
-    problems += _planted(study) if not models else ()
+    problems += [*_planted(study), *_networks(study)] if not models else ()
     problems += _analyses(study) if not (stimuli or models) else ()
     problems += _inference(study)
     problems += _contrasts(study) if not (stimuli or models) else ()
@@ -220,7 +220,7 @@ def _structure(study: Study) -> Iterator[str]:
     """Check what the sections need of each other."""
     for part in (
         *(_what_is_compared, _chance, _fused, _over_time, _over_voxels, _mapped, _anatomical, _named),
-        *(_ranked, _networks),
+        _ranked,
     ):
         yield from part(study)
     if study.fetch is not None:
@@ -392,7 +392,7 @@ def _ranked(study: Study) -> Iterator[str]:
 
 
 def _networks(study: Study) -> Iterator[str]:
-    """Check what comparisons of networks need; models with problems have none here."""
+    """Check what comparisons of networks need, of models without problems."""
     if not study.network_comparisons:
         return
     if study.regions is None and (study.brain is None or not study.brain.is_ready):
@@ -402,9 +402,8 @@ def _networks(study: Study) -> Iterator[str]:
             f"`network_comparisons` need one response per condition, and {study.brain.delays_setting} has several "
             "delays."
         )
-    if not list(_models(study)):
-        layers = {model.label: model.layer_names() for model in study.networks}
-        yield from problems_of_names(study.network_comparisons, study.named, layers)
+    layers = {model.label: model.layer_names() for model in study.networks}
+    yield from problems_of_names(study.network_comparisons, study.named, layers)
 
 
 def _anatomical(study: Study) -> Iterator[str]:
