@@ -50,6 +50,17 @@ def test_seed_and_arguments_make_the_network() -> None:
     assert own("network").load().weights_sha256() == sums[0, 1.0]
 
 
+def test_several_seeds_of_a_network_that_is_said_to_be_untrained() -> None:
+    several = own("network", untrained=True, seeds=2)
+    assert several.problems_of_variants() == []
+    first, second = several.variants()
+    assert (first.label, second.label) == ("networkseed0", "networkseed1")
+    assert first.load().weights_sha256() != second.load().weights_sha256()
+    assert second.methods()[0].endswith("Its weights were random (seed 1).")
+    (problem,) = own("network", seeds=2).problems_of_variants()
+    assert "`seeds` are those of random weights" in problem
+
+
 def test_responses_have_labels_and_layers() -> None:
     model = own("responses", returns="responses", arguments={"n": 4})
     assert not model.needs_pictures

@@ -65,6 +65,13 @@ class Python(Source):
     content of it is computed again."""
     seed: int = Field(default=0, ge=0)
     """Seed of torch's random numbers when the function is called."""
+    untrained: bool = False
+    """Whether the function makes random weights, which follow `seed`; `seeds` can then ask for several networks."""
+
+    @property
+    def is_untrained(self) -> bool:
+        """Whether the weights are random."""
+        return self.untrained
 
     @property
     def needs_pictures(self) -> bool:  # type: ignore[override]
@@ -89,7 +96,8 @@ class Python(Source):
     def methods(self) -> list[str]:
         """Return sentences for the methods text: where the network comes from."""
         made = "The network {} was" if self.needs_pictures else "The responses of {} were"
-        return [f"{made.format(self.label)} made by own code: the function {self.about()}."]
+        random = f" Its weights were random (seed {self.seed})." if self.untrained else ""
+        return [f"{made.format(self.label)} made by own code: the function {self.about()}.{random}"]
 
     def load(self) -> Any:
         """Return the network, ready for inference on the CPU, or the responses that the function returned.

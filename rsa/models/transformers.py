@@ -134,7 +134,9 @@ class Transform:
 
 
 def _transformers() -> Any:
-    return require_extra("transformers", "transformers", "transformers")
+    library = require_extra("transformers", "transformers", "transformers")
+    library.utils.logging.disable_progress_bar()  # which would be drawn into logs
+    return library
 
 
 def _had(load: Callable[..., Any], architecture: str, what: str, **options: Any) -> Any:
