@@ -1,4 +1,4 @@
-"""Measure the extraction of responses beside the bare forward pass, and layer RDMs beside a bare matrix product.
+"""Measure RDMs of the layers of networks beside the bare forward pass, and one layer RDM beside a bare matrix product.
 
 What is compared is timed in turns, so that whatever else the machine does falls on all of it.
 """
@@ -7,6 +7,7 @@ import argparse
 import json
 import os
 import platform
+import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -24,8 +25,7 @@ from PIL import Image
 
 from rsa.distances import DISTANCES, cross_products
 from rsa.inputs.stimuli import read_image
-from rsa.models import Torchvision
-from rsa.models import extraction as features
+from rsa.models import Torchvision, layer_rdms
 
 BATCH_SIZE = 8
 BLOCK_SIZE = 16_384
@@ -37,7 +37,7 @@ def arguments() -> argparse.ArgumentParser:
     add = parser.add_argument
     networks = ["alexnet", "resnet50", "mobilenet_v2"]
     add("--networks", nargs="*", default=networks, metavar="NAME", help=f"of torchvision (default: {networks})")
-    add("--pictures", type=int, default=64, help="pictures of each network (%(default)s)")
+    add("--pictures", type=int, default=92, help="pictures of each network (%(default)s)")
     add("--rounds", type=int, default=5, help="how often each thing is timed; the fastest counts (%(default)s)")
     add("--units", type=int, default=1_000_000, help="units of the layer, 0 for no layer RDM (%(default)s)")
     add("--images", type=int, default=1_000, help="images of the layer RDM (%(default)s)")
@@ -54,7 +54,7 @@ def main() -> None:
         for architecture in options.networks:
             results["networks"][architecture] = extraction(architecture, images, Path(folder), options.rounds)
     if options.units:
-        results["layer_rdm"] = layer_rdm(options.images, options.units)
+        results["layer_rdm"] = one_layer(options.images, options.units)
     print(table(results))
     if options.output is not None:
         options.output.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
@@ -75,71 +75,88 @@ def draw_pictures(folder: Path, n_pictures: int) -> pd.DataFrame:
 
 
 class Loaded:
-    """A model that is in memory already, which leaves loading out of the measurement."""
+    """A model whose network is in memory already, with the hash of its weights: neither is in the measurement."""
 
     def __init__(self, model: Torchvision) -> None:
-        self.model, self.parts = model, model.load()
+        self.model, self.network = model, model.load()
+        self.layers, self.weights = model.representations(), self.network.weights_sha256()
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.model, name)
 
     def load(self) -> Any:
-        """Return the network and its preprocessing."""
-        return self.parts
+        """Return what the runs take for a network."""
+        return self
+
+    def to(self, device: str) -> Any:
+        """Return it on the CPU, where it is."""
+        return self
+
+    def representations(self) -> Any:
+        """Return what of the layers counts."""
+        return self.layers
+
+    def weights_sha256(self) -> str:
+        """Return the hash of the weights."""
+        return self.weights
+
+    @property
+    def n_parameters(self) -> int:
+        """Number of parameters."""
+        return self.network.n_parameters
+
+    @property
+    def prepare(self) -> Any:
+        """What makes the network's input of a picture."""
+        return self.network.prepare
+
+    def answer(self, *batch: Any) -> None:
+        """Pass a batch."""
+        self.network.answer(*batch)
 
 
 def extraction(architecture: str, images: pd.DataFrame, folder: Path, n_rounds: int) -> dict[str, Any]:
-    """Time a network: milliseconds per picture of each part, and of the whole with the start taken out.
-
-    The start (hashing the weights, creating the file) is what the time for all pictures and that for half of them have
-    in common.
-    """
+    """Time a network: milliseconds per picture of the bare pass, of decoding, and of all that makes layer RDMs."""
     model = Loaded(Torchvision(architecture=architecture, weights="untrained"))
-    loaded = model.load()
-    network, preprocess = loaded.module, loaded.prepare
-    read = [preprocess(read_image(file)) for file in images["file"]]
+    read = [model.prepare(read_image(file)) for file in images["file"]]
     batches = [torch.stack(read[start : start + BATCH_SIZE]) for start in range(0, len(read), BATCH_SIZE)]
-    half = images.iloc[: len(images) // 2]
 
     def forward() -> None:
         with torch.inference_mode():
             for batch in batches:
-                network(batch)
+                model.network.module(batch)
 
     def decode() -> None:
         for file in images["file"]:
-            preprocess(read_image(file))
+            model.prepare(read_image(file))
 
-    def extract(some: pd.DataFrame) -> None:
-        features.extract(model, some, folder / "activations.h5", device="cpu", batch_size=BATCH_SIZE)  # type: ignore[arg-type]
+    def rdms(cache: Path | None) -> None:
+        shutil.rmtree(folder / "cache" / "rdms", ignore_errors=True)
+        layer_rdms.model_rdms(model, images, "correlation", device="cpu", batch_size=BATCH_SIZE, cache=cache)  # type: ignore[arg-type]
 
     parts: dict[str, Callable[[], None]] = {
         "forward": forward,
         "decode": decode,
-        "extract": partial(extract, images),
-        "extract half": partial(extract, half),
+        "rdms": partial(rdms, None),
+        "rdms, decoded before": partial(rdms, folder / "cache"),
     }
-    seconds = fastest_in_turns(parts, n_rounds, folder / "activations.h5")
-    per_picture = {name: 1e3 * seconds[name] / len(images) for name in ("forward", "decode")}
-    per_picture["extract"] = 1e3 * (seconds["extract"] - seconds["extract half"]) / (len(images) - len(half))
-    layers = model.layer_names()
-    n_units = int(model.describe().set_index("layer").loc[layers, "n_units"].sum())
+    seconds = fastest_in_turns(parts, n_rounds)
+    per_picture = {name: 1e3 * time / len(images) for name, time in seconds.items()}
     return {
         "ms_per_picture": per_picture,
-        "start_s": seconds["extract"] - per_picture["extract"] * len(images) / 1e3,
-        "extract / forward": per_picture["extract"] / per_picture["forward"],
-        "n_layers": len(layers),
-        "n_units": n_units,
+        "rdms / forward": per_picture["rdms"] / per_picture["forward"],
+        "rdms, decoded before / forward": per_picture["rdms, decoded before"] / per_picture["forward"],
+        "n_layers": len(model.layers),
+        "n_units": sum(one.n_units for one in model.layers.values()),
         "n_pictures": len(images),
     }
 
 
-def fastest_in_turns(parts: dict[str, Callable[[], None]], n_rounds: int, made: Path) -> dict[str, float]:
+def fastest_in_turns(parts: dict[str, Callable[[], None]], n_rounds: int) -> dict[str, float]:
     """Time functions in turns, after a round that warms up; return the fewest seconds of each."""
     seconds: dict[str, list[float]] = {name: [] for name in parts}
     for _ in range(n_rounds + 1):
         for name, part in parts.items():
-            made.unlink(missing_ok=True)  # to free its space is no part of writing the next
             started = perf_counter()
             part()
             seconds[name].append(perf_counter() - started)
@@ -149,7 +166,7 @@ def fastest_in_turns(parts: dict[str, Callable[[], None]], n_rounds: int, made: 
 # ------------------------------------------------------------------------------------------- layer RDM
 
 
-def layer_rdm(n_images: int, n_units: int) -> dict[str, Any]:
+def one_layer(n_images: int, n_units: int) -> dict[str, Any]:
     """Time the correlation RDM of a layer against the bare products of the same blocks; making them is not timed."""
     bare, between = 0.0, 0.0
     gram, sums = np.zeros((n_images, n_images)), np.zeros(n_images)
@@ -193,11 +210,12 @@ def layer_rdm(n_images: int, n_units: int) -> dict[str, Any]:
 
 def table(results: dict[str, Any]) -> str:
     """Write the results as a table for people."""
-    names = ["forward", "decode", "extract"]
-    lines = [f"{'ms per picture':16s}" + "".join(f"{name:>22s}" for name in [*names, "extract / forward"])]
+    names = ["forward", "decode", "rdms", "rdms, decoded before"]
+    ratios = ["rdms / forward", "rdms, decoded before / forward"]
+    lines = [f"{'ms per picture':16s}" + "".join(f"{name:>32s}" for name in [*names, *ratios])]
     for architecture, found in results["networks"].items():
-        numbers = [*(found["ms_per_picture"][name] for name in names), found["extract / forward"]]
-        lines.append(f"{architecture:16s}" + "".join(f"{number:22.2f}" for number in numbers))
+        numbers = [*(found["ms_per_picture"][name] for name in names), *(found[name] for name in ratios)]
+        lines.append(f"{architecture:16s}" + "".join(f"{number:32.2f}" for number in numbers))
     if rdm := results.get("layer_rdm"):
         lines.append(
             f"layer RDM of {rdm['n_images']:,} images x {rdm['n_units']:,} units: {rdm['ours_s']:.2f} s, bare products "

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from rsa import devices
-from rsa.devices import choose_device
+from rsa.devices import choose_device, own_device
 from rsa.errors import UserError
 
 
@@ -30,6 +30,20 @@ def test_choose_device(monkeypatch):
     for device in ("gpu", "cuda:", "cpu:1", "cuda:x", ""):
         with pytest.raises(UserError, match=f"Unknown device '{device}'. Choose one of: auto, cpu, cuda, cuda:0"):
             choose_device(device)
+
+
+def test_jobs_side_by_side_have_a_device_each(monkeypatch, tmp_path):
+    monkeypatch.setattr(devices.tempfile, "gettempdir", lambda: str(tmp_path))
+    monkeypatch.setattr(devices, "has_driver", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    with own_device("auto") as first, own_device("auto") as second, own_device("auto") as third:
+        assert (first, second, third) == ("cuda:0", "cuda:1", "cuda")
+    with own_device("cuda") as again, own_device("cuda:0") as told, own_device("cpu") as cpu:
+        assert (again, told, cpu) == ("cuda:0", "cuda:0", "cpu")
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    with own_device("auto") as only:
+        assert only == "cuda"
 
 
 def test_without_a_driver_torch_is_not_imported():

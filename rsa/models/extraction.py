@@ -12,6 +12,7 @@ import h5py
 import numpy as np
 import pandas as pd
 
+from rsa.devices import own_device
 from rsa.files.io import FORMAT_VERSION, add_checksum, require_space, writing
 from rsa.models import Model
 from rsa.models.passing import PassSettings, ahead, background, exactly
@@ -74,15 +75,16 @@ def extract(
     if not model.needs_pictures:
         _keep_ready(model, images, output, provenance or {})
         return
-    run = run_of(model, pd.DataFrame() if images is None else images, device, batch_size)
-    require_space(output, file_bytes(run, list(run.representations)))
-    told = {**(provenance or {}), **run.about, "preprocessing": model.preprocessing()}
-    run.begin()
-    with writing(output, recorded=False) as temporary:
-        with h5py.File(temporary, "w") as file:
-            create_file(file, run, list(run.representations), told)
-            gather_in_file(file, run, 0, lambda n_done: None)
-        add_checksum(temporary)
+    with own_device(device) as place:
+        run = run_of(model, pd.DataFrame() if images is None else images, place, batch_size)
+        require_space(output, file_bytes(run, list(run.representations)))
+        told = {**(provenance or {}), **run.about, "preprocessing": model.preprocessing()}
+        run.begin()
+        with writing(output, recorded=False) as temporary:
+            with h5py.File(temporary, "w") as file:
+                create_file(file, run, list(run.representations), told)
+                gather_in_file(file, run, 0, lambda n_done: None)
+            add_checksum(temporary)
 
 
 def _keep_ready(model: Model, stimuli: pd.DataFrame | None, output: str | Path, provenance: Mapping[str, Any]) -> None:

@@ -19,6 +19,7 @@ import numpy as np
 import pandas as pd
 
 from rsa.core import Array, RDMs
+from rsa.devices import own_device
 from rsa.distances import BLOCK, DISTANCES, CrossProducts, Distance, ProductSums
 from rsa.errors import UserError, listed
 from rsa.files.io import IN_MEMORY, content_hash, opened, require_space
@@ -204,16 +205,17 @@ def model_rdms(
     folder = None if cache is None else Path(cache)
     if not model.needs_pictures:
         return _of_ready(model, images, measure, distance)
-    run = run_of(model, pd.DataFrame() if images is None else images, device, batch_size, folder)
-    found = Kept(folder, {} if folder is None else _made_of(run, distance), run.pictures.conditions)
-    n = len(run.pictures.conditions)
-    values = _room_for(len(run.representations), n * (n - 1) // 2, Path(scratch))
-    making = _Making(run, measure, distance, found, Path(scratch), values)
-    run.begin()
-    making.find()
-    if making.missing:
-        making.make(memory_mb)
-    return making.done()
+    with own_device(device) as place:
+        run = run_of(model, pd.DataFrame() if images is None else images, place, batch_size, folder)
+        found = Kept(folder, {} if folder is None else _made_of(run, distance), run.pictures.conditions)
+        n = len(run.pictures.conditions)
+        values = _room_for(len(run.representations), n * (n - 1) // 2, Path(scratch))
+        making = _Making(run, measure, distance, found, Path(scratch), values)
+        run.begin()
+        making.find()
+        if making.missing:
+            making.make(memory_mb)
+        return making.done()
 
 
 def _made_of(run: Run, distance: str) -> dict[str, Any]:
@@ -227,7 +229,7 @@ def _made_of(run: Run, distance: str) -> dict[str, Any]:
         "preprocessing": run.model.preprocessing(),
         "pictures": list(zip(run.pictures.places.tolist(), run.pictures.contents, strict=True)),
         "distance": distance,
-        "device": run.settings.device.partition(":")[0],
+        "device": run.settings.kind,
         "program": program(),
     }
 

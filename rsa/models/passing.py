@@ -55,9 +55,14 @@ class PassSettings:
     precision: Precision = "single"
 
     @property
+    def kind(self) -> str:
+        """The kind of the device, without its number."""
+        return self.device.partition(":")[0]
+
+    @property
     def size(self) -> int:
         """Pictures at a time."""
-        return self.batch_size or BATCH_SIZES.get(self.device.partition(":")[0], BATCH_SIZE)
+        return self.batch_size or BATCH_SIZES.get(self.kind, BATCH_SIZE)
 
 
 # ------------------------------------------------------------------------------------------ the batches
@@ -159,9 +164,8 @@ def _answered(
     settings: PassSettings,
 ) -> None:
     """Ask a network; of a device that may run out of memory, answers are taken once all are there."""
-    kind = settings.device.partition(":")[0]
-    with _in_precision(settings.precision, kind):
-        if kind == "cpu":
+    with _in_precision(settings.precision, settings.kind):
+        if settings.kind == "cpu":
             network.answer(batch, layers, lambda layer, output: take(0, layer, keep(layer, output.float())))
             return
         kept: dict[str, torch.Tensor] = {}

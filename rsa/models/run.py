@@ -13,7 +13,6 @@ import numpy as np
 import pandas as pd
 
 from rsa.core import Array
-from rsa.devices import choose_device
 from rsa.distances import Distance
 from rsa.errors import UserError, listed
 from rsa.files.io import content_hash
@@ -187,7 +186,7 @@ class Run:
     def about(self) -> dict[str, Any]:
         """What is known of the network once it is loaded, for the provenance."""
         layers = list(self.representations)
-        known = {"device": self.settings.device, "weights_sha256": self.network.weights_sha256(), "layers": layers}
+        known = {"device": self.settings.kind, "weights_sha256": self.network.weights_sha256(), "layers": layers}
         n_parameters = self.network.n_parameters
         return {**known, **({} if n_parameters is None else {"n_parameters": n_parameters})}
 
@@ -247,6 +246,5 @@ class Run:
 
 
 def run_of(model: Model, images: pd.DataFrame, device: str, batch_size: int | None, folder: Path | None = None) -> Run:
-    """Sort pictures by their conditions, and choose the device, for a network that has not run yet; see `Run`."""
-    pictures = by_condition(images)
-    return Run(model, pictures, PassSettings(choose_device(device), batch_size, model.precision), folder)
+    """Sort pictures by their conditions, for a network that has not run yet; see `Run`."""
+    return Run(model, by_condition(images), PassSettings(device, batch_size, model.precision), folder)
