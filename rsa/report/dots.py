@@ -72,7 +72,7 @@ def ranking_dots(table: pd.DataFrame, models: Sequence[str] = ()) -> Figure:
     n_rows = max(len(rows) for _, rows in panels)
     cell = n_rows * ROW + 0.7
     n_down = -(-len(panels) // n_across)
-    figure = Figure((n_across * (label + PLOT + 0.12), n_down * cell + 0.3))
+    figure = Figure((n_across * (label + PLOT + 0.12), n_down * cell + 0.15))
     limits = _limits(table)
     for i, (region, rows) in enumerate(panels):
         left = label + i % n_across * (label + PLOT + 0.12)

@@ -170,9 +170,10 @@ def _models(study: Any, measured: Measured) -> list[str]:
         return []
     sentences: list[str] = []
     for model in study.models:
-        first, *others = model.variants()
-        sentences += measured.networks.get(first.label) or first.methods()
-        sentences += [_several(model, [first, *others])] * bool(others)
+        networks = model.variants()
+        for first in networks[:1]:  # none where checkpoints are no longer there
+            sentences += measured.networks.get(first.label) or first.methods()
+        sentences += [_several(model, networks)] if len(networks) > 1 else []
     sentences.append("Activations were averaged over the pictures of a condition, where it has several.")
     sentences.append(
         f"The representational dissimilarity matrix (RDM) of a layer held {_words(study.layer_distance)} between "
