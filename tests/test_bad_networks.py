@@ -123,6 +123,10 @@ BAD: dict[str, tuple[Callable[[], dict[str, Any]], str]] = {
         lambda: onnx(preprocess={"preset": "imagenet", "crop": 224}),
         r"takes pictures of 32 x 32 pixels \(height x width\), and preprocess\.crop is 224 x 224; leave it out",
     ),
+    "numbers that onnxruntime does not compute in": (
+        lambda: onnx(precision="float16"),
+        r"`precision` is for networks that torch computes, and net\.onnx is computed by onnxruntime; leave it out",
+    ),
     "one side of pictures is fixed": (
         lambda: {**onnx(), "file": str(onnx_file(Path("side.onnx"), small_network()[:3], dynamic=(2,)))},
         r"takes pictures of shape \(2, 3, any, 32\), of which one side is fixed; export it with both",

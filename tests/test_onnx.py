@@ -244,3 +244,13 @@ def test_without_its_packages_the_extra_is_named(tmp_path, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "onnxruntime", None)
     (problem,) = Onnx(file=path, preprocess="imagenet").problems()
     assert re.search(r'`source: onnx` need the package onnxruntime.*pip install -e "\.\[models\]"', problem)
+
+
+def test_weights_are_not_copied_to_tell_shapes(tmp_path):
+    weight = np.zeros((600, 3, 3, 3), np.float32)
+    nodes = [helper.make_node("Conv", ["picture", "w"], ["c"])]
+    model = of_nodes(tmp_path / "n.onnx", nodes, [None, 3, 8, 8], ["c"], [("w", weight)])
+    assert model.describe()["shape"].tolist() == ["600x6x6"]
+    graph = model.load().graph
+    assert not graph._empty().graph.initializer
+    assert graph.told((8, 8))["c"] == ("float32", [3, 600, 6, 6])

@@ -20,7 +20,7 @@ from rsa.files.rdm_files import read_conditions
 from rsa.files.rdm_labels import Column, columns_of, labels_of_rows
 from rsa.files.sources import load_text, require_content
 from rsa.models.arrays import Stored, arrays_in, in_natural_order, rows_of
-from rsa.models.source import LAYER_COLUMNS, Source
+from rsa.models.source import LAYER_COLUMNS, Source, problems_of_torch_alone
 from rsa.settings import below_data_root, fill, placeholders
 
 __all__ = ["Features", "FeatureRows", "ReadyFeatures"]
@@ -137,6 +137,10 @@ class Features(Source):
         """The model's label in file names."""
         stem = Path(self.file).stem.replace("{layer}", "")
         return self.name or re.sub("[^0-9A-Za-z]", "", stem) or "features"
+
+    def problems(self) -> list[str]:
+        """Return what is wrong with these settings, a line each; no response is read."""
+        return [*problems_of_torch_alone(self, "was computed beforehand"), *super().problems()]
 
     def about(self) -> str:
         """Say in a few words which responses they are."""

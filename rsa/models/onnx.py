@@ -16,7 +16,7 @@ from rsa.errors import UserError, did_you_mean, one_line
 from rsa.files.io import reading
 from rsa.models.files import FileNetwork, PictureInput, in_batches, picture_input, require_file
 from rsa.models.graphs import Step, stages
-from rsa.models.source import LAYER_COLUMNS, require_extra
+from rsa.models.source import LAYER_COLUMNS, problems_of_torch_alone, require_extra
 from rsa.models.weights import weights_sha256
 
 if TYPE_CHECKING:
@@ -40,6 +40,9 @@ LAYERS = {*MERGES, *DENSE, *ACTIVATIONS, *POOLS, *NORMS, *OTHERS}
 
 OF_SHAPES = ("Shape", "Size")
 """Operators whose outputs depend on a picture's size alone."""
+
+MOST_OF_SHAPES = 1024
+"""Arrays in the file with more numbers are weights, and none that shapes are computed of."""
 
 N_TRIED = 3
 """Pictures that are passed where shapes are not told, and any number may be."""
@@ -118,15 +121,20 @@ class Graph:
         """Return the type and shape of values, as far as they follow from that of the pictures."""
         import onnx
 
-        model = onnx.ModelProto()
-        model.CopyFrom(self.model)
+        model = self._empty()
+        model.graph.node.extend(self.model.graph.node)
         entry = next(one for one in model.graph.input if one.name == self.input.name)
         shape = self.takes.shape(self.takes.n_pictures or N_TRIED, size)
         for place, n in zip(entry.type.tensor_type.shape.dim, shape, strict=True):
             place.dim_value = n
-        for one in model.graph.output:  # what it says was of any size
-            one.type.tensor_type.ClearField("shape")
-        del model.graph.value_info[:]
+        for stored in self.model.graph.initializer:  # of weights, their shape is enough
+            if math.prod(stored.dims) <= MOST_OF_SHAPES:
+                model.graph.initializer.append(stored)
+            elif stored.name not in {one.name for one in model.graph.input}:
+                model.graph.input.append(onnx.helper.make_tensor_value_info(stored.name, stored.data_type, stored.dims))
+        for one in self.model.graph.output:  # what the file says was of any size
+            kind = one.type.tensor_type.elem_type
+            model.graph.output.append(onnx.helper.make_tensor_value_info(one.name, kind, None))
         try:
             model = onnx.shape_inference.infer_shapes(model, data_prop=True)
         except Exception:  # the library raises what its C++ does; shapes are then told by a run
@@ -143,15 +151,19 @@ class Graph:
             if needed & set(node.output):
                 needed |= {*node.input, *_names_inside(node)}
                 nodes.append(node)
-        model = onnx.ModelProto()
-        model.CopyFrom(self.model)
-        del model.graph.node[:], model.graph.output[:], model.graph.value_info[:]
+        model = self._empty()
         model.graph.node.extend(reversed(nodes))
         model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in outputs)
-        kept = [one for one in self.model.graph.initializer if one.name in needed]
-        del model.graph.initializer[:]
-        model.graph.initializer.extend(kept)
+        model.graph.initializer.extend(one for one in self.model.graph.initializer if one.name in needed)
         return model
+
+    def _empty(self) -> Any:
+        """Return a model of the same inputs and versions of operators, without nodes, outputs and weights."""
+        import onnx
+
+        graph = onnx.GraphProto(name=self.model.graph.name, input=self.model.graph.input)
+        graph.sparse_initializer.extend(self.model.graph.sparse_initializer)
+        return onnx.ModelProto(ir_version=self.model.ir_version, opset_import=self.model.opset_import, graph=graph)
 
     def weights(self) -> "dict[str, torch.Tensor]":
         """Read the weights: tensors of the graph, by name."""
@@ -307,6 +319,10 @@ class Onnx(FileNetwork):
     source: Literal["onnx"] = "onnx"
     """A file of ONNX."""
 
+    def problems(self) -> list[str]:
+        """Return what is wrong with these settings, a line each."""
+        return [*problems_of_torch_alone(self, "is computed by onnxruntime"), *super().problems()]
+
     def about(self) -> str:
         """Say in a few words which network it is."""
         return f"the ONNX file {Path(self.file).name}"
@@ -322,6 +338,8 @@ class Onnx(FileNetwork):
 
     def load(self) -> OnnxNetwork:
         """Return the network, ready for inference on the CPU."""
+        if refused := problems_of_torch_alone(self, "is computed by onnxruntime"):
+            raise UserError(refused[0])
         return OnnxNetwork(_read(self.file), self.preparation())
 
     def takes(self) -> PictureInput:

@@ -28,6 +28,7 @@ __all__ = [
     "Source",
     "chosen_layers",
     "number_of",
+    "problems_of_torch_alone",
     "require_extra",
 ]
 
@@ -431,6 +432,20 @@ def _enclosing(name: str) -> list[str]:
     """Return the modules around a layer, the nearest first."""
     parts = name.split(".")
     return [".".join(parts[:n]) for n in range(len(parts) - 1, 0, -1)]
+
+
+def problems_of_torch_alone(source: Source, how: str) -> list[str]:
+    """Say that settings of how torch computes do nothing for a network that it does not compute.
+
+    Parameters
+    ----------
+    source : Source
+        The settings.
+    how : str
+        What is done instead: "is computed by onnxruntime".
+    """
+    given = [name for name in ("precision", "channels_last") if getattr(source, name) not in ("single", False)]
+    return [f"`{name}` is for networks that torch computes, and {source.called} {how}; leave it out." for name in given]
 
 
 def require_extra(module: str, extra: str, source: str) -> Any:
