@@ -13,7 +13,8 @@ from scipy.stats import spearmanr
 from rsa.errors import UserError
 from rsa.files.io import load_table
 from rsa.inputs.stimuli import read_image
-from rsa.models import MODELS, Timm, extraction
+from rsa.models import MODELS, Timm
+from rsa.models.layer_rdms import model_rdms
 from rsa.models.timm import PAPERS_OF
 from rsa.papers import PAPERS
 
@@ -213,8 +214,7 @@ def test_real_layers_fit_the_brain_as_is_known(data: Path, lite0: Path, tmp_path
     model = Timm(architecture="tf_efficientnet_lite0", weights=str(lite0), layers=("blocks.4", "blocks.5"))
     files = sorted((data / "cichy92" / "stimuli").glob("*.jpg"))
     images = pd.DataFrame({"condition": [path.stem for path in files], "file": [str(path) for path in files]})
-    extraction.extract(model, images, tmp_path / "activations.h5", device="cpu")
-    rdms = extraction.layer_rdms(tmp_path / "activations.h5", "correlation")
+    rdms = model_rdms(model, images, "correlation", device="cpu", scratch=tmp_path).rdms
     brain = np.load(data / "cichy92" / "fmri_rdms.npz")["IT"]
     pairs = np.triu_indices(len(files), 1)
     fits = [np.mean([spearmanr(layer, subject[pairs]).statistic for subject in brain]) for layer in rdms.values]
