@@ -203,6 +203,31 @@ def test_networks_that_take_no_picture(tmp_path):
     assert "takes an input of shape (1, 1, 8, 8), and not pictures of 3 colours" in problem_of(tmp_path / "grey.pt2")
 
 
+@pytest.mark.parametrize("part", [torch.nn.BatchNorm2d(3), torch.nn.Dropout()], ids=["batch norm", "dropout"])
+def test_networks_that_were_exported_in_training(tmp_path, part):
+    network = torch.nn.Sequential(part, torch.nn.ReLU())
+    path = exported_file(tmp_path / "net.pt2", network.train(), (2, 3, 8, 8), {})
+    assert "net.pt2 was exported while it was trained (dropout, batch norm); call network.eval() before" in problem_of(
+        path
+    )
+    assert (
+        Exported(file=str(exported_file(path, network.eval(), (2, 3, 8, 8), {})), preprocess="imagenet").problems()
+        == []
+    )
+
+
+def test_half_precision_is_computed_as_such_and_handed_over_in_single(tmp_path):
+    network = torch.nn.Sequential(torch.nn.Conv2d(3, 2, 1), torch.nn.ReLU()).half().eval()
+    program = torch.export.export(network, (noise(2, (4, 4)).half(),))
+    torch.export.save(program, tmp_path / "net.pt2")
+    found = answers(Exported(file=str(tmp_path / "net.pt2"), preprocess="imagenet").load(), noise(3, (4, 4)), ["0"])[
+        "0"
+    ]
+    assert found.dtype == torch.float32
+    with torch.inference_mode():
+        torch.testing.assert_close(found, network[0](noise(3, (4, 4)).half()).float(), rtol=0, atol=2e-3)
+
+
 # ------------------------------------------------------------------------------------ nothing of it runs
 
 

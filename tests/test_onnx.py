@@ -229,6 +229,14 @@ def test_what_networks_have_to_take(tmp_path):
     assert re.search(r"two\.onnx takes 2 inputs \(a, b\), and a picture is one", problem)
 
 
+def test_networks_that_were_exported_in_training(tmp_path):
+    inputs = ["picture", "one", "none", "none", "one"]
+    nodes = [helper.make_node("BatchNormalization", inputs, ["a", "mean", "var"], training_mode=1)]
+    weights = [("one", np.ones(3, np.float32)), ("none", np.zeros(3, np.float32))]
+    (problem,) = of_nodes(tmp_path / "net.onnx", nodes, [None, 3, 8, 8], ["a"], weights).problems()
+    assert "net.onnx was exported while it was trained (batch norm); export it for evaluation" in problem
+
+
 def test_layers_and_sizes_that_are_not_there(tmp_path):
     path = str(onnx_file(tmp_path / "net.onnx"))
     (problem,) = Onnx(file=path, preprocess="imagenet", layers="1/Rleu").problems()

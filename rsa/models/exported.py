@@ -387,7 +387,17 @@ def _takes(program: Any, file: str) -> PictureInput:
     value = _value(_picture_of(program))
     if value is None:
         raise UserError(f"{file} takes no tensor of numbers with a decimal point; export it with pictures of float32.")
+    if any(_trains(node) for node in program.graph.nodes):
+        raise UserError(f"{file} was exported while it was trained (dropout, batch norm); call network.eval() before.")
     return picture_input([n if isinstance(n, int) else None for n in value.shape], file)
+
+
+def _trains(node: Any) -> bool:
+    """Say whether a node does what it does in training alone: drops out at random, or uses the batch's own mean."""
+    name = str(node.target).removeprefix("aten.").partition(".")[0]
+    if name in ("batch_norm", "_native_batch_norm_legit", "_native_batch_norm_legit_functional"):
+        return node.args[3] is not None and node.args[5] is True
+    return "dropout" in name and len(node.args) > 2 and node.args[2] is True
 
 
 def _described(program: Any, takes: PictureInput, size: tuple[int, int]) -> pd.DataFrame:

@@ -87,7 +87,15 @@ class Graph:
 
     @cached_property
     def takes(self) -> PictureInput:
-        """What the network takes."""
+        """What the network takes.
+
+        Raises
+        ------
+        UserError
+            If it does not take pictures, or was exported while it was trained.
+        """
+        if any(node.op_type == "BatchNormalization" and _attribute(node, "training_mode") for node in self.nodes):
+            raise UserError(f"{self.path} was exported while it was trained (batch norm); export it for evaluation.")
         return picture_input(_sizes(self.input.type.tensor_type), self.path)
 
     @cached_property
@@ -192,6 +200,11 @@ def _names_inside(node: Any) -> set[str]:
     graphs = [one.g for one in node.attribute if one.HasField("g")]
     inner = [node for graph in graphs for node in graph.node]
     return {name for one in inner for name in one.input} | {name for one in inner for name in _names_inside(one)}
+
+
+def _attribute(node: Any, name: str) -> int:
+    """Return a whole number that is an attribute of a node; 0 if there is none."""
+    return next((int(one.i) for one in node.attribute if one.name == name), 0)
 
 
 def _sizes(tensor: Any) -> list[int | None]:
