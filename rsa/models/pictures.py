@@ -3,19 +3,19 @@
 import hashlib
 import json
 import logging
+import math
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from PIL import Image
 from PIL import __version__ as PILLOW
 
-from rsa.core import Array
 from rsa.errors import UserError
 from rsa.files.io import require_space, writing
 from rsa.inputs.stimuli import read_image
@@ -223,27 +223,46 @@ def pixels_file(folder: Path, prepare: Prepare, contents: Sequence[str]) -> Path
     return folder / "pictures" / f"{digest.hexdigest()}.npy"
 
 
-def _kept_pixels(path: Path | None, n_pictures: int) -> Array | None:
-    """Return the pixels of pictures that were kept, shape (n_pictures, 3, height, width), or None."""
+def _kept_pixels(path: Path | None, n_pictures: int) -> "_Pixels | None":
+    """Return the pixels of pictures that were kept, or None."""
     if path is None:
         return None
     with suppress(OSError, ValueError):
-        pixels: Array = np.load(path, mmap_mode="r")
-        if len(pixels) == n_pictures:
+        pixels = _Pixels.in_file(path)
+        if pixels.shape[0] == n_pictures:
             return pixels
     return None
 
 
-def _of_pixels(reader: Any, pixels: Array, size: int, start: int) -> "Iterator[tuple[int, torch.Tensor]]":
-    starts = range(start, len(pixels), size)
-    tasks = [partial(_rows, pixels, first, size) for first in starts]
+class _Pixels(NamedTuple):
+    """Pixels of pictures in a file (.npy), which are read batch by batch and are never mapped into memory."""
+
+    path: Path
+    shape: tuple[int, ...]
+    offset: int
+
+    @classmethod
+    def in_file(cls, path: Path) -> "_Pixels":
+        with path.open("rb") as file:
+            np.lib.format.read_magic(file)
+            shape, _, _ = np.lib.format.read_array_header_1_0(file)
+            if path.stat().st_size != file.tell() + math.prod(shape):
+                raise ValueError(f"{path} is not whole")
+            return cls(path, shape, file.tell())
+
+    def batch(self, start: int, n: int) -> "torch.Tensor":
+        import torch
+
+        n_bytes = math.prod(self.shape[1:])
+        n = min(n, self.shape[0] - start)
+        values = np.fromfile(self.path, np.uint8, n * n_bytes, offset=self.offset + start * n_bytes)
+        return torch.from_numpy(values.reshape(n, *self.shape[1:]))
+
+
+def _of_pixels(reader: Any, pixels: _Pixels, size: int, start: int) -> "Iterator[tuple[int, torch.Tensor]]":
+    starts = range(start, pixels.shape[0], size)
+    tasks = [partial(pixels.batch, first, size) for first in starts]
     yield from zip(starts, ahead(reader, tasks, N_BATCHES_AHEAD), strict=True)
-
-
-def _rows(pixels: Array, first: int, size: int) -> "torch.Tensor":
-    import torch
-
-    return torch.from_numpy(np.array(pixels[first : first + size]))
 
 
 def _keeping(
@@ -259,9 +278,9 @@ def _keeping(
         yield place, batch
         yield from batches
         return
-    with writing(path, recorded=False) as temporary:
-        pixels = np.lib.format.open_memmap(temporary, "w+", np.uint8, shape)
+    header = {"descr": "|u1", "fortran_order": False, "shape": shape}
+    with writing(path, recorded=False) as temporary, temporary.open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, header)
         for first, one in chain([(place, batch)], batches):
-            pixels[first : first + len(one)] = one.numpy()
+            file.write(one.numpy().tobytes())
             yield first, one
-        pixels.flush()
