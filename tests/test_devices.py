@@ -7,8 +7,10 @@ import pytest
 import torch
 
 from rsa import devices
-from rsa.devices import choose_device, own_device
+from rsa.devices import choose_device
 from rsa.errors import UserError
+from rsa.models import own_device as locking
+from rsa.models.own_device import own_device
 
 
 def test_choose_device(monkeypatch):
@@ -33,7 +35,7 @@ def test_choose_device(monkeypatch):
 
 
 def test_jobs_side_by_side_have_a_device_each(monkeypatch, tmp_path):
-    monkeypatch.setattr(devices.tempfile, "gettempdir", lambda: str(tmp_path))
+    monkeypatch.setattr(locking.tempfile, "gettempdir", lambda: str(tmp_path))
     monkeypatch.setattr(devices, "has_driver", lambda: True)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)

@@ -485,7 +485,7 @@ def test_layer_rdms_made_by_the_stages_tell_device_weights_and_preprocessing(tmp
 
 @pytest.mark.usefixtures("images")
 def test_the_device_is_the_one_that_was_used(tmp_path, monkeypatch):
-    monkeypatch.setattr("rsa.devices.choose_device", lambda device: {"auto": "cpu:0"}[device])
+    monkeypatch.setattr("rsa.models.own_device.choose_device", lambda device: {"auto": "cpu:0"}[device])
     model = Torchvision(architecture="squeezenet1_1", weights="untrained", layers=("features.0", "classifier.3"))
     assert made_by_the_stages(model, tmp_path)["source"]["device"] == "cpu"
 

@@ -12,9 +12,9 @@ import h5py
 import numpy as np
 import pandas as pd
 
-from rsa.devices import own_device
 from rsa.files.io import FORMAT_VERSION, add_checksum, require_space, writing
 from rsa.models import Model
+from rsa.models.own_device import own_device
 from rsa.models.passing import PassSettings, ahead, background, exactly
 from rsa.models.run import WRITE_SIZE, ConditionMeans, Pictures, Run, run_of
 from rsa.progress import progress

@@ -19,7 +19,6 @@ import numpy as np
 import pandas as pd
 
 from rsa.core import Array, RDMs
-from rsa.devices import own_device
 from rsa.distances import BLOCK, DISTANCES, CrossProducts, Distance, ProductSums
 from rsa.errors import UserError, listed
 from rsa.files.io import IN_MEMORY, content_hash, opened, require_space
@@ -27,6 +26,7 @@ from rsa.files.memory import room_bytes
 from rsa.models import Model
 from rsa.models.extraction import create_file, file_bytes, gather_in_file
 from rsa.models.kept import Gathered, Kept, LayerRDM, gathering, program
+from rsa.models.own_device import own_device
 from rsa.models.passing import exactly
 from rsa.models.representation import ProjectionError, of_principal_components
 from rsa.models.run import ConditionMeans, Run, run_of
