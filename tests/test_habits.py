@@ -118,6 +118,8 @@ def test_every_key_is_described_and_on_the_page():
 
 def test_every_choice_is_on_the_page():
     page = (ROOT / "docs/configuration.md").read_text(encoding="utf-8")
+    for kind in ("variants", "before_after", "training"):
+        assert f"## `network_comparisons`, `kind: {kind}`" in page
     for table in (DISTANCES, COMPARISONS, MAPS, GROUP_TESTS, MOVIE_DISTANCES):
         for name in table:
             assert f"* `{name}`: " in page

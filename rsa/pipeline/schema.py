@@ -112,7 +112,7 @@ def _sections(title: str, section: type[BaseModel], word: str = "") -> Iterator[
         inner = _models_in(hint) if name in section.model_fields else []
         for model in inner:
             tag = _tag_of(model) if len(inner) > 1 else ""
-            written = f", `{tag}: {model.model_fields[tag].default}`" if tag else ""
+            written = f", `{tag}: {get_args(model.model_fields[tag].annotation)[0]}`" if tag else ""
             yield from _sections(f"`{path}{name}`{written}", model, tag)
 
 

@@ -12,6 +12,7 @@ import numpy as np
 import oracles
 import pandas as pd
 import pytest
+import torch
 import yaml
 from nibabel.affines import from_matvec
 from sandbox import ROOT, Sandbox, pages_of
@@ -65,6 +66,18 @@ def as_ds001246(data: Path, folder: Path) -> Path:
     return folder
 
 
+def with_efficientnet(data: Path, folder: Path) -> Path:
+    """Link the data of networks92, and write random weights where its files of EfficientNet are."""
+    timm = pytest.importorskip("timm", reason="the extra `models` is not installed")
+    (folder / "weights").mkdir(parents=True)
+    (folder / "cichy92").symlink_to(data / "cichy92")
+    (folder / "weights" / "squeezenet1_1.pth").symlink_to(data / "weights" / "squeezenet1_1.pth")
+    for model in read_yaml(ROOT / "config" / "networks92.yaml")["models"]:
+        if model.get("source") == "timm":
+            torch.save(timm.create_model(model["architecture"]).state_dict(), folder / model["weights"])
+    return folder
+
+
 TREES: dict[str, Callable[[Path, Path], Path]] = {
     "cichy92": real_data,
     "fsl_copes": layouts.as_feat,
@@ -73,6 +86,7 @@ TREES: dict[str, Callable[[Path, Path], Path]] = {
     "god_v1": with_rdm_of_v1,
     "haxby": no_data,
     "haxby_slice": real_data,
+    "networks92": with_efficientnet,
     "nsd": layouts.as_nsd,
     "planted92": real_data,
     "spm_betas": layouts.as_spm,
@@ -84,6 +98,7 @@ OPTIONAL_RULES = {
     "cichy92": {"layer_rdms", "reference", "region_fits", "ranking"},
     "god_v1": {"reference", "searchlight", "maps", "region_rdms", "region_fits"},
     "haxby": {"fetch", "layer_rdms", "reference", "searchlight", "maps"},
+    "networks92": {"layer_rdms", "reference", "region_fits", "ranking", "networks"},
     "nsd": {"layer_rdms", "searchlight", "maps"},
     "planted92": {"simulate_brain", "layer_rdms", "searchlight", "maps"},
     "things_fmri": {"layer_rdms", "searchlight", "maps"},
