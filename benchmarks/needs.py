@@ -6,6 +6,7 @@ Each stage has a process of its own, on made-up files. The estimate is that by w
 
 import argparse
 import json
+import math
 import os
 import subprocess
 import sys
@@ -19,12 +20,14 @@ import h5py
 import nibabel as nib
 import numpy as np
 import pandas as pd
+from PIL import Image
 
 from rsa.core import Patterns, RDMs, ScoreMap, Volume
 from rsa.files import io
 from rsa.files.stored import stored_scores
 from rsa.inference.group import combine
 from rsa.maps import stack
+from rsa.models import Torchvision
 from rsa.neighbourhood import sphere_offsets
 from rsa.pipeline.config import load_study
 from rsa.pipeline.extent import Extent
@@ -262,6 +265,29 @@ def layer_rdms(folder: Path, size: int) -> Case:
     return Case("layer_rdms", [*words, "--output", folder / "o.h5"], known, what)
 
 
+def model_rdms(folder: Path, size: int) -> Case:
+    architecture, n_pictures = [("squeezenet1_1", 8), ("vgg11", 60), ("resnet50", 92)][size]
+    rng = np.random.default_rng(1)
+    (folder / "pictures").mkdir()
+    for i in range(n_pictures):
+        picture = Image.fromarray(rng.integers(0, 256, (16, 16, 3), dtype=np.uint8)).resize((224, 224))
+        picture.save(folder / "pictures" / f"{i:03d}.png")
+    model = Torchvision(architecture=architecture, weights="untrained")
+    layers = list(model.representations().values())
+    known = Extent(
+        n_conditions=n_pictures,
+        n_images=n_pictures,
+        n_layers=len(layers),
+        n_outputs=max(math.prod(one.shape) for one in layers),
+        n_units=max(one.n_units for one in layers),
+        n_all_units=sum(one.n_units for one in layers),
+        n_weights=model.n_weight_bytes(),
+    )
+    words = ["model-rdms", f"--model-architecture={architecture}", "--model-weights=untrained"]
+    words += [f"--stimuli-folder={folder / 'pictures'}", "--output", folder / "o.h5"]
+    return Case("model_rdms", words, known, f"{architecture}, all default layers, {n_pictures} pictures")
+
+
 def group_movie(folder: Path, size: int) -> Case:
     files, known, what = _movies(folder, size)
     return Case("group_movie", ["group-movie", "--movies", *files, "--output", folder / "o.h5"], known, what)
@@ -334,7 +360,7 @@ CASES: dict[str, Callable[[Path, int], Case]] = {
     made.__name__: made
     for made in (
         *(brain, searchlight, noise_ceiling, noise_ceiling_in_slabs, region_rdms, resample, maps, group),
-        *(flip_subjects, permute_conditions, layer_rdms, group_movie, layer_time),
+        *(flip_subjects, permute_conditions, layer_rdms, model_rdms, group_movie, layer_time),
         *(draw_references, draw_subject, draw_group, explore),
     )
 }

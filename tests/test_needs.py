@@ -29,7 +29,7 @@ RULES = {path.name: path.read_text(encoding="utf-8") for path in sorted((ROOT / 
 
 MEASURED = [
     *(("brain", 1), ("searchlight", 1), ("noise_ceiling", 1), ("noise_ceiling_in_slabs", 1), ("group", 1)),
-    *(("maps", 0), ("flip_subjects", 1), ("permute_conditions", 2), ("layer_rdms", 1)),
+    *(("maps", 0), ("flip_subjects", 1), ("permute_conditions", 2), ("layer_rdms", 1), ("model_rdms", 0)),
 ]
 """What is measured in tests; docs/memory.md has all stages at three sizes."""
 

@@ -157,6 +157,11 @@ class Architecture(Source):
         """Number of tokens that stand before those of space."""
         return tokens_before(without_memory(lambda: self.build(init_weights=False)).state_dict())
 
+    def n_weight_bytes(self) -> int:
+        """Return how much memory the weights take."""
+        state = without_memory(lambda: self.build(init_weights=False)).state_dict()
+        return sum(one.numel() * one.element_size() for one in state.values())
+
     # ------------------------------------------------------------------ what each library does in its own way
 
     def require_known(self) -> None:

@@ -283,6 +283,7 @@ class _Making:
 
     def make(self, memory_mb: int | None) -> None:
         """Make those that are missing, within some memory."""
+        self.run.load()
         passes = _passes(self.run, self.missing, memory_mb)
         if len(passes) > MOST_PASSES:
             self._through_file()

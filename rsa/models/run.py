@@ -182,6 +182,10 @@ class Run:
         network = self.model.load()
         return network.to(self.settings.device)
 
+    def load(self) -> None:
+        """Load the network, if it is not loaded yet, so that what memory is left can be told."""
+        _ = self.network
+
     @cached_property
     def about(self) -> dict[str, Any]:
         """What is known of the network once it is loaded, for the provenance."""

@@ -342,6 +342,10 @@ class Source(Section):
         """Return the local files that the network is read from."""
         return []
 
+    def n_weight_bytes(self) -> int:
+        """Return how much memory the weights take, as far as that is known before they are loaded."""
+        return sum(path.stat().st_size for path in self.files() if path.is_file())
+
     def problems(self) -> list[str]:
         """Return what is wrong with these settings, a line each; nothing is fetched."""
         try:

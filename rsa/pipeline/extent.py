@@ -79,8 +79,8 @@ class Extent:
     n_layers, n_outputs, n_units, n_all_units : int
         Layers of the largest model; numbers in the largest output of a layer, and how many of these count; and how many
         count of all layers of the largest model.
-    n_models : int
-        Networks.
+    n_models, n_weights : int
+        Networks, and bytes of the weights of the largest.
     n_references, n_fused : int
         RDMs with which the brain is compared, and how many of them are of M/EEG at each time.
     n_images : int
@@ -115,6 +115,7 @@ class Extent:
     n_units: int = 0
     n_all_units: int = 0
     n_models: int = 0
+    n_weights: int = 0
     n_references: int = 0
     n_fused: int = 0
     n_images: int = 0
@@ -322,6 +323,7 @@ def _meeg(study: Study, found: Extent) -> None:
 def _models(study: Study, found: Extent) -> None:
     found.n_models = len(study.networks)
     for model in study.networks:
+        found.n_weights = max(found.n_weights, model.n_weight_bytes())
         layers = list(model.representations().values())
         found.n_layers = max(found.n_layers, len(layers))
         found.n_outputs = max([found.n_outputs, *(math.prod(one.shape) for one in layers)])

@@ -427,7 +427,7 @@ def _extract(runs: Runs) -> Need:
     """Hold the network, and two batches of all layers."""
     size = runs.extent
     n_batch = 8
-    held = SINGLE * size.n_all_units * n_batch * 4 + 400 * MB
+    held = SINGLE * size.n_all_units * n_batch * 4 + 350 * MB + 1.3 * size.n_weights
     seconds = 15 + 1e-8 * size.n_images * size.n_all_units + 0.1 * size.n_images
     return Need(TORCH_MB, held, None, seconds, SINGLE * size.n_all_units * size.n_conditions)
 
@@ -447,8 +447,8 @@ def _model_rdms(runs: Runs) -> Need:
     """Hold the responses of all layers, of as many as fit at a time, or of none if a file does that; two batches."""
     size = runs.extent
     responses = SINGLE * size.n_conditions * size.n_all_units
-    some = SINGLE * size.n_conditions * max(size.n_units, size.n_all_units / MOST_PASSES)
-    batch = 2 * SINGLE * BATCH_SIZE * size.n_outputs + 500 * MB
+    some = SINGLE * size.n_conditions * size.n_all_units / MOST_PASSES
+    batch = 2 * SINGLE * BATCH_SIZE * size.n_outputs + 350 * MB + 1.3 * size.n_weights
     rdm = DOUBLE * size.n_pairs
     layers = rdm * size.n_layers if rdm * size.n_layers <= IN_MEMORY else rdm
     beside = batch + max(3 * DOUBLE * size.n_conditions**2, saved(rdm * size.n_layers)) + layers
