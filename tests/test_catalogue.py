@@ -10,7 +10,7 @@ import torch
 
 from rsa.errors import UserError
 from rsa.models import Python, Timm, Torchvision
-from rsa.models.catalogue import COLUMNS, by_name, layers_of, listed_models
+from rsa.models.catalogue import COLUMNS, by_name, layers_of, listed_models, written
 from rsa.pipeline import cli
 
 FILE = Path(__file__).parent / "own_networks.py"
@@ -69,6 +69,7 @@ def test_layers_have_parameters_and_receptive_fields() -> None:
     assert table.loc[["features.0", "features.2", "features.10"], "field_px"].tolist() == [11, 19, 163]
     assert table.loc[["features.0", "features.2", "features.10"], "jump_px"].tolist() == [4, 8, 16]
     assert np.isinf(table.loc["classifier.6", "field_px"])
+    assert written(table.reset_index()).splitlines()[-1].split()[-4:] == ["all", "-", "1", "False"]
     whole = Torchvision(architecture="alexnet", weights="untrained").load().n_parameters
     assert table.loc[["features", "classifier"], "n_parameters"].sum() == whole
 
@@ -78,7 +79,7 @@ def test_layers_of_own_networks_and_files_are_listed(tmp_path: Path, capsys: pyt
     assert cli.main(["layers", f"{FILE}:network"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].split() == list(COLUMNS)
-    assert lines[1].split() == ["0", "Conv2d", "3x14x14", "588", "84", "3.0", "1.0", "1", "True"]
+    assert lines[1].split() == ["0", "Conv2d", "3x14x14", "588", "84", "3", "1", "1", "True"]
     assert cli.main(["layers", str(networks.onnx_file(tmp_path / "net.onnx"))]) == 0
     assert "Conv" in capsys.readouterr().out
 

@@ -17,7 +17,7 @@ from rsa.models.open_clip import is_cached as is_cached_of_open_clip
 from rsa.models.source import PART, Source
 from rsa.models.timm import is_cached, tags_of
 
-__all__ = ["by_name", "layers_of", "listed_models", "said_of_parts"]
+__all__ = ["by_name", "layers_of", "listed_models", "said_of_parts", "written"]
 
 SUFFIXES = {".onnx": "onnx", ".pt2": "exported", **dict.fromkeys((".npz", ".npy", ".h5", ".hdf5", ".mat"), "features")}
 """The source of a file, by the end of its name."""
@@ -219,6 +219,15 @@ def layers_of(model: Source) -> pd.DataFrame:
         for column in ("field_px", "jump_px"):
             table[column] = fields[column].reindex(table["layer"]).to_numpy()
     return table[[name for name in COLUMNS if name in table]]
+
+
+def written(layers: pd.DataFrame) -> str:
+    """Write the table of `layers_of` for people: a field that is the whole picture as "all", what is unknown as -."""
+    shown = layers.copy()
+    for column in [name for name in ("field_px", "jump_px") if name in shown]:
+        shown[column] = ["all" if np.isinf(n) else "-" if np.isnan(n) else f"{n:g}" for n in shown[column]]
+    text: str = shown.to_string(index=False)
+    return text
 
 
 def _module_of(model: Source) -> tuple[Any, tuple[int, ...]]:

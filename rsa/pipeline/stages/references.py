@@ -30,6 +30,9 @@ def models(pattern: str = "*", /) -> None:
 def layers(model: str, /, config: Path | None = None) -> None:
     """List the layers of a network, in forward order, with their sizes and what part of a picture they see.
 
+    `field_px` is the side of the theoretical receptive field in pixels (all: the whole picture), `jump_px` how far the
+    fields of neighbouring units lie apart.
+
     Parameters
     ----------
     model : str
@@ -39,7 +42,7 @@ def layers(model: str, /, config: Path | None = None) -> None:
         The configuration that has the model.
     """
     table = catalogue.layers_of(_model_of(config, model) if config else catalogue.by_name(model))
-    print("\n".join(filter(None, [table.to_string(index=False), catalogue.said_of_parts(table)])))
+    print("\n".join(filter(None, [catalogue.written(table), catalogue.said_of_parts(table)])))
 
 
 def _model_of(config: Path, label: str) -> Source:
