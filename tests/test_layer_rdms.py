@@ -150,7 +150,8 @@ def test_what_is_kept_is_not_made_again_and_what_is_changed_is(tmp_path, images,
     again = run(Grid(name="other"))
     assert "3 layers are kept" in caplog.text
     assert again.tobytes() == every.tobytes()
-    for changed in (Grid(weights_seed=2), Grid(units="mean"), Grid(pca=2)):
+    by_first = [{"pool": "max", "[cp]*": "mean"}, {"[cp]*": "mean", "pool": "max"}]  # the first that fits counts
+    for changed in (Grid(weights_seed=2), Grid(units="mean"), Grid(pca=2), *(Grid(units=units) for units in by_first)):
         run(changed)
         assert "are kept" not in caplog.text
     Image.fromarray(np.zeros((8, 8, 3), np.uint8) + 9).save(images["file"][3])
@@ -196,6 +197,48 @@ def test_an_interrupted_run_goes_on_to_the_same_bits(tmp_path, images, monkeypat
     assert (f"goes on after {n_done} images" in caplog.text) == (n_done > 0)
     assert made.tobytes() == layer_rdms_whole(images, tmp_path).tobytes()
     assert not list((tmp_path / "kept" / "responses").glob("*"))
+
+
+def _cut(path: Path, share: float) -> None:
+    path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
+
+
+@pytest.mark.parametrize(
+    ("ending", "damage"),
+    [
+        ("h5", lambda path: _cut(path, 0)),
+        ("h5", lambda path: _cut(path, 0.5)),
+        ("json", lambda path: path.write_text("[]")),
+        ("json", lambda path: path.write_text('{"n_done": 6}')),
+    ],
+)
+def test_damaged_responses_of_an_interrupted_run_are_gathered_anew(
+    tmp_path, images, monkeypatch, caplog, ending, damage
+):
+    monkeypatch.setattr(layer_rdms, "MOST_PASSES", 0)
+    monkeypatch.setattr("rsa.models.extraction.SECONDS_BETWEEN_NOTES", -1)
+    how = {"device": "cpu", "batch_size": 3, "cache": tmp_path / "kept"}
+    monkeypatch.setattr(Grid, "fails_after", 13)
+    with pytest.raises(KeyboardInterrupt):
+        layer_rdms.model_rdms(Grid(), images, "correlation", **how)
+    (path,) = (tmp_path / "kept" / "responses").glob(f"*.{ending}")
+    damage(path)
+    monkeypatch.setattr(Grid, "fails_after", 10**6)
+    made = layer_rdms.model_rdms(Grid(), images, "correlation", **how).rdms.values
+    assert caplog.text.count("Responses are gathered anew") == 1
+    assert made.tobytes() == layer_rdms_whole(images, tmp_path).tobytes()
+
+
+def test_responses_are_gathered_elsewhere_where_nothing_can_be_kept(tmp_path):
+    (tmp_path / "responses").write_text("a file where a folder should be")
+    with kept.gathering(tmp_path / "responses" / "a.h5", tmp_path / "scratch") as gathered:
+        assert gathered.path.parents[1] == tmp_path / "scratch"
+
+
+@pytest.mark.parametrize("content", [b"", b"no array", b"\x93NUMPY\x01"])
+def test_pixels_that_are_damaged_are_not_taken(tmp_path, content):
+    (tmp_path / "a.npy").write_bytes(content)
+    assert pictures._kept_pixels(tmp_path / "a.npy", 3) is None
 
 
 def layer_rdms_whole(images: pd.DataFrame, folder: Path) -> np.ndarray:
@@ -327,6 +370,9 @@ def test_units_of_each_layer_and_those_that_a_layer_has_not():
     assert [one.n_units for one in model.representations().values()] == [4, 4, 5]
     with pytest.raises(UserError, match=r"Layer 'fc' of grid: its output, 5, has no space, of which `units: mean` is"):
         Grid(units={"fc": "mean"}).representations()
+    for units in ({"c*": "mean", "pol": "max"}, {"fc": "all", "conv?": "mean"}):
+        (problem,) = Grid(units=units).problems()
+        assert f"`units` of grid has {list(units)[1]!r}, and no chosen layer is called so." in problem
     with pytest.raises(UserError, match="No chosen layer of grid has what `units: cls` is"):
         Grid(units="cls").representations()
     assert Grid(units="mean", layers="fc").problems() == [

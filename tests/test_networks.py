@@ -23,7 +23,7 @@ from rsa.inference.networks import (
     training,
     variants,
 )
-from rsa.models import Onnx, Torchvision
+from rsa.models import Exported, Onnx, Torchvision
 from rsa.models.source import number_of
 from rsa.pipeline import stages
 from rsa.pipeline.config import load_study
@@ -84,13 +84,14 @@ def test_checkpoints_come_in_the_order_of_their_numbers(tmp_path):
     assert not found[2].checkpoints
 
 
-def test_files_of_networks_may_be_several(tmp_path):
-    for name in ("step_20.onnx", "step_3.onnx"):
+@pytest.mark.parametrize(("source", "ending"), [(Onnx, "onnx"), (Exported, "pt2")])
+def test_files_of_networks_may_be_several(tmp_path, source, ending):
+    for name in (f"step_20.{ending}", f"step_3.{ending}"):
         (tmp_path / name).touch()
-    found = Onnx(file=f"{tmp_path}/step_*.onnx", name="net", preprocess="imagenet").variants()
-    assert [(one.label, one.file) for one in found] == [
-        ("netstep3", f"{tmp_path}/step_3.onnx"),
-        ("netstep20", f"{tmp_path}/step_20.onnx"),
+    found = source(file=f"{tmp_path}/step_*.{ending}", name="net", preprocess="imagenet").variants()
+    assert [(one.label, one.file, number_of(one.file)) for one in found] == [
+        ("netstep3", f"{tmp_path}/step_3.{ending}", 3),
+        ("netstep20", f"{tmp_path}/step_20.{ending}", 20),
     ]
 
 

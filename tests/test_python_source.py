@@ -103,6 +103,50 @@ def test_files_beside_that_are_imported_are_inputs(tmp_path: Path) -> None:
     }
 
 
+def test_files_of_a_package_that_are_imported_are_inputs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    contents = {
+        "lab_of_mine/__init__.py": "",
+        "lab_of_mine/sight.py": "FACTOR = 1\n",
+        "lab_of_mine/parts/__init__.py": "",
+        "lab_of_mine/parts/blocks.py": "from ..sight import FACTOR\nfrom . import ends\n",
+        "lab_of_mine/parts/ends.py": "",
+        "lab_of_mine/nets.py": "import lab_of_mine.parts.blocks\nimport common_of_mine\n",
+        "common_of_mine.py": "",
+        "lab_of_mine/ends.py": "",
+    }
+    for name, text in contents.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+    files = Python(function="lab_of_mine.nets:make").files()
+    assert {str(path.relative_to(tmp_path)) for path in files} == set(contents) - {"lab_of_mine/ends.py"}
+
+
+def test_what_is_installed_beside_a_package_is_no_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    top = tmp_path / "site-packages"
+    for name, text in {"mine_there": "import theirs_there\n", "theirs_there": ""}.items():
+        (top / name).mkdir(parents=True)
+        (top / name / "__init__.py").write_text(text)
+    monkeypatch.syspath_prepend(top)
+    assert Python(function="mine_there:make").files() == [top / "mine_there" / "__init__.py"]
+
+
+def test_files_beside_are_those_of_this_function_as_they_are_now(tmp_path: Path) -> None:
+    network = "from own_networks import network as other\ndef network():\n    return other({n})\n"
+    for folder, n in (("one", 3), ("two", 4)):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "helper_of_mine.py").write_text(network.format(n=n))
+        (tmp_path / folder / "net.py").write_text("from helper_of_mine import network\n")
+    late = "def network():\n    import helper_of_mine\n    return helper_of_mine.network()\n"
+    (tmp_path / "two" / "late.py").write_text(late)
+    for place, n in (("one/net", 3), ("two/net", 4), ("one/net", 3), ("two/late", 4)):
+        network_there = Python(function=f"{tmp_path}/{place}.py:network").load()
+        assert len(network_there.module[0].weight) == n, place
+    helper = tmp_path / "one" / "helper_of_mine.py"
+    helper.write_text(network.format(n=5) + "# changed\n")
+    assert len(Python(function=f"{tmp_path}/one/net.py:network").load().module[0].weight) == 5
+
+
 def test_ready_responses_become_rdms_by_their_labels(tmp_path: Path) -> None:
     model = own("responses", returns="responses")
     made = model_rdms(model, None, "euclidean", scratch=tmp_path).rdms

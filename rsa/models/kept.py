@@ -18,10 +18,11 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+import h5py
 import pandas as pd
 
 from rsa.core import Array, RDMs
-from rsa.errors import UserError
+from rsa.errors import UserError, one_line
 from rsa.files import io
 
 __all__ = ["Gathered", "Kept", "LayerRDM", "gathering", "program"]
@@ -98,7 +99,7 @@ class Kept:
     def _place(self, kind: str, what: str) -> Path | None:
         if self.folder is None:
             return None
-        text = json.dumps([kind, what, dict(self.made_of), list(self.conditions)], sort_keys=True)
+        text = json.dumps([kind, what, dict(self.made_of), list(self.conditions)])  # in order: of `units` it matters
         return self.folder / kind / f"{hashlib.sha256(text.encode()).hexdigest()}.h5"
 
 
@@ -133,12 +134,17 @@ class Gathered:
     path: Path
 
     def n_done(self, layers: Sequence[str]) -> int:
-        """Return how many pictures are in the file, of these layers; 0 if it has to be begun."""
+        """Return how many pictures are in the file, of these layers; 0 if it has to be begun, or is damaged."""
+        if not self.path.is_file() or not self._note.is_file():
+            return 0
         try:
             told = json.loads(self._note.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+            with h5py.File(self.path, "r") as file:
+                there = [str(file[f"layers/{i}"].attrs["layer"]) for i in range(len(file["layers"]))]
+            return int(told["n_done"]) if told["layers"] == there == list(layers) else 0
+        except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
+            log.warning("Responses are gathered anew, since %s is damaged: %s", self.path, one_line(error))
             return 0
-        return int(told["n_done"]) if self.path.is_file() and told["layers"] == list(layers) else 0
 
     def note(self, layers: Sequence[str], n_done: int) -> None:
         """Note that so many pictures are in the file, all of their conditions with them."""
@@ -179,9 +185,9 @@ def gathering(path: Path | None, scratch: Path) -> Iterator[Gathered]:
 
 def _locked(stack: ExitStack, path: Path) -> bool:
     """Lock a file for this process until the stack unwinds; say whether that worked."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    lock = stack.enter_context(path.with_suffix(".lock").open("w"))
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = stack.enter_context(path.with_suffix(".lock").open("w"))
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
         return False

@@ -6,7 +6,8 @@ import importlib.util
 import json
 import logging
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cache
 from hashlib import sha256
@@ -122,9 +123,17 @@ class Python(Source):
 
     def files(self) -> list[Path]:
         """Return the file of the function, those beside it that it imports, and files that the arguments name."""
-        file = Path(self._place) if self._place.endswith(".py") else _file_of(self._place)
         named = [Path(value) for value in self.arguments.values() if isinstance(value, str) and value]
-        return [*(_with_neighbours(file) if file else []), *(path for path in named if path.is_file())]
+        return [*self._code(), *(path for path in named if path.is_file())]
+
+    def _code(self) -> list[Path]:
+        if self._place.endswith(".py"):
+            return _with_neighbours(Path(self._place))
+        file = _file_of(self._place)
+        if file is None:
+            return []
+        n_above = len(self._place.split(".")) - (file.name != "__init__.py")
+        return _with_neighbours(file, file.parents[n_above] if n_above < len(file.parents) else None)
 
     @property
     def _place(self) -> str:
@@ -172,16 +181,44 @@ def _call(function: str, arguments: Mapping[str, Any], seed: int, returns: str) 
         If there is no such function, it fails, or it returns something else.
     """
     place, _, name = function.rpartition(":")
-    module = _imported(place)
-    if not callable(getattr(module, name, None)):
-        found = [one for one, value in vars(module).items() if callable(value) and not one.startswith("_")]
-        raise UserError(f"{place} has no function {name!r}.{did_you_mean(name, found)}")
-    try:
-        with own_random_numbers(seed):
-            made = getattr(module, name)(**arguments)
-    except Exception as error:
-        raise _failed(f"The function {function}", error) from error
+    with _beside(Path(place)) if place.endswith(".py") else nullcontext():
+        module = _imported(place)
+        if not callable(getattr(module, name, None)):
+            found = [one for one, value in vars(module).items() if callable(value) and not one.startswith("_")]
+            raise UserError(f"{place} has no function {name!r}.{did_you_mean(name, found)}")
+        try:
+            with own_random_numbers(seed):
+                made = getattr(module, name)(**arguments)
+        except Exception as error:
+            raise _failed(f"The function {function}", error) from error
     return _checked(made, function, returns)
+
+
+@contextmanager
+def _beside(file: Path) -> Iterator[None]:
+    """Let what lies beside a file be imported in a block, as it is now.
+
+    Modules of the same names that came from beside another file, or before they were changed, are forgotten.
+    """
+    folder = file.parent.resolve()
+    neighbours = [path.resolve() for path in _with_neighbours(file)[1:]]
+    for path in neighbours:
+        name = ".".join(path.relative_to(folder).with_suffix("").parts).removesuffix(".__init__")
+        source = getattr(sys.modules.get(name), "__file__", None)
+        if source and (Path(source).resolve() == path or not _is_on_path(Path(source), name)):
+            del sys.modules[name]
+    importlib.invalidate_caches()
+    sys.path.insert(0, str(folder))
+    try:
+        yield
+    finally:
+        sys.path.remove(str(folder))
+
+
+def _is_on_path(source: Path, module: str) -> bool:
+    """Say whether the file of a module is where Python still looks for it."""
+    n_above = len(module.split(".")) - (source.name != "__init__.py")
+    return str(source.resolve().parents[n_above]) in {str(Path(place).resolve()) for place in sys.path}
 
 
 def _failed(what: str, error: Exception) -> UserError:
@@ -210,7 +247,7 @@ def _imported(place: str) -> ModuleType:
 
 
 def _run(path: Path) -> ModuleType:
-    """Run a file as a module of its own; what lies beside it can be imported there."""
+    """Run a file as a module of its own."""
     if not path.is_file():
         raise UserError(f"There is no file {path}, which `function` names.")
     name = f"rsa_user_{sha256(str(path.resolve()).encode()).hexdigest()[:12]}"
@@ -219,14 +256,10 @@ def _run(path: Path) -> ModuleType:
         raise UserError(f"{path} is no file of Python.")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module  # where dataclasses and pickles look for it
-    folder = str(path.parent.resolve())
-    sys.path.insert(0, folder)
     try:
         spec.loader.exec_module(module)
     except Exception as error:
         raise _failed(f"Importing {path}", error) from error
-    finally:
-        sys.path.remove(folder)
     return module
 
 
@@ -239,34 +272,55 @@ def _file_of(module: str) -> Path | None:
     return Path(spec.origin) if spec is not None and spec.origin and Path(spec.origin).is_file() else None
 
 
-def _with_neighbours(file: Path) -> list[Path]:
-    """Return a file of Python, and those in its folder that it imports, or that these import."""
-    found = {file: None}
-    waiting = [file]
+def _with_neighbours(file: Path, above: Path | None = None) -> list[Path]:
+    """Return a file of Python, and those of the user's that it imports, or that these import.
+
+    Parameters
+    ----------
+    file : path
+        The file.
+    above : path, optional
+        The folder from which Python imports it, if that is not its own.
+    """
+    top = above or file.parent
+    found = dict.fromkeys([*_packages_of(file, top), file])
+    waiting = list(found)
     while waiting:
-        for name in _imports(waiting.pop()):
-            inside = file.parent.joinpath(*name.split("."))
-            for path in (inside.with_suffix(".py"), inside / "__init__.py"):
-                if path.is_file() and path not in found:
-                    found[path] = None
-                    waiting.append(path)
-    return list(found)
+        for path in _imported_by(waiting.pop(), top):
+            if path.is_file() and path not in found and not _is_installed(path, top, file):
+                found[path] = None
+                waiting.append(path)
+    return list(dict.fromkeys([file, *found]))
 
 
-def _imports(file: Path) -> list[str]:
-    """Return the names of modules that a file may import; nothing if it cannot be read."""
+def _packages_of(file: Path, top: Path) -> list[Path]:
+    """Return the __init__.py of the packages that a file is in: they run before it."""
+    return [path for folder in file.parents if top in folder.parents and (path := folder / "__init__.py").is_file()]
+
+
+def _is_installed(path: Path, top: Path, file: Path) -> bool:
+    """Say whether a file belongs to another package than the user's, beside which it is installed."""
+    if top.name not in ("site-packages", "dist-packages"):
+        return False
+    return path.relative_to(top).parts[0] != file.relative_to(top).parts[0]
+
+
+def _imported_by(file: Path, top: Path) -> list[Path]:
+    """Return where what a file imports would lie, packages around it included; nothing if the file cannot be read."""
     try:
         tree = ast.parse(file.read_bytes())
     except (OSError, SyntaxError, ValueError):
         return []
-    names: list[str] = []
+    names: list[tuple[Path, list[str]]] = []
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            names += [one.name for one in node.names]
+            names += [(top, one.name.split(".")) for one in node.names]
         elif isinstance(node, ast.ImportFrom):
-            of_module = [node.module] if node.module else []
-            names += [*of_module, *(".".join([*of_module, one.name]) for one in node.names)]
-    return [name for name in names if "*" not in name]
+            start = file.parents[node.level - 1] if 0 < node.level <= len(file.parents) else top
+            of_module = node.module.split(".") if node.module else []
+            names += [(start, of_module), *((start, [*of_module, one.name]) for one in node.names if one.name != "*")]
+    places = [start.joinpath(*parts[:n]) for start, parts in names for n in range(1, len(parts) + 1)]
+    return [path for place in dict.fromkeys(places) for path in (place.with_suffix(".py"), place / "__init__.py")]
 
 
 # ------------------------------------------------------------------------------------ what it returned

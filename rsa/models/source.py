@@ -134,7 +134,8 @@ class Source(Section):
     units: UnitsName | dict[str, UnitsName] = "all"
     """What of a layer's output counts: all units; the mean or the max over space or tokens of each channel; the units
     in the centre, the middle half of the picture; or cls, the class token of a transformer. A word is for all layers
-    that have space or tokens (others keep all units); `{"blocks.*": cls, norm: mean}` says it layer by layer."""
+    that have space or tokens (others keep all units); `{"blocks.*": cls, norm: mean}` says it layer by layer, and the
+    first name or glob counts that a layer has."""
     projection: int | None = Field(None, ge=1)
     """Project the units of a layer onto so many sparse random directions (Li et al., 2006), if they are more; the error
     that this makes in distances is logged, and kept with the RDMs."""
@@ -293,8 +294,9 @@ class Source(Section):
         """
         shapes = dict(zip(*(self.describe()[name] for name in ("layer", "shape")), strict=True))
         n_before = 0 if self.units == "all" else self.n_tokens_before
-        made = {}
-        for layer in self.layer_names():
+        made, names = {}, self.layer_names()
+        self._require_patterns_of_units(names)
+        for layer in names:
             shape = tuple(int(n) for n in shapes[layer].split("x"))
             try:
                 made[layer] = self._representation(layer, shape, n_before)
@@ -306,6 +308,16 @@ class Source(Section):
                 "other layers."
             )
         return made
+
+    def _require_patterns_of_units(self, names: Sequence[str]) -> None:
+        """Raise a `UserError` if `units` names a layer that is not among those that are chosen."""
+        patterns = () if isinstance(self.units, str) else self.units
+        for pattern in patterns:
+            if pattern not in names and not any(fnmatchcase(name, pattern) for name in names):
+                raise UserError(
+                    f"`units` of {self.called} has {pattern!r}, and no chosen layer is called so."
+                    f"{did_you_mean(pattern, names, 3)} Correct it, or leave it out."
+                )
 
     def _representation(self, layer: str, shape: tuple[int, ...], n_before: int) -> Representation:
         how: dict[str, Any] = {"shape": shape, "n_before": n_before}
@@ -360,16 +372,16 @@ def number_of(path: str | Path) -> int:
 
     Examples
     --------
-    >>> number_of("runs/2024/epoch_10.pth"), number_of("last.pth")
-    (10, -1)
+    >>> number_of("runs/2024/epoch_10.pth"), number_of("step_7.pt2"), number_of("last.pth")
+    (10, 7, -1)
     """
     numbers = re.findall(r"\d+", _stem(path))
     return int(numbers[-1]) if numbers else -1
 
 
 def _stem(path: str | Path) -> str:
-    """Return the name of a file without its endings, such as .pth.tar."""
-    return re.sub(r"(\.[A-Za-z]+)+$", "", Path(path).name)
+    """Return the name of a file without its endings, such as .pth.tar or .pt2."""
+    return re.sub(r"(\.([A-Za-z]+|pt2|h5))+$", "", Path(path).name)
 
 
 # ---------------------------------------------------------------------------------------------- layers
