@@ -262,7 +262,8 @@ def test_simulated_and_untrained_are_said():
     assert badges_of(load_study({"study": "a"})) == []
     nets = [{"architecture": "alexnet", "weights": "untrained"}, {"architecture": "vgg11"}]
     planned = load_study({"study": "a", "simulate": {}, "models": nets})
-    assert badges_of(planned) == ["simulated data", "untrained weights"]
+    assert badges_of(planned) == ["simulated data", "some untrained weights"]
+    assert badges_of(load_study({"study": "a", "models": nets[:1]})) == ["untrained weights"]
 
 
 # ------------------------------------------------------------------------------------ logs and files

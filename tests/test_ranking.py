@@ -30,7 +30,7 @@ from rsa.pipeline import stages
 from rsa.pipeline.cli import main
 from rsa.pipeline.config import Ranking
 from rsa.report.dots import ranking_dots, ranking_figures
-from rsa.report.ranks import forward_times, ranking_table, written_table
+from rsa.report.ranks import forward_times, ranking_table, unbroken, written_table
 from rsa.report.style import PAGE, caption_of
 
 N, N_SUBJECTS = 12, 5
@@ -382,6 +382,8 @@ def test_people_read_scores_with_intervals_and_costs(brain, references):
     assert shown["parameters"].tolist() == ["25.6 M", ""] * 2
     assert sorted(shown["forward time"]) == ["", "", "12 ms (cpu)", "12 ms (cpu)"]
     assert "left out" not in shown
+    assert shown.loc[shown["model"] == "net", "chosen"].str.fullmatch(r"\d+%").all()
+    assert unbroken(shown)["interval"].str.fullmatch(r"\S+\xa0to\xa0\S+").all()
     lines = written_table(shown).split("\n")
     assert len(lines) == 5
     assert lines[0].startswith("region  rank  model")

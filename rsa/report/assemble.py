@@ -74,7 +74,7 @@ from rsa.report.overview import (
     telling_picture,
 )
 from rsa.report.pictures import embedded_all
-from rsa.report.ranks import forward_times, pairs_table, ranking_table, ranking_words
+from rsa.report.ranks import forward_times, pairs_table, ranking_table, ranking_words, unbroken
 from rsa.report.runs import Jobs, read_logs, written_duration
 from rsa.report.study import at_one_time, reasons_table, region_means
 from rsa.report.style import caption_of
@@ -630,8 +630,8 @@ class StudyPages:
         if self.study.ranking is None or not table.is_file():
             return PageSection("")
         at = page_of("regions")
-        shown = ranking_table(io.load_table(table), forward_times(self.references))
-        tested = pairs_table(io.load_table(pairs))
+        shown = unbroken(ranking_table(io.load_table(table), forward_times(self.references)))
+        tested = unbroken(pairs_table(io.load_table(pairs)))
         text = paragraphs(ranking_words(self.study.ranking.n_splits, len(self.study.subjects)))
         if len(tested):
             text += f"\n<details><summary>Differences between models</summary>{table_html(tested)}</details>"

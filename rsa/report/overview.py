@@ -32,8 +32,9 @@ MINUS = "\N{MINUS SIGN}"
 def badges_of(study: Any) -> list[str]:
     """Return what has to be known of all results of a study before any is read."""
     found = ["simulated data"] if study.simulate is not None else []
-    is_untrained = any(model.is_untrained for model in study.models)
-    return found + ["untrained weights"] * is_untrained
+    untrained = [model.is_untrained for model in study.models]
+    some = "untrained weights" if all(untrained) else "some untrained weights"
+    return found + [some] * any(untrained)
 
 
 def question(study: Any, measured: Measured) -> str:

@@ -9,7 +9,7 @@ import pandas as pd
 
 from rsa.files import io
 
-__all__ = ["forward_times", "pairs_table", "ranking_table", "ranking_words", "written_table"]
+__all__ = ["forward_times", "pairs_table", "ranking_table", "ranking_words", "unbroken", "written_table"]
 
 MINUS = "\N{MINUS SIGN}"
 
@@ -48,7 +48,7 @@ def forward_times(references: Sequence[Path]) -> dict[str, str]:
             if told.get("forward_ms_per_picture") is None:  # RDMs were kept, and no picture passed
                 continue
             label = str(io.load_row_table(path)["model"].iloc[0])
-            found[label] = f"{told['forward_ms_per_picture']:.3g} ms ({told.get('device', 'cpu')})"
+            found[label] = f"{_milliseconds(told['forward_ms_per_picture'])} ({told.get('device', 'cpu')})"
     return found
 
 
@@ -57,7 +57,7 @@ def ranking_table(table: pd.DataFrame, times: Mapping[str, str] | None = None) -
     times = times or {}
     rows = [_row(row, times) for row in table.to_dict("records")]
     shown = pd.DataFrame(rows, columns=list(rows[0]) if rows else [])
-    optional = ("interval", "noise ceiling", "of the ceiling", "parameters", "forward time", "left out")
+    optional = ("interval", "noise ceiling", "of the ceiling", "chosen", "parameters", "forward time", "left out")
     return shown.drop(columns=[name for name in optional if name in shown and (shown[name] == "").all()])
 
 
@@ -65,7 +65,7 @@ def _row(row: Mapping[Any, Any], times: Mapping[str, str]) -> dict[str, str]:
     """Write a row of a ranking in words."""
     is_known, several = not pd.isna(row["score"]), row["n_layers"] > 1
     layer = "" if pd.isna(row["layer"]) else str(row["layer"])
-    share = f" ({row['layer_share']:.0%} of choices)" if is_known and several else ""
+    share = f"{row['layer_share']:.0%}" if is_known and several else ""
     n_parameters = row["n_parameters"]
     return {
         "region": str(row["region"]),
@@ -77,7 +77,8 @@ def _row(row: Mapping[Any, Any], times: Mapping[str, str]) -> dict[str, str]:
         if pd.isna(row["share_of_ceiling"])
         else f"{row['share_of_ceiling']:.0%}".replace("-", MINUS),
         "noise ceiling": _span(row["ceiling_lower"], row["ceiling_upper"]),
-        "layer": f"{layer}{share}",
+        "layer": layer,
+        "chosen": share,
         "layers": f"{row['n_layers']:.0f}",
         "not cross-validated": _number(row["score_not_cross_validated"]),
         "parameters": "" if pd.isna(n_parameters) else f"{n_parameters / 1e6:.3g} M",
@@ -103,6 +104,12 @@ def pairs_table(pairs: pd.DataFrame) -> pd.DataFrame:
     return shown.drop(columns=[name for name in shown if (shown[name] == "").all()])
 
 
+def unbroken(table: pd.DataFrame) -> pd.DataFrame:
+    """Keep the numbers of an interval in one line of a page, and those with their units."""
+    numbers = [name for name in table if name not in ("region", "model", "models", "left out")]
+    return table.assign(**{name: table[name].str.replace(" ", "\N{NO-BREAK SPACE}") for name in numbers})
+
+
 def written_table(table: pd.DataFrame) -> str:
     """Write a table of words for a terminal: names to the left, numbers to the right."""
     cells = [list(table), *table.to_numpy().tolist()]
@@ -116,6 +123,17 @@ def written_table(table: pd.DataFrame) -> str:
         for row in cells
     ]
     return "\n".join(lines)
+
+
+def _milliseconds(value: float) -> str:
+    """Write a time with three digits or all before the point.
+
+    Examples
+    --------
+    >>> [_milliseconds(value) for value in (3.0512, 35.52, 1550.865)]
+    ['3.05 ms', '35.5 ms', '1,551 ms']
+    """
+    return f"{value:,.0f} ms" if value >= 100 else f"{value:.3g} ms"
 
 
 def _number(value: float) -> str:
