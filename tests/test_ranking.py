@@ -380,14 +380,14 @@ def test_people_read_scores_with_intervals_and_costs(brain, references):
     row = table.iloc[0]
     assert first["interval"] == f"{row['lower']:.3f} to {row['upper']:.3f}".replace("-", "\N{MINUS SIGN}")
     assert shown["parameters"].tolist() == ["25.6 M", ""] * 2
-    assert sorted(shown["forward time"]) == ["", "", "12 ms (cpu)", "12 ms (cpu)"]
+    assert sorted(shown["time per picture"]) == ["", "", "12 ms (cpu)", "12 ms (cpu)"]
     assert "left out" not in shown
     assert shown.loc[shown["model"] == "net", "chosen"].str.fullmatch(r"\d+%").all()
     assert unbroken(shown)["interval"].str.fullmatch(r"\S+\xa0to\xa0\S+").all()
     lines = written_table(shown).split("\n")
     assert len(lines) == 5
     assert lines[0].startswith("region  rank  model")
-    assert "forward time" not in ranking_table(table)
+    assert "time per picture" not in ranking_table(table)
 
 
 def test_the_verb_prints_what_is_kept_or_makes_it(tmp_path, files, monkeypatch, capsys):
@@ -401,7 +401,7 @@ def test_the_verb_prints_what_is_kept_or_makes_it(tmp_path, files, monkeypatch, 
     assert main(["rank", "own.yaml"]) == 0
     made = capsys.readouterr().out
     assert "in 2 random splits" in made
-    assert "net less pixels" in made
+    assert "net \N{MINUS SIGN} pixels" in made
     assert "12.3 ms (cpu)" in made
     stages.ranking(
         **files,

@@ -1,4 +1,4 @@
-"""Networks among themselves: random and trained ones, before and after a training, and along it."""
+"""Comparisons of networks with each other: trained and untrained, before and after training, and along it."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, Literal
@@ -56,10 +56,10 @@ VARIANTS_COLUMNS = {
 BEFORE_AFTER_COLUMNS = {
     "region": OF_FITS["region"],
     "layer": OF_FITS["layer"],
-    "rdm_distance": "How far the RDM of the layer moved: 1 less the similarity of the RDMs before and after",
+    "rdm_distance": "How far the RDM of the layer moved: 1 minus the similarity of the RDMs before and after",
     "before": "Mean over subjects of the score before",
     "after": "Mean over subjects of the score after",
-    "difference": "Mean over subjects of the score after less that before",
+    "difference": "Mean over subjects of the score after minus the score before",
     "lower": OF_FITS["lower"],
     "upper": OF_FITS["upper"],
     "n_subjects": OF_FITS["n_subjects"],
@@ -74,7 +74,7 @@ TRAINING_COLUMNS = {
     "mean": "Mean over subjects of the score",
     "lower": OF_FITS["lower"],
     "upper": OF_FITS["upper"],
-    "rdm_distance_to_last": "1 less the similarity of the RDMs of the layer at this checkpoint and at the last",
+    "rdm_distance_to_last": "1 minus the similarity of the RDMs of the layer at this checkpoint and at the last",
     "n_subjects": OF_FITS["n_subjects"],
 }
 """The columns of a comparison of checkpoints."""
@@ -109,11 +109,11 @@ class Variants(_Comparison):
     """Models beside each other, with mean and spread over their seeds: trained and untrained, or on several tasks."""
 
     kind: Literal["variants"]
-    """Models beside each other, with mean and spread over their seeds."""
+    """Compare models, with mean and spread over their seeds."""
     name: Label = "variants"
-    """What table and figure are called."""
+    """Name of the table and figure: networks/<name>.tsv."""
     models: Names = Field(min_length=1)
-    """Labels of models, each with all of its seeds; the others are subtracted from the first."""
+    """Labels of models, each with all of its seeds or checkpoints; each other model is subtracted from the first."""
 
     def wanted(self) -> tuple[str, ...]:
         """Return the models."""
@@ -136,9 +136,9 @@ class BeforeAfter(_Comparison):
     """A network before and after something: fine-tuning, pruning, another task."""
 
     kind: Literal["before_after"]
-    """A network before and after something, such as fine-tuning."""
+    """Compare a network before and after something, such as fine-tuning."""
     name: Label = "beforeafter"
-    """What table, figure and maps are called."""
+    """Name of the table, figure and maps: networks/<name>.tsv."""
     before: str
     """Label of the network before."""
     after: str
@@ -180,9 +180,9 @@ class Training(_Comparison):
     """Checkpoints of a training: how the fit, and the distance to the last checkpoint, change from step to step."""
 
     kind: Literal["training"]
-    """Checkpoints along a training."""
+    """Follow the checkpoints of a training."""
     name: Label = "training"
-    """What table and figure are called."""
+    """Name of the table and figure: networks/<name>.tsv."""
     model: str
     """Label of a model whose `weights` are a glob of checkpoints."""
 

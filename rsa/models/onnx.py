@@ -327,10 +327,10 @@ class OnnxNetwork:
 
 
 class Onnx(FileNetwork):
-    """A network in a file of ONNX, from any framework; its layers are called by the outputs of its nodes."""
+    """A network in an ONNX file, from any framework; a layer has the name of a node's output in the graph."""
 
     source: Literal["onnx"] = "onnx"
-    """A file of ONNX."""
+    """An ONNX file."""
 
     def problems(self) -> list[str]:
         """Return what is wrong with these settings, a line each."""

@@ -224,9 +224,11 @@ def _is_on_path(source: Path, module: str) -> bool:
 def _failed(what: str, error: Exception) -> UserError:
     """Log the traceback of code of the user's, and return the mistake to raise."""
     logger.debug("%s fails", what, exc_info=error)
+    told = f"{type(error).__name__}: {one_line(error)}."
     where = extract_tb(error.__traceback__)[-1]
-    place = f"{Path(where.filename).name}, line {where.lineno}"
-    return UserError(f"{what} fails in {place}: {type(error).__name__}: {one_line(error)}.")
+    if where.filename == __file__:
+        return UserError(f"{what} cannot be called: {told} It is called with the `arguments` of the configuration.")
+    return UserError(f"{what} fails in {Path(where.filename).name}, line {where.lineno}: {told}")
 
 
 def _imported(place: str) -> ModuleType:

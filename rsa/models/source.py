@@ -126,29 +126,30 @@ class Source(Section):
     name: Label | None = None
     """Label of the model in file names (letters and digits); by default made of the network's name."""
     seeds: Annotated[int, Field(ge=1)] | Seeds | None = None
-    """For `weights: untrained`: a network for each of so many seeds from 0 on, or for each of these; they are called by
-    the label, `seed` and the number, such as alexnetseed0."""
+    """For `weights: untrained`: how many networks with random weights (seeds 0, 1, ...), or a list of their seeds. Each
+    is a model of its own; its label ends with the seed, such as alexnetseed0."""
     layers: Layers = "default"
-    """Layers, one or several, by name or by glob (`features.*`; of what a glob matches, layers without one output are
-    left out); `python -m rsa layers NETWORK` lists them."""
+    """Layers by name or by glob (`features.*`), one or a list; `python -m rsa layers NETWORK` shows their names. A glob
+    leaves out layers that do not have exactly one output."""
     units: UnitsName | dict[str, UnitsName] = "all"
-    """What of a layer's output counts: all units; the mean or the max over space or tokens of each channel; the units
-    in the centre, the middle half of the picture; or cls, the class token of a transformer. A word is for all layers
-    that have space or tokens (others keep all units); `{"blocks.*": cls, norm: mean}` says it layer by layer, and the
-    first name or glob counts that a layer has."""
+    """Which units of a layer enter its RDM: all; the mean or max of each channel over space or tokens; those in the
+    centre (the middle half of the picture); or cls, the class token of a transformer. One word is for every layer with
+    space or tokens, and the others keep all units; `{"blocks.*": cls, norm: mean}` sets it layer by layer;
+    of several names and globs of a layer, the first counts."""
     projection: int | None = Field(None, ge=1)
-    """Project the units of a layer onto so many sparse random directions (Li et al., 2006), if they are more; the error
-    that this makes in distances is logged, and kept with the RDMs."""
+    """Number of sparse random directions (Li et al., 2006) onto which the units of a layer are projected; layers with
+    fewer units stay as they are. The error of the distances is logged, and kept with the RDMs."""
     projection_seed: int = Field(0, ge=0)
-    """Seed of these directions."""
+    """Seed of the random directions of `projection`."""
     pca: float | None = Field(None, gt=0)
-    """Make the patterns of a layer again of so many of their first principal components (over the conditions of the
-    study) before distances are measured; below 1, of as many as explain this share of the variance."""
+    """Number of principal components (over the conditions of the study) to which the patterns of a layer are reduced
+    before distances are measured; below 1, the share of the variance that they explain."""
     precision: Precision = "single"
-    """Numbers in which the network computes (torch's autocast): half as many bits are faster on GPUs, and move RDMs."""
+    """Numeric precision of the network (torch's autocast). Half precision is faster on GPUs and changes RDMs a little;
+    only for networks that torch computes."""
     channels_last: bool = False
-    """Let the network compute with channels as the last axis in memory: faster on some devices, and but for rounding
-    the same."""
+    """Keep channels as the last axis in memory: faster on some devices, the same but for rounding; only for networks
+    that torch computes."""
 
     @property
     def called(self) -> str:

@@ -88,7 +88,7 @@ class Timm(Architecture):
     """A network of timm (PyTorch image models)."""
 
     source: Literal["timm"] = "timm"
-    """Where the network comes from."""
+    """A network of timm."""
     architecture: str
     """Name by which timm knows the network, with the tag of its weights or without: resnet50, resnet50.a1_in1k,
     vit_base_patch14_dinov2, ..."""

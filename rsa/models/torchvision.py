@@ -52,10 +52,10 @@ class Torchvision(Architecture):
     architecture: str
     """Name by which torchvision knows the network: alexnet, resnet50, vit_b_16, ..."""
     weights: Weights = "DEFAULT"
-    """Name of torchvision's weights (DEFAULT, IMAGENET1K_V1, ...), `untrained`, or a file with a state dict (.pth, .pt,
-    .pth.tar, .ckpt, .bin, .safetensors; a glob such as `runs/epoch_*.pth` stands for a network each): the network's
-    alone or in the checkpoint of a training, also with what wrappers put before all names (`module.`, `_orig_mod.`,
-    `model.`). All of the network has to be there, and nothing else, but for what `without` names. Named weights bring
+    """Name of torchvision's weights (DEFAULT, IMAGENET1K_V1, ...), `untrained`, or a file (.pth, .pt, .pth.tar, .ckpt,
+    .bin, .safetensors) with a state dict, alone or inside a training checkpoint; prefixes of wrappers (`module.`,
+    `_orig_mod.`, `model.`) are taken off. Of a glob such as `runs/epoch_*.pth`, every file is a model of its own. The
+    file must have all weights of the network and no others, but for the modules in `without`. Named weights bring
     their own preprocessing; for a file and for `untrained`, `preprocess_as` says which."""
     preprocess_as: str | None = None
     """For weights of a file and `untrained`: the name of torchvision's weights whose preprocessing is used; by default

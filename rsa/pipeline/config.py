@@ -269,11 +269,11 @@ class Ranking(Section):
     n_splits: int = Field(20, ge=1)
     """How many times the conditions are split at random into two halves: one chooses the layer, the other scores it."""
     level: float = Field(0.95, gt=0, lt=1)
-    """Of the confidence intervals over subjects."""
+    """Level of the confidence intervals over subjects."""
     permutations: int = Field(10_000, ge=1)
-    """How many flips of the signs of subjects test differences between models; all that there are, if fewer."""
+    """Number of sign flips of subjects by which differences between models are tested; all that exist, if fewer."""
     seed: int = Field(0, ge=0)
-    """Of splits and flips."""
+    """Seed of the splits and flips."""
 
     def methods(self, n_subjects: int) -> list[str]:
         """Return sentences for the methods text."""

@@ -138,6 +138,8 @@ def _default(field: FieldInfo) -> str:
     value = field.get_default(call_default_factory=True)
     if value is None or value in ((), {}):
         return "none"
+    if isinstance(value, BaseModel):
+        return "its defaults"
     return ", ".join(f"`{one}`" for one in value) if isinstance(value, tuple) else f"`{_yaml(value)}`"
 
 
@@ -182,7 +184,7 @@ def _sequence_in_words(items: Sequence[Any]) -> str:
     if items[-1] is not Ellipsis:
         return f"list of {len(items)} {_type_in_words(items[0])}s"
     inner = _type_in_words(items[0])
-    return f"list of {inner}s" if inner in ("label", "section", "whole number") else f"list of {inner}"
+    return f"list of {inner}s" if inner in ("label", "section", "whole number", "number") else f"list of {inner}"
 
 
 def _range_of(metadata: Sequence[Any]) -> Iterator[str]:

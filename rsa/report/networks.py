@@ -35,9 +35,9 @@ HEIGHT, GAP, LEGEND = 1.6, 0.5, 0.15
 
 CAPTIONS = {
     "variants": "Scores of the layers of each model, mean over subjects and networks. Bands reach from the lowest to "
-    "the highest network of a model. Dots below: the first model less each other, with 95 % intervals over subjects.",
-    "before_after": "A network before and after, layer by layer. Left: how far the RDM of each layer moved (1 less the "
-    "similarity of the two). Then, for each region: mean scores over subjects before and after, and below them the "
+    "the highest network of a model. Dots below: the first model minus each other, with 95 % intervals over subjects.",
+    "before_after": "A network before and after, layer by layer. Left: how far the RDM of each layer moved (1 minus "
+    "the similarity of the two). Then, for each region: mean scores over subjects before and after, and below them the "
     "difference with its 95 % interval over subjects.",
     "training": "Layers along a training, from the first (dark) to the last (bright). Left: distance of the RDM of "
     "each layer to that at the last checkpoint. Then, for each region: mean scores over subjects.",
@@ -139,7 +139,7 @@ def draw_variants(table: pd.DataFrame, models: Sequence[str] = ()) -> Figure:
             shift = (number - (len(others) - 1) / 2) * 0.2
             _with_interval(rows[1][i], own, x, "mean", colours[str(other)], shift)
         if len(less):
-            _dress(rows[1][i], f"{shown[0]} less the others", "difference" if i == 0 else "")
+            _dress(rows[1][i], f"{shown[0]} minus the others", "difference" if i == 0 else "")
             _layers_below(rows[1][i], layers, named=True)
     n_networks = scores.groupby("model", sort=False)["n_networks"].first()
     names = {
@@ -169,7 +169,7 @@ def draw_before_after(table: pd.DataFrame, models: Sequence[str] = ()) -> Figure
         _dress(rows[0][i], region, "score" if i == 1 else "")
         _layers_below(rows[0][i], layers, named=False)
         _with_interval(rows[1][i], own, x, "difference", INK, 0.0)
-        _dress(rows[1][i], "after less before", "difference" if i == 1 else "")
+        _dress(rows[1][i], "after \N{MINUS SIGN} before", "difference" if i == 1 else "")
         _layers_below(rows[1][i], layers, named=True)
     _legend(
         figure, [Line2D([], [], color=colour, label=name) for name, colour in (("before", before), ("after", after))]

@@ -22,14 +22,14 @@ def ranking_words(n_splits: int, n_subjects: int) -> str:
 
     Examples
     --------
-    >>> ranking_words(20, 1)[:86]
-    'The layer of each model is chosen on one half of the conditions, and scored on the oth'
+    >>> ranking_words(20, 1)[:85]
+    "Each model's layer is chosen on one half of the conditions, and scored on the other h"
     """
-    who = ", by the other subjects than the one that is scored," if n_subjects > 1 else ","
+    who, in_whom = (" by all subjects but one", " in that one") if n_subjects > 1 else ("", "")
     said = (
-        f"The layer of each model is chosen on one half of the conditions{who} and scored on the other, both ways, in "
-        f"{n_splits} random splits. So a model with more layers has no advantage; the score that is not "
-        "cross-validated shows what it would have."
+        f"Each model's layer is chosen on one half of the conditions{who}, and scored on the other half{in_whom}, both "
+        f"ways, in {n_splits} random splits. So more layers are no advantage. The score that is not cross-validated, "
+        "with its layer chosen and scored on the same data, is too high."
     )
     return said if n_subjects > 1 else f"{said} There is one subject, so there are no intervals and no noise ceiling."
 
@@ -57,7 +57,15 @@ def ranking_table(table: pd.DataFrame, times: Mapping[str, str] | None = None) -
     times = times or {}
     rows = [_row(row, times) for row in table.to_dict("records")]
     shown = pd.DataFrame(rows, columns=list(rows[0]) if rows else [])
-    optional = ("interval", "noise ceiling", "of the ceiling", "chosen", "parameters", "forward time", "left out")
+    optional = (
+        "interval",
+        "noise ceiling",
+        "share of the ceiling",
+        "chosen",
+        "parameters",
+        "time per picture",
+        "left out",
+    )
     return shown.drop(columns=[name for name in optional if name in shown and (shown[name] == "").all()])
 
 
@@ -73,16 +81,14 @@ def _row(row: Mapping[Any, Any], times: Mapping[str, str]) -> dict[str, str]:
         "model": str(row["model"]),
         "score": _number(row["score"]),
         "interval": _span(row["lower"], row["upper"]),
-        "of the ceiling": ""
-        if pd.isna(row["share_of_ceiling"])
-        else f"{row['share_of_ceiling']:.0%}".replace("-", MINUS),
+        "share of the ceiling": _percent(row["share_of_ceiling"]),
         "noise ceiling": _span(row["ceiling_lower"], row["ceiling_upper"]),
         "layer": layer,
         "chosen": share,
         "layers": f"{row['n_layers']:.0f}",
         "not cross-validated": _number(row["score_not_cross_validated"]),
         "parameters": "" if pd.isna(n_parameters) else f"{n_parameters / 1e6:.3g} M",
-        "forward time": times.get(str(row["model"]), ""),
+        "time per picture": times.get(str(row["model"]), ""),
         "left out": "" if pd.isna(row["left_out"]) else str(row["left_out"]),
     }
 
@@ -92,7 +98,7 @@ def pairs_table(pairs: pd.DataFrame) -> pd.DataFrame:
     rows = [
         {
             "region": str(row["region"]),
-            "models": f"{row['model_a']} less {row['model_b']}",
+            "models": f"{row['model_a']} {MINUS} {row['model_b']}",
             "difference": _number(row["difference"]),
             "interval": _span(row["lower"], row["upper"]),
             "p": _p(row["p"]),
@@ -137,7 +143,18 @@ def _milliseconds(value: float) -> str:
 
 
 def _number(value: float) -> str:
-    return "" if pd.isna(value) else f"{value:.3f}".replace("-", MINUS)
+    """Write a score; what rounds to 0 has no sign.
+
+    Examples
+    --------
+    >>> _number(0.2014), _number(-0.0004)
+    ('0.201', '0.000')
+    """
+    return "" if pd.isna(value) else f"{round(value, 3) + 0.0:.3f}".replace("-", MINUS)
+
+
+def _percent(share: float) -> str:
+    return "" if pd.isna(share) else f"{round(share, 2) + 0.0:.0%}".replace("-", MINUS)
 
 
 def _span(low: float, high: float) -> str:

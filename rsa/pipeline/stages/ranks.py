@@ -44,9 +44,9 @@ def ranking(
 
 
 def rank(config: Path, /, *, ranking: Ranking | None = None) -> None:
-    """Print the ranking of models in each region of a study that has run, with what they cost.
+    """Print the ranking of models in each region of a study that has run, with their parameters and forward times.
 
-    Without options it is the one of the study, if its settings ask for one; otherwise it is made now, and not kept.
+    Without options it is the ranking that the study has made, if it has; otherwise it is made now, and not kept.
 
     Parameters
     ----------
