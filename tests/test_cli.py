@@ -26,7 +26,7 @@ from rsa.inference.group import GROUP_TESTS
 from rsa.inputs.references import PixelReference, TableReference
 from rsa.inputs.regions import Regions
 from rsa.maps import MAPS
-from rsa.models import MODELS
+from rsa.models import MODELS, Torchvision
 from rsa.noise import SHRINKAGES
 from rsa.pipeline import cli, stages
 from rsa.pipeline.config import BRAIN_DISTANCES, Movie, Sensors
@@ -458,8 +458,15 @@ def test_a_log_that_cannot_be_written_is_one_line(
 
 
 def test_a_setting_that_is_no_json_is_named() -> None:
-    with pytest.raises(UserError, match=r"--masks: \{V1: a.nii\} is not valid JSON"):
+    with pytest.raises(UserError, match=r"--regions-masks: \{V1: a.nii\} is not valid JSON"):
         parsed("region_rdms", "--patterns p --subject 01 --output o '--regions-masks={V1: a.nii}'")
+
+
+def test_a_word_needs_no_quotation_marks_where_a_section_may_stand() -> None:
+    arguments = parsed("model_rdms", "--model-architecture alexnet --model-units mean --output o")
+    assert arguments["model"] == Torchvision(architecture="alexnet", units="mean")
+    with pytest.raises(UserError, match=r"--regions-masks: .*dictionary"):
+        parsed("region_rdms", "--patterns p --subject 01 --output o --regions-masks=a.nii")
 
 
 @pytest.mark.parametrize("words", [["maps"], ["maps", "--nothing"], ["brain", "--output", "o"]])

@@ -437,6 +437,47 @@ def test_tokens_before_those_of_space_are_known_by_the_names_of_parameters():
     ]
 
 
+class Tokens(Grid):
+    """A transformer whose class token joins the others after the patches, and is alone in the end."""
+
+    n_tokens_before: ClassVar[int] = 1
+
+    def describe(self) -> pd.DataFrame:
+        layers = {"layer": ["patches", "block", "odd", "alone"], "shape": ["16x3", "17x3", "13x3", "1x3"]}
+        return pd.DataFrame({**layers, "n_units": [48, 51, 39, 3], "type": "", "n_calls": 1, "default": True})
+
+
+@pytest.mark.parametrize(
+    ("units", "layer", "expected"),
+    [
+        ("mean", "patches", range(16)),
+        ("mean", "block", range(1, 17)),
+        ("centre", "patches", [5, 6, 9, 10]),
+        ("centre", "block", [6, 7, 10, 11]),
+        ("cls", "block", [0]),
+        ("cls", "alone", [0]),
+    ],
+)
+def test_a_layer_before_the_class_token_has_none(units, layer, expected):
+    one = Tokens(units={layer: units}).representations()[layer]
+    values = torch.randn(2, *one.shape)
+    chosen = values[:, list(expected)]
+    torch.testing.assert_close(one.of(values), chosen.mean(1) if units == "mean" else chosen.flatten(1))
+
+
+@pytest.mark.parametrize(
+    ("units", "message"),
+    [
+        ({"patches": "cls"}, "16x3, has no class token"),
+        ({"odd": "centre"}, "13x3, has 12 tokens, which are no square"),
+        ({"alone": "mean"}, "1x3, has no space"),
+    ],
+)
+def test_what_tokens_have_not_is_said(units, message):
+    with pytest.raises(UserError, match=message):
+        Tokens(units=units).representations()
+
+
 def test_a_pass_ends_when_all_layers_have_answered():
     network = Grid().load()
     seen = []

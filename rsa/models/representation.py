@@ -189,9 +189,15 @@ class Representation:
     def __post_init__(self) -> None:
         needs, axes = UNITS[self.units].needs, axes_of(self.shape)
         shape = "x".join(map(str, self.shape))
-        if needs == "space" and not axes.space:
+        n_tokens = self.shape[0] - self.n_before if len(axes.space) == 1 else 1
+        if needs == "space" and (not axes.space or n_tokens < 1):
             raise UserError(
                 f"its output, {shape}, has no space, of which `units: {self.units}` is; take all units of this layer"
+            )
+        if self.units == "centre" and isqrt(n_tokens) ** 2 != n_tokens:
+            raise UserError(
+                f"its output, {shape}, has {n_tokens} tokens, which are no square; take all units of this "
+                "layer, or their mean"
             )
         if needs == "tokens" and (len(axes.space) != 1 or not self.n_before):
             raise UserError(

@@ -294,11 +294,14 @@ class Source(Section):
             As `layer_names`; or if `units` asks for what a layer does not have.
         """
         shapes = dict(zip(*(self.describe()[name] for name in ("layer", "shape")), strict=True))
-        n_before = 0 if self.units == "all" else self.n_tokens_before
+        n_first = 0 if self.units == "all" else self.n_tokens_before
+        n_tokens = {int(shape.partition("x")[0]) for shape in shapes.values() if shape.count("x") == 1}
         made, names = {}, self.layer_names()
         self._require_patterns_of_units(names)
         for layer in names:
             shape = tuple(int(n) for n in shapes[layer].split("x"))
+            is_earlier = shape[0] + n_first in n_tokens  # such tokens are put before those of this layer later on
+            n_before = 0 if is_earlier else n_first
             try:
                 made[layer] = self._representation(layer, shape, n_before)
             except UserError as error:

@@ -48,6 +48,9 @@ THEN = "--then"
 EACH = "--each"
 """Begins another run of a stage, with options of its own."""
 
+WORD = re.compile(r"[^\s{}\[\]\"',]+")
+"""A setting that is one word, which needs no quotation marks of JSON."""
+
 PIECE = 30_000
 """Longer settings reach a stage in pieces of so many letters, each of up to 4 bytes."""
 
@@ -404,7 +407,7 @@ def _collect(stage: Callable[..., None], given: dict[str, Any]) -> tuple[list[An
             continue
         prefix = parameter.name + "_"
         names = {name for section in sections for name in section.model_fields if prefix + name in given}
-        values = {name: _parsed(given[prefix + name], name, sections) for name in names}
+        values = {name: _parsed(given[prefix + name], prefix + name, name, sections) for name in names}
         if values or parameter.default is inspect.Parameter.empty:
             arguments[parameter.name] = _validated(hints[parameter.name], values, parameter.name)
     positional = [p.name for p in inspect.signature(stage).parameters.values() if p.kind is p.POSITIONAL_ONLY]
@@ -421,15 +424,17 @@ def _validated(hint: Any, values: dict[str, Any], prefix: str) -> Any:
         raise UserError(f"{option}: {first['msg'].removeprefix('Value error, ')}.") from error
 
 
-def _parsed(value: Any, name: str, sections: list[type[BaseModel]]) -> Any:
-    """Read JSON where a setting is more than a word, a number or a list of them."""
+def _parsed(value: Any, option: str, name: str, sections: list[type[BaseModel]]) -> Any:
+    """Read JSON where a setting is more than a word, a number or a list of them; a word may stand there alone."""
     annotation = next(section.model_fields[name].annotation for section in sections if name in section.model_fields)
     if not _is_structure(annotation):
         return None if value == "null" else value
     try:
         return json.loads("".join(value))
     except ValueError as error:
-        raise UserError(f"{_flag(name)}: {flattened(''.join(value))[:60]} is not valid JSON: {error}.") from error
+        if WORD.fullmatch("".join(value)):
+            return "".join(value)
+        raise UserError(f"{_flag(option)}: {flattened(''.join(value))[:60]} is not valid JSON: {error}.") from error
 
 
 # ------------------------------------------------------------------------------- settings -> options
