@@ -188,7 +188,7 @@ def test_what_is_said(tmp_path):
     assert model.label == "mynet"
     assert model.about() == "the ONNX file my-net.onnx"
     assert model.preprocessing().startswith("resize=37, crop=32x32, ")
-    assert re.search(r"my-net\.onnx of ONNX, and computed with onnxruntime \d", " ".join(model.methods()))
+    assert re.search(r"the ONNX file my-net\.onnx, and computed with onnxruntime \d", " ".join(model.methods()))
 
 
 # ----------------------------------------------------------------------------------------- bad files
@@ -202,9 +202,9 @@ def test_files_that_are_none_of_onnx(tmp_path):
     expected = {
         "no": r"There is no file .*no\.onnx\.",
         "empty": r"empty\.onnx is empty; copy it again\.",
-        "text": r"text\.onnx is damaged, or not a file of ONNX",
-        "cut": r"cut\.onnx is damaged, or not a file of ONNX",
-        "state": r"state\.onnx is damaged, or not a file of ONNX",
+        "text": r"text\.onnx is damaged, or not an ONNX file",
+        "cut": r"cut\.onnx is damaged, or not an ONNX file",
+        "state": r"state\.onnx is damaged, or not an ONNX file",
     }
     for name, message in expected.items():
         (problem,) = Onnx(file=str(tmp_path / f"{name}.onnx"), preprocess="imagenet").problems()

@@ -208,4 +208,4 @@ def test_a_function_is_named_with_its_place() -> None:
     given = {"source": "python", "function": "nets/own.py:make", "name": "mine"}
     model = TypeAdapter(Model).validate_python(given, context={"data_root": "/data"})
     assert model.function == "/data/nets/own.py:make"
-    assert model.methods() == ["The network mine was made by own code: the function make of own.py."]
+    assert model.methods() == ["The network mine was made by custom code: the function make of own.py."]

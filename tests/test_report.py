@@ -1614,6 +1614,8 @@ def test_mixed_versions_are_told():
     (warning,) = mixed_versions([made("1.0", "a" * 40), made("1.0", "b" * 40)])
     assert f"different versions of brain-model-rsa: 1.0 (commit {'a' * 12}) and 1.0 (commit {'b' * 12})" in warning
     assert "Run all of them again" in warning
+    (warning,) = mixed_versions([made("1.0", "a" * 40), made("1.0", "a" * 40 + "+")])
+    assert f"1.0 (commit {'a' * 12}) and 1.0 (commit {'a' * 12}+)" in warning
     assert usual_versions([made("1.0", "a"), made("1.0", "b"), made("1.0", "b"), {}])["commit"] == "b"
     assert usual_versions([{}]) == {}
     (warning,) = mixed_versions([made("1.0"), made("1.0", numpy="2.1")])

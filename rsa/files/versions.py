@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rsa import __version__
 
-__all__ = ["LIBRARIES", "versions"]
+__all__ = ["LIBRARIES", "short_commit", "versions"]
 
 LIBRARIES = (
     "numpy",
@@ -44,6 +44,17 @@ def _git_commit() -> str:
     except (OSError, subprocess.CalledProcessError):
         return ""
     return commit.stdout.strip() + ("+" if changed.stdout.strip() else "")
+
+
+def short_commit(commit: str) -> str:
+    """Shorten a commit for people; the '+' of a changed checkout stays.
+
+    Examples
+    --------
+    >>> short_commit("0123456789abcdef+")
+    '0123456789ab+'
+    """
+    return commit.removesuffix("+")[:12] + "+" * commit.endswith("+")
 
 
 @cache

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Onnx", "OnnxNetwork"]
 
-KIND = "a file of ONNX"
+KIND = "an ONNX file"
 
 MERGES = ("Add", "Sum", "Concat")
 DENSE = ("Gemm", "MatMul")
@@ -226,7 +226,7 @@ def _read(path: str) -> Graph:
     Raises
     ------
     UserError
-        If there is no such file, it is damaged, or none of ONNX, or onnx or onnxruntime is not installed.
+        If there is no such file, it is damaged or no ONNX file, or onnx or onnxruntime is not installed.
     """
     onnx = require_extra("onnx", "models", "onnx")
     require_extra("onnxruntime", "models", "onnx")
@@ -344,7 +344,7 @@ class Onnx(FileNetwork):
         """Return sentences for the methods text: the network and what pictures became."""
         onnxruntime = require_extra("onnxruntime", "models", "onnx")
         return [
-            f"The network {self.label} was read from the file {Path(self.file).name} of ONNX, and computed with "
+            f"The network {self.label} was read from the ONNX file {Path(self.file).name}, and computed with "
             f"onnxruntime {onnxruntime.__version__} (https://onnxruntime.ai).",
             f"Pictures were {self.preparation().words()}.",
         ]

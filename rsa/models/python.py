@@ -98,7 +98,7 @@ class Python(Source):
         """Return sentences for the methods text: where the network comes from."""
         made = "The network {} was" if self.needs_pictures else "The responses of {} were"
         random = f" Its weights were random (seed {self.seed})." if self.untrained else ""
-        return [f"{made.format(self.label)} made by own code: the function {self.about()}.{random}"]
+        return [f"{made.format(self.label)} made by custom code: the function {self.about()}.{random}"]
 
     def load(self) -> Any:
         """Return the network, ready for inference on the CPU, or the responses that the function returned.

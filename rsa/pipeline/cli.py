@@ -32,7 +32,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError, WithJsonSchema
 from rsa.errors import UserError, did_you_mean, flattened, is_mistake, told
 from rsa.files import records
 from rsa.files.memory import MB, peak_bytes
-from rsa.files.versions import versions
+from rsa.files.versions import short_commit, versions
 from rsa.pipeline import stages
 from rsa.pipeline.run import run
 from rsa.progress import duration
@@ -252,7 +252,7 @@ def _logging(handlers: list[logging.Handler]) -> Iterator[None]:
 def _version() -> str:
     """Say which version this is, and from which commit if that is known."""
     known = versions()
-    commit = f" (commit {known['commit'][:12]})" if known.get("commit") else ""
+    commit = f" (commit {short_commit(known['commit'])})" if known.get("commit") else ""
     return f"brain-model-rsa {known['brain-model-rsa']}{commit}"
 
 

@@ -26,7 +26,7 @@ from rsa.core import (
 from rsa.errors import listed
 from rsa.files import io
 from rsa.files.maps import PEAK_COLUMNS, clusters_path, peaks_path
-from rsa.files.versions import versions
+from rsa.files.versions import short_commit, versions
 from rsa.inference.group import above_tests
 from rsa.inputs.regions import read_regions
 from rsa.maps import MAPS, times_of
@@ -498,7 +498,7 @@ class StudyPages:
         if duration is not None:
             entries["jobs"] = f"{jobs.n_jobs}, {written_duration(duration)} from first start to last message"
         entries["version"] = f"brain-model-rsa {versions.get('brain-model-rsa', '')}"
-        entries["commit"] = str(versions.get("commit", ""))[:12]
+        entries["commit"] = short_commit(str(versions.get("commit", "")))
         items = [f"<div><dt>{name}</dt><dd>{escape(text)}</dd></div>" for name, text in entries.items() if text]
         settings = f'(<a href="{page_of("methods")}#section-2">settings</a>)'
         items.append(f"<div><dt>command</dt><dd><code>{escape(command)}</code> {settings}</dd></div>")

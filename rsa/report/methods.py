@@ -12,6 +12,7 @@ from typing import Any
 from rsa.comparisons import COMPARISONS
 from rsa.distances import CROSS_VALIDATED, DISTANCES
 from rsa.files.fsaverage import has_cortex
+from rsa.files.versions import short_commit
 from rsa.inference.enhance import ENHANCEMENTS
 from rsa.inference.subjects import SUBJECT_STATISTICS
 from rsa.inference.tally import FDR
@@ -562,7 +563,7 @@ def _software(study: Any, versions: Mapping[str, str]) -> str:
     """Name what computed the results, with the versions."""
     if not versions.get("brain-model-rsa"):
         return ""
-    commit = f", commit {versions['commit'][:12]}" if versions.get("commit") else ""
+    commit = f", commit {short_commit(versions['commit'])}" if versions.get("commit") else ""
     names = {"python": "Python", "numpy": "NumPy", "scipy": "SciPy"}
     names |= {"nilearn": "nilearn"} if study.has_images else {}
     names |= {"mne": "MNE-Python"} if study.meeg is not None else {}
@@ -604,7 +605,9 @@ def mixed_versions(provenances: Iterable[Mapping[str, Any]]) -> list[str]:
     packages = dict.fromkeys((one.get("brain-model-rsa", "?"), one.get("commit", "")) for one in found)
     warnings = []
     if len(packages) > 1:
-        names = [f"{version} (commit {commit[:12]})" if commit else str(version) for version, commit in packages]
+        names = [
+            f"{version} (commit {short_commit(commit)})" if commit else str(version) for version, commit in packages
+        ]
         warnings.append(
             f"The results were made by different versions of brain-model-rsa: {joined(names)}. Run all of them again "
             f"with one version before you compare them."
