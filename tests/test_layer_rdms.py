@@ -437,6 +437,14 @@ def test_tokens_before_those_of_space_are_known_by_the_names_of_parameters():
     ]
 
 
+@pytest.mark.parametrize(("other", "axes"), [("3x3x6", (1, 2)), ("9x3x3", (2, 3)), ("6x6x6", (2, 3))])
+def test_channels_are_where_other_layers_have_them_if_lengths_do_not_tell(monkeypatch, other, axes):
+    layers = {"layer": ["cube", "other"], "shape": ["6x6x6", other], "n_units": [216, 1], "type": "", "n_calls": 1}
+    monkeypatch.setattr(Grid, "describe", lambda self: pd.DataFrame({**layers, "default": True}))
+    values = torch.randn(2, 6, 6, 6)
+    torch.testing.assert_close(Grid(units="mean").representations()["cube"].of(values), values.mean(axes))
+
+
 class Tokens(Grid):
     """A transformer whose class token joins the others after the patches, and is alone in the end."""
 

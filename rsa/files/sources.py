@@ -128,7 +128,7 @@ def content_of(path: str | Path) -> bytes:
     now = os.stat(path)
     if now.st_size > KEPT_BYTES:
         return Path(path).read_bytes()
-    return _kept(str(path), now.st_ino, now.st_size, now.st_mtime_ns)
+    return _kept(str(path), now.st_ino, now.st_size, now.st_mtime_ns, now.st_ctime_ns)
 
 
 @lru_cache(N_KEPT)

@@ -25,12 +25,12 @@ class Axes(NamedTuple):
     channels: int | None
 
 
-def axes_of(shape: Sequence[int]) -> Axes:
+def axes_of(shape: Sequence[int], is_channels_last: bool = False) -> Axes:
     """Tell the axes of an output apart.
 
     Of three axes, the two that are equal go over space: channels are first in most networks, and last in some
-    transformers; they are first where that cannot be told. Of two, the first goes over tokens, the second over
-    channels. One axis has no space.
+    transformers; where all are equal they are first, unless other layers tell that they are last. Of two, the first
+    goes over tokens, the second over channels. One axis has no space.
 
     Examples
     --------
@@ -44,8 +44,8 @@ def axes_of(shape: Sequence[int]) -> Axes:
     Axes(space=(), channels=0)
     """
     if len(shape) == 3:
-        channels_last = shape[0] == shape[1] != shape[2]
-        return Axes((0, 1), 2) if channels_last else Axes((1, 2), 0)
+        is_last = shape[0] == shape[1] and (shape[1] != shape[2] or is_channels_last)
+        return Axes((0, 1), 2) if is_last else Axes((1, 2), 0)
     if len(shape) == 2:
         return Axes((0,), 1)
     return Axes((), 0 if len(shape) == 1 else None)
@@ -173,6 +173,8 @@ class Representation:
         Onto how many random directions the units are projected.
     seed : int
         Of these directions.
+    is_channels_last : bool
+        Whether channels are the last of three axes, where their lengths do not tell.
 
     Raises
     ------
@@ -185,9 +187,15 @@ class Representation:
     n_before: int = 0
     n_projected: int | None = None
     seed: int = 0
+    is_channels_last: bool = False
+
+    @property
+    def axes(self) -> Axes:
+        """Which axes of the output go over space, and which over channels."""
+        return axes_of(self.shape, self.is_channels_last)
 
     def __post_init__(self) -> None:
-        needs, axes = UNITS[self.units].needs, axes_of(self.shape)
+        needs, axes = UNITS[self.units].needs, self.axes
         shape = "x".join(map(str, self.shape))
         n_tokens = self.shape[0] - self.n_before if len(axes.space) == 1 else 1
         if needs == "space" and (not axes.space or n_tokens < 1):
@@ -211,7 +219,7 @@ class Representation:
         import torch
 
         empty = torch.empty(1, *self.shape, device="meta")
-        return prod(UNITS[self.units].reduce(empty, axes_of(self.shape), self.n_before).shape[1:])
+        return prod(UNITS[self.units].reduce(empty, self.axes, self.n_before).shape[1:])
 
     @property
     def is_projected(self) -> bool:
@@ -250,7 +258,7 @@ class Representation:
         """
         import torch
 
-        kept = UNITS[self.units].reduce(output, axes_of(self.shape), self.n_before).flatten(1).cpu()
+        kept = UNITS[self.units].reduce(output, self.axes, self.n_before).flatten(1).cpu()
         if not self.is_projected:
             return kept
         values = kept.numpy()

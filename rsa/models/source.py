@@ -1,7 +1,7 @@
 """What every source of networks has in common: its settings, and the network that it gives."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from fnmatch import fnmatchcase
 from glob import glob
 from pathlib import Path
@@ -296,6 +296,7 @@ class Source(Section):
         shapes = dict(zip(*(self.describe()[name] for name in ("layer", "shape")), strict=True))
         n_first = 0 if self.units == "all" else self.n_tokens_before
         n_tokens = {int(shape.partition("x")[0]) for shape in shapes.values() if shape.count("x") == 1}
+        is_last = _is_channels_last(shapes.values())
         made, names = {}, self.layer_names()
         self._require_patterns_of_units(names)
         for layer in names:
@@ -303,7 +304,7 @@ class Source(Section):
             is_earlier = shape[0] + n_first in n_tokens  # such tokens are put before those of this layer later on
             n_before = 0 if is_earlier else n_first
             try:
-                made[layer] = self._representation(layer, shape, n_before)
+                made[layer] = self._representation(layer, shape, n_before, is_last)
             except UserError as error:
                 raise UserError(f"Layer {layer!r} of {self.called}: {error}.") from error
         if isinstance(self.units, str) and not any(one.units == self.units for one in made.values()):
@@ -323,8 +324,10 @@ class Source(Section):
                     f"{did_you_mean(pattern, names, 3)} Correct it, or leave it out."
                 )
 
-    def _representation(self, layer: str, shape: tuple[int, ...], n_before: int) -> Representation:
-        how: dict[str, Any] = {"shape": shape, "n_before": n_before}
+    def _representation(
+        self, layer: str, shape: tuple[int, ...], n_before: int, is_channels_last: bool
+    ) -> Representation:
+        how: dict[str, Any] = {"shape": shape, "n_before": n_before, "is_channels_last": is_channels_last}
         how |= {"n_projected": self.projection, "seed": self.projection_seed}
         if isinstance(self.units, str):
             try:
@@ -369,6 +372,19 @@ class Source(Section):
         except UserError as error:
             return [str(error)]
         return []
+
+
+def _is_channels_last(shapes: Iterable[str]) -> bool:
+    """Say whether all layers whose lengths of three axes tell where channels are have them last.
+
+    Examples
+    --------
+    >>> _is_channels_last(["16x16x16", "8x8x16"]), _is_channels_last(["16x16x16", "16x8x8"])
+    (True, False)
+    """
+    sizes = [shape.split("x") for shape in shapes if shape.count("x") == 2]
+    last = {height == width for height, width, channels in sizes if (height == width) != (width == channels)}
+    return last == {True}
 
 
 def number_of(path: str | Path) -> int:
