@@ -7,8 +7,10 @@ responses stream to a file, and from it through the distances.
 import json
 import logging
 import math
+import os
 import tempfile
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
@@ -46,6 +48,9 @@ BLOCK_BYTES = 2**26
 
 MOST_PASSES = 16
 """So often pictures pass through a network at most, where its layers do not fit into memory together."""
+
+MOST_CONDITIONS_ON_A_CORE = 500
+"""Matrix products of more conditions are large enough for all cores to share each."""
 
 WORKING_BYTES = 150 * 2**20
 """What torch takes for a batch besides the outputs of layers."""
@@ -292,10 +297,25 @@ class _Making:
             log.info("%s: the pictures pass %d times, for some units each", self.run.model.label, len(passes))
         sums: dict[str, ProductSums] = {}
         for parts in passes:
-            for part, responses in self._gathered(parts).items():
-                _add(sums.setdefault(part.layer, self._sums()), responses)
+            responses = self._gathered(parts)
+            for part in parts:
+                sums.setdefault(part.layer, self._sums())
+            self._add_all([(sums[part.layer], responses.pop(part)) for part in parts])
+            for part in parts:
                 if part.stop == self.run.representations[part.layer].n_units:
                     self._measure(part.layer, sums.pop(part.layer))
+
+    def _add_all(self, parts: Sequence[tuple[ProductSums, Array]]) -> None:
+        """Add responses to the sums of their layers: of few conditions, several layers at a time, on a core each."""
+        if len(self.run.pictures.conditions) > MOST_CONDITIONS_ON_A_CORE:
+            for sums, responses in parts:
+                _add(sums, responses)
+            return
+        from threadpoolctl import threadpool_limits
+
+        n_threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+        with threadpool_limits(1, "blas"), ThreadPoolExecutor(n_threads) as threads:
+            list(threads.map(lambda one: _add(*one), parts))
 
     def _gathered(self, parts: Sequence[Part]) -> dict[Part, Array]:
         """Pass the pictures, and return the responses of parts of layers, (n_conditions, n_units) each."""

@@ -200,10 +200,13 @@ def exactly() -> Iterator[None]:
     cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
     was = cudnn.benchmark, cudnn.allow_tf32, matmul.allow_tf32, os.environ.get("CUBLAS_WORKSPACE_CONFIG")
     mode = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    deterministic: Any = torch.utils.deterministic
+    filled = deterministic.fill_uninitialized_memory
     try:
         cudnn.benchmark, cudnn.allow_tf32, matmul.allow_tf32 = False, False, False
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS is deterministic only with this
         torch.use_deterministic_algorithms(True, warn_only=True)
+        deterministic.fill_uninitialized_memory = False  # it is written before it is read
         with torch.inference_mode():
             yield
     finally:
@@ -211,6 +214,7 @@ def exactly() -> Iterator[None]:
         if was[3] is None:
             os.environ.pop("CUBLAS_WORKSPACE_CONFIG", None)
         torch.use_deterministic_algorithms(mode[0], warn_only=mode[1])
+        deterministic.fill_uninitialized_memory = filled
 
 
 # ------------------------------------------------------------------------------------- in the background
