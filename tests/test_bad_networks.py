@@ -135,10 +135,13 @@ BAD: dict[str, tuple[Callable[[], dict[str, Any]], str]] = {
     "an empty file, exported": (lambda: of_file("exported", "a.pt2", b""), r"a\.pt2 is empty; copy it again"),
     "half a file, onnx": (
         lambda: cut("onnx", onnx_file(Path("n.onnx"))),
-        r"cut\.onnx is damaged, or not a file",
+        r"cut\.onnx is damaged, or not an ONNX file",
     ),
     "half a file, exported": (lambda: cut("exported", exported_file(Path("n.pt2"))), r"cut\.pt2 is damaged, or not a "),
-    "a state dict as onnx": (lambda: of_file("onnx", "a.pth", state_dict("b")), r"a\.pth is damaged, or not a file of"),
+    "a state dict as onnx": (
+        lambda: of_file("onnx", "a.pth", state_dict("b")),
+        r"a\.pth is damaged, or not an ONNX file",
+    ),
     "a state dict as exported": (
         lambda: of_file("exported", "a.pth", state_dict("b")),
         r"a\.pth holds a state dict or a pickled network, and not a program of torch\.export",

@@ -341,7 +341,8 @@ def test_kinds_of_data_are_read_from_options_and_described(kind, tmp_path):
     "path", [ROOT / "config.yaml", *sorted((ROOT / "config").glob("*.yaml"))], ids=lambda p: p.stem
 )
 def test_a_second_source_of_networks_leaves_all_configurations_valid(path):
-    model = extending_example("class Pixels")["Model"]
+    extending_example("class Pixels")
+    model = Annotated[Union[tuple(MODELS.values())], *BY_SOURCE]  # noqa: UP007
     wider = create_model("Wider", __base__=Study, models=(tuple[model, ...], ()))
     raw = read_yaml(path)
     given = wider.model_validate(raw, context={"data_root": raw.get("data_root", ".")})

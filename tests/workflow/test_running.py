@@ -60,9 +60,9 @@ def test_jobs_are_told_their_memory_and_no_more_than_there_is(sandbox: Sandbox) 
         return [int(number) for number in re.findall(r"--memory-mb \$\(\((\d+) - BESIDE_MB\)\)", said)]
 
     asked = told()
-    assert len(asked) == 3, "searchlight, noise ceiling and permutations"
+    assert len(asked) == 4, "layer RDMs, searchlight, noise ceiling and permutations"
     assert min(asked) > 300
-    assert told("--resources", "mem_mb=300") == [300, 300, 300]
+    assert told("--resources", "mem_mb=300") == [300] * 4
 
 
 @pytest.mark.slow
