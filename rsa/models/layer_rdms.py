@@ -29,7 +29,7 @@ from rsa.models import Model
 from rsa.models.extraction import create_file, file_bytes, gather_in_file
 from rsa.models.kept import Gathered, Kept, LayerRDM, gathering, program
 from rsa.models.own_device import own_device
-from rsa.models.passing import exactly
+from rsa.models.passing import exactly, keeping_memory
 from rsa.models.representation import ProjectionError, of_principal_components
 from rsa.models.run import ConditionMeans, Run, run_of
 from rsa.progress import progress
@@ -330,7 +330,8 @@ class _Making:
             part = of_layers[layer]
             means[part].add(output[:, part.start : part.stop], place)
 
-        with exactly(), progress(len(run.pictures.files), "images", f"responses of {run.model.label}") as advance:
+        what = f"responses of {run.model.label}"
+        with exactly(), keeping_memory(), progress(len(run.pictures.files), "images", what) as advance:
             for n_passed in run.passing(list(of_layers), take, errors=errors):
                 advance(n_passed)
         return responses

@@ -1,5 +1,6 @@
 """Pictures through a network: read in the background, passed in batches, the answers of layers handed over."""
 
+import ctypes
 import logging
 import os
 from collections import deque
@@ -17,7 +18,7 @@ from rsa.models.source import Network, Precision
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["PassSettings", "Take", "ahead", "background", "exactly", "pass_batches"]
+__all__ = ["PassSettings", "Take", "ahead", "background", "exactly", "keeping_memory", "pass_batches"]
 
 N_BATCHES_AHEAD = 2
 """Batches of pictures that are read ahead of the network."""
@@ -27,6 +28,10 @@ BATCH_SIZES = {"cpu": 8}
 
 BATCH_SIZE = 64
 """Pictures at a time on other devices."""
+
+MALLOPT = {-1: 2**30, -2: 2**26, -3: 2**25}
+"""Parameters of glibc's allocator: from how much free memory on some is given back, how much more is asked for at a
+time, and from which size on memory is mapped by itself (32 MiB, its limit)."""
 
 log = logging.getLogger(__name__)
 
@@ -215,6 +220,27 @@ def exactly() -> Iterator[None]:
             os.environ.pop("CUBLAS_WORKSPACE_CONFIG", None)
         torch.use_deterministic_algorithms(mode[0], warn_only=mode[1])
         deterministic.fill_uninitialized_memory = filled
+
+
+@contextmanager
+def keeping_memory() -> Iterator[None]:
+    """Let the process keep memory that it frees, for the length of a block, where it runs on glibc.
+
+    The outputs of layers come and go with every batch. By default much of their memory is given back to the system each
+    time, and asked for again page by page, which takes longer than many a layer.
+    """
+    try:
+        libc = ctypes.CDLL("libc.so.6")
+        mallopt, trim = libc.mallopt, libc.malloc_trim
+    except (OSError, AttributeError):
+        yield
+        return
+    for parameter, n_bytes in MALLOPT.items():
+        mallopt(parameter, n_bytes)
+    try:
+        yield
+    finally:
+        trim(0)
 
 
 # ------------------------------------------------------------------------------------- in the background
