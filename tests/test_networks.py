@@ -108,6 +108,14 @@ def test_mistakes_of_seeds_and_checkpoints(settings, message):
     assert message in problem
 
 
+def test_checkpoints_of_one_step_have_no_order(tmp_path):
+    for name in ("s_0.5.pth", "s_1.0.pth", "s_1.5.pth"):
+        (tmp_path / name).touch()
+    (problem,) = Torchvision(architecture="alexnet", weights=f"{tmp_path}/s_*.pth").problems_of_variants()
+    assert "s_0.5.pth" in problem
+    assert "s_1.5.pth' have the same last number, which is their step" in problem
+
+
 def test_a_study_knows_each_network(tmp_path):
     for number in (1, 2):
         (tmp_path / f"epoch_{number}.pth").touch()

@@ -12,7 +12,7 @@ from PIL import Image
 from pydantic import BeforeValidator, Field
 
 from rsa.core import difference_of_conditions
-from rsa.errors import UserError, did_you_mean
+from rsa.errors import UserError, did_you_mean, listed
 from rsa.models.representation import UNITS, Representation
 from rsa.settings import Label, Section, choice_of
 
@@ -205,7 +205,20 @@ class Source(Section):
             return [f"{self.label}: `seeds` has a number twice; keep one of them."]
         if self.checkpoints and not glob(self.checkpoints):
             return [f"{self.label}: no file has a name like {self.checkpoints}, the glob of its weights."]
-        return []
+        return self._steps_that_come_twice()
+
+    def _steps_that_come_twice(self) -> list[str]:
+        """Say which checkpoints have the same step, so that their order is not certain."""
+        of_steps: dict[int, list[str]] = {}
+        for path in glob(self.checkpoints) if self.checkpoints else ():
+            of_steps.setdefault(number_of(path), []).append(path)
+        same = [sorted(paths) for step, paths in of_steps.items() if step >= 0 and len(paths) > 1]
+        if not same:
+            return []
+        return [
+            f"{self.label}: {listed(same[0])} have the same last number, which is their step; give checkpoints names "
+            "with whole numbers that differ."
+        ]
 
     def about(self) -> str:
         """Say in a few words which network it is."""
