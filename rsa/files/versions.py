@@ -2,13 +2,14 @@
 
 import platform
 import subprocess
+from collections.abc import Iterable
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from rsa import __version__
 
-__all__ = ["LIBRARIES", "short_commit", "versions"]
+__all__ = ["LIBRARIES", "installed", "short_commit", "versions"]
 
 LIBRARIES = (
     "numpy",
@@ -60,8 +61,14 @@ def short_commit(commit: str) -> str:
 @cache
 def versions() -> dict[str, str]:
     """Return the versions of this package, of Python and of the libraries that numbers depend on."""
-    found = {"brain-model-rsa": __version__, "commit": _git_commit(), "python": platform.python_version()}
-    for name in LIBRARIES:
+    own = {"brain-model-rsa": __version__, "commit": _git_commit(), "python": platform.python_version()}
+    return own | installed(LIBRARIES)
+
+
+def installed(packages: Iterable[str]) -> dict[str, str]:
+    """Return the versions of those of some packages that are installed."""
+    found = {}
+    for name in packages:
         try:
             found[name] = version(name)
         except PackageNotFoundError:

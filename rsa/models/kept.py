@@ -14,7 +14,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cache
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +23,7 @@ import pandas as pd
 from rsa.core import Array, RDMs
 from rsa.errors import UserError, one_line
 from rsa.files import io
+from rsa.files.versions import installed
 
 __all__ = ["Gathered", "Kept", "LayerRDM", "gathering", "program"]
 
@@ -109,13 +109,7 @@ def program() -> dict[str, str]:
     here, digest = Path(__file__).parents[1], hashlib.sha256()
     for path in sorted(path for pattern in CODE for path in here.glob(pattern)):
         digest.update(path.read_bytes())
-    found = {"code": digest.hexdigest()}
-    for name in LIBRARIES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
+    return {"code": digest.hexdigest()} | installed(LIBRARIES)
 
 
 # -------------------------------------------------------------------------- responses that are gathered
