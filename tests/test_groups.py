@@ -13,7 +13,7 @@ from rsa.pipeline.plan import Plan
 ROOT = Path(__file__).parent.parent
 ALONE = {
     "group", "group_movie", "layer_time", "noise_ceiling", "permute_group", "flip_subjects", "region_fits",
-    "ranking",
+    "ranking", "units",
     "sensor_group", "sensor_group_of_shares",
 }  # fmt: skip
 

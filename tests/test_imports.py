@@ -14,7 +14,7 @@ from rsa.pipeline import stages
 from rsa.pipeline.warm import compile_modules
 
 PACKAGE = Path(rsa.__file__).parent
-WINGS = ("files", "inputs", "datasets", "models", "inference", "meeg", "simulation", "report", "pipeline")
+WINGS = ("files", "inputs", "datasets", "models", "inference", "units", "meeg", "simulation", "report", "pipeline")
 """From the lowest floor to the highest. The root imports no wing, and a wing only the root and lower wings."""
 
 FILE_WORDS = {

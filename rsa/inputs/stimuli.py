@@ -73,7 +73,7 @@ class Stimuli(Section):
     """Regular expression whose group is the condition in the names of a folder's files, as in 'nsd0*([0-9]+)'; files
     of which the same is found are several images of one condition."""
     condition_column: str = "condition"
-    """Column of the table that names the condition."""
+    """Column of the table that names the condition; the column of files, for pictures that are a condition each."""
     file_column: str = "file"
     """Column of the table that names the image file."""
     n_conditions: int | None = Field(None, ge=3)
@@ -151,7 +151,10 @@ class Stimuli(Section):
         for column, name in named.items():
             if column != name and name in rows and column in rows:
                 raise UserError(f"{path} has a column {name!r} beside {column!r}, which is to become it; rename one.")
-        rows = rows.rename(columns=named)
+        if self.condition_column == self.file_column:
+            rows = rows.assign(**dict.fromkeys(("condition", "file"), rows[self.file_column]))
+        else:
+            rows = rows.rename(columns=named)
         if rows.empty:
             raise UserError(f"{path} has a header but no rows; give it a row per image.")
         first = [name for name in ("condition", "file") if name in rows]

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Sequence
 from fnmatch import fnmatchcase
 from glob import glob
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Protocol, Self, cast
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple, Protocol, Self, cast
 
 import pandas as pd
 from PIL import Image
@@ -13,7 +13,7 @@ from pydantic import BeforeValidator, Field
 
 from rsa.core import difference_of_conditions
 from rsa.errors import UserError, did_you_mean, listed
-from rsa.models.representation import UNITS, Representation
+from rsa.models.representation import UNITS, Axes, Representation, axes_of
 from rsa.settings import Label, Section, choice_of
 
 if TYPE_CHECKING:
@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 __all__ = [
     "LAYER_COLUMNS",
     "PART",
+    "Globs",
     "Layers",
+    "Layout",
     "Network",
     "Responses",
     "Source",
@@ -113,6 +115,14 @@ class Responses(Protocol):
     def weights_sha256(self) -> str:
         """Return the SHA-256 of the responses, in hexadecimal."""
         ...
+
+
+class Layout(NamedTuple):
+    """How the output of a layer for one picture lies over channels and space; `n_before` tokens are of neither."""
+
+    shape: tuple[int, ...]
+    axes: Axes
+    n_before: int
 
 
 class Source(Section):
@@ -306,16 +316,14 @@ class Source(Section):
         UserError
             As `layer_names`; or if `units` asks for what a layer does not have.
         """
-        shapes = dict(zip(*(self.describe()[name] for name in ("layer", "shape")), strict=True))
+        described = self.describe()
         n_first = 0 if self.units == "all" else self.n_tokens_before
-        n_tokens = {int(shape.partition("x")[0]) for shape in shapes.values() if shape.count("x") == 1}
-        is_last = _is_channels_last(shapes.values())
+        is_last = _is_channels_last(described["shape"])
         made, names = {}, self.layer_names()
         self._require_patterns_of_units(names)
-        for layer in names:
-            shape = tuple(int(n) for n in shapes[layer].split("x"))
-            is_earlier = shape[0] + n_first in n_tokens  # such tokens are put before those of this layer later on
-            n_before = 0 if is_earlier else n_first
+        for layer, (shape, n_before) in _shapes(described, n_first).items():
+            if layer not in names:
+                continue
             try:
                 made[layer] = self._representation(layer, shape, n_before, is_last)
             except UserError as error:
@@ -326,6 +334,22 @@ class Source(Section):
                 "other layers."
             )
         return made
+
+    def layouts(self, described: pd.DataFrame) -> dict[str, Layout]:
+        """Return how the outputs of all layers lie over channels and space.
+
+        Parameters
+        ----------
+        described : DataFrame
+            As `describe` returns it.
+        """
+        has_tokens = any(shape.count("x") == 1 for shape in described["shape"])
+        shapes = _shapes(described, self.n_tokens_before if has_tokens else 0)
+        is_last = _is_channels_last(described["shape"])
+        return {
+            layer: Layout(shape, axes_of(shape, is_last), n_before if len(shape) == 2 else 0)
+            for layer, (shape, n_before) in shapes.items()
+        }
 
     def _require_patterns_of_units(self, names: Sequence[str]) -> None:
         """Raise a `UserError` if `units` names a layer that is not among those that are chosen."""
@@ -385,6 +409,18 @@ class Source(Section):
         except UserError as error:
             return [str(error)]
         return []
+
+
+def _shapes(described: pd.DataFrame, n_first: int) -> dict[str, tuple[tuple[int, ...], int]]:
+    """Return the shape of the output of each layer for one picture, and how many tokens stand before those of space."""
+    shapes = {
+        layer: tuple(int(n) for n in shape.split("x"))
+        for layer, shape in zip(described["layer"], described["shape"], strict=True)
+        if shape
+    }
+    n_tokens = {shape[0] for shape in shapes.values() if len(shape) == 2}
+    # where there are as many fewer tokens, the first are put before those of this layer later on
+    return {layer: (shape, 0 if shape[0] + n_first in n_tokens else n_first) for layer, shape in shapes.items()}
 
 
 def _is_channels_last(shapes: Iterable[str]) -> bool:

@@ -36,6 +36,7 @@ from rsa.rdm import MEEG, chance_is_0
 from rsa.settings import by_subject, fill, placeholders
 from rsa.simulation.settings import PlantedLatency, PlantedRegion
 from rsa.simulation.write import files_of_stimuli, not_simulated
+from rsa.units.choosing import problems_of_units
 
 NO_DATA = re.compile(r"mask|design|SPM\.mat|\.(json|tsv|csv|txt)$", re.IGNORECASE)
 """Names of files that are often the same in all subjects and runs."""
@@ -98,7 +99,7 @@ def problems_of(study: Study) -> list[str]:
     problems = [*_structure(study), *few, *stimuli, *models, *_regions(study), *_simulation(study)]
     problems += _references(study) if not (stimuli or few) else _missing_references(study)
     problems += _ready(study) if not (stimuli or few or models) else ()
-    problems += [*_planted(study), *_networks(study)] if not models else ()
+    problems += [*_planted(study), *_networks(study), *_units(study)] if not models else ()
     problems += _analyses(study) if not (stimuli or models) else ()
     problems += _inference(study)
     problems += _contrasts(study) if not (stimuli or models) else ()
@@ -276,7 +277,7 @@ def _what_is_compared(study: Study) -> Iterator[str]:
         yield "there is nothing to compare the brain with: list `models` or `references`."
     if any(model.needs_pictures for model in study.models) and study.stimuli is None:
         yield "models need pictures: set `stimuli`."
-    if study.brain is None and study.meeg is None:
+    if study.brain is None and study.meeg is None and study.units is None:
         yield "there are no data: set `brain`, `meeg` or both."
 
 
@@ -404,6 +405,25 @@ def _networks(study: Study) -> Iterator[str]:
         )
     layers = {model.label: model.layer_names() for model in study.networks}
     yield from problems_of_names(study.network_comparisons, study.named, layers)
+
+
+def _units(study: Study) -> Iterator[str]:
+    """Check what looking at units needs, of models without problems."""
+    if study.units is None:
+        return
+    watched = [model for model in study.networks if model.needs_pictures]
+    if not watched:
+        yield "`units` looks at networks that pictures pass, and `models` has none; add one, or leave `units` out."
+        return
+    regions = None if study.regions is not None else _ready_regions(study)
+    yield from problems_of_units(study.units, watched, regions)
+
+
+def _ready_regions(study: Study) -> list[str] | None:
+    """Return the names of regions of a study without `regions`; None where only the data tell."""
+    if study.brain is None or not study.brain.is_ready:
+        return []
+    return [str(name) for name in getattr(study.brain, "regions", ())] or None
 
 
 def _anatomical(study: Study) -> Iterator[str]:

@@ -35,6 +35,7 @@ from rsa.models import Model
 from rsa.noise import NORMALISATIONS, SHRINKAGES
 from rsa.settings import DataPath, Label, Names, Section, alternatives, choice_of, placeholders
 from rsa.simulation.settings import Simulation
+from rsa.units.settings import UnitSettings
 
 __all__ = [
     "Inference",
@@ -357,6 +358,9 @@ class Study(Section):
     network_comparisons: tuple[NetworkComparison, ...] = ()
     """Networks among themselves, in regions: with their seeds, before and after a training, or along it; a table and a
     figure each."""
+    units: UnitSettings | None = None
+    """What the units of the networks see: receptive fields, what drives them, codes, and their part in a fit; leave it
+    out for none. A study may have it without any data of brains."""
     analyses: tuple[Analysis, ...] = ()
     """Partial correlations, variance partitioning, commonality with M/EEG, weighted models: as well, each in a folder
     of its own, analyses/<name>/."""

@@ -15,7 +15,7 @@ GROUPS_OF_SMALL = {
     ),
     "compare": (
         "searchlight", "resample", "permute_subject", "permute_group", "flip_subjects", "noise_ceiling", "region_fits",
-        "ranking", "layer_time", "sensor_searchlight", "sensor_group", "sensor_group_of_shares",
+        "ranking", "units", "layer_time", "sensor_searchlight", "sensor_group", "sensor_group_of_shares",
     ),
     "tell": (
         "describe", "maps", "maps_alone", "group", "networks", "sensor_peaks", "draw_references", "draw_group",

@@ -460,6 +460,14 @@ def _model_rdms(runs: Runs) -> Need:
     return Need(TORCH_MB, beside + responses if fits else beside, beside + (some if fits else 0), seconds, disk)
 
 
+def _units(runs: Runs) -> Need:
+    """Hold the network, two batches of all layers, the responses of one layer, and all pictures, small."""
+    size = runs.extent
+    batch = 2 * SINGLE * BATCH_SIZE * size.n_outputs + 600 * MB + 1.3 * size.n_weights
+    responses = 3 * SINGLE * size.n_conditions * size.n_units + 4 * DOUBLE * size.n_conditions**2
+    return Need(TORCH_MB, batch + responses, None, 600 + 2 * size.n_images, 100 * MB)
+
+
 def _reference(runs: Runs) -> Need:
     rdm, size = DOUBLE * runs.extent.n_pairs, runs.extent
     drawn = [one for one in runs.study.references if isinstance(one, PictureReference)]
@@ -632,6 +640,7 @@ NEEDS: dict[str, Callable[[Runs], Need]] = {
     "extract": _extract,
     "layer_rdms": _layer_rdms,
     "model_rdms": _model_rdms,
+    "units": _units,
     "reference": _reference,
     "movie": _movie,
     "group_movie": _group_movie,
@@ -645,6 +654,7 @@ NEEDS: dict[str, Callable[[Runs], Need]] = {
     "draw_regions": _small_drawing,
     "draw_networks": _small_drawing,
     "draw_ranking": _small_drawing,
+    "draw_units": _small_drawing,
     "draw_time": _small_drawing,
     "draw_sensors": _small_drawing,
     "draw_fusion": _draw(lambda runs: 0.4 * _tested_rows(runs)),

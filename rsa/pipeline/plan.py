@@ -161,6 +161,10 @@ def _networks(plan: "Plan", part: str) -> bool:
     return bool(plan.study.network_comparisons) and _regions(plan, part) and plan.analysis(part).is_main
 
 
+def _units(plan: "Plan", part: str) -> bool:
+    return plan.study.units is not None and plan.analysis(part).is_main
+
+
 def _region_group(plan: "Plan", part: str) -> bool:
     return _regions(plan, part) and plan.study.inference is not None
 
@@ -225,6 +229,7 @@ OUTPUTS = {
     "region_group": Output("{part}regions_group.tsv", _region_group),
     "region_group_dictionary": Output("{part}regions_group.json", _region_group),
     "networks": Output("networks", _networks),
+    "units": Output("units/model-{watched}", _units),
     "ranking": Output("ranking.tsv", _ranking),
     "ranking_dictionary": Output("ranking.json", _ranking),
     "ranking_pairs": Output("ranking_pairs.tsv", _ranking),
@@ -241,6 +246,7 @@ OUTPUTS = {
     "group_figures": Output("figures/{part}group", _subjects_beside),
     "region_figures": Output("figures/{part}regions", _regions),
     "networks_figures": Output("figures/networks", _networks),
+    "units_figures": Output("figures/units/model-{watched}", _units),
     "ranking_figures": Output("figures/ranking", _ranking),
     "time_figures": Output("figures/{part}time", _time),
     "sensor_figures": Output("figures/{part}sensors", _sensors),
@@ -293,7 +299,7 @@ class Plan:
             return []
         subjects = self.study.meeg_subjects if output.of_meeg else self.study.subjects
         labels: dict[str, Iterable[str]] = {"model": self._models, "reference": self._references, "subject": subjects}
-        labels |= {"part": [part], "test": self.sensor_tests(part)}
+        labels |= {"part": [part], "test": self.sensor_tests(part), "watched": self.watched()}
         words = [word for word in labels if f"{{{word}}}" in output.path]
         each = product(*(labels[word] for word in words))
         return [self.path(kind, **dict(zip(words, chosen, strict=True))) for chosen in each]
@@ -359,6 +365,10 @@ class Plan:
     def names(self) -> list[str]:
         """Return the labels of all models and the names of all references, in order."""
         return [*self._models, *self._references]
+
+    def watched(self) -> list[str]:
+        """Return the labels of the networks whose units can be looked at: those that pictures pass."""
+        return [label for label, model in self._models.items() if model.needs_pictures]
 
     def settings(self) -> str:
         """Return all settings of the study as JSON."""

@@ -78,6 +78,7 @@ from rsa.report.ranks import forward_times, pairs_table, ranking_table, ranking_
 from rsa.report.runs import Jobs, read_logs, written_duration
 from rsa.report.study import at_one_time, reasons_table, region_means
 from rsa.report.style import caption_of
+from rsa.report.units.page import unit_sections
 from rsa.significance import PRIMARY, significance_of
 
 __all__ = [
@@ -238,6 +239,7 @@ class StudyPages:
             Sheet(page_of("regions"), "Regions", [self._ranking(), self._regions()]),
             Sheet(page_of("time"), "Time and fusion" if study.fusion else "Time", time),
             Sheet(page_of("models"), "Models", models),
+            Sheet(page_of("units"), "Units", self._units()),
             *(self._analysis(analysis) for analysis in study.analyses),
             *subjects,
             Sheet(page_of("methods"), "Methods", made),
@@ -757,6 +759,17 @@ class StudyPages:
                 heading = f"Comparing networks: {one.name}"
                 sections.append(PageSection(heading, paragraphs(one.about()), pictures, table, files))
         return sections
+
+    def _units(self) -> list[PageSection]:
+        """Show what the units of networks see."""
+        if self.study.units is None:
+            return []
+        files, root = partial(self._files, page_of("units")), self.folder / "figures" / "units"
+        return [
+            section
+            for tables in sorted((self.folder / "units").glob("model-*"))
+            for section in unit_sections(tables.name.removeprefix("model-"), tables, root / tables.name, files)
+        ]
 
     def _methods(self) -> PageSection:
         text = methods_text(self.study, self.measured, self.versions)

@@ -116,7 +116,7 @@ def is_wanted(path: str | Path) -> bool:
     return False
 
 
-def save_figure(path: str | Path, figure: Figure, caption: str = "") -> Path:
+def save_figure(path: str | Path, figure: Figure, caption: str = "", dpi: int = DPI) -> Path:
     """Write a figure as PNG and, beside it, as SVG; the same figure gives the same bytes.
 
     In a block of `only`, other figures than the chosen one are not written.
@@ -126,9 +126,11 @@ def save_figure(path: str | Path, figure: Figure, caption: str = "") -> Path:
     path : path
         Of the PNG. The SVG has its name with another ending.
     figure : Figure
-        Is drawn for both. Text is text in the SVG, lines are lines, and images have 300 pixels per inch.
+        Is drawn for both. Text is text in the SVG, and lines are lines.
     caption : str
         Kept inside both files; `caption_of` reads it.
+    dpi : int
+        Pixels per inch of the PNG, and of images in the SVG.
 
     Returns
     -------
@@ -138,7 +140,7 @@ def save_figure(path: str | Path, figure: Figure, caption: str = "") -> Path:
     path, choice = Path(path), _choice.get()
     if not is_wanted(path):
         return path
-    dpi = DPI if choice is None else choice.dpi
+    dpi = dpi if choice is None else choice.dpi
     same_text_and_names = rc_context({"svg.fonttype": "none", "svg.hashsalt": "rsa"})
     with writing(path.with_suffix(".svg")) as temporary, same_text_and_names:
         metadata = {"Title": path.stem, "Description": _printable(caption), "Date": None}

@@ -20,6 +20,7 @@ from rsa.pipeline.watch import watch
 wildcard_constraints:
     subject="[0-9a-zA-Z]+",
     model="[0-9a-zA-Z]+",
+    watched="[0-9a-zA-Z]+",
     reference="[0-9a-zA-Z]+",
     part="(analyses/[0-9a-zA-Z]+/)?",  # the plain comparison, or another analysis
 

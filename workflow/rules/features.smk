@@ -88,3 +88,35 @@ rule reference:
         stimuli=options("stimuli", STUDY.stimuli),
     shell:
         "python -m rsa reference {params.reference} {params.stimuli} --output {output} --log {log}"
+
+
+if STUDY.units is not None:
+
+    rule units:
+        input:
+            stimuli=lambda wildcards: PLAN.model_stimuli(wildcards.watched),
+            weights=lambda wildcards: PLAN.model(wildcards.watched).files(),
+            rdms=lambda wildcards: PLAN.path("model_rdms", model=wildcards.watched),
+            brain=PLAN.all("region_rdms"),
+            fits=PLAN.all("region_fits"),
+        output:
+            tables=directory(PLAN.path("units")),
+            figures=directory(PLAN.path("units_figures")),
+        log:
+            f"{LOGS}/units_model-{{watched}}.log",
+        conda:
+            "../../envs/gpu.yaml"
+        threads: threads_of("units")
+        resources:
+            **needs("units", "draw_units"),
+            gpu=gpu_of_extraction,
+        params:
+            model=lambda wildcards: options_of("model", PLAN.model(wildcards.watched)),
+            stimuli=options("stimuli", STUDY.stimuli),
+            units=options("units", STUDY.units),
+            distance=STUDY.layer_distance,
+            comparison=STUDY.comparison,
+        shell:
+            "python -m rsa units {params.model} {params.stimuli} {params.units} --rdms {input.rdms} --brain {input.brain} "
+            "--fits {input.fits} --distance {params.distance} --comparison {params.comparison} --output {output.tables} "
+            "--then draw-units --tables {output.tables} --folder {output.figures} --log {log}"

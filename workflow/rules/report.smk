@@ -68,7 +68,9 @@ rule report:
         scores=PLAN.all("scores"),
         resampled=PLAN.all("resampled"),
         fits=PLAN.all("region_fits"),
-        tables=PLAN.every("region_fits", "ranking", "networks", "time", "sensor_peaks"),
+        tables=PLAN.every(
+            "region_fits", "ranking", "networks", "units", "time", "sensor_peaks"
+        ),
         maps=PLAN.every("maps", "group_maps"),
         figures=PLAN.figures(),
         movies=PLAN.all("movie"),

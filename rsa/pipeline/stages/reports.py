@@ -29,6 +29,7 @@ from rsa.report.networks import network_figure
 from rsa.report.study import group_figures, reference_figures, region_figures, subject_figures
 from rsa.report.style import DPI, only
 from rsa.report.topographies import sensor_figures
+from rsa.report.units.draw import unit_figures
 from rsa.significance import Significance, significance_of, without_tests
 
 __all__ = [
@@ -36,6 +37,7 @@ __all__ = [
     "draw_group",
     "draw_networks",
     "draw_ranking",
+    "draw_units",
     "draw_references",
     "draw_regions",
     "draw_sensors",
@@ -174,6 +176,17 @@ def draw_ranking(table: Path, folder: Path, models: list[str] | None = None) -> 
         All models and references of the study, in order: so each has one colour in all figures.
     """
     ranking_figures(io.load_table(table), folder, models or [])
+
+
+def draw_units(tables: Path, folder: Path) -> None:
+    """Draw what the units of a network see: fields, preferred pictures, codes, and the rest of what was asked.
+
+    Parameters
+    ----------
+    tables : path
+        Folder of the tables and arrays of the network.
+    """
+    unit_figures(tables, folder)
 
 
 def draw_networks(study: Path, tables: Path, folder: Path) -> None:
@@ -322,6 +335,8 @@ def drawings(plan: Plan) -> dict[Path, tuple[Callable[..., None], dict[str, Any]
         of_regions = {"fits": first("region_fits", part), "tests": first("region_group", part)}
         draws("region_figures", part, draw_regions, **of_regions, **alpha, models=plan.names())
         draws("networks_figures", part, draw_networks, study=plan.path("settings"), tables=first("networks", part))
+        of_units = zip(plan.all("units", part), plan.all("units_figures", part), strict=True)
+        found.update({figures: (draw_units, {"tables": tables}) for tables, figures in of_units})
         draws("ranking_figures", part, draw_ranking, table=first("ranking", part), models=plan.names())
         over_time: dict[str, Any] = {
             "comparison": study.comparison,

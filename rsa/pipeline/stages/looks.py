@@ -1,0 +1,75 @@
+"""What the units of a network see: all that the section `units` asks, for one network."""
+
+from pathlib import Path
+
+from rsa.files import io
+from rsa.inputs.stimuli import Stimuli
+from rsa.models import Model
+from rsa.models.layer_rdms import model_rdms
+from rsa.models.own_device import own_device
+from rsa.pipeline.config import ComparisonName, DistanceName
+from rsa.pipeline.stages.common import provenance_of, stacked
+from rsa.units.found import save_found
+from rsa.units.look import Beside, Look, looked_at
+from rsa.units.settings import UnitSettings
+from rsa.units.watched import Watched
+
+__all__ = ["units"]
+
+
+def units(
+    model: Model,
+    stimuli: Stimuli,
+    output: Path,
+    units: UnitSettings | None = None,
+    rdms: Path | None = None,
+    brain: list[Path] | None = None,
+    fits: Path | None = None,
+    distance: DistanceName = "correlation",
+    comparison: ComparisonName = "spearman",
+    device: str = "auto",
+    batch_size: int | None = None,
+    memory_mb: int | None = None,
+) -> None:
+    """Look at what the units of a network see: receptive fields, preferred pictures, codes, their part in a fit.
+
+    Parameters
+    ----------
+    model : Model
+        The network, its weights and layers.
+    stimuli : Stimuli
+        The pictures.
+    units : UnitSettings
+        Which units are looked at, and what is asked of them.
+    output : path
+        Folder of the tables (TSV, with a JSON data dictionary each) and of arrays (NPZ).
+    rdms : path
+        RDMs of its layers (HDF5); without them they are made.
+    brain : list of path
+        RDMs of the regions of each subject (HDF5), with which channels are compared.
+    distance : str
+        How dissimilar two images are in a layer.
+    device : str
+        auto (CUDA where there is one), cpu, cuda, cuda:1, mps.
+    batch_size : int
+        Pictures per forward pass; chosen for the device if it is not given.
+    """
+    settings = units or UnitSettings()
+    inputs = [*model.files(), *stimuli.files(), *([] if rdms is None else [rdms]), *(brain or [])]
+    said = {"model": model.model_dump(), "stimuli": stimuli.model_dump(), "units": settings.model_dump()}
+    with own_device(device) as place, provenance_of(inputs, **said) as provenance:
+        images = stimuli.load()
+        watched = Watched.of(model, images, place, batch_size)
+        of_layers = io.load_rdms(rdms) if rdms is not None else model_rdms(model, images, distance, device=place).rdms
+        beside = Beside(
+            images,
+            of_layers,
+            stacked(brain) if brain else None,
+            None if fits is None else io.load_table(fits),
+            distance,
+            comparison,
+            memory_mb,
+        )
+        for part, found in looked_at(Look(watched, settings, beside)):
+            save_found(output, part, found)
+    io.save_json(output / "provenance.json", {**provenance, "weights_sha256": watched.network.weights_sha256()})

@@ -1,0 +1,1 @@
+"""Pictures and page sections of what the units of a network see."""

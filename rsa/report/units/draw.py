@@ -1,0 +1,29 @@
+"""All figures of what the units of a network see."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from rsa.report.units.folder import UnitsFolder
+from rsa.report.units.preferred import preferred_figures
+
+__all__ = ["FIGURES", "unit_figures"]
+
+FIGURES: dict[str, Callable[[UnitsFolder, Path], list[Path]]] = {
+    "preferred": preferred_figures,
+}
+"""What draws each part, in the order of the page: nothing of a part that was not asked for. The files of a part begin
+with its name."""
+
+
+def unit_figures(tables: str | Path, to: str | Path) -> list[Path]:
+    """Draw all that was asked of the units of a network; return the files (PNG).
+
+    Parameters
+    ----------
+    tables : path
+        The folder that the stage `units` wrote.
+    to : path
+        Where the figures go.
+    """
+    folder = UnitsFolder(Path(tables))
+    return [path for draw in FIGURES.values() for path in draw(folder, Path(to))]

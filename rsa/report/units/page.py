@@ -1,0 +1,65 @@
+"""The sections of a page about what the units of a network see."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from rsa.files import io
+from rsa.report.html import Link, PageSection, paragraphs
+from rsa.report.style import caption_of
+
+__all__ = ["HEADINGS", "unit_sections"]
+
+HEADINGS = {
+    "units": "Units that are looked at",
+    "preferred": "What drives a unit",
+    "fields": "Receptive fields",
+    "filters": "Filters of the first layer",
+    "maximised": "Pictures made for a unit",
+    "heat_maps": "Where a class is seen",
+    "neighbours": "Nearest neighbours",
+    "embeddings": "Pictures in two dimensions",
+    "readout": "Read-out of categories",
+    "channels": "Channels that carry the fit",
+}
+"""What each table and part is called on the page."""
+
+MOST_SHOWN = 60
+"""So many rows of a table stand on the page; the file has all."""
+
+
+def unit_sections(model: str, tables: Path, figures: Path, files: Callable[..., Sequence[Link]]) -> list[PageSection]:
+    """Return the sections about the units of a network; none where nothing was asked.
+
+    Parameters
+    ----------
+    model : str
+        Label of the network.
+    tables, figures : path
+        The folders of its tables and figures.
+    files : callable
+        Makes links to files that are there.
+    """
+    found = []
+    for part, heading in HEADINGS.items():
+        table, pictures = tables / f"{part}.tsv", sorted(figures.glob(f"{part}_*.png"))
+        pictures = [*figures.glob(f"{part}.png"), *pictures]
+        if not table.is_file() and not pictures:
+            continue
+        rows = io.load_table(table) if table.is_file() else None
+        shown = None if rows is None else _shown(rows)
+        is_cut = rows is not None and len(rows) > MOST_SHOWN
+        text = paragraphs(f"The first {MOST_SHOWN} rows; all are in the file.") if is_cut else ""
+        drawn = [(caption_of(path), path) for path in pictures]
+        links = files(table) if table.is_file() else ()
+        found.append(PageSection(f"{heading}: {model}", text, drawn, shown, links))
+    return found
+
+
+def _shown(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return what a reader sees of a table: names of files instead of paths, and no numbers of pictures."""
+    shown = rows.head(MOST_SHOWN).drop(columns="picture", errors="ignore")
+    if "file" in shown:
+        shown = shown.assign(file=[Path(str(one)).name for one in shown["file"]])
+    return shown

@@ -1,0 +1,1 @@
+"""What the units of a network see: their receptive fields, what drives them, their codes, and their part in a fit."""

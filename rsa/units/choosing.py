@@ -1,0 +1,176 @@
+"""Which units are looked at: those that are named, those most like a region, or those that vary most."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from rsa.core import Array
+from rsa.errors import UserError, listed
+from rsa.models import Model
+from rsa.units.found import Table
+from rsa.units.settings import Chosen, UnitSettings
+from rsa.units.watched import LayerMap, Peaks, Watched, layer_maps
+
+__all__ = ["COLUMNS", "Unit", "chosen_units", "layers_of_units", "problems_of_units", "selection", "unit_table"]
+
+N_EACH = 4
+"""So many units of each layer are looked at, if nothing is said."""
+
+COLUMNS = {
+    "layer": "Layer of the network",
+    "unit": "Number of the unit in its layer, from 0: of the channel, in a layer with space or tokens",
+    "why": "Why it is looked at",
+    "mean": "Mean over pictures of its highest response to each",
+    "spread": "Standard deviation over pictures of its highest response to each",
+    "field_px": "Side of its theoretical receptive field in pixels of the input; n/a where it is not known",
+}
+"""The columns of the table of units."""
+
+
+@dataclass(frozen=True)
+class Unit:
+    """A unit that is looked at, and why."""
+
+    layer: str
+    unit: int
+    why: str
+
+
+def selection(settings: UnitSettings, model: Model) -> tuple[Chosen, ...]:
+    """Return the entries of `chosen` that are of a network; without any, four units of each of its layers."""
+    if not settings.chosen:
+        return (Chosen(layers=tuple(model.layer_names()), n=N_EACH),)
+    return tuple(one for one in settings.chosen if not one.models or model.label in one.models)
+
+
+def _matching(one: Chosen, model: Model, described: pd.DataFrame) -> list[str]:
+    """Return the layers with one output that are named or match a glob; none where the network has none like it."""
+    usable = described["layer"][(described["n_calls"] == 1) & (described["n_units"] > 0)]
+    return [layer for layer in usable if any(layer == glob or fnmatchcase(layer, glob) for glob in one.layers)]
+
+
+def layers_of_units(settings: UnitSettings, model: Model, described: pd.DataFrame) -> list[str]:
+    """Return the layers of a network of which units are looked at, in forward order."""
+    found = {layer for one in selection(settings, model) for layer in _matching(one, model, described)}
+    return [layer for layer in described["layer"] if layer in found]
+
+
+def problems_of_units(settings: UnitSettings, models: Sequence[Model], regions: Sequence[str] | None) -> list[str]:
+    """Return what is wrong with the units that are asked for, a line each, among networks without problems.
+
+    Parameters
+    ----------
+    settings : UnitSettings
+        The section.
+    models : sequence of Source
+        The networks that pictures pass.
+    regions : sequence of str, optional
+        The names of the regions of the study, where they are known; none in a study without regions.
+    """
+    found: list[str] = []
+    described = {model.label: model.describe() for model in models}
+    for one in settings.chosen:
+        wanted = f"units of {listed(list(one.layers))}"
+        if unknown := [name for name in one.models if name not in described]:
+            found.append(f"{wanted}: there is no network {listed(unknown)}; there are {listed(list(described))}.")
+            continue
+        asked = [model for model in models if not one.models or model.label in one.models]
+        layers = {model.label: _matching(one, model, described[model.label]) for model in asked}
+        if not any(layers.values()):
+            found.append(
+                f"{wanted}: no layer of {listed([model.label for model in asked])} is called so and has one output; "
+                f"`python -m rsa layers {asked[0].word}` lists them."
+            )
+        for model in asked if one.units is not None else ():
+            maps = layer_maps(model, described[model.label])
+            found += [_beyond(maps[layer], max(one.units or ()), model) for layer in layers[model.label]]
+        if one.like is not None and regions is not None and one.like not in regions:
+            there = f"there are {listed(list(regions))}" if regions else "the study has no regions"
+            found.append(f"{wanted}: `like: {one.like}` is no region; {there}.")
+    return [*dict.fromkeys(filter(None, found))]
+
+
+def _beyond(one: LayerMap, number: int, model: Model) -> str:
+    if number < one.n_channels:
+        return ""
+    return (
+        f"Layer {one.layer!r} of {model.label} has no unit {number}: it has {one.n_channels}, numbered from 0 to "
+        f"{one.n_channels - 1}."
+    )
+
+
+def chosen_units(
+    watched: Watched,
+    settings: UnitSettings,
+    peaks: Mapping[str, Peaks],
+    likeness: Mapping[tuple[str, str], Array] | None = None,
+) -> list[Unit]:
+    """Return the units of a network that are looked at, each once, in forward order.
+
+    Parameters
+    ----------
+    watched : Watched
+        The network.
+    settings : UnitSettings
+        Which are wanted.
+    peaks : mapping
+        Layer -> highest responses.
+    likeness : mapping, optional
+        (Layer, region) -> how like the RDM of each channel is to that of the region, shape (n_channels,).
+
+    Raises
+    ------
+    UserError
+        If a unit that is named is dead: it has one and the same response at all places of all pictures; or all units of
+        a layer are.
+    """
+    found: dict[tuple[str, int], str] = {}
+    for one in selection(settings, watched.model):
+        for layer in _matching(one, watched.model, watched.described):
+            for unit, why in _of_layer(one, layer, watched.model.label, peaks[layer], likeness or {}):
+                found.setdefault((layer, unit), why)
+    order = {layer: i for i, layer in enumerate(watched.described["layer"])}
+    units = [Unit(layer, unit, why) for (layer, unit), why in found.items()]
+    return sorted(units, key=lambda one: order[one.layer])
+
+
+def _of_layer(
+    one: Chosen, layer: str, model: str, peaks: Peaks, likeness: Mapping[tuple[str, str], Array]
+) -> list[tuple[int, str]]:
+    dead = peaks.is_dead
+    if dead.all():
+        raise UserError(
+            f"All units of layer {layer!r} of {model} are dead: they have the same response at all places of all "
+            "pictures. Check the weights, or choose another layer."
+        )
+    if one.units is not None:
+        if dead_ones := [f"unit {unit}" for unit in one.units if dead[unit]]:
+            raise UserError(
+                f"Layer {layer!r} of {model}: {listed(dead_ones)} {'is' if len(dead_ones) == 1 else 'are'} dead, with "
+                "the same response at all places of all pictures; choose other units, or leave `units` out."
+            )
+        return [(unit, "asked for") for unit in one.units]
+    if one.like is not None:
+        score, why = likeness[layer, one.like], f"like {one.like}"
+    else:
+        score, why = peaks.values.astype(float).std(axis=0), "varies most"
+    score = np.where(dead | np.isnan(score), -np.inf, score)
+    best = np.argsort(-score, kind="stable")[: one.n]
+    return [(int(unit), why) for unit in best if np.isfinite(score[unit])]
+
+
+def unit_table(watched: Watched, units: Sequence[Unit], peaks: Mapping[str, Peaks]) -> Table:
+    """List the units that are looked at."""
+    rows: list[dict[str, Any]] = []
+    for one in units:
+        values = peaks[one.layer].values[:, one.unit].astype(float)
+        field = watched.map_of(one.layer).field_px
+        rows.append(
+            {"layer": one.layer, "unit": one.unit, "why": one.why, "mean": values.mean(), "spread": values.std()}
+            | {"field_px": field}
+        )
+    return Table(pd.DataFrame(rows, columns=list(COLUMNS)), COLUMNS)

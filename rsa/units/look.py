@@ -1,0 +1,123 @@
+"""All that is asked of the units of a network, part by part."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+import pandas as pd
+
+from rsa.core import Array, RDMs
+from rsa.units.choosing import Unit, chosen_units, layers_of_units, unit_table
+from rsa.units.found import Found
+from rsa.units.pictures import shown_pictures
+from rsa.units.preferred import preferred
+from rsa.units.settings import UnitSettings
+from rsa.units.watched import Peaks, Watched
+
+__all__ = ["PARTS", "Beside", "Look", "looked_at"]
+
+
+@dataclass(frozen=True)
+class Beside:
+    """What is known beside the network and its pictures.
+
+    Parameters
+    ----------
+    stimuli : DataFrame
+        A row per picture, with further columns, such as `category`.
+    rdms : RDMs
+        Those of the layers that codes are told of, over the conditions of the pictures, in their order.
+    regions : RDMs, optional
+        Those of regions, with `subject` and `region` in the table.
+    fits : DataFrame, optional
+        The table of fits of regions.
+    distance, comparison : str
+        How layer RDMs are made, and RDMs compared: keys of `DISTANCES` and `COMPARISONS`.
+    memory_mb : int, optional
+        Memory that may be used for responses of layers; by default most of what is free.
+    """
+
+    stimuli: pd.DataFrame
+    rdms: RDMs
+    regions: RDMs | None = None
+    fits: pd.DataFrame | None = None
+    distance: str = "correlation"
+    comparison: str = "spearman"
+    memory_mb: int | None = None
+
+
+@dataclass
+class Look:
+    """A network whose units are looked at.
+
+    Parameters
+    ----------
+    watched : Watched
+        The network, and its pictures.
+    settings : UnitSettings
+        What is asked.
+    beside : Beside
+        What else is known.
+    """
+
+    watched: Watched
+    settings: UnitSettings
+    beside: Beside
+    likeness: Mapping[tuple[str, str], Array] = field(default_factory=dict)
+
+    @cached_property
+    def layers(self) -> list[str]:
+        """The layers of which units are looked at, in forward order."""
+        return layers_of_units(self.settings, self.watched.model, self.watched.described)
+
+    @cached_property
+    def peaks(self) -> dict[str, Peaks]:
+        """The highest responses of all channels of these layers to each picture."""
+        return self.watched.peaks(self.layers)
+
+    @cached_property
+    def units(self) -> list[Unit]:
+        """The units that are looked at."""
+        return chosen_units(self.watched, self.settings, self.peaks, self.likeness)
+
+
+def looked_at(look: Look) -> Iterator[tuple[str, Found]]:
+    """Yield each part of what is asked, and what it finds; the pictures that are shown come last.
+
+    Raises
+    ------
+    UserError
+        If there is one picture alone, or a unit that is named is dead.
+    """
+    look.watched.require_several()
+    shown: set[int] = set()
+    for part, find in PARTS.items():
+        found = find(look)
+        if found is not None:
+            shown |= found.pictures
+            yield part, found
+    yield "pictures", shown_pictures(look.watched, shown)
+
+
+def _units(look: Look) -> Found:
+    return Found({"units": unit_table(look.watched, look.units, look.peaks)})
+
+
+def _responses(look: Look) -> Found:
+    """Keep the highest responses of all channels, by which networks are compared."""
+    arrays = {f"peaks_{k}": look.peaks[layer].values for k, layer in enumerate(look.layers)}
+    return Found({}, {"layers": np.array(look.layers, dtype=str), **arrays})
+
+
+def _preferred(look: Look) -> Found | None:
+    settings = look.settings.preferred
+    return None if settings is None else preferred(look.watched, look.units, look.peaks, settings)
+
+
+PARTS: dict[str, Callable[[Look], Found | None]] = {
+    "units": _units,
+    "responses": _responses,
+    "preferred": _preferred,
+}
+"""What finds each part, in order; nothing where it is not asked for."""

@@ -1,0 +1,161 @@
+"""The section `units` of the configuration: which units are looked at, and what is asked of them."""
+
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from rsa.models.source import Globs, Layers
+from rsa.settings import DataPath, Label, Names, Section
+
+__all__ = [
+    "Channels",
+    "Chosen",
+    "Codes",
+    "Fields",
+    "HeatMap",
+    "Maximised",
+    "Preferred",
+    "UnitSettings",
+]
+
+Numbers = Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)]
+
+
+def _as_tuple(one: object) -> object:
+    return (one,) if isinstance(one, str | int) else one
+
+
+class Chosen(Section):
+    """Some units of some layers: by their numbers, those most like a region, or those that vary most."""
+
+    layers: Annotated[Globs, BeforeValidator(_as_tuple, json_schema_input_type=str | Globs)]
+    """Layers by name or by glob (`features.*`), one or a list; they need not be among the `layers` of the model."""
+    models: Names = ()
+    """Labels of the networks that are meant; by default all that have such a layer."""
+    units: Annotated[Numbers, BeforeValidator(_as_tuple, json_schema_input_type=int | Numbers)] | None = None
+    """Numbers of the units, from 0: a unit of a layer with space or tokens is a channel of it. By default they are
+    chosen."""
+    like: str | None = None
+    """A region: take the units whose own RDMs are most like that of the region."""
+    n: int = Field(4, ge=1)
+    """How many units of each layer are chosen, where `units` does not name them: those most `like` a region, or else
+    those whose highest responses differ most from picture to picture (by their standard deviation)."""
+
+    @model_validator(mode="after")
+    def _is_one_way(self) -> "Chosen":
+        if self.units is not None and self.like is not None:
+            raise ValueError("`units` names units and `like` chooses them; set one of the two")
+        return self
+
+
+class Preferred(Section):
+    """The pictures to which a unit responds most."""
+
+    n_pictures: int = Field(9, ge=2)
+    """How many pictures of each unit are shown."""
+
+
+class Fields(Section):
+    """Empirical receptive fields by small occluders (Zhou et al., 2015)."""
+
+    n_pictures: int = Field(10, ge=1)
+    """How many pictures are occluded for each unit: those to which it responds most."""
+    patch_px: int | None = Field(None, ge=1)
+    """Side of the occluder in pixels of the network's input; by default about a twentieth of the picture, or of the
+    theoretical field where that is smaller."""
+    stride_px: int | None = Field(None, ge=1)
+    """From one place of the occluder to the next; by default half its side."""
+    seed: int = Field(0, ge=0)
+    """Of the random pixels of the occluders."""
+
+
+class Maximised(Section):
+    """Pictures that are made for a unit, by gradient ascent on its response (Erhan et al., 2009)."""
+
+    n_steps: int = Field(200, ge=1)
+    """Steps of the ascent."""
+    step: float = Field(0.05, gt=0)
+    """Length of a step, as a share of the range of pixels."""
+    jitter_px: int = Field(8, ge=0)
+    """By how many pixels the picture is moved at random before each step."""
+    blur_px: float = Field(0.5, ge=0)
+    """Standard deviation of the Gaussian that blurs the picture after each step."""
+    seed: int = Field(0, ge=0)
+    """Of the first picture and of the movements."""
+
+
+class HeatMap(Section):
+    """Where in a picture a class, or another unit, is seen: how its response falls when a place is covered."""
+
+    name: Label = "class"
+    """What the map is called in files."""
+    layer: str | None = None
+    """Layer of the unit; by default the last of the network, whose units are its classes."""
+    models: Names = ()
+    """Labels of the networks that are meant; by default all that have such a layer."""
+    unit: int | None = Field(None, ge=0)
+    """Number of the unit, from 0; by default, for each picture, that with the highest response to it."""
+    unit_column: str | None = None
+    """Column of the stimulus table with the number of the unit of each picture, instead of `unit`; of several numbers
+    with commas between them, the unit with the highest response is taken."""
+    measure: Literal["probability", "response"] = "probability"
+    """Whether the response falls, or the probability (softmax over the units of the layer)."""
+    pictures: Names = ()
+    """Conditions whose pictures are covered; by default all."""
+    patch_px: int | None = Field(None, ge=1)
+    """Side of the grey square; by default a seventh of the picture."""
+    stride_px: int | None = Field(None, ge=1)
+    """From one place of the square to the next; by default a quarter of its side."""
+
+
+class Codes(Section):
+    """What a layer says of the pictures: neighbours, maps in two dimensions, and read-out of categories."""
+
+    n_neighbours: int = Field(5, ge=1)
+    """How many nearest neighbours of each condition are listed."""
+    categories: str = "category"
+    """Column of the stimulus table with the category of each condition; without such a column nothing is read out."""
+    n_folds: int = Field(5, ge=2)
+    """Folds of the cross-validation of the read-out; fewer, where a category has fewer conditions."""
+    permutations: int = Field(1000, ge=0)
+    """How many orders of the categories test whether they can be read out."""
+    perplexity: float = Field(30.0, gt=0)
+    """Of t-SNE; a third of the number of conditions, where that is smaller."""
+    seed: int = Field(0, ge=0)
+    """Of folds, orders, and the beginning of MDS and t-SNE."""
+
+
+class Channels(Section):
+    """Which channels of a layer carry its fit to a region."""
+
+    n_splits: int = Field(20, ge=1)
+    """How often conditions are split in halves, of which one chooses the best channels and the other scores them."""
+    n_best: int = Field(8, ge=1)
+    """How many of the best channels of a layer are scored together."""
+    seed: int = Field(0, ge=0)
+    """Of the splits."""
+
+
+class UnitSettings(Section):
+    """What the units of networks see, and what drives them. `units: {}` asks for it with all defaults."""
+
+    chosen: tuple[Chosen, ...] = ()
+    """Which units are looked at; by default four of each layer of each network."""
+    layers: Layers = "default"
+    """Layers whose `codes` and `channels` are looked at; by default those of the model, whose RDMs the study has."""
+    names: DataPath | None = None
+    """Text file with a line for each unit of the last layer of the networks: what its class is called."""
+    preferred: Preferred | None = Preferred()
+    """The pictures that drive each unit, with its activation maps over them; null for none."""
+    fields: Fields | None = Fields()
+    """Empirical receptive fields beside the theoretical ones; null for none."""
+    filters: bool = True
+    """The filters of the first layer, as pictures."""
+    maximised: Maximised | None = None
+    """Pictures that are made for each unit; leave it out for none."""
+    heat_maps: tuple[HeatMap, ...] = ()
+    """Where a class or another unit is seen in a picture."""
+    codes: Codes | None = Codes()
+    """Neighbours, maps in two dimensions, and read-out of categories; null for none."""
+    channels: Channels | None = Channels()
+    """In studies with regions: which channels carry the fit of a layer; null for none."""

@@ -1,0 +1,368 @@
+"""A network that is watched: its input in pixels, the maps of its channels, and where in a picture a unit is."""
+
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from functools import cached_property
+from math import isqrt
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+
+from rsa.core import Array
+from rsa.errors import UserError
+from rsa.inputs.stimuli import read_image
+from rsa.models import Model
+from rsa.models.modules import TorchNetwork
+from rsa.models.passing import PassSettings, exactly, keeping_memory, pass_batches
+from rsa.models.pictures import input_batches
+from rsa.models.representation import Axes
+from rsa.models.run import Pictures, by_condition
+from rsa.models.source import Layers, chosen_layers
+from rsa.progress import progress
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["LayerMap", "Peaks", "Watched", "layer_maps"]
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class LayerMap:
+    """The channels of a layer, and where in a picture their units are.
+
+    Parameters
+    ----------
+    layer : str
+        Its name.
+    shape : tuple of int
+        Of its output for one picture.
+    axes : Axes
+        Which axes go over space, and which over channels.
+    n_before : int
+        Tokens that stand before those of space.
+    input_px : tuple of int
+        Height and width of the network's input.
+    field_px, jump_px, centre_px : float
+        The theoretical receptive field; see `rsa.models.receptive.receptive_fields`. NaN where it is not known.
+    """
+
+    layer: str
+    shape: tuple[int, ...]
+    axes: Axes
+    n_before: int
+    input_px: tuple[int, int]
+    field_px: float = np.nan
+    jump_px: float = np.nan
+    centre_px: float = np.nan
+
+    @property
+    def n_channels(self) -> int:
+        """Number of channels: of units, in a layer without space."""
+        return 1 if self.axes.channels is None else self.shape[self.axes.channels]
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Height and width of the map of a channel; (1, 1) in a layer without space."""
+        if len(self.axes.space) == 2:
+            first, second = self.axes.space
+            return self.shape[first], self.shape[second]
+        n_tokens = self.shape[self.axes.space[0]] - self.n_before if self.axes.space else 1
+        side = isqrt(n_tokens)
+        return (side, side) if side * side == n_tokens else (1, n_tokens)
+
+    @property
+    def has_space(self) -> bool:
+        """Whether a channel has units at several places of the picture."""
+        return self.grid[0] > 1 and self.grid[1] > 1
+
+    def maps(self, output: "torch.Tensor") -> "torch.Tensor":
+        """Return the maps of all channels, (n_pictures, n_channels, height, width), of an output (n_pictures, ...)."""
+        if len(self.axes.space) == 2:
+            return output if self.axes.channels == 0 else output.movedim(-1, 1)
+        if len(self.axes.space) == 1:
+            tokens = output[:, self.n_before :].movedim(2, 1)
+            return tokens.reshape(*tokens.shape[:2], *self.grid)
+        return output.flatten(1)[:, :, None, None]
+
+    def centre_of(self, row: Array | float, column: Array | float) -> tuple[Any, Any]:
+        """Return where in the input the field of a unit has its middle: row and column in pixels, the first at 0.
+
+        Where the theoretical field is not known, units are taken to be spread evenly over the picture.
+        """
+        if np.isfinite(self.jump_px) and np.isfinite(self.centre_px):
+            return self.centre_px + self.jump_px * np.asarray(row), self.centre_px + self.jump_px * np.asarray(column)
+        (height, width), (n_rows, n_columns) = self.input_px, self.grid
+        return (
+            (np.asarray(row) + 0.5) * height / n_rows - 0.5,
+            (np.asarray(column) + 0.5) * width / n_columns - 0.5,
+        )
+
+    def field_of(self, row: int, column: int) -> tuple[int, int, int, int]:
+        """Return the theoretical field of a unit: first row, first column, and one behind the last of each, in pixels.
+
+        It is cut at the border of the picture, and all of the picture where it is not known or has no end.
+        """
+        height, width = self.input_px
+        if not np.isfinite(self.field_px):
+            return 0, 0, height, width
+        centres, half = self.centre_of(row, column), (self.field_px - 1) / 2
+        first = [max(0, int(np.floor(centre - half + 1e-6))) for centre in centres]
+        last = [
+            min(size, int(np.ceil(centre + half - 1e-6)) + 1)
+            for centre, size in zip(centres, (height, width), strict=True)
+        ]
+        return first[0], first[1], last[0], last[1]
+
+
+@dataclass(frozen=True)
+class Peaks:
+    """The highest response of each channel to each picture, and where it is.
+
+    Parameters
+    ----------
+    values : array, shape (n_pictures, n_channels)
+        The highest response of all units of a channel.
+    places : array, shape (n_pictures, n_channels)
+        Which of them it is: row * width + column of the map.
+    lowest : array, shape (n_pictures, n_channels)
+        The lowest response.
+    """
+
+    values: Array
+    places: Array
+    lowest: Array
+
+    @property
+    def is_dead(self) -> Array:
+        """Whether a channel has one and the same response at all places of all pictures."""
+        return np.asarray(self.values.max(axis=0) == self.lowest.min(axis=0))
+
+
+@dataclass
+class Watched:
+    """A network, and pictures that pass through it.
+
+    Parameters
+    ----------
+    model : Source
+        Where it comes from.
+    pictures : Pictures
+        The pictures, sorted by condition.
+    settings : PassSettings
+        How they pass.
+    """
+
+    model: Model
+    pictures: Pictures
+    settings: PassSettings
+
+    @classmethod
+    def of(cls, model: Model, images: pd.DataFrame, device: str = "cpu", batch_size: int | None = None) -> "Watched":
+        """Watch a network while the pictures of a stimulus table pass (columns `condition`, `file`)."""
+        return cls(model, by_condition(images), PassSettings(device, batch_size, model.precision))
+
+    @cached_property
+    def network(self) -> Any:
+        """The network, on its device; channels go last in memory, which is faster and the same but for rounding."""
+        network = self.model.load()
+        if isinstance(network, TorchNetwork):
+            network = replace(network, channels_last=True)
+        return network.to(self.settings.device)
+
+    @property
+    def module(self) -> "torch.nn.Module | None":
+        """The module of torch that the network is; None of networks that torch does not compute."""
+        return self.network.module if isinstance(self.network, TorchNetwork) else None
+
+    # ------------------------------------------------------------------------------------- the pictures
+
+    @property
+    def n_pictures(self) -> int:
+        """Number of pictures."""
+        return len(self.pictures.files)
+
+    def input_of(self, picture: int) -> "torch.Tensor":
+        """Return the network's input of a picture, shape (3, height, width), on the CPU."""
+        prepared: torch.Tensor = self.network.prepare(read_image(self.pictures.files[picture]))
+        return prepared
+
+    @cached_property
+    def _range(self) -> "tuple[torch.Tensor, torch.Tensor]":
+        black, white = (self.network.prepare(Image.new("RGB", (256, 256), (v, v, v))) for v in (0, 255))
+        return black.amin(dim=(1, 2), keepdim=True), white.amax(dim=(1, 2), keepdim=True)
+
+    @property
+    def black(self) -> "torch.Tensor":
+        """What a black pixel is in the network's input, shape (3, 1, 1)."""
+        return self._range[0]
+
+    @property
+    def white(self) -> "torch.Tensor":
+        """What a white pixel is in the network's input, shape (3, 1, 1)."""
+        return self._range[1]
+
+    @cached_property
+    def input_px(self) -> tuple[int, int]:
+        """Height and width of the network's input."""
+        height, width = self.network.prepare(Image.new("RGB", (256, 256))).shape[-2:]
+        return int(height), int(width)
+
+    def pixels(self, inputs: "torch.Tensor") -> Array:
+        """Return inputs, (..., 3, height, width), as the pictures that they are: (..., height, width, 3), 0 to 255."""
+        shares = ((inputs.cpu() - self.black) / (self.white - self.black)).clamp(0, 1)
+        return np.asarray((255 * shares).round().movedim(-3, -1).to(dtype=_byte()).numpy())
+
+    # --------------------------------------------------------------------------------------- the layers
+
+    @cached_property
+    def described(self) -> pd.DataFrame:
+        """All layers; see `rsa.models.source.Source.describe`."""
+        return self.model.describe()
+
+    def layers(self, wanted: Layers) -> list[str]:
+        """Return layers by names and globs, or those of the model, in forward order."""
+        if wanted == "default":
+            return self.model.layer_names()
+        return chosen_layers(wanted, self.described, self.model.called, self.model.word)
+
+    @cached_property
+    def _fields(self) -> pd.DataFrame:
+        import torch
+
+        from rsa.models.receptive import receptive_fields
+
+        columns = ["field_px", "jump_px", "centre_px"]
+        if self.module is None:
+            return pd.DataFrame(columns=columns)
+        with torch.inference_mode(False):  # in which operations cannot be followed
+            found = receptive_fields(self.module, (3, *self.input_px))
+        return found.drop_duplicates("layer").set_index("layer")[columns]
+
+    @cached_property
+    def _maps(self) -> dict[str, LayerMap]:
+        return layer_maps(self.model, self.described, self.input_px)
+
+    def map_of(self, layer: str) -> LayerMap:
+        """Return how the channels of a layer lie in the picture."""
+        found = self._maps[layer]
+        if layer not in self._fields.index:
+            return found
+        field_px, jump_px, centre_px = (float(value) for value in self._fields.loc[layer])
+        return replace(found, field_px=field_px, jump_px=jump_px, centre_px=centre_px)
+
+    # ------------------------------------------------------------------------------------- its responses
+
+    def exactly(self) -> AbstractContextManager[None]:
+        """Compute in full precision, the same each time, without gradients, for a block."""
+        return exactly()
+
+    def responses(
+        self, batches: "Iterator[tuple[int, torch.Tensor]]", layers: Sequence[str]
+    ) -> "Iterator[tuple[int, dict[str, torch.Tensor]]]":
+        """Pass batches of inputs, and yield the maps of the channels of layers for each.
+
+        Parameters
+        ----------
+        batches : iterator of (int, tensor)
+            The place of the first input of a batch, and the batch, (n_inputs, 3, height, width).
+        layers : sequence of str
+            Names of layers.
+
+        Yields
+        ------
+        int, dict
+            The place of the first input, and of each layer the maps, (n_inputs, n_channels, height, width), on the CPU.
+        """
+        how = {layer: self.map_of(layer) for layer in layers}
+        for place, batch in batches:
+            parts: dict[str, list[torch.Tensor]] = {layer: [] for layer in layers}
+
+            def keep(layer: str, output: "torch.Tensor") -> "torch.Tensor":
+                return how[layer].maps(output).cpu()
+
+            def take(_: int, layer: str, maps: "torch.Tensor", parts: Any = parts) -> None:
+                parts[layer].append(maps.clone())
+
+            for _ in pass_batches(self.network, list(layers), [(0, batch)], keep, take, self.settings):
+                pass
+            yield place, {layer: _joined(found) for layer, found in parts.items()}
+
+    def maps(self, layers: Sequence[str], label: str) -> "Iterator[tuple[int, dict[str, torch.Tensor]]]":
+        """Pass all pictures, and yield the maps of the channels of layers, batch by batch; see `responses`."""
+        with exactly(), keeping_memory(), progress(self.n_pictures, "pictures", label) as advance:
+            batches = input_batches(self.network.prepare, self.pictures.files, self.settings.size)
+            for place, maps in self.responses(batches, layers):
+                yield place, maps
+                advance(len(next(iter(maps.values()))))
+
+    def peaks(self, layers: Sequence[str]) -> dict[str, Peaks]:
+        """Return the highest response of each channel of some layers to each picture, and where it is.
+
+        Raises
+        ------
+        UserError
+            If a response is NaN or infinite.
+        """
+        parts: dict[str, list[tuple[Array, Array, Array]]] = {layer: [] for layer in layers}
+        for place, maps in self.maps(layers, f"{self.model.label}: what units respond to"):
+            for layer, of_layer in maps.items():
+                flat = of_layer.flatten(2)
+                highest = flat.max(dim=2)
+                self._require_finite(layer, place, flat)
+                found = highest.values.numpy(), highest.indices.numpy(), flat.amin(dim=2).numpy()
+                parts[layer].append(found)
+        return {
+            layer: Peaks(*(np.concatenate(list(one)) for one in zip(*found, strict=True)))
+            for layer, found in parts.items()
+        }
+
+    def _require_finite(self, layer: str, place: int, flat: "torch.Tensor") -> None:
+        import torch
+
+        finite = torch.isfinite(flat).flatten(1).all(dim=1)
+        if not bool(finite.all()):
+            file = self.pictures.files[place + int(finite.int().argmin())]
+            raise UserError(
+                f"The output of layer {layer!r} of {self.model.label} is NaN or infinite for {file}; check the weights "
+                "and the image."
+            )
+
+    def require_several(self) -> None:
+        """Raise a `UserError` if there are too few pictures to tell what drives a unit."""
+        if self.n_pictures < 2:
+            raise UserError(
+                f"`units` compares responses to pictures, and there is {self.n_pictures}: add pictures to `stimuli`."
+            )
+
+
+def layer_maps(model: Model, described: pd.DataFrame, input_px: tuple[int, int] = (0, 0)) -> dict[str, LayerMap]:
+    """Return how the channels of all layers lie in their outputs, by what is known before a network is loaded.
+
+    Parameters
+    ----------
+    model : Source
+        The network.
+    described : DataFrame
+        Its layers; see `rsa.models.source.Source.describe`.
+    input_px : tuple of int
+        Height and width of the input.
+    """
+    return {layer: LayerMap(layer, *one, input_px) for layer, one in model.layouts(described).items()}
+
+
+def _joined(parts: "Sequence[torch.Tensor]") -> "torch.Tensor":
+    import torch
+
+    return parts[0] if len(parts) == 1 else torch.cat(list(parts))
+
+
+def _byte() -> Any:
+    import torch
+
+    return torch.uint8
