@@ -456,7 +456,10 @@ def test_epochs_that_a_study_simulates_are_not_looked_for(lab: Path) -> None:
             "template.space is T1w, as that of the images, so their maps would have the names of those on the template",
         ),
         ({"ranking": {}}, "`ranking` compares models and references, and there is one: add another"),
-        ({"network_comparisons": [{"kind": "training", "model": "alexnet"}]}, "are of fits in regions: set `regions`"),
+        (
+            {"network_comparisons": [{"kind": "variants", "models": ["alexnet"]}]},
+            "the comparison 'variants' is of fits in regions: set `regions`, or leave it out.",
+        ),
         ({"network_comparisons": [{"kind": "training", "model": "alexnet"}]}, "needs 2 checkpoints or more of 'alexn"),
         (
             {"network_comparisons": [{"kind": "training", "model": "alex"}]},

@@ -192,6 +192,18 @@ def test_a_training_is_followed_to_its_last_checkpoint(fits, references):
     assert list(table["step"][:3]) == [1, 5, 20]
 
 
+def test_without_regions_there_are_distances_alone(references):
+    moved = before_after(None, references, "net", "randomseed0")
+    expected = rdm_distances(references, "net", "randomseed0")
+    assert list(moved) == ["layer", "rdm_distance"]
+    np.testing.assert_array_equal(moved["rdm_distance"], expected)
+    followed = training(None, references, {"randomseed0": 1, "randomseed2": 5, "randomseed1": 20})
+    assert list(followed) == ["layer", "step", "network", "rdm_distance_to_last"]
+    rows = followed.set_index(["layer", "step"])["rdm_distance_to_last"]
+    assert rows["fc", 5] == rdm_distances(references, "randomseed2", "randomseed1")["fc"]
+    assert list(rows.index) == [(layer, step) for layer in LAYERS for step in (1, 5, 20)]
+
+
 # --------------------------------------------------------------------------------------------- mistakes
 
 NAMED = {"net": ("net",), "random": NETWORKS[1:], **{name: (name,) for name in NETWORKS[1:]}, "small": ("small",)}
@@ -248,6 +260,18 @@ def test_each_kind_has_a_figure_with_a_panel_for_each_region(tmp_path, fits, ref
     np.testing.assert_allclose(bars, moved["rdm_distance"][moved["region"] == "EVC"])
 
 
+def test_without_regions_one_panel_is_drawn(tmp_path, references):
+    made = {
+        "before_after": before_after(None, references, "net", "randomseed0"),
+        "training": training(None, references, {"randomseed0": 1, "randomseed1": 2}),
+    }
+    for kind, table in made.items():
+        (axes,) = FIGURES[kind](table, []).axes
+        assert "distance" in axes.get_title()
+        drawn = network_figure(table, kind, tmp_path / f"{kind}.png")
+        assert "score" not in caption_of(drawn)
+
+
 # -------------------------------------------------------------------------------------------- the stage
 
 
@@ -274,7 +298,7 @@ def test_stage_writes_tables_and_maps_of_where_the_fit_moved(tmp_path, fits, ref
     io.save(tmp_path / "group.h5", scores, {"settings": {}, "versions": {}})
     out = tmp_path / "networks"
     stages.networks(
-        tmp_path / "study.json", tmp_path / "regions.tsv", [tmp_path / "references.h5"], out, tmp_path / "group.h5"
+        tmp_path / "study.json", [tmp_path / "references.h5"], out, tmp_path / "regions.tsv", tmp_path / "group.h5"
     )
     assert sorted(path.name for path in out.glob("*.tsv")) == ["tuned.tsv", "variants.tsv"]
     made = io.load_table(out / "tuned.tsv")

@@ -1,7 +1,7 @@
 """Comparisons of networks with each other: trained and untrained, before and after training, and along it."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 import pandas as pd
@@ -64,7 +64,7 @@ BEFORE_AFTER_COLUMNS = {
     "upper": OF_FITS["upper"],
     "n_subjects": OF_FITS["n_subjects"],
 }
-"""The columns of a comparison of a network before and after."""
+"""The columns of a comparison of a network before and after; without regions, the layer and the distance alone."""
 
 TRAINING_COLUMNS = {
     "region": OF_FITS["region"],
@@ -77,7 +77,7 @@ TRAINING_COLUMNS = {
     "rdm_distance_to_last": "1 minus the similarity of the RDMs of the layer at this checkpoint and at the last",
     "n_subjects": OF_FITS["n_subjects"],
 }
-"""The columns of a comparison of checkpoints."""
+"""The columns of a comparison of checkpoints; without regions, those of fits are left out."""
 
 
 # --------------------------------------------------------------------------------------------- settings
@@ -87,6 +87,9 @@ class _Comparison(Section):
     """A comparison of networks; what has the label `name` goes to networks/<name>.tsv."""
 
     name: Label
+
+    needs_regions: ClassVar[bool] = False
+    """Whether there is nothing to compare without fits in regions."""
 
     def wanted(self) -> tuple[str, ...]:
         """Return the names of all models that are compared."""
@@ -110,6 +113,7 @@ class Variants(_Comparison):
 
     kind: Literal["variants"]
     """Compare models, with mean and spread over their seeds."""
+    needs_regions: ClassVar[bool] = True
     name: Label = "variants"
     """Name of the table and figure: networks/<name>.tsv."""
     models: Names = Field(min_length=1)
@@ -127,7 +131,7 @@ class Variants(_Comparison):
                 "`seeds` of an untrained one."
             )
 
-    def about(self) -> str:
+    def about(self, has_fits: bool = True) -> str:
         """Say in a sentence what was compared."""
         return f"The models {', '.join(self.models)} were compared layer by layer, each with all of its networks."
 
@@ -168,11 +172,12 @@ class BeforeAfter(_Comparison):
                 f"has {listed(sorted(apart), 4)}; set `layers` of both."
             )
 
-    def about(self) -> str:
-        """Say in a sentence what was compared."""
+    def about(self, has_fits: bool = True) -> str:
+        """Say in a sentence what was compared, with fits in regions or without."""
+        fits = f", and the score of {self.before} was subtracted from that of {self.after} in each subject"
         return (
-            f"For each layer, the RDMs of {self.before} and {self.after} were compared with each other, and the score "
-            f"of {self.before} was subtracted from that of {self.after} in each subject."
+            f"For each layer, the RDMs of {self.before} and {self.after} were compared with each "
+            f"other{fits * has_fits}."
         )
 
 
@@ -199,7 +204,7 @@ class Training(_Comparison):
                 f"{n_checkpoints}: let its `weights` be a glob, such as runs/epoch_*.pth."
             )
 
-    def about(self) -> str:
+    def about(self, has_fits: bool = True) -> str:
         """Say in a sentence what was compared."""
         return f"The layers of {self.model} were followed over the checkpoints of its training."
 
@@ -337,14 +342,14 @@ def _summary(scores: pd.DataFrame) -> dict[str, Any]:
 
 
 def before_after(
-    fits: pd.DataFrame, references: RDMs, before: str, after: str, comparison: str = "spearman"
+    fits: pd.DataFrame | None, references: RDMs, before: str, after: str, comparison: str = "spearman"
 ) -> pd.DataFrame:
     """Say, for each layer, how far its RDM moved, and by how much its fit did in each region.
 
     Parameters
     ----------
-    fits : DataFrame
-        Columns `subject`, `region`, `model`, `layer`, `score`.
+    fits : DataFrame, optional
+        Columns `subject`, `region`, `model`, `layer`, `score`; None in a study without regions.
     references : RDMs
         Those of both networks.
     before, after : str
@@ -355,7 +360,8 @@ def before_after(
     Returns
     -------
     DataFrame
-        Columns `BEFORE_AFTER_COLUMNS`, a row per region and layer.
+        Columns `BEFORE_AFTER_COLUMNS`, a row per region and layer; without fits `layer` and `rdm_distance`, a row per
+        layer.
 
     Raises
     ------
@@ -363,6 +369,8 @@ def before_after(
         If a network has no scores.
     """
     moved = rdm_distances(references, before, after, comparison)
+    if fits is None:
+        return pd.DataFrame({"layer": list(moved.index), "rdm_distance": moved.to_numpy()})
     sides = [_scores_of(fits, [name]).droplevel("model") for name in (before, after)]
     rows = []
     for region, layer in sides[0].index:
@@ -379,14 +387,14 @@ def before_after(
 
 
 def training(
-    fits: pd.DataFrame, references: RDMs, checkpoints: Mapping[str, int], comparison: str = "spearman"
+    fits: pd.DataFrame | None, references: RDMs, checkpoints: Mapping[str, int], comparison: str = "spearman"
 ) -> pd.DataFrame:
     """Follow the fit of each layer, and the distance of its RDM to that of the last checkpoint, along a training.
 
     Parameters
     ----------
-    fits : DataFrame
-        Columns `subject`, `region`, `model`, `layer`, `score`.
+    fits : DataFrame, optional
+        Columns `subject`, `region`, `model`, `layer`, `score`; None in a study without regions.
     references : RDMs
         Those of all checkpoints.
     checkpoints : mapping
@@ -397,7 +405,8 @@ def training(
     Returns
     -------
     DataFrame
-        Columns `TRAINING_COLUMNS`, a row per region, layer and checkpoint.
+        Columns `TRAINING_COLUMNS`, a row per region, layer and checkpoint; without fits `layer`, `step`, `network` and
+        `rdm_distance_to_last`, a row per layer and checkpoint.
 
     Raises
     ------
@@ -405,8 +414,14 @@ def training(
         If a network has no scores.
     """
     names = list(checkpoints)
-    scores = _scores_of(fits, names)
     moved = {name: rdm_distances(references, name, names[-1], comparison) for name in names}
+    if fits is None:
+        return pd.DataFrame(
+            {"layer": layer, "step": checkpoints[name], "network": name, "rdm_distance_to_last": moved[name][layer]}
+            for layer in moved[names[-1]].index
+            for name in names
+        )
+    scores = _scores_of(fits, names)
     rows = []
     for (region, layer), own in scores.groupby(level=["region", "layer"], sort=False):
         for name in names:

@@ -277,7 +277,7 @@ def _what_is_compared(study: Study) -> Iterator[str]:
         yield "there is nothing to compare the brain with: list `models` or `references`."
     if any(model.needs_pictures for model in study.models) and study.stimuli is None:
         yield "models need pictures: set `stimuli`."
-    if study.brain is None and study.meeg is None and study.units is None:
+    if study.brain is None and study.meeg is None and study.units is None and not study.network_comparisons:
         yield "there are no data: set `brain`, `meeg` or both."
 
 
@@ -396,8 +396,10 @@ def _networks(study: Study) -> Iterator[str]:
     """Check what comparisons of networks need, of models without problems."""
     if not study.network_comparisons:
         return
-    if study.regions is None and (study.brain is None or not study.brain.is_ready):
-        yield "`network_comparisons` are of fits in regions: set `regions`, or leave them out."
+    has_regions = study.regions is not None or (study.brain is not None and study.brain.is_ready)
+    for one in [] if has_regions else study.network_comparisons:
+        if one.needs_regions:
+            yield f"the comparison {one.name!r} is of fits in regions: set `regions`, or leave it out."
     if study.brain is not None and study.brain.delays_setting:
         yield (
             f"`network_comparisons` need one response per condition, and {study.brain.delays_setting} has several "

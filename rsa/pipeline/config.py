@@ -356,8 +356,8 @@ class Study(Section):
     """Rank models and references in each region, with the layer of each chosen by other subjects and on other
     conditions; leave it out for none."""
     network_comparisons: tuple[NetworkComparison, ...] = ()
-    """Networks among themselves, in regions: with their seeds, before and after a training, or along it; a table and a
-    figure each."""
+    """Networks among themselves: with their seeds, before and after a training, or along it; a table and a figure each.
+    In studies with regions they tell of fits as well."""
     units: UnitSettings | None = None
     """What the units of the networks see: receptive fields, what drives them, codes, and their part in a fit; leave it
     out for none. A study may have it without any data of brains."""

@@ -158,7 +158,7 @@ def _ranking(plan: "Plan", part: str) -> bool:
 
 
 def _networks(plan: "Plan", part: str) -> bool:
-    return bool(plan.study.network_comparisons) and _regions(plan, part) and plan.analysis(part).is_main
+    return bool(plan.study.network_comparisons) and plan.analysis(part).is_main
 
 
 def _units(plan: "Plan", part: str) -> bool:

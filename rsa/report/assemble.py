@@ -754,10 +754,12 @@ class StudyPages:
                 self.folder / "figures" / "networks" / f"{one.name}.png",
             )
             if path.is_file() and figure.is_file():
-                table, files = shown_networks(io.load_table(path)), self._files(page_of("models"), path)
+                maps = sorted((self.folder / "networks" / one.name).rglob("*.nii.gz"))
+                table, files = shown_networks(io.load_table(path)), self._files(page_of("models"), path, *maps)
                 pictures = [(caption_of(figure), figure)]
                 heading = f"Comparing networks: {one.name}"
-                sections.append(PageSection(heading, paragraphs(one.about()), pictures, table, files))
+                text = paragraphs(one.about(self.fits is not None))
+                sections.append(PageSection(heading, text, pictures, table, files))
         return sections
 
     def _units(self) -> list[PageSection]:

@@ -329,8 +329,7 @@ def _group(study: Any, measured: Measured) -> list[str]:
             "Maps of the best layer show, for each voxel, the layer with the highest score where that is above 0: a "
             "description, not a test."
         )
-    if measured.regions:
-        sentences += [one.about() for one in study.network_comparisons]
+    sentences += [one.about(bool(measured.regions)) for one in study.network_comparisons]
     if study.ranking is not None and measured.regions:
         sentences += study.ranking.methods(n)
     if study.inference is not None and measured.regions and n > 1:

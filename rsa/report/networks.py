@@ -44,6 +44,14 @@ CAPTIONS = {
 }
 """The caption of each kind of comparison."""
 
+WITHOUT_FITS = {
+    "before_after": "A network before and after, layer by layer: how far the RDM of each layer moved (1 minus the "
+    "similarity of the two).",
+    "training": "Layers along a training, from the first (dark) to the last (bright): distance of the RDM of each "
+    "layer to that at the last checkpoint.",
+}
+"""The caption in a study without regions."""
+
 
 def network_figure(table: pd.DataFrame, kind: str, path: Path, models: Sequence[str] = ()) -> Path:
     """Draw a comparison of networks (networks/<name>.tsv); return the file.
@@ -59,14 +67,22 @@ def network_figure(table: pd.DataFrame, kind: str, path: Path, models: Sequence[
     models : sequence of str
         Models that have a colour before those of the table: all of a study, so that each has the same everywhere.
     """
-    table = table.assign(layer=table["layer"].fillna("").astype(str), region=table["region"].astype(str))
-    return save_figure(path, FIGURES[kind](table, models), CAPTIONS[kind])
+    table = table.assign(layer=table["layer"].fillna("").astype(str))
+    has_fits = "region" in table
+    if has_fits:
+        table = table.assign(region=table["region"].astype(str))
+    return save_figure(path, FIGURES[kind](table, models), CAPTIONS[kind] if has_fits else WITHOUT_FITS[kind])
 
 
-def _panels(n_across: int, n_down: int, foot: float) -> tuple[Figure, list[list[Axes]]]:
+def _regions_of(table: pd.DataFrame) -> list[str]:
+    """Return the regions of a table; none of one without fits."""
+    return list(dict.fromkeys(table["region"])) if "region" in table else []
+
+
+def _panels(n_across: int, n_down: int, foot: float, legend: float = LEGEND) -> tuple[Figure, list[list[Axes]]]:
     """Make a figure with panels beside and below each other; below the last row is room for names of layers."""
-    width = min(2.6, (PAGE - 0.1) / n_across - GAP)
-    figure = Figure((n_across * (width + GAP) + 0.1, n_down * (HEIGHT + 0.35) + foot + LEGEND))
+    width = min(2.6 if n_across > 1 else 4.0, (PAGE - 0.1) / n_across - GAP)
+    figure = Figure((n_across * (width + GAP) + 0.1, n_down * (HEIGHT + 0.35) + foot + legend))
     rows = [
         [
             axes_at(figure, GAP + i * (width + GAP), foot + (n_down - 1 - row) * (HEIGHT + 0.35), width, HEIGHT)
@@ -151,15 +167,17 @@ def draw_variants(table: pd.DataFrame, models: Sequence[str] = ()) -> Figure:
 
 def draw_before_after(table: pd.DataFrame, models: Sequence[str] = ()) -> Figure:
     """Draw how far layers moved, their scores before and after, and the difference."""
-    regions, layers = list(dict.fromkeys(table["region"])), list(dict.fromkeys(table["layer"]))
+    regions, layers = _regions_of(table), list(dict.fromkeys(table["layer"]))
     x = {layer: i for i, layer in enumerate(layers)}
     before, after = model_colours(["before", "after"]).values()
-    figure, rows = _panels(1 + len(regions), 2, _foot(layers))
-    moved = table[table["region"] == regions[0]]
+    figure, rows = _panels(1 + len(regions), 1 + bool(regions), _foot(layers), LEGEND * bool(regions))
+    moved = table[table["region"] == regions[0]] if regions else table
     rows[0][0].bar([x[layer] for layer in moved["layer"]], moved["rdm_distance"], color=GREY, width=0.7)
     _dress(rows[0][0], "distance of the RDMs", "1 \N{MINUS SIGN} similarity")
     _layers_below(rows[0][0], layers, named=True)
     rows[0][0].set_ylim(bottom=0)
+    if not regions:
+        return figure
     rows[1][0].remove()
     for i, region in enumerate(regions, start=1):
         own = table[table["region"] == region]
@@ -179,14 +197,15 @@ def draw_before_after(table: pd.DataFrame, models: Sequence[str] = ()) -> Figure
 
 def draw_training(table: pd.DataFrame, models: Sequence[str] = ()) -> Figure:
     """Draw layers along a training: the distance to its end, and their scores."""
-    regions, layers = list(dict.fromkeys(table["region"])), list(dict.fromkeys(table["layer"]))
+    regions, layers = _regions_of(table), list(dict.fromkeys(table["layer"]))
     steps = list(dict.fromkeys(table["step"]))
     colours, x = layer_colours(len(layers)), {step: i for i, step in enumerate(steps)}
     figure, rows = _panels(1 + len(regions), 1, 0.45)
-    panels = [("distance to the last", "rdm_distance_to_last", regions[0]), *((one, "mean", one) for one in regions)]
-    for i, (title, column, region) in enumerate(panels):
+    panels = [("distance to the last", "rdm_distance_to_last"), *((one, "mean") for one in regions)]
+    for i, (title, column) in enumerate(panels):
+        of_region = table[table["region"] == regions[max(i - 1, 0)]] if regions else table
         for layer, colour in zip(layers, colours, strict=True):
-            own = table[(table["region"] == region) & (table["layer"] == layer)]
+            own = of_region[of_region["layer"] == layer]
             places = [x[step] for step in own["step"]]
             rows[0][i].plot(places, own[column], "o-", color=colour, linewidth=1.2, markersize=2.5)
         _dress(rows[0][i], title, ["1 \N{MINUS SIGN} similarity", "score"][i] if i < 2 else "")

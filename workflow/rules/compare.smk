@@ -95,7 +95,7 @@ if STUDY.network_comparisons:
     rule networks:
         input:
             study=PLAN.path("settings"),
-            fits=PLAN.path("region_fits", part=""),
+            fits=PLAN.all("region_fits"),
             references=PLAN.references(),
             scores=PLAN.moved_scores(),
         output:

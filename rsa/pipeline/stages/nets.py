@@ -20,25 +20,27 @@ from rsa.pipeline.stages.common import stacked
 __all__ = ["networks"]
 
 
-def networks(study: Path, fits: Path, references: list[Path], output: Path, scores: Path | None = None) -> None:
+def networks(
+    study: Path, references: list[Path], output: Path, fits: Path | None = None, scores: Path | None = None
+) -> None:
     """Compare networks among themselves: seeds, before and after a training, and along it.
 
     Parameters
     ----------
     study : path
         Settings (JSON).
-    fits : path
-        Table of region fits (TSV).
     output : path
         Folder of the tables (TSV, with a JSON data dictionary each) and of maps of differences.
+    fits : path
+        Table of region fits (TSV); without it, RDMs alone are compared.
     scores : path
         Scores of the group, or of the only subject (HDF5), of which maps of differences are made.
     """
     settings = Study.model_validate_json(study.read_text(encoding="utf-8"))
-    table, stack = io.load_table(fits), stacked(references)
+    table, stack = None if fits is None else io.load_table(fits), stacked(references)
     for one in settings.network_comparisons:
         made, columns = TABLES[one.kind](one, settings, table, stack)
-        io.save_table(output / f"{one.name}.tsv", made, columns)
+        io.save_table(output / f"{one.name}.tsv", made, {name: columns[name] for name in made})
         if isinstance(one, BeforeAfter) and scores is not None:
             _write_differences(one, settings, scores, output / one.name)
 
@@ -49,13 +51,15 @@ def _variants(one: Variants, study: Study, fits: pd.DataFrame, rdms: RDMs) -> tu
 
 
 def _before_after(
-    one: BeforeAfter, study: Study, fits: pd.DataFrame, rdms: RDMs
+    one: BeforeAfter, study: Study, fits: pd.DataFrame | None, rdms: RDMs
 ) -> tuple[pd.DataFrame, Mapping[str, str]]:
     before, after = (study.named[name][0] for name in (one.before, one.after))
     return among.before_after(fits, rdms, before, after, study.comparison), among.BEFORE_AFTER_COLUMNS
 
 
-def _training(one: Training, study: Study, fits: pd.DataFrame, rdms: RDMs) -> tuple[pd.DataFrame, Mapping[str, str]]:
+def _training(
+    one: Training, study: Study, fits: pd.DataFrame | None, rdms: RDMs
+) -> tuple[pd.DataFrame, Mapping[str, str]]:
     labels = study.named[one.model]
     steps = {model.label: number_of(model.files()[0]) for model in study.networks if model.label in labels}
     return among.training(fits, rdms, steps, study.comparison), among.TRAINING_COLUMNS
