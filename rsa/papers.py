@@ -43,6 +43,14 @@ PAPERS = {
     "of task and object processing in humans. eLife 7:e32816.",
     "Fischl et al., 1999": "Fischl B, Sereno MI, Tootell RBH, Dale AM (1999). High-resolution intersubject averaging "
     "and a coordinate system for the cortical surface. Hum Brain Mapp 8:272-284.",
+    "Zhou et al., 2015": "Zhou B, Khosla A, Lapedriza A, Oliva A, Torralba A (2015). Object detectors emerge in deep "
+    "scene CNNs. ICLR.",
+    "Erhan et al., 2009": "Erhan D, Bengio Y, Courville A, Vincent P (2009). Visualizing higher-layer features of a "
+    "deep network. Technical report 1341, University of Montreal.",
+    "Zeiler & Fergus, 2014": "Zeiler MD, Fergus R (2014). Visualizing and understanding convolutional networks. ECCV, "
+    "818-833.",
+    "van der Maaten & Hinton, 2008": "van der Maaten L, Hinton G (2008). Visualizing data using t-SNE. J Mach Learn "
+    "Res 9:2579-2605.",
     "Storrs et al., 2021": "Storrs KR, Kietzmann TC, Walther A, Mehrer J, Kriegeskorte N (2021). Diverse deep neural "
     "networks all predict human inferior temporal cortex well, after training and fitting. J Cogn Neurosci "
     "33:2044-2064.",

@@ -246,7 +246,7 @@ def test_conditions_of_m_eeg_alone_are_those_that_references_need(lab: Path) -> 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        (NO_BRAIN, "there are no data: set `brain`, `meeg` or both."),
+        (NO_BRAIN, "there are no data: set `brain`, `meeg` or both; or `units`, which looks at networks alone."),
         ({"fusion": True}, "fusion needs fMRI data (`brain`) and M/EEG data (`meeg`)."),
         ({**NO_BRAIN, "meeg": MOVIE, "fusion": True}, "fusion needs fMRI data (`brain`) and M/EEG data (`meeg`)."),
         (

@@ -277,8 +277,8 @@ def _what_is_compared(study: Study) -> Iterator[str]:
         yield "there is nothing to compare the brain with: list `models` or `references`."
     if any(model.needs_pictures for model in study.models) and study.stimuli is None:
         yield "models need pictures: set `stimuli`."
-    if study.brain is None and study.meeg is None and study.units is None and not study.network_comparisons:
-        yield "there are no data: set `brain`, `meeg` or both."
+    if not study.has_data and study.units is None and not study.network_comparisons:
+        yield "there are no data: set `brain`, `meeg` or both; or `units`, which looks at networks alone."
 
 
 def _chance(study: Study) -> Iterator[str]:

@@ -417,6 +417,11 @@ class Study(Section):
         return () if self.meeg is None else self.meeg.subjects
 
     @property
+    def has_data(self) -> bool:
+        """Whether there are data of brains: fMRI, M/EEG or both."""
+        return self.brain is not None or self.meeg is not None
+
+    @property
     def has_images(self) -> bool:
         """Whether there are brain images, of which patterns are made, and not ready RDMs."""
         return self.brain is not None and self.brain.provides == "patterns"

@@ -239,7 +239,7 @@ class StudyPages:
             Sheet(page_of("regions"), "Regions", [self._ranking(), self._regions()]),
             Sheet(page_of("time"), "Time and fusion" if study.fusion else "Time", time),
             Sheet(page_of("models"), "Models", models),
-            Sheet(page_of("units"), "Units", self._units()),
+            *self._units(),
             *(self._analysis(analysis) for analysis in study.analyses),
             *subjects,
             Sheet(page_of("methods"), "Methods", made),
@@ -762,16 +762,16 @@ class StudyPages:
                 sections.append(PageSection(heading, text, pictures, table, files))
         return sections
 
-    def _units(self) -> list[PageSection]:
-        """Show what the units of networks see."""
-        if self.study.units is None:
-            return []
-        files, root = partial(self._files, page_of("units")), self.folder / "figures" / "units"
-        return [
-            section
-            for tables in sorted((self.folder / "units").glob("model-*"))
-            for section in unit_sections(tables.name.removeprefix("model-"), tables, root / tables.name, files)
-        ]
+    def _units(self) -> list[Sheet]:
+        """Show what the units of networks see: a page for each network."""
+        sheets = []
+        for model in self.study.networks if self.study.units is not None else ():
+            at, name = page_of(f"units-{model.label}"), f"model-{model.label}"
+            tables, figures = (self.folder / root / name for root in ("units", "figures/units"))
+            if tables.is_dir():
+                sections = unit_sections(tables, figures, partial(self._files, at))
+                sheets.append(Sheet(at, f"Units of {model.label}", sections, group="Units", name=model.label))
+        return sheets
 
     def _methods(self) -> PageSection:
         text = methods_text(self.study, self.measured, self.versions)

@@ -71,7 +71,7 @@ def counts(study: Any, measured: Measured) -> dict[str, str]:
     layers = [f"{name} ({_number(len(of))} layers)" if of else name for name, of in measured.layers.items()]
     light, is_averaged = study.searchlight, study.brain_rdm_distance not in CROSS_VALIDATED
     rows = {
-        "subjects": _number(_n_subjects(study)),
+        "subjects": _number(_n_subjects(study)) if study.has_data else "",
         "conditions": f"{_number(measured.n_conditions)} ({_number(measured.n_pairs)} pairs)",
         "runs" + " averaged" * is_averaged: _number(measured.n_runs),
         "delays after onset": _delays(measured.delays_s),
@@ -81,7 +81,7 @@ def counts(study: Any, measured: Measured) -> dict[str, str]:
         "searchlight radius": "" if light is None else f"{light.radius_mm:g} mm",
         "distance": study.brain_rdm_distance,
         "noise normalisation": "" if study.noise is None else ", ".join(study.noise.shown()),
-        "comparison": study.comparison,
+        "comparison": study.comparison if study.has_data else "",
         "space": study.brain.space if measured.n_centres else "",
         "space of the template": "" if study.template is None else study.template.space,
         "regions": ", ".join(measured.regions),
@@ -109,7 +109,7 @@ def methods_text(study: Any, measured: Measured, versions: Mapping[str, str] | N
     """
     parts = {
         "data": (_compared, _simulated, _responses),
-        "models": (_models,),
+        "models": (_models, _units),
         "RDMs": (_brain_rdms, _meeg_rdms),
         "comparison": (_scores, _further),
         "statistics": (_group, _inference, _over_time),
@@ -130,6 +130,8 @@ def _compared(study: Any, measured: Measured) -> list[str]:
         for name, layers in measured.layers.items()
     ]
     conditions = f"to {_counted(measured.n_conditions, 'condition')}"
+    if not study.has_data:
+        return [f"Responses {conditions} were looked at in {joined(named)}."]
     return [
         f"By representational similarity analysis (Kriegeskorte, Mur & Bandettini, 2008), {joined(_whose(study))} "
         f"{conditions} were compared with {joined(named) or 'reference models'}."
@@ -189,6 +191,14 @@ def _several(model: Any, networks: Sequence[Any]) -> str:
     if model.seeds is not None:
         return f"There were {len(networks)} such networks ({labels}), which differ in the seed of their random weights."
     return f"It is one of {len(networks)} checkpoints of a training ({labels})."
+
+
+def _units(study: Any, measured: Measured) -> list[str]:
+    """Say how the units of networks were looked at."""
+    if study.units is None:
+        return []
+    sentences: list[str] = study.units.methods(has_regions=bool(measured.regions))
+    return sentences
 
 
 def _responses(study: Any, measured: Measured) -> list[str]:
@@ -276,6 +286,8 @@ def _meeg_rdms(study: Any, measured: Measured) -> list[str]:
 
 def _scores(study: Any, measured: Measured) -> list[str]:
     """Say how RDMs were compared, what became of the maps, and what the data allow."""
+    if not study.has_data:
+        return []
     entry, has_maps = COMPARISONS[study.comparison], study.searchlight is not None
     sentences = [
         f"Each brain RDM was compared with each reference RDM by {entry.words or entry.summary}{_paper(entry)} over "

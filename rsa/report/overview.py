@@ -19,7 +19,8 @@ __all__ = ["badges_of", "found_html", "places_table", "question", "sentences", "
 INFLATED = "What fits best, and where and when, was chosen by the same scores that are shown: these are too high."
 PICTURES = (
     *("group/best_layer-*.png", "group/surface.png", "group/glass.png", "sub-*/best_layer-*.png", "sub-*/glass.png"),
-    *("regions/regions.png", "time/layer_time.png", "sensors/*.png", "references/rdms.png"),
+    *("regions/regions.png", "time/layer_time.png", "sensors/*.png"),
+    *("units/*/heat_maps*.png", "units/*/preferred*.png", "references/rdms.png"),
 )
 """The picture of the first page is the first of these that there is, below `figures/`."""
 
@@ -39,6 +40,9 @@ def badges_of(study: Any) -> list[str]:
 
 def question(study: Any, measured: Measured) -> str:
     """Say in a sentence what the study asks, by its settings."""
+    if not study.has_data:
+        n_conditions = _counted(measured.n_conditions, "condition")
+        return f"What do the units of {_joined([*measured.layers])} see in pictures of {n_conditions}?"
     where = "Where in the brain" if study.searchlight is not None else ""
     n_regions = len(measured.regions)
     where = where or (f"In which of {n_regions} regions" if n_regions > 1 else "In a region" if n_regions else "")
@@ -70,6 +74,8 @@ def sentences(found: Findings, study: Any) -> list[tuple[str, bool]]:
         distance = f", and the nearest peaks are {_span(far.min(), far.max())} mm away" if len(far) else ""
         text = f"The data are simulated: in {len(own)} of {n} planted places the planted layer fits best{distance}."
         said.append((text, True))
+    if not said and not study.has_data:
+        return [("The study looks at networks alone, without data of brains: see the pages of their units.", True)]
     return said or [("There are no scores to tell of.", False)]
 
 

@@ -148,9 +148,10 @@ def _of_layer(
             "pictures. Check the weights, or choose another layer."
         )
     if one.units is not None:
-        if dead_ones := [f"unit {unit}" for unit in one.units if dead[unit]]:
+        if dead_ones := [str(unit) for unit in one.units if dead[unit]]:
+            which = f"unit {dead_ones[0]} is" if len(dead_ones) == 1 else f"units {', '.join(dead_ones)} are"
             raise UserError(
-                f"Layer {layer!r} of {model}: {listed(dead_ones)} {'is' if len(dead_ones) == 1 else 'are'} dead, with "
+                f"Layer {layer!r} of {model}: {which} dead, with "
                 "the same response at all places of all pictures; choose other units, or leave `units` out."
             )
         return [(unit, "asked for") for unit in one.units]

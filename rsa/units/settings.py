@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field, model_validator
 
 from rsa.models.source import Globs, Layers
+from rsa.papers import joined
 from rsa.settings import DataPath, Label, Names, Section
 
 __all__ = [
@@ -159,3 +160,31 @@ class UnitSettings(Section):
     """Neighbours, maps in two dimensions, and read-out of categories; null for none."""
     channels: Channels | None = Channels()
     """In studies with regions: which channels carry the fit of a layer; null for none."""
+
+    def methods(self, *, has_regions: bool) -> list[str]:
+        """Return sentences for the methods text: what was asked of the units, in a study with regions or without."""
+        parts = {
+            "The pictures to which a unit responded most": self.preferred,
+            "its receptive field, measured by small random occluders (Zhou et al., 2015)": self.fields,
+            "the picture that gradient ascent made for it (Erhan et al., 2009)": self.maximised,
+        }
+        asked = [words for words, part in parts.items() if part is not None]
+        sentences = [f"{joined(asked)} were looked at."] if asked else []
+        if self.heat_maps:
+            sentences.append(
+                "A grey square was moved over pictures, and the fall of the response to them was mapped (Zeiler & "
+                "Fergus, 2014)."
+            )
+        if self.codes is not None:
+            sentences.append(
+                "Layer RDMs were shown in two dimensions by multidimensional scaling and t-SNE (van der Maaten & "
+                "Hinton, 2008), and categories were read out of layers by linear classifiers, cross-validated over "
+                "conditions, whose accuracy was tested by permutations of the categories."
+            )
+        if self.channels is not None and has_regions:
+            sentences.append(
+                "Which channels carry the fit of a layer to a region was seen by the RDM of each channel alone, and by "
+                "that of the layer without it; the best channels were chosen on one half of the conditions and scored "
+                f"on the other, over {self.channels.n_splits} splits."
+            )
+        return sentences

@@ -91,6 +91,7 @@ TREES: dict[str, Callable[[Path, Path], Path]] = {
     "planted92": real_data,
     "spm_betas": layouts.as_spm,
     "things_fmri": layouts.as_things,
+    "units": real_data,
 }
 """Every example, with what makes its files below a new folder and returns its `data_root`."""
 
@@ -102,6 +103,7 @@ OPTIONAL_RULES = {
     "nsd": {"layer_rdms", "searchlight", "maps"},
     "planted92": {"simulate_brain", "layer_rdms", "searchlight", "maps"},
     "things_fmri": {"layer_rdms", "searchlight", "maps"},
+    "units": {"layer_rdms", "units"},
 }
 """What each example runs beside brain data and report; the others compare a searchlight with a table."""
 
@@ -124,7 +126,7 @@ def test_no_example_is_forgotten() -> None:
 @pytest.mark.parametrize("name", TREES)
 def test_every_example_is_ready_to_run(sandbox: Sandbox, trees: Trees, name: str) -> None:
     rules = sandbox.rules("--configfile", f"config/{name}.yaml", "--config", f"data_root={trees(name)}")
-    always = {"describe", "brain", "draw_references", "report"}
+    always = {"describe", "draw_references", "report"} | ({"brain"} if name != "units" else set())
     drawn = {rule for rule in rules if rule.startswith("draw_")}
     assert ("explore" in rules) == ("searchlight" in rules)
     assert rules - drawn - always - {"explore"} == OPTIONAL_RULES.get(name, {"reference", "searchlight", "maps"})

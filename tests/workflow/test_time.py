@@ -413,7 +413,7 @@ def test_a_searchlight_over_sensors_is_planned_down_to_the_page(sandbox: Sandbox
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"meeg": None}, "there are no data: set `brain`, `meeg` or both."),
+        ({"meeg": None}, "there are no data: set `brain`, `meeg` or both; or `units`, which looks at networks alone."),
         ({"fusion": True}, "fusion needs fMRI data (`brain`) and M/EEG data (`meeg`)."),
         ({"movie": {"distance": "crossnobis"}}, "`movie` says how RDMs are made of epochs, and there are none"),
         (

@@ -70,4 +70,6 @@ def describe(settings: list[str], folder: Path) -> None:
     """
     study = Study.model_validate_json("".join(settings))
     sources = [data.location for data in (study.brain, study.meeg) if data is not None]
+    if not sources and study.stimuli is not None:
+        sources = [str(study.stimuli.folder or Path(str(study.stimuli.table)).parent)]
     write_description(folder, study.model_dump(mode="json"), sources)

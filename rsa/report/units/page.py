@@ -29,13 +29,11 @@ MOST_SHOWN = 60
 """So many rows of a table stand on the page; the file has all."""
 
 
-def unit_sections(model: str, tables: Path, figures: Path, files: Callable[..., Sequence[Link]]) -> list[PageSection]:
+def unit_sections(tables: Path, figures: Path, files: Callable[..., Sequence[Link]]) -> list[PageSection]:
     """Return the sections about the units of a network; none where nothing was asked.
 
     Parameters
     ----------
-    model : str
-        Label of the network.
     tables, figures : path
         The folders of its tables and figures.
     files : callable
@@ -53,7 +51,7 @@ def unit_sections(model: str, tables: Path, figures: Path, files: Callable[..., 
         text = paragraphs(f"The first {MOST_SHOWN} rows; all are in the file.") if is_cut else ""
         drawn = [(caption_of(path), path) for path in pictures]
         links = files(table) if table.is_file() else ()
-        found.append(PageSection(f"{heading}: {model}", text, drawn, shown, links))
+        found.append(PageSection(heading, text, drawn, shown, links))
     return found
 
 

@@ -1,0 +1,274 @@
+"""Which units of a network are looked at, where in a picture they are, and what drives them."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from networks import small_network
+from PIL import Image
+
+from rsa.core import RDMs
+from rsa.errors import UserError
+from rsa.models.python import Python
+from rsa.models.representation import axes_of
+from rsa.units.choosing import chosen_units, layers_of_units, problems_of_units
+from rsa.units.look import Beside, Look, looked_at
+from rsa.units.settings import UnitSettings
+from rsa.units.watched import LayerMap, Peaks, Watched
+
+Watch = Callable[..., Watched]
+
+N = 6
+
+
+def of_pixels(picture: Image.Image) -> torch.Tensor:
+    """Return pixels from -1 to 3: a range that no preprocessing has by itself."""
+    values = np.asarray(picture.resize((32, 32)), dtype=np.float32).transpose(2, 0, 1)
+    return torch.from_numpy(4 * values / 255 - 1)
+
+
+def with_dead_units() -> tuple[torch.nn.Module, Callable[[Image.Image], torch.Tensor]]:
+    network = small_network()
+    conv: Any = network[0]
+    with torch.no_grad():
+        conv.weight[3] = 0
+        conv.bias[3] = -1
+    return network, of_pixels
+
+
+def all_dead() -> tuple[torch.nn.Module, Callable[[Image.Image], torch.Tensor]]:
+    network = small_network()
+    conv: Any = network[0]
+    with torch.no_grad():
+        conv.weight.zero_()
+    return network, of_pixels
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
+    folder, rng = tmp_path_factory.mktemp("pictures"), np.random.default_rng(0)
+    for i in range(N):
+        Image.fromarray(rng.integers(0, 256, (32, 32, 3), dtype=np.uint8)).save(folder / f"{i}.png")
+    files = [str(folder / f"{i}.png") for i in range(N)]
+    return pd.DataFrame({"condition": [f"c{i}" for i in range(N)], "file": files})
+
+
+def model(function: str = "with_dead_units", **settings: Any) -> Python:
+    return Python.model_validate({"function": f"{__file__}:{function}", **settings})
+
+
+@pytest.fixture(scope="module")
+def watched(pictures: pd.DataFrame) -> Watched:
+    return Watched.of(model(), pictures)
+
+
+@pytest.fixture(scope="module")
+def peaks(watched: Watched) -> dict[str, Peaks]:
+    return watched.peaks(["1", "2", "5"])
+
+
+def settings(**given: Any) -> UnitSettings:
+    return UnitSettings.model_validate(given)
+
+
+# ------------------------------------------------------------------------------------- what is watched
+
+
+def test_pixels_are_those_of_the_picture(watched: Watched, pictures: pd.DataFrame) -> None:
+    assert watched.black.flatten().tolist() == [-1, -1, -1]
+    assert watched.white.flatten().tolist() == [3, 3, 3]
+    for i in (0, 4):
+        np.testing.assert_array_equal(watched.pixels(watched.input_of(i)), np.asarray(Image.open(pictures["file"][i])))
+
+
+def test_peaks_are_the_highest_responses(watched: Watched, peaks: dict[str, Peaks]) -> None:
+    network, _ = with_dead_units()
+    inputs = torch.stack([watched.input_of(i) for i in range(N)])
+    with torch.no_grad():
+        plain = network[:2](inputs.clone()).numpy()
+        scores = network(inputs.clone()).numpy()
+    for picture in range(N):
+        for channel in range(8):
+            values = plain[picture, channel]
+            assert peaks["1"].values[picture, channel] == pytest.approx(values.max(), rel=1e-5)
+            assert values.flat[peaks["1"].places[picture, channel]] == pytest.approx(values.max(), rel=1e-5)
+            assert peaks["1"].lowest[picture, channel] == pytest.approx(values.min(), rel=1e-5)
+    np.testing.assert_allclose(peaks["5"].values, scores, rtol=1e-4, atol=1e-5)
+    assert peaks["1"].is_dead.tolist() == [channel == 3 for channel in range(8)]
+
+
+def test_fields_lie_where_the_gradient_does(watched: Watched) -> None:
+    """The theoretical field of a unit holds all pixels with a gradient, and ends with them."""
+    network, where = small_network(), watched.map_of("2")
+    assert where.grid == (16, 16)
+    assert where.field_px == 7
+    for row, column in ((5, 9), (0, 15)):
+        picture = torch.rand(1, 3, 32, 32, requires_grad=True)
+        conv, block = network[0], network[2]
+        torch.nn.functional.conv2d(conv(picture), block.conv.weight.abs(), padding=1)[0, 2, row, column].backward()
+        assert picture.grad is not None
+        rows, columns = np.nonzero(picture.grad[0].abs().sum(dim=0).numpy())
+        assert where.field_of(row, column) == (rows.min(), columns.min(), rows.max() + 1, columns.max() + 1)
+    middle_row, middle_column = where.centre_of(5, 9)
+    assert (middle_row, middle_column) == (10, 18)
+
+
+@pytest.mark.parametrize(
+    ("shape", "n_before", "last", "grid"),
+    [
+        ((8, 4, 6), 0, False, (4, 6)),
+        ((4, 4, 8), 0, True, (4, 4)),
+        ((10, 8), 1, False, (3, 3)),
+        ((8,), 0, False, (1, 1)),
+    ],
+)
+def test_maps_have_channels_before_space(
+    shape: tuple[int, ...], n_before: int, last: bool, grid: tuple[int, int]
+) -> None:
+    """Channels first and last, tokens with a class token, and no space come to one form."""
+    one = LayerMap("layer", shape, axes_of(shape, last), n_before, (24, 24))
+    output = torch.arange(2.0 * np.prod(shape)).reshape(2, *shape)
+    maps = one.maps(output)
+    assert one.grid == grid
+    assert tuple(maps.shape) == (2, 8, *grid)
+    plain = {
+        (8, 4, 6): lambda c, i, j: output[1, c, i, j],
+        (4, 4, 8): lambda c, i, j: output[1, i, j, c],
+        (10, 8): lambda c, i, j: output[1, 1 + 3 * i + j, c],
+        (8,): lambda c, i, j: output[1, c],
+    }[shape]
+    assert all(maps[1, c, i, j] == plain(c, i, j) for c in range(8) for i in range(grid[0]) for j in range(grid[1]))
+    assert one.has_space == (grid != (1, 1))
+
+
+def test_places_without_a_known_field_are_spread_evenly() -> None:
+    one = LayerMap("layer", (8, 4, 4), axes_of((8, 4, 4)), 0, (24, 24))
+    assert one.centre_of(0, 3) == (2.5, 20.5)
+    assert one.field_of(0, 3) == (0, 0, 24, 24)
+
+
+# --------------------------------------------------------------------------------------- which units
+
+
+def test_units_are_those_that_are_named_or_vary_most(watched: Watched, peaks: dict[str, Peaks]) -> None:
+    asked = settings(chosen=[{"layers": "5", "units": [4, 0]}, {"layers": ["1"], "n": 3}])
+    found = chosen_units(watched, asked, peaks)
+    spread = peaks["1"].values.std(axis=0)
+    best = sorted(range(8), key=lambda channel: -spread[channel])[:3]
+    assert [(one.layer, one.unit) for one in found] == [*(("1", unit) for unit in best), ("5", 4), ("5", 0)]
+    assert [one.why for one in found] == ["varies most"] * 3 + ["asked for"] * 2
+    assert 3 not in best  # dead
+
+
+def test_units_are_those_most_like_a_region(watched: Watched, peaks: dict[str, Peaks]) -> None:
+    likeness = {("1", "V1"): np.array([0.1, 0.3, np.nan, 0.9, 0.2, -0.1, 0.0, 0.25])}
+    found = chosen_units(watched, settings(chosen=[{"layers": "1", "like": "V1", "n": 3}]), peaks, likeness)
+    assert [one.unit for one in found] == [1, 7, 4]  # 3 is dead
+    assert {one.why for one in found} == {"like V1"}
+
+
+def test_layers_are_those_of_the_model_or_any_other(watched: Watched) -> None:
+    own = model(layers=["0", "5"])
+    assert layers_of_units(settings(), own, watched.described) == ["0", "5"]
+    asked = settings(chosen=[{"layers": "2.*"}, {"layers": "1", "models": ["other"]}])
+    assert layers_of_units(asked, own, watched.described) == ["2.conv", "2.norm", "2.relu"]
+
+
+def test_dead_units_that_are_named_are_refused(watched: Watched, peaks: dict[str, Peaks]) -> None:
+    with pytest.raises(UserError, match=r"Layer '1' of .*: unit 3 is dead, .* choose other units"):
+        chosen_units(watched, settings(chosen=[{"layers": "1", "units": [1, 3]}]), peaks)
+
+
+def test_a_dead_layer_is_refused(pictures: pd.DataFrame) -> None:
+    dead = Watched.of(model("all_dead"), pictures)
+    with pytest.raises(UserError, match=r"All units of layer '0' of .* are dead"):
+        chosen_units(dead, settings(chosen=[{"layers": "0"}]), dead.peaks(["0"]))
+
+
+@pytest.mark.parametrize(
+    ("chosen", "line"),
+    [
+        ({"layers": "conv9"}, "units of 'conv9': no layer of 'withdeadunits' is called so"),
+        ({"layers": "1", "units": 8}, "Layer '1' of withdeadunits has no unit 8: it has 8, numbered from 0 to 7."),
+        ({"layers": "1", "models": ["alexnet"]}, "there is no network 'alexnet'; there are 'withdeadunits'."),
+        ({"layers": "1", "like": "V4"}, "`like: V4` is no region; there are 'V1', 'IT'."),
+    ],
+)
+def test_mistakes_are_told_in_a_line(chosen: dict[str, Any], line: str) -> None:
+    (found,) = problems_of_units(settings(chosen=[chosen]), [model()], ["V1", "IT"])
+    assert line in found
+
+
+def test_without_regions_no_unit_is_like_one() -> None:
+    (line,) = problems_of_units(settings(chosen=[{"layers": "1", "like": "V4"}]), [model()], [])
+    assert line.endswith("the study has no regions.")
+
+
+def test_units_are_named_or_chosen_and_not_both() -> None:
+    with pytest.raises(ValueError, match="`units` names units and `like` chooses them"):
+        settings(chosen=[{"layers": "1", "units": 1, "like": "V1"}])
+
+
+# ------------------------------------------------------------------------------------ what drives them
+
+
+def look(watched: Watched, **asked: Any) -> Look:
+    rdms = RDMs(np.ones((0, N * (N - 1) // 2)), [f"c{i}" for i in range(N)], pd.DataFrame({"layer": []}), "correlation")
+    return Look(watched, settings(**asked), Beside(watched.pictures.images, rdms))
+
+
+def test_one_picture_is_too_few(pictures: pd.DataFrame) -> None:
+    alone = Watched.of(model(), pictures[:1])
+    with pytest.raises(UserError, match="compares responses to pictures, and there is 1"):
+        next(looked_at(look(alone)))
+
+
+def test_pictures_are_in_the_order_of_the_responses(watched: Watched, peaks: dict[str, Peaks]) -> None:
+    only = {"fields": None, "codes": None, "channels": None, "filters": False}
+    asked = look(watched, chosen=[{"layers": "1", "units": [0, 5]}], preferred={"n_pictures": 4}, **only)
+    found = dict(looked_at(asked))
+    table, maps = found["preferred"].tables["preferred"].rows, found["preferred"].arrays
+    for k, unit in enumerate((0, 5)):
+        own = table[table["unit"] == unit]
+        order = np.argsort(-peaks["1"].values[:, unit])[:4]
+        assert own["picture"].tolist() == order.tolist()
+        assert own["condition"].tolist() == [f"c{i}" for i in order]
+        np.testing.assert_allclose(own["response"], peaks["1"].values[order, unit], rtol=1e-6)
+        assert maps[f"maps_{k}"].shape == (4, 16, 16)
+        np.testing.assert_allclose(maps[f"maps_{k}"].max(axis=(1, 2)), own["response"], rtol=1e-5)
+        row, column = np.unravel_index(maps[f"maps_{k}"][0].argmax(), (16, 16))
+        assert (own["row_px"].iloc[0], own["column_px"].iloc[0]) == (2 * row, 2 * column)
+    shown = found["pictures"].arrays
+    assert shown["small"].shape == (N, 64, 64, 3)
+    assert set(shown["numbers"]) == set(table["picture"])
+
+
+def test_a_picture_that_gives_no_number_is_named(pictures: pd.DataFrame) -> None:
+    broken = Watched.of(model(), pictures)
+    conv: Any = broken.network.module[0]
+    with torch.no_grad():
+        conv.weight[0] = np.inf
+    with pytest.raises(UserError, match=r"The output of layer '1' of .* is NaN or infinite for .*0\.png"):
+        broken.peaks(["1"])
+
+
+def test_results_are_the_same_again_and_by_any_batch(pictures: pd.DataFrame, peaks: dict[str, Peaks]) -> None:
+    again = Watched.of(model(), pictures, batch_size=1).peaks(["1", "2", "5"])
+    for layer, one in peaks.items():
+        np.testing.assert_allclose(again[layer].values, one.values, rtol=1e-5, atol=1e-6)
+    same = Watched.of(model(), pictures).peaks(["1"])
+    np.testing.assert_array_equal(same["1"].values, peaks["1"].values)
+
+
+def test_a_table_whose_files_are_the_conditions(tmp_path: Path, pictures: pd.DataFrame) -> None:
+    from rsa.inputs.stimuli import Stimuli
+
+    table = tmp_path / "stimuli.tsv"
+    pd.DataFrame({"file": pictures["file"], "kind": "a"}).to_csv(table, sep="\t", index=False)
+    found = Stimuli(table=str(table), condition_column="file").load()
+    assert found["condition"].tolist() == pictures["file"].tolist() == found["file"].tolist()
+    assert found["kind"].tolist() == ["a"] * N
