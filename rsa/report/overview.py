@@ -74,8 +74,8 @@ def sentences(found: Findings, study: Any) -> list[tuple[str, bool]]:
         distance = f", and the nearest peaks are {_span(far.min(), far.max())} mm away" if len(far) else ""
         text = f"The data are simulated: in {len(own)} of {n} planted places the planted layer fits best{distance}."
         said.append((text, True))
-    if not said and not study.has_data:
-        return [("The study looks at networks alone, without data of brains: see the pages of their units.", True)]
+    if not said and study.models and not study.has_data:
+        return [("The study looks at networks alone, without data of brains: see the pages of the networks.", True)]
     return said or [("There are no scores to tell of.", False)]
 
 
