@@ -525,3 +525,15 @@ def receptive_field(network, layer: str, shape: tuple[int, int, int]) -> tuple[f
     assert 0 < edges[0][0][0] < edges[1][0][1] < shape[1] - 1, "the picture is too small to see all of the field"
     jump = edges[1][0][0] - edges[0][0][0]
     return max(last - first + 1 for first, last in edges[0]), jump, np.mean(edges[0][0]) - middle * jump
+
+
+def grating_response(weights: np.ndarray, frequency: float, orientation_deg: float) -> float:
+    """Return the response of a filter (height, width) to a grating at the best of 180 phases, pixel by pixel."""
+    angle, best = np.deg2rad(orientation_deg), 0.0
+    for phase in np.linspace(0, 2 * np.pi, 180, endpoint=False):
+        answer = 0.0
+        for (row, column), weight in np.ndenumerate(weights):
+            across = column * np.sin(angle) + row * np.cos(angle)  # stripes go up to the right, and rows down
+            answer += weight * np.cos(2 * np.pi * frequency * across + phase)
+        best = max(best, answer)
+    return best

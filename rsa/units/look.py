@@ -9,6 +9,7 @@ import pandas as pd
 
 from rsa.core import Array, RDMs
 from rsa.units.choosing import Unit, chosen_units, layers_of_units, unit_table
+from rsa.units.filters import filters
 from rsa.units.found import Found
 from rsa.units.pictures import shown_pictures
 from rsa.units.preferred import preferred
@@ -115,9 +116,14 @@ def _preferred(look: Look) -> Found | None:
     return None if settings is None else preferred(look.watched, look.units, look.peaks, settings)
 
 
+def _filters(look: Look) -> Found | None:
+    return filters(look.watched) if look.settings.filters else None
+
+
 PARTS: dict[str, Callable[[Look], Found | None]] = {
     "units": _units,
     "responses": _responses,
     "preferred": _preferred,
+    "filters": _filters,
 }
 """What finds each part, in order; nothing where it is not asked for."""
