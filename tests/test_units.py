@@ -15,7 +15,8 @@ from rsa.core import RDMs
 from rsa.errors import UserError
 from rsa.models.python import Python
 from rsa.models.representation import axes_of
-from rsa.units.choosing import chosen_units, layers_of_units, problems_of_units
+from rsa.models.torchvision import Torchvision
+from rsa.units.choosing import chosen_units, layers_of_units, problems_of_units, selection
 from rsa.units.look import Beside, Look, looked_at
 from rsa.units.settings import UnitSettings
 from rsa.units.watched import LayerMap, Peaks, Watched
@@ -171,6 +172,14 @@ def test_units_are_those_most_like_a_region(watched: Watched, peaks: dict[str, P
     assert {one.why for one in found} == {"like V1"}
 
 
+def test_without_a_choice_layers_are_spread_from_the_first_to_the_last() -> None:
+    names = tuple(f"layer{stage}.{block}" for stage in (1, 2, 3, 4) for block in (0, 1))
+    resnet = Torchvision(architecture="resnet18", layers=(*names, "fc"))
+    (one,) = selection(settings(), resnet)
+    assert one.layers == ("layer1.0", "layer2.0", "layer3.0", "layer4.0", "fc")
+    assert one.n == 4
+
+
 def test_layers_are_those_of_the_model_or_any_other(watched: Watched) -> None:
     own = model(layers=["0", "5"])
     assert layers_of_units(settings(), own, watched.described) == ["0", "5"]
@@ -254,6 +263,14 @@ def test_a_picture_that_gives_no_number_is_named(pictures: pd.DataFrame) -> None
         conv.weight[0] = np.inf
     with pytest.raises(UserError, match=r"The output of layer '1' of .* is NaN or infinite for .*0\.png"):
         broken.peaks(["1"])
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
+def test_a_gpu_finds_the_same_peaks(pictures: pd.DataFrame, peaks: dict[str, Peaks]) -> None:
+    found = Watched.of(model(), pictures, device="cuda").peaks(["1", "2", "5"])
+    for layer, one in peaks.items():
+        np.testing.assert_allclose(found[layer].values, one.values, rtol=1e-4, atol=1e-5)
 
 
 def test_results_are_the_same_again_and_by_any_batch(pictures: pd.DataFrame, peaks: dict[str, Peaks]) -> None:

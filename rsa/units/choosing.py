@@ -15,10 +15,19 @@ from rsa.units.found import Table
 from rsa.units.settings import Chosen, UnitSettings
 from rsa.units.watched import LayerMap, Peaks, Watched, layer_maps
 
-__all__ = ["COLUMNS", "Unit", "chosen_units", "layers_of_units", "problems_of_units", "selection", "unit_table"]
+__all__ = [
+    "COLUMNS",
+    "Unit",
+    "chosen_units",
+    "layers_of_units",
+    "problems_of_units",
+    "selection",
+    "spread",
+    "unit_table",
+]
 
-N_EACH = 4
-"""So many units of each layer are looked at, if nothing is said."""
+N_EACH, N_LAYERS = 4, 5
+"""So many units of so many layers are looked at, if nothing is said."""
 
 COLUMNS = {
     "layer": "Layer of the network",
@@ -41,10 +50,22 @@ class Unit:
 
 
 def selection(settings: UnitSettings, model: Model) -> tuple[Chosen, ...]:
-    """Return the entries of `chosen` that are of a network; without any, four units of each of its layers."""
+    """Return the entries of `chosen` that are of a network; without any, four units of each of five of its layers."""
     if not settings.chosen:
-        return (Chosen(layers=tuple(model.layer_names()), n=N_EACH),)
+        return (Chosen(layers=tuple(spread(model.layer_names(), N_LAYERS)), n=N_EACH),)
     return tuple(one for one in settings.chosen if not one.models or model.label in one.models)
+
+
+def spread(names: Sequence[str], n: int) -> list[str]:
+    """Return some of several names, the first and the last among them, and the others evenly between.
+
+    Examples
+    --------
+    >>> spread("abcdefgh", 3), spread("ab", 3)
+    (['a', 'e', 'h'], ['a', 'b'])
+    """
+    places = np.linspace(0, len(names) - 1, min(n, len(names))).round().astype(int)
+    return [names[place] for place in places]
 
 
 def _matching(one: Chosen, model: Model, described: pd.DataFrame) -> list[str]:

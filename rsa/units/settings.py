@@ -141,7 +141,7 @@ class UnitSettings(Section):
     """What the units of networks see, and what drives them. `units: {}` asks for it with all defaults."""
 
     chosen: tuple[Chosen, ...] = ()
-    """Which units are looked at; by default four of each layer of each network."""
+    """Which units are looked at; by default four of each of five layers of each network, from the first to the last."""
     layers: Layers = "default"
     """Layers whose `codes` and `channels` are looked at; by default those of the model, whose RDMs the study has."""
     names: DataPath | None = None
