@@ -537,3 +537,41 @@ def grating_response(weights: np.ndarray, frequency: float, orientation_deg: flo
             answer += weight * np.cos(2 * np.pi * frequency * across + phase)
         best = max(best, answer)
     return best
+
+
+def covered_one_by_one(respond, picture, cover, patch: int, stride: int):
+    """Cover each place of a picture, one at a time; mean change of the response under each pixel, and what is seen.
+
+    Parameters
+    ----------
+    respond : callable
+        From a picture, (3, height, width), to a number.
+
+    Returns
+    -------
+    changes : array, shape (height, width)
+        The mean over all patches that cover a pixel of how much each changes the response.
+    seen : array of bool, shape (height, width)
+        Pixels of which each patch that covers them changes it.
+    """
+    _, height, width = picture.shape
+    intact, under = respond(picture), {}
+    for top in range(stride - patch, height, stride):
+        for left in range(stride - patch, width, stride):
+            covered = picture.clone()
+            pixels = [
+                (row, column)
+                for row in range(top, top + patch)
+                for column in range(left, left + patch)
+                if 0 <= row < height and 0 <= column < width
+            ]
+            for row, column in pixels:
+                covered[:, row, column] = cover[:, row, column]
+            change = respond(covered) - intact
+            for pixel in pixels:
+                under.setdefault(pixel, []).append(change)
+    changes, seen = np.zeros((height, width)), np.zeros((height, width), dtype=bool)
+    for pixel, own in under.items():
+        changes[pixel] = np.mean(np.abs(own))
+        seen[pixel] = all(abs(one) > 1e-5 for one in own)
+    return changes, seen

@@ -37,6 +37,7 @@ from rsa.settings import by_subject, fill, placeholders
 from rsa.simulation.settings import PlantedLatency, PlantedRegion
 from rsa.simulation.write import files_of_stimuli, not_simulated
 from rsa.units.choosing import problems_of_units
+from rsa.units.fields import problems_of_fields
 
 NO_DATA = re.compile(r"mask|design|SPM\.mat|\.(json|tsv|csv|txt)$", re.IGNORECASE)
 """Names of files that are often the same in all subjects and runs."""
@@ -419,6 +420,7 @@ def _units(study: Study) -> Iterator[str]:
         return
     regions = None if study.regions is not None else _ready_regions(study)
     yield from problems_of_units(study.units, watched, regions)
+    yield from problems_of_fields(study.units, watched)
 
 
 def _ready_regions(study: Study) -> list[str] | None:

@@ -9,8 +9,10 @@ import pandas as pd
 
 from rsa.core import Array, RDMs
 from rsa.units.choosing import Unit, chosen_units, layers_of_units, unit_table
+from rsa.units.fields import receptive
 from rsa.units.filters import filters
 from rsa.units.found import Found
+from rsa.units.heat_maps import heat_maps
 from rsa.units.pictures import shown_pictures
 from rsa.units.preferred import preferred
 from rsa.units.settings import UnitSettings
@@ -120,10 +122,21 @@ def _filters(look: Look) -> Found | None:
     return filters(look.watched) if look.settings.filters else None
 
 
+def _fields(look: Look) -> Found | None:
+    settings = look.settings.fields
+    return None if settings is None else receptive(look.watched, look.units, look.peaks, settings)
+
+
+def _heat_maps(look: Look) -> Found | None:
+    return heat_maps(look.watched, look.settings)
+
+
 PARTS: dict[str, Callable[[Look], Found | None]] = {
     "units": _units,
     "responses": _responses,
     "preferred": _preferred,
     "filters": _filters,
+    "fields": _fields,
+    "heat_maps": _heat_maps,
 }
 """What finds each part, in order; nothing where it is not asked for."""

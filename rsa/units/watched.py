@@ -1,7 +1,7 @@
 """A network that is watched: its input in pixels, the maps of its channels, and where in a picture a unit is."""
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -263,7 +263,10 @@ class Watched:
         return exactly()
 
     def responses(
-        self, batches: "Iterator[tuple[int, torch.Tensor]]", layers: Sequence[str]
+        self,
+        batches: "Iterable[tuple[int, torch.Tensor]]",
+        layers: Sequence[str],
+        pick: "Callable[[str, torch.Tensor], torch.Tensor] | None" = None,
     ) -> "Iterator[tuple[int, dict[str, torch.Tensor]]]":
         """Pass batches of inputs, and yield the maps of the channels of layers for each.
 
@@ -273,6 +276,8 @@ class Watched:
             The place of the first input of a batch, and the batch, (n_inputs, 3, height, width).
         layers : sequence of str
             Names of layers.
+        pick : callable, optional
+            ``layer, maps -> responses``: what is kept of maps, with a row for each input; by default all.
 
         Yields
         ------
@@ -284,7 +289,8 @@ class Watched:
             parts: dict[str, list[torch.Tensor]] = {layer: [] for layer in layers}
 
             def keep(layer: str, output: "torch.Tensor") -> "torch.Tensor":
-                return how[layer].maps(output).cpu()
+                maps = how[layer].maps(output)
+                return (maps if pick is None else pick(layer, maps)).cpu()
 
             def take(_: int, layer: str, maps: "torch.Tensor", parts: Any = parts) -> None:
                 parts[layer].append(maps.clone())
