@@ -575,3 +575,35 @@ def covered_one_by_one(respond, picture, cover, patch: int, stride: int):
         changes[pixel] = np.mean(np.abs(own))
         seen[pixel] = all(abs(one) > 1e-5 for one in own)
     return changes, seen
+
+
+def rdm_of_channel(responses: np.ndarray, distance: str) -> np.ndarray:
+    """Build the RDM of a channel pair by pair: silent conditions are equal, and have nothing in common with others."""
+    if responses.shape[1] == 1 and distance in ("correlation", "cosine"):
+        return pdist(responses.astype(float), "euclidean")
+    is_silent = {"correlation": lambda one: len(set(one)) == 1, "cosine": lambda one: not one.any()}.get(distance)
+    found = []
+    for a, b in combinations(responses.astype(float), 2):
+        silent = 0 if is_silent is None else is_silent(a) + is_silent(b)
+        found.append(rdm(np.stack([a, b]), distance)[0] if not silent else 2 - silent)
+    return np.array(found)
+
+
+def channel_scores(
+    responses: np.ndarray, regions: np.ndarray, distance: str
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Score each channel alone, the layer, and the layer without each channel, one RDM and one region at a time.
+
+    Responses are (n_conditions, n_channels, n_places); scores are Spearman's, (n_regions, n_channels) and (n_regions,).
+    """
+    n, n_channels, _ = responses.shape
+
+    def scores(made: np.ndarray) -> np.ndarray:
+        return np.array([spearmanr(made, region).statistic for region in regions])
+
+    def together(some: np.ndarray) -> np.ndarray:
+        return scores(rdm(some.reshape(n, -1).astype(float), distance))
+
+    own = np.stack([scores(rdm_of_channel(responses[:, c], distance)) for c in range(n_channels)], axis=1)
+    without = np.stack([together(np.delete(responses, c, axis=1)) for c in range(n_channels)], axis=1)
+    return own, together(responses), without

@@ -28,6 +28,7 @@ __all__ = [
     "NILEARN",
     "NILEARN_ATLASES",
     "Regions",
+    "known_names",
     "NilearnAtlas",
     "problems_of_regions",
     "read_regions",
@@ -116,6 +117,17 @@ class Regions(Section):
 
 
 # ---------------------------------------------------------------------------------------- files, labels
+
+
+def known_names(settings: Regions) -> list[str] | None:
+    """Return the names of the regions; None where only an atlas tells which have voxels.
+
+    Examples
+    --------
+    >>> known_names(Regions(spheres={"V1": [6, -90, 2], "FFA": [40, -52, -18]}))
+    ['V1', 'FFA']
+    """
+    return [*(settings.spheres or settings.masks or settings.keep)] or None
 
 
 def region_files(settings: Regions, subject: str) -> list[Path]:

@@ -25,7 +25,7 @@ from rsa.inference.networks import problems_of_names
 from rsa.inference.permutation import smallest_p_of_orders
 from rsa.inference.ranking import FEWEST_FOR_HALVES
 from rsa.inputs.references import FileReference
-from rsa.inputs.regions import problems_of_regions, region_files, region_labels, warnings_of_labels
+from rsa.inputs.regions import known_names, problems_of_regions, region_files, region_labels, warnings_of_labels
 from rsa.inputs.templates import problems_of_template, template_files
 from rsa.maps import DATA_QUALITY, MAPS
 from rsa.meeg.timecourse import MOVIE_DISTANCES
@@ -418,7 +418,7 @@ def _units(study: Study) -> Iterator[str]:
     if not watched:
         yield "`units` looks at networks that pictures pass, and `models` has none; add one, or leave `units` out."
         return
-    regions = None if study.regions is not None else _ready_regions(study)
+    regions = known_names(study.regions) if study.regions is not None else _ready_regions(study)
     yield from problems_of_units(study.units, watched, regions)
     yield from problems_of_fields(study.units, watched)
 

@@ -30,6 +30,7 @@ __all__ = [
     "FAINT",
     "GREY",
     "INK",
+    "MODEL_COLOURS",
     "ORDINAL",
     "PAGE",
     "PAIRS",

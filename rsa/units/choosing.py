@@ -19,6 +19,7 @@ __all__ = [
     "COLUMNS",
     "Unit",
     "chosen_units",
+    "layers_like_regions",
     "layers_of_units",
     "problems_of_units",
     "selection",
@@ -78,6 +79,15 @@ def layers_of_units(settings: UnitSettings, model: Model, described: pd.DataFram
     """Return the layers of a network of which units are looked at, in forward order."""
     found = {layer for one in selection(settings, model) for layer in _matching(one, model, described)}
     return [layer for layer in described["layer"] if layer in found]
+
+
+def layers_like_regions(settings: UnitSettings, model: Model, described: pd.DataFrame) -> dict[str, list[str]]:
+    """Return the layers of a network of which units are chosen that are like a region, and these regions."""
+    found: dict[str, list[str]] = {}
+    for one in selection(settings, model):
+        for layer in _matching(one, model, described) if one.like is not None else ():
+            found.setdefault(layer, []).append(str(one.like))
+    return found
 
 
 def problems_of_units(settings: UnitSettings, models: Sequence[Model], regions: Sequence[str] | None) -> list[str]:

@@ -92,6 +92,7 @@ TREES: dict[str, Callable[[Path, Path], Path]] = {
     "spm_betas": layouts.as_spm,
     "things_fmri": layouts.as_things,
     "units": real_data,
+    "units92": real_data,
 }
 """Every example, with what makes its files below a new folder and returns its `data_root`."""
 
@@ -104,6 +105,7 @@ OPTIONAL_RULES = {
     "planted92": {"simulate_brain", "layer_rdms", "searchlight", "maps"},
     "things_fmri": {"layer_rdms", "searchlight", "maps"},
     "units": {"layer_rdms", "units"},
+    "units92": {"layer_rdms", "region_fits", "units"},
 }
 """What each example runs beside brain data and report; the others compare a searchlight with a table."""
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
+from rsa.report.units.channels import channel_figures
 from rsa.report.units.fields import field_figures
 from rsa.report.units.filters import filter_figures
 from rsa.report.units.folder import UnitsFolder
@@ -14,6 +15,7 @@ FIGURES: dict[str, Callable[[UnitsFolder, Path], list[Path]]] = {
     "preferred": preferred_figures,
     "filters": filter_figures,
     "fields": field_figures,
+    "channels": channel_figures,
 }
 """What draws each part, in the order of the page: nothing of a part that was not asked for. The files of a part begin
 with its name."""

@@ -1,0 +1,488 @@
+"""Which channels of a layer carry its fit to a region? Each by itself, the layer without it, and the best together."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import pandas as pd
+
+from rsa.comparisons import Comparison
+from rsa.core import FEWEST_CONDITIONS, Array, RDMs
+from rsa.distances import BLOCK, DISTANCES, CrossProducts, Distance, ProductSums, rdm_vectors, rounding_errors
+from rsa.inference.subjects import PRECISION, subject_test
+
+__all__ = [
+    "BEST_COLUMNS",
+    "CHANNEL_COLUMNS",
+    "BestChannels",
+    "Compared",
+    "best_channels",
+    "best_rows",
+    "channel_rows",
+    "corrected_p",
+    "own_scores",
+    "rdm_of_channel",
+    "scores_without",
+    "without_gaps",
+]
+
+LOST = 1e-6
+"""What is left without a channel is computed from the others, where it is a smaller share of the squares of all: of a
+difference of sums, digits would be lost."""
+
+AT_ONCE = 2**21
+"""So many dissimilarities are compared at once."""
+
+FEWEST_SUBJECTS = 5
+"""Of fewer subjects, flips of signs give no p below .05."""
+
+LEVEL = 0.95
+"""Of intervals."""
+
+CHANNEL_COLUMNS = {
+    "region": "Region of interest",
+    "layer": "Layer of the network",
+    "unit": "Number of the channel in its layer, from 0: of the unit, in a layer without space",
+    "rank": "Place among the channels of the layer in this region, 1 for the highest own score",
+    "own_score": "How like the RDM of the channel by itself, over all its places, is to that of the region, mean over "
+    "subjects. Conditions in which it is silent are equal (0), and have nothing in common with others (1); of a single "
+    "unit it is the RDM of differences",
+    "own_lower": "95 % confidence interval of this mean over subjects, lower bound",
+    "own_upper": "95 % confidence interval of this mean over subjects, upper bound",
+    "p_corrected": "p of the own score under flips of the signs of subjects, one-sided, corrected for all channels of "
+    "the layer in this region by the highest t of each flip; none of fewer than 5 subjects",
+    "loss": "What the fit of the layer loses without the channel: score of the whole layer less that of the layer "
+    "without it, mean over subjects; below 0, the layer fits better without",
+    "loss_lower": "95 % confidence interval of this mean over subjects, lower bound",
+    "loss_upper": "95 % confidence interval of this mean over subjects, upper bound",
+}
+"""The columns of the table of channels, and what they are."""
+
+BEST_COLUMNS = {
+    "region": "Region of interest",
+    "layer": "Layer of the network",
+    "n_channels": "Number of channels of the layer",
+    "n_best": "Number of channels that are chosen",
+    "score_layer": "Fit of the whole layer with all conditions, as in the table of fits: mean over subjects",
+    "layer_lower": "95 % confidence interval of this mean over subjects, lower bound",
+    "layer_upper": "95 % confidence interval of this mean over subjects, upper bound",
+    "score_best": "Fit of the channels that are best on one half of the conditions, together, on the other half: mean "
+    "over splits, both ways, and subjects. Their distances are those of the layer; conditions are left out in which "
+    "all of them are silent",
+    "best_lower": "95 % confidence interval of this mean over subjects, lower bound",
+    "best_upper": "95 % confidence interval of this mean over subjects, upper bound",
+    "score_best_not_cross_validated": "Fit of the channels that are best with all conditions, with the same "
+    "conditions; it is too high",
+    "score_random": "Fit of as many random channels together, on the same halves",
+    "random_lower": "95 % confidence interval of this mean over subjects, lower bound",
+    "random_upper": "95 % confidence interval of this mean over subjects, upper bound",
+    "shared": "Share of the channels that are best on one half of the conditions which are best on the other as well",
+    "best": "The channels that are best with all conditions, the best first",
+    "n_subjects": "Number of subjects",
+    "n_conditions": "Number of conditions, of which each half has half",
+}
+"""The columns of the table of the best channels, and what they are."""
+
+
+# ----------------------------------------------------------------------------------------- what is compared
+
+
+def without_gaps(regions: RDMs) -> RDMs:
+    """Leave out the RDMs of regions that have gaps or are constant, with which nothing can be compared."""
+    values = regions.values
+    return regions.subset(np.isfinite(values).all(axis=1) & (np.ptp(values, axis=1) > 0))
+
+
+@dataclass(frozen=True, eq=False)
+class Compared:
+    """RDMs of regions, prepared to be compared with any others: on all pairs, and on those of halves of the conditions.
+
+    Parameters
+    ----------
+    regions : RDMs
+        One per subject and region, without gaps: the table has `subject` and `region`.
+    comparison : Comparison
+        How RDMs are compared.
+    halves : array of bool, shape (n_halves, n_conditions)
+        See `rsa.inference.ranking.halves_of`; there may be none.
+    """
+
+    regions: RDMs
+    comparison: Comparison
+    halves: Array
+
+    @cached_property
+    def pairs(self) -> list[Array]:
+        """Which pairs have both conditions in each half."""
+        first, second = np.triu_indices(len(self.regions.conditions), 1)
+        return [np.flatnonzero(half[first] & half[second]) for half in self.halves]
+
+    @cached_property
+    def rows(self) -> dict[str, Array]:
+        """Which RDMs are those of each region."""
+        return {str(name): rows for name, rows in self.regions.table.groupby("region", sort=False).indices.items()}
+
+    @cached_property
+    def _on_all(self) -> Array:
+        return self.comparison.prepare(self.regions.values)
+
+    @cached_property
+    def _on_halves(self) -> list[Array]:
+        return [self.comparison.prepare(self.regions.values[:, pairs]) for pairs in self.pairs]
+
+    def scores(self, rdms: Array) -> Array:
+        """Score all RDMs of regions with others: (n_others, n_pairs) -> (n_rdms, n_others)."""
+        return self.comparison.score(self._on_all, self.comparison.prepare(rdms))
+
+    def scores_on(self, half: int, rdms: Array) -> Array:
+        """Do the same on a half of the conditions, with RDMs over these: (n_others, n_pairs of the half)."""
+        return self.comparison.score(self._on_halves[half], self.comparison.prepare(rdms))
+
+    def scores_of_known(self, rdm: Array, rows: Array, half: int | None = None) -> Array:
+        """Score some RDMs of regions with one, (n_pairs,), on the pairs that it has; NaN if these are too few.
+
+        Parameters
+        ----------
+        rdm : array
+            With all conditions, or those of a half; NaN where it is not defined.
+        rows : array of int
+            Which RDMs of regions.
+        half : int, optional
+            Number of the half.
+        """
+        known: Array = np.isfinite(rdm)
+        if known.sum() < FEWEST_CONDITIONS:
+            return np.full(len(rows), np.nan)
+        if known.all():
+            prepared = (self._on_all if half is None else self._on_halves[half])[rows]
+        else:
+            values = self.regions.values[rows]
+            prepared = self.comparison.prepare((values if half is None else values[:, self.pairs[half]])[:, known])
+        return self.comparison.score(prepared, self.comparison.prepare(rdm[known][None]))[:, 0]
+
+
+# ----------------------------------------------------------------------------------------- single channels
+
+
+def own_scores(responses: Array, compared: Compared, distance: Distance) -> tuple[Array, Array]:
+    """Compare the RDM of each channel with those of regions.
+
+    Parameters
+    ----------
+    responses : array, shape (n_conditions, n_channels, n_places)
+        Of a layer.
+    compared : Compared
+        The RDMs of regions.
+    distance : Distance
+        How dissimilar two conditions are in a channel, over its places: as in the layer (see `rdm_of_channel`).
+
+    Returns
+    -------
+    scores : array, shape (n_rdms, n_channels)
+        With all conditions. NaN where the RDM of a channel is constant: that of a dead one, say.
+    of_halves : array, shape (n_halves, n_rdms, n_channels)
+        On each half of the conditions.
+    """
+    n_rdms, n_channels = len(compared.regions), responses.shape[1]
+    scores, of_halves = np.empty((n_rdms, n_channels)), np.empty((len(compared.halves), n_rdms, n_channels))
+    for channels in _some_at_once(responses):
+        rdms = np.stack([rdm_of_channel(responses[:, channel], distance) for channel in channels])
+        scores[:, channels] = compared.scores(rdms)
+        for half, pairs in enumerate(compared.pairs):
+            of_halves[half][:, channels] = compared.scores_on(half, rdms[:, pairs])
+    return scores, of_halves
+
+
+def rdm_of_channel(responses: Array, distance: Distance) -> Array:
+    """Return the RDM, shape (n_pairs,), of the responses of a channel, shape (n_conditions, n_places).
+
+    Many channels are silent in some conditions: all their places respond alike, mostly with 0. Such patterns have no
+    correlation with others. Here two of them are equal, at a distance of 0, and one has nothing in common with a
+    pattern that is not silent, at a distance of 1. Without space a channel is one number, which has neither correlation
+    nor angle; its distances are differences.
+
+    Examples
+    --------
+    >>> from rsa.distances import DISTANCES
+    >>> rdm_of_channel(np.array([[0, 0, 0], [1, 2, 3], [0, 0, 0], [3, 2, 1]]), DISTANCES["correlation"])
+    array([1., 0., 1., 1., 2., 1.])
+    >>> rdm_of_channel(np.array([[1], [3], [6]]), DISTANCES["correlation"])
+    array([2., 5., 3.])
+    """
+    if responses.shape[1] == 1 and distance.origin != "feature":
+        return rdm_vectors(responses, DISTANCES["euclidean"])
+    rdm = rdm_vectors(responses, distance)
+    gaps: Array = np.isnan(rdm)
+    if gaps.any():
+        answers = np.ptp(responses, axis=1) > 0 if distance.origin == "pattern" else (responses != 0).any(axis=1)
+        first, second = np.triu_indices(len(responses), 1)
+        rdm[gaps] = (answers[first] | answers[second])[gaps]
+    return rdm
+
+
+def scores_without(responses: Array, compared: Compared, distance: Distance) -> tuple[Array, Array]:
+    """Compare the RDM of a layer, and its RDM without each channel, with those of regions.
+
+    The distances of a layer follow from sums over its units of the products of two conditions. Those of the layer
+    without a channel are the sums of all less the sums of the channel, so the layer is passed twice, and not once for
+    each channel.
+
+    Parameters
+    ----------
+    responses, compared
+        As in `own_scores`.
+    distance : Distance
+        How dissimilar two conditions are in a layer.
+
+    Returns
+    -------
+    whole : array, shape (n_rdms,)
+        Scores of the layer.
+    without : array, shape (n_rdms, n_channels)
+        Scores of the layer without each channel. NaN where its RDM is not defined, or there is no other channel.
+    """
+    n_conditions, n_channels = responses.shape[:2]
+    total = ProductSums(distance.origin)
+    total.add(responses.reshape(n_conditions, -1))
+    whole = compared.scores(distance.from_products(total.done())[None])[:, 0]
+    without = np.full((len(compared.regions), n_channels), np.nan)
+    for channels in _some_at_once(responses) if n_channels > 1 else ():
+        rdms = np.stack([distance.from_products(_products_without(responses, c, total)) for c in channels])
+        without[:, channels] = compared.scores(rdms)
+    return whole, without
+
+
+def _products_without(responses: Array, channel: int, total: ProductSums) -> CrossProducts:
+    """Return the cross-products of a layer without a channel, from those of all its channels."""
+    features = _as_summed(responses[:, channel], total)
+    gram, sums = total.gram - features @ features.T, total.sums - features.sum(axis=1)
+    squares, squares_of_all = np.diag(gram), np.diag(total.gram)
+    if (squares < LOST * squares_of_all).any():
+        return _products_of_others(responses, channel, total.origin)
+    off_by = rounding_errors(squares_of_all, min(total.n_features, BLOCK) + total.n_blocks + 1)
+    n_features = np.asarray(total.n_features - features.shape[1])
+    return CrossProducts(gram[np.triu_indices(len(gram), 1)], squares, sums, n_features, rounding=off_by)
+
+
+def _products_of_others(responses: Array, channel: int, origin: str) -> CrossProducts:
+    """Return the cross-products of all channels but one, summed anew."""
+    others = ProductSums(origin)
+    for other in range(responses.shape[1]):
+        if other != channel:
+            others.add(responses[:, other])
+    return others.done()
+
+
+def _as_summed(features: Array, total: ProductSums) -> Array:
+    """Return features, (n_conditions, n_features), less what was subtracted before they were multiplied."""
+    values = np.array(features, dtype=np.float64)
+    if total.origin == "pattern" and total.centre is not None:
+        values -= total.centre
+    elif total.origin == "feature":
+        values -= values[:1].copy()
+    return values
+
+
+def _some_at_once(responses: Array) -> Iterator[list[int]]:
+    """Divide channels, so that the RDMs of some are held at once."""
+    n_conditions, n_channels = responses.shape[:2]
+    size = max(1, AT_ONCE // max(1, n_conditions * (n_conditions - 1) // 2))
+    for start in range(0, n_channels, size):
+        yield list(range(start, min(start + size, n_channels)))
+
+
+# --------------------------------------------------------------------------------------- the best together
+
+
+@dataclass(frozen=True, eq=False)
+class BestChannels:
+    """The channels of a layer that are most like a region, and how well they fit together.
+
+    Parameters
+    ----------
+    best : array of int, shape (n_best,)
+        Those with all conditions, the best first.
+    naive : array, shape (n_subjects,)
+        Scores of these together, with all conditions.
+    held_out, at_random : array, shape (n_subjects,)
+        Scores on halves of the conditions, mean over halves: of the channels that are best on the other half together,
+        and of as many random ones. NaN without halves.
+    shared : float
+        Share of the channels best on one half that are best on the other as well, mean over splits.
+    """
+
+    best: Array
+    naive: Array
+    held_out: Array
+    at_random: Array
+    shared: float
+
+
+def best_channels(
+    responses: Array,
+    compared: Compared,
+    region: str,
+    own: tuple[Array, Array],
+    distance: Distance,
+    n_best: int,
+    seed: int = 0,
+) -> BestChannels:
+    """Choose the channels that are most like a region, and score them together with other conditions.
+
+    Of many channels some are like a region by chance, and the best are chosen for that as well. So channels are chosen
+    on one half of the conditions, by their own mean scores over subjects, and their RDM together is scored on the
+    other half, both ways.
+
+    Parameters
+    ----------
+    responses, compared
+        As in `own_scores`.
+    region : str
+        A region of `compared`.
+    own : pair of arrays
+        From `own_scores`.
+    distance : Distance
+        How dissimilar two conditions are in several channels: as in the layer.
+    n_best : int
+        How many channels are chosen; fewer, where fewer have a score.
+    seed : int
+        Of random channels.
+    """
+    rows, rng = compared.rows[region], np.random.default_rng((seed, 7))
+    on_all, on_halves = own[0][rows].mean(axis=0), own[1][:, rows].mean(axis=1)  # (n_halves, n_channels)
+    best, chosen = _best(on_all, n_best), [_best(of_half, n_best) for of_half in on_halves]
+    held_out, at_random = [], []
+    for half, conditions in enumerate(compared.halves):
+        others = chosen[half ^ 1]
+        random = rng.permutation(np.flatnonzero(np.isfinite(on_halves[half ^ 1])))[: len(others)]
+        held_out.append(compared.scores_of_known(_together(responses, others, distance, conditions), rows, half))
+        at_random.append(compared.scores_of_known(_together(responses, random, distance, conditions), rows, half))
+    shared = [len(np.intersect1d(a, b)) / len(a) for a, b in zip(chosen[::2], chosen[1::2], strict=True) if len(a)]
+    return BestChannels(
+        best,
+        compared.scores_of_known(_together(responses, best, distance), rows),
+        _mean_of_known(held_out, len(rows)),
+        _mean_of_known(at_random, len(rows)),
+        float(np.mean(shared)) if shared else np.nan,
+    )
+
+
+def _best(scores: Array, n: int) -> Array:
+    """Return the n highest scores, the highest first, of equals the first; none that is NaN."""
+    order = np.argsort(-np.where(np.isnan(scores), -np.inf, scores), kind="stable")[:n]
+    return order[~np.isnan(scores[order])]
+
+
+def _together(responses: Array, channels: Array, distance: Distance, conditions: Array | None = None) -> Array:
+    """Return the RDM of some channels together over some conditions, by default all, (n_pairs,); NaN of no channel."""
+    rows = np.arange(len(responses)) if conditions is None else np.flatnonzero(conditions)
+    if not len(channels):
+        return np.full(len(rows) * (len(rows) - 1) // 2, np.nan)
+    return rdm_vectors(responses[np.ix_(rows, channels)].reshape(len(rows), -1), distance)
+
+
+def _mean_of_known(values: Sequence[Array], n: int) -> Array:
+    """Return the mean over halves of the scores that are defined, shape (n,)."""
+    stacked = np.reshape(values, (-1, n)).astype(float)
+    known = np.isfinite(stacked)
+    means: Array = np.where(known, stacked, 0).sum(axis=0) / np.where(known.any(axis=0), known.sum(axis=0), np.nan)
+    return means
+
+
+# ------------------------------------------------------------------------------------------------ tables
+
+
+def corrected_p(scores: Array, n_permutations: int = 10_000, seed: int = 0) -> Array:
+    """Return p of mean scores above 0, by flips of the signs of subjects, corrected for all channels [1]_.
+
+    Parameters
+    ----------
+    scores : array, shape (n_subjects, n_channels)
+        Correlations, of which Fisher's z is taken. A channel without scores has no p.
+    n_permutations, seed
+        As in `rsa.inference.subjects.subject_test`.
+
+    Returns
+    -------
+    array, shape (n_channels,)
+        NaN of fewer than `FEWEST_SUBJECTS` subjects.
+
+    References
+    ----------
+    .. [1] Nichols TE, Holmes AP (2002). Nonparametric permutation tests for functional neuroimaging: a primer with
+       examples. Hum Brain Mapp 15:1-25.
+    """
+    p = np.full(scores.shape[1], np.nan)
+    known = np.flatnonzero(np.isfinite(scores).all(axis=0))
+    if len(scores) < FEWEST_SUBJECTS or not len(known):
+        return p
+    test = subject_test(scores[:, None, known], n_permutations=n_permutations, seed=seed, fisher=True)
+    highest, t = np.sort(test.count()[1][:, 0]), test.identity[0]
+    n_above = len(highest) - np.searchsorted(highest, t - np.float32(PRECISION), side="left")
+    p[known] = np.where(np.isfinite(t), (1 + n_above) / (1 + len(highest)), np.nan)
+    return p
+
+
+def channel_rows(
+    layer: str, compared: Compared, own: Array, whole: Array, without: Array, tested: bool
+) -> pd.DataFrame:
+    """Make the rows of `CHANNEL_COLUMNS` of a layer, region by region, channels in their order.
+
+    Parameters
+    ----------
+    layer : str
+        Its name.
+    compared : Compared
+        The RDMs of regions.
+    own : array, shape (n_rdms, n_channels)
+        From `own_scores`.
+    whole, without : array
+        From `scores_without`.
+    tested : bool
+        Whether scores are 0 on average where there is nothing, so that they can be tested.
+    """
+    found, lost = [], whole[:, None] - without
+    for region, rows in compared.rows.items():
+        means = own[rows].mean(axis=0)
+        lower, upper = _intervals(own[rows])
+        loss_lower, loss_upper = _intervals(lost[rows])
+        p = corrected_p(own[rows]) if tested else np.full(len(means), np.nan)
+        numbers = {"own_score": means, "own_lower": lower, "own_upper": upper, "p_corrected": p}
+        numbers |= {"loss": lost[rows].mean(axis=0), "loss_lower": loss_lower, "loss_upper": loss_upper}
+        rank = pd.Series(means).rank(ascending=False, method="first").astype("Int64")
+        labels = {"region": region, "layer": layer, "unit": np.arange(len(means)), "rank": rank}
+        found.append(pd.DataFrame(labels | numbers))
+    return pd.concat(found, ignore_index=True)[list(CHANNEL_COLUMNS)]
+
+
+def best_rows(
+    layer: str, compared: Compared, n_channels: int, whole: Array, best: dict[str, BestChannels]
+) -> pd.DataFrame:
+    """Make the rows of `BEST_COLUMNS` of a layer, a region each; parameters are those of `channel_rows`."""
+    found = []
+    for region, rows in compared.rows.items():
+        one = best[region]
+        bounds = {"layer": whole[rows], "best": one.held_out, "random": one.at_random}
+        row = {"region": region, "layer": layer, "n_channels": n_channels, "n_best": len(one.best)}
+        scores = {"score_layer": whole[rows], "score_best": one.held_out, "score_random": one.at_random}
+        scores["score_best_not_cross_validated"] = one.naive
+        row |= {name: float(values.mean()) for name, values in scores.items()}
+        for name, values in bounds.items():
+            lower, upper = _intervals(values[:, None])
+            row |= {f"{name}_lower": float(lower[0]), f"{name}_upper": float(upper[0])}
+        names = " ".join(str(channel) for channel in one.best)
+        row |= {"shared": one.shared, "best": names, "n_subjects": len(rows)}
+        found.append(row | {"n_conditions": len(compared.regions.conditions)})
+    return pd.DataFrame(found)[list(BEST_COLUMNS)]
+
+
+def _intervals(values: Array) -> tuple[Array, Array]:
+    """Return 95 % confidence intervals of means over subjects by Student's t: (n_subjects, n) -> two of (n,)."""
+    from scipy.special import stdtrit
+
+    n_subjects, n = values.shape
+    if n_subjects < 2:
+        return np.full(n, np.nan), np.full(n, np.nan)
+    half = stdtrit(n_subjects - 1, (1 + LEVEL) / 2) * values.std(axis=0, ddof=1) / np.sqrt(n_subjects)
+    return values.mean(axis=0) - half, values.mean(axis=0) + half

@@ -1,0 +1,146 @@
+"""Figures of units and the brain: how like channels are to regions, and what drives those that are most like them."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from rsa.names import label_of
+from rsa.report.style import (
+    FAINT,
+    GREY,
+    INK,
+    MODEL_COLOURS,
+    PAGE,
+    SMALL,
+    TEXT,
+    TITLE,
+    axes_at,
+    fitted,
+    inches_of,
+    save_figure,
+    short_names,
+)
+from rsa.report.units.folder import UnitsFolder
+from rsa.report.units.tiles import DPI, MOST_ROWS, Tiles
+from rsa.units.channels import best_layer
+
+__all__ = ["channel_figures"]
+
+HEIGHT, LEFT, GAP, LEGEND = 1.7, 0.5, 0.35, 0.2
+"""Height of a panel, room for its scale, between panels and for the legend, in inches."""
+
+LAYER, BEST, RANDOM = MODEL_COLOURS[0], MODEL_COLOURS[1], MODEL_COLOURS[2]
+
+MEANINGS: dict[str, dict[str, Any]] = {
+    "single channels": {"color": GREY, "linestyle": "", "marker": "s", "markersize": 5, "alpha": 0.5},
+    "whole layer": {"color": LAYER, "linestyle": "", "marker": "s", "markersize": 4},
+    "best channels together, other conditions": {"color": BEST, "linestyle": "", "marker": "o", "markersize": 4},
+    "as many random channels": {"color": RANDOM, "linestyle": "", "marker": "D", "markersize": 3.5},
+}
+"""What the marks mean."""
+
+CAPTION = (
+    "How like each region the channels of each layer are, mean over {n} subject{s}. Grey: the score of each channel by "
+    "itself, wider where there are more. Blue squares: the score of the whole layer. Orange dots: the score of the "
+    "{n_best} channels together that are most like the region, chosen on one half of the conditions and scored on the "
+    "other; green diamonds: that of as many random channels.{lines}"
+)
+
+OF_REGION = (
+    "The channels of layer {layer} that are most like {region} with all conditions, and the pictures to which each "
+    "responds most, anywhere, the highest response first. Left: number of the channel, its own score, and what the fit "
+    "of the layer loses without it. The layer is the one whose best channels fit other conditions best."
+)
+
+
+def channel_figures(folder: UnitsFolder, to: Path) -> list[Path]:
+    """Draw the scores of the channels of all layers, and for each region what drives the most like it."""
+    table, best = folder.table("channels"), folder.table("channels_best")
+    if table is None or best is None:
+        return []
+    n, n_best = int(best["n_subjects"].max()), int(best["n_best"].max())
+    lines = " Lines: 95 % intervals over subjects." if n > 1 else ""
+    caption = CAPTION.format(n=n, s="s" if n > 1 else "", n_best=n_best, lines=lines)
+    made = [save_figure(to / "channels.png", _scores_figure(table, best), caption)]
+    for k, (region, rows) in enumerate(best.groupby("region", sort=False)):
+        layer, driving = best_layer(rows), folder.arrays("channels").get(f"driving_{k}")
+        if layer is None or driving is None or not len(driving):
+            continue
+        own = table[(table["region"] == region) & (table["layer"] == layer)].set_index("unit")
+        chosen = [int(unit) for unit in str(rows.set_index("layer")["best"][layer]).split()]
+        sheet = _driving_sheet(folder, own.loc[chosen], driving)
+        caption = OF_REGION.format(layer=layer, region=region)
+        made.append(save_figure(to / f"channels_{label_of(str(region))}.png", sheet.figure, caption, DPI))
+    return made
+
+
+def _scores_figure(table: pd.DataFrame, best: pd.DataFrame) -> Figure:
+    """Draw a panel for each region, below each other."""
+    regions, layers = list(dict.fromkeys(best["region"])), list(dict.fromkeys(best["layer"]))
+    foot = inches_of(short_names(layers, 18), SMALL) + 0.15
+    width = min(PAGE - LEFT - 0.1, max(4.2, 0.5 * len(layers)))
+    figure = Figure((LEFT + width + 0.1, len(regions) * (HEIGHT + GAP) + foot + LEGEND))
+    for i, region in enumerate(regions):
+        bottom = foot + (len(regions) - 1 - i) * (HEIGHT + GAP)
+        axes = axes_at(figure, LEFT, bottom, width, HEIGHT)
+        _draw_region(axes, table[table["region"] == region], best[best["region"] == region], layers)
+        _dress(axes, str(region), layers if i == len(regions) - 1 else [""] * len(layers))
+    handles = [Line2D([], [], label=meaning, **mark) for meaning, mark in MEANINGS.items()]
+    shown: dict[str, Any] = {"fontsize": SMALL, "frameon": False, "labelcolor": INK, "handlelength": 1.2}
+    figure.legend(handles=handles, loc="upper center", ncols=2, borderaxespad=0.1, columnspacing=1.0, **shown)
+    return figure
+
+
+def _draw_region(axes: Axes, table: pd.DataFrame, best: pd.DataFrame, layers: list[str]) -> None:
+    """Draw the channels of each layer as a cloud, and beside it the layer, its best channels, and random ones."""
+    for x, layer in enumerate(layers):
+        _draw_cloud(axes, x, table["own_score"][table["layer"] == layer].dropna().to_numpy())
+    rows = best.set_index("layer").loc[layers]
+    marks = (("layer", LAYER, "s", -0.08), ("best", BEST, "o", 0.08), ("random", RANDOM, "D", 0.24))
+    for name, colour, marker, shift in marks:
+        places = np.arange(len(layers)) + shift
+        axes.vlines(places, rows[f"{name}_lower"], rows[f"{name}_upper"], color=colour, linewidth=1.0)
+        axes.plot(places, rows[f"score_{name}"], marker, color=colour, markersize=3.5, markeredgewidth=0)
+
+
+def _draw_cloud(axes: Axes, x: int, scores: np.ndarray) -> None:
+    """Draw scores as short lines left of their layer: as long as there are others of about the same score."""
+    if not scores.size:
+        return
+    counts, edges = np.histogram(scores, bins=min(30, max(1, scores.size // 3)))
+    length = np.where(counts > 0, np.maximum(0.32 * counts / counts.max(), 0.03), 0)
+    for count, low, high in zip(length, edges[:-1], edges[1:], strict=True):
+        axes.fill_betweenx([low, high], x - 0.14 - count, x - 0.14, color=GREY, alpha=0.5, linewidth=0)
+
+
+def _dress(axes: Axes, title: str, layers: list[str]) -> None:
+    """Give a panel its title, its scale, a line at 0, and the names of layers."""
+    (shown,), size = fitted([title], 4.0, TITLE, n_lines=1)
+    axes.set_title(shown, fontsize=size, color=INK, pad=3)
+    axes.set_ylabel("score", fontsize=TEXT, color=INK, labelpad=2)
+    axes.axhline(0, color=GREY, linewidth=0.6, zorder=1)
+    axes.set_xticks(range(len(layers)), short_names(layers, 18), rotation=90)
+    axes.set_xlim(-0.6, len(layers) - 0.5)
+    axes.tick_params(labelsize=SMALL, length=2, colors=INK)
+    axes.grid(axis="y", color=FAINT, linewidth=0.5)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _driving_sheet(folder: UnitsFolder, channels: pd.DataFrame, driving: np.ndarray) -> Tiles:
+    """Show the pictures that drive some channels, a row each."""
+    shown = channels.head(MOST_ROWS)
+    names = [
+        f"unit {unit}\nown {score:.2f}\nloss {loss:.4f}".replace("-", "\N{MINUS SIGN}")
+        for unit, score, loss in zip(shown.index, shown["own_score"], shown["loss"], strict=True)
+    ]
+    sheet = Tiles(names, driving.shape[1], words=[False] * len(shown), largest=0.8)
+    for row in range(len(shown)):
+        for column, number in enumerate(driving[row]):
+            sheet.show(row, column, folder.picture(int(number)))
+    return sheet
