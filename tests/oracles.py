@@ -607,3 +607,24 @@ def channel_scores(
     own = np.stack([scores(rdm_of_channel(responses[:, c], distance)) for c in range(n_channels)], axis=1)
     without = np.stack([together(np.delete(responses, c, axis=1)) for c in range(n_channels)], axis=1)
     return own, together(responses), without
+
+
+def nearest(square: np.ndarray, i: int) -> list[int]:
+    """List the others of an item, the nearest first, and the earlier one first of those that are as near."""
+    return sorted((j for j in range(len(square)) if j != i), key=lambda j: (square[i, j], j))
+
+
+def read_out(
+    patterns: np.ndarray, numbers: np.ndarray, folds: np.ndarray, scaled_by: np.ndarray | None = None
+) -> np.ndarray:
+    """Read categories out of whole patterns by scikit-learn, one fold after the other."""
+    from sklearn.linear_model import RidgeClassifier
+
+    whole = patterns if scaled_by is None else scaled_by
+    penalty = ((whole - whole.mean(axis=0)) ** 2).sum(axis=1).mean()
+    found = np.empty(len(numbers), int)
+    for fold in np.unique(folds):
+        train = folds != fold
+        classifier = RidgeClassifier(alpha=penalty, class_weight="balanced").fit(patterns[train], numbers[train])
+        found[~train] = classifier.predict(patterns[~train])
+    return found

@@ -9,7 +9,7 @@ import logging
 import math
 import os
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property, partial
@@ -38,7 +38,7 @@ from rsa.registry import pick
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["ModelRDMs", "layer_rdms", "model_rdms"]
+__all__ = ["ModelRDMs", "layer_products", "layer_rdms", "model_rdms"]
 
 BLOCK_SIZE = 16_384
 """Features of a layer that are read together: 64 KiB of each condition."""
@@ -223,6 +223,30 @@ def model_rdms(
         return making.done()
 
 
+def layer_products(
+    run: Run, origin: str = "feature", memory_mb: int | None = None
+) -> Iterator[tuple[str, CrossProducts]]:
+    """Yield each layer of a network, and the cross-products over its units of the mean patterns of conditions.
+
+    What a linear method learns from patterns follows from these, whatever the number of units. Pictures pass as often
+    as memory asks.
+
+    Parameters
+    ----------
+    run : Run
+        The network and its layers, and the pictures.
+    origin : {"feature", "pattern", "zero"}
+        What is subtracted from patterns; see `rsa.distances.Distance`. Of principal components nothing is.
+    memory_mb : int, optional
+        Memory that the process may have, in MB; by default most of what is free.
+    """
+    run.load()
+    pca = run.model.pca
+    passing = _Passing(run, origin if pca is None else "zero")
+    for layer, sums in passing.sums(_passes(run, list(run.representations), memory_mb)):
+        yield layer, sums.done() if pca is None else of_principal_components(sums.done(), pca)
+
+
 def _made_of(run: Run, distance: str) -> dict[str, Any]:
     """Return all that the RDM of a layer depends on, but for the layer."""
     hashes = {str(path): content_hash(path) for path in run.model.files()}
@@ -248,62 +272,35 @@ class Part(NamedTuple):
 
 
 @dataclass
-class _Making:
-    """RDMs of the layers of a network, as they are made one after the other.
+class _Passing:
+    """Pictures that pass through a network, as often as memory asks, while the products of its layers are summed.
 
     Parameters
     ----------
-    values : array, shape (n_layers, n_pairs)
-        The RDMs, as far as they are made.
-    said : dict
-        What is said of each layer whose RDM is made, `n_units` among it.
+    origin : str
+        What is subtracted from patterns; see `Distance`.
+    measure : Distance, optional
+        That of which errors of projections are gathered.
     """
 
     run: Run
-    measure: Distance
-    distance: str
-    kept: Kept
-    scratch: Path
-    values: Array
-    said: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+    origin: str
+    measure: Distance | None = None
     errors: dict[str, ProjectionError | None] = field(default_factory=dict, init=False)
 
-    @cached_property
-    def layers(self) -> list[str]:
-        """All layers."""
-        return list(self.run.representations)
-
-    @property
-    def missing(self) -> list[str]:
-        """The layers that have no RDM yet."""
-        return [layer for layer in self.layers if layer not in self.said]
-
-    def find(self) -> None:
-        """Take the RDMs that were kept."""
-        for layer in self.layers:
-            if (one := self.kept.find(layer)) is not None:
-                self._take(layer, one)
-        if self.said:
-            log.info("%s: %d layers are kept from an earlier run", self.run.model.label, len(self.said))
-
-    def make(self, memory_mb: int | None) -> None:
-        """Make those that are missing, within some memory."""
-        self.run.load()
-        passes = _passes(self.run, self.missing, memory_mb)
-        if len(passes) > MOST_PASSES:
-            self._through_file()
-            return
+    def sums(self, passes: Sequence[Sequence[Part]]) -> Iterator[tuple[str, ProductSums]]:
+        """Yield each layer, and the sums of the products of all its units, when they are complete."""
         if len(passes) > 1:
             log.info("%s: the pictures pass %d times, for some units each", self.run.model.label, len(passes))
         sums: dict[str, ProductSums] = {}
         for parts in passes:
             responses = self._gathered(parts)
             for part in parts:
-                sums.setdefault(part.layer, self._sums())
+                sums.setdefault(part.layer, ProductSums(self.origin))
             self._add_all([(sums[part.layer], responses.pop(part)) for part in parts])
             for part in parts:
                 if part.stop == self.run.representations[part.layer].n_units:
-                    self._measure(part.layer, sums.pop(part.layer))
+                    yield part.layer, sums.pop(part.layer)
 
     def _add_all(self, parts: Sequence[tuple[ProductSums, Array]]) -> None:
         """Add responses to the sums of their layers: of few conditions, several layers at a time, on a core each."""
@@ -336,6 +333,59 @@ class _Making:
                 advance(n_passed)
         return responses
 
+
+@dataclass
+class _Making:
+    """RDMs of the layers of a network, as they are made one after the other.
+
+    Parameters
+    ----------
+    values : array, shape (n_layers, n_pairs)
+        The RDMs, as far as they are made.
+    said : dict
+        What is said of each layer whose RDM is made, `n_units` among it.
+    """
+
+    run: Run
+    measure: Distance
+    distance: str
+    kept: Kept
+    scratch: Path
+    values: Array
+    said: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    @cached_property
+    def _passing(self) -> "_Passing":
+        return _Passing(self.run, _origin(self.measure, self.run.model.pca), self.measure)
+
+    @cached_property
+    def layers(self) -> list[str]:
+        """All layers."""
+        return list(self.run.representations)
+
+    @property
+    def missing(self) -> list[str]:
+        """The layers that have no RDM yet."""
+        return [layer for layer in self.layers if layer not in self.said]
+
+    def find(self) -> None:
+        """Take the RDMs that were kept."""
+        for layer in self.layers:
+            if (one := self.kept.find(layer)) is not None:
+                self._take(layer, one)
+        if self.said:
+            log.info("%s: %d layers are kept from an earlier run", self.run.model.label, len(self.said))
+
+    def make(self, memory_mb: int | None) -> None:
+        """Make those that are missing, within some memory."""
+        self.run.load()
+        passes = _passes(self.run, self.missing, memory_mb)
+        if len(passes) > MOST_PASSES:
+            self._through_file()
+            return
+        for layer, sums in self._passing.sums(passes):
+            self._measure(layer, sums)
+
     def _through_file(self) -> None:
         """Gather responses in a file, which stays if the run is interrupted and is gone when all RDMs are made."""
         layers = self.missing
@@ -346,7 +396,7 @@ class _Making:
             with h5py.File(gathered.path, "r+" if n_done else "w") as file:
                 self._gather(file, layers, gathered, n_done)
                 for i, layer in enumerate(layers):
-                    self._measure(layer, _add(self._sums(), file[f"layers/{i}"]))
+                    self._measure(layer, _add(ProductSums(self._passing.origin), file[f"layers/{i}"]))
 
     def _gather(self, file: h5py.File, layers: Sequence[str], gathered: Gathered, n_done: int) -> None:
         if n_done:
@@ -359,13 +409,10 @@ class _Making:
             file.flush()
             gathered.note(layers, n_pictures)
 
-    def _sums(self) -> ProductSums:
-        return ProductSums(_origin(self.measure, self.run.model.pca))
-
     def _measure(self, layer: str, sums: ProductSums) -> None:
         who, conditions = self.run.who(layer), self.run.pictures.conditions
         values, undefined = _rdm(sums, self.measure, conditions, who, self.run.model.pca)
-        error = self.errors.get(layer)
+        error = self._passing.errors.get(layer)
         said = {"undefined": undefined, **({} if error is None else {"projection": error.told()})}
         one = LayerRDM(values, sums.n_features, said)
         self.kept.keep(layer, one, self.distance)

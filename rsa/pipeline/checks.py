@@ -37,6 +37,7 @@ from rsa.settings import by_subject, fill, placeholders
 from rsa.simulation.settings import PlantedLatency, PlantedRegion
 from rsa.simulation.write import files_of_stimuli, not_simulated
 from rsa.units.choosing import problems_of_units
+from rsa.units.codes import problems_of_codes, problems_of_layers
 from rsa.units.fields import problems_of_fields
 
 NO_DATA = re.compile(r"mask|design|SPM\.mat|\.(json|tsv|csv|txt)$", re.IGNORECASE)
@@ -103,6 +104,7 @@ def problems_of(study: Study) -> list[str]:
     problems += [*_planted(study), *_networks(study), *_units(study)] if not models else ()
     problems += _analyses(study) if not (stimuli or models) else ()
     problems += _inference(study)
+    problems += _codes(study) if not stimuli else ()
     problems += _contrasts(study) if not (stimuli or models) else ()
     expected = None if stimuli else study_conditions(study)
     if study.meeg is not None and not (few and study.meeg.is_ready):
@@ -421,6 +423,14 @@ def _units(study: Study) -> Iterator[str]:
     regions = known_names(study.regions) if study.regions is not None else _ready_regions(study)
     yield from problems_of_units(study.units, watched, regions)
     yield from problems_of_fields(study.units, watched)
+    yield from problems_of_layers(study.units.layers, watched)
+
+
+def _codes(study: Study) -> Iterator[str]:
+    """Check the categories that are read out, of stimuli without problems."""
+    codes = None if study.units is None else study.units.codes
+    if codes is not None and (table := stimulus_table(study)) is not None:
+        yield from problems_of_codes(codes, table)
 
 
 def _ready_regions(study: Study) -> list[str] | None:

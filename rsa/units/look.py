@@ -1,22 +1,26 @@
 """All that is asked of the units of a network, part by part."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 import pandas as pd
 
-from rsa.core import Array, RDMs
+from rsa.core import Array, RDMs, concatenate
 from rsa.errors import UserError, listed
+from rsa.models.layer_rdms import layer_products, model_rdms
+from rsa.models.run import Run
 from rsa.units.channels import ChannelFits, channel_fits, channels, usable_regions
 from rsa.units.choosing import Unit, chosen_units, layers_like_regions, layers_of_units, unit_table
+from rsa.units.codes import Coded, coded, embeddings, layers_of_codes, neighbours
 from rsa.units.fields import receptive
 from rsa.units.filters import filters
 from rsa.units.found import Found
 from rsa.units.heat_maps import heat_maps
 from rsa.units.pictures import shown_pictures
 from rsa.units.preferred import preferred
+from rsa.units.readout import design_of, fits_of_layers, readout
 from rsa.units.settings import Channels, UnitSettings
 from rsa.units.watched import Peaks, Watched
 
@@ -119,6 +123,36 @@ class Look:
         """The units that are looked at."""
         return chosen_units(self.watched, self.settings, self.peaks, self.likeness)
 
+    @cached_property
+    def code_layers(self) -> list[str]:
+        """The layers whose codes are looked at, in forward order."""
+        return layers_of_codes(self.settings.layers, self.watched.model)
+
+    @cached_property
+    def code_rdms(self) -> RDMs:
+        """Their RDMs: those that are there, and others are made."""
+        there, model = self.beside.rdms, self.watched.model
+        if missing := [layer for layer in self.code_layers if layer not in set(there.table["layer"])]:
+            other, how = model.model_copy(update={"layers": tuple(missing)}), self.watched.settings
+            made = model_rdms(
+                other,
+                self.beside.stimuli,
+                self.beside.distance,
+                device=how.device,
+                batch_size=how.batch_size,
+                memory_mb=self.beside.memory_mb,
+            )
+            there = concatenate([there, made.rdms])
+        place = {layer: i for i, layer in enumerate(there.table["layer"])}
+        rows = [place[layer] for layer in self.code_layers]
+        return replace(there, values=there.values[rows], table=there.table.iloc[rows])
+
+    @cached_property
+    def coded(self) -> Coded | None:
+        """The conditions with their categories; None where codes are not asked for."""
+        codes = self.settings.codes
+        return None if codes is None else coded(self.watched, self.beside.stimuli, codes)
+
 
 def looked_at(look: Look) -> Iterator[tuple[str, Found]]:
     """Yield each part of what is asked, and what it finds; the pictures that are shown come last.
@@ -158,6 +192,34 @@ def _filters(look: Look) -> Found | None:
     return filters(look.watched) if look.settings.filters else None
 
 
+def _neighbours(look: Look) -> Found | None:
+    settings, who = look.settings.codes, look.coded
+    if settings is None or who is None or not look.code_layers:
+        return None
+    return neighbours(look.code_rdms, who, settings)
+
+
+def _embeddings(look: Look) -> Found | None:
+    settings, who = look.settings.codes, look.coded
+    if settings is None or who is None or not look.code_layers:
+        return None
+    return embeddings(look.code_rdms, who, settings)
+
+
+def _readout(look: Look) -> Found | None:
+    settings, who, watched = look.settings.codes, look.coded, look.watched
+    if settings is None or who is None or who.categories is None or not look.code_layers:
+        return None
+    if (design := design_of(who.categories, settings.n_folds, settings.seed)) is None:
+        return None
+    model = watched.model.model_copy(update={"layers": tuple(look.code_layers)})
+    run = Run(model, watched.pictures, watched.settings)
+    found = readout(layer_products(run, memory_mb=look.beside.memory_mb), len(look.code_layers), design, settings)
+    fits = look.beside.fits
+    beside = None if fits is None else fits_of_layers(fits, watched.model.label, look.code_layers)
+    return found if beside is None else replace(found, tables={**found.tables, "readout_fits": beside})
+
+
 def _fields(look: Look) -> Found | None:
     settings = look.settings.fields
     return None if settings is None else receptive(look.watched, look.units, look.peaks, settings)
@@ -181,5 +243,8 @@ PARTS: dict[str, Callable[[Look], Found | None]] = {
     "fields": _fields,
     "heat_maps": _heat_maps,
     "channels": _channels,
+    "neighbours": _neighbours,
+    "embeddings": _embeddings,
+    "readout": _readout,
 }
 """What finds each part, in order; nothing where it is not asked for."""

@@ -4,10 +4,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 from rsa.report.units.channels import channel_figures
+from rsa.report.units.codes import embedding_figures, neighbour_figures
 from rsa.report.units.fields import field_figures
 from rsa.report.units.filters import filter_figures
 from rsa.report.units.folder import UnitsFolder
 from rsa.report.units.preferred import preferred_figures
+from rsa.report.units.readout import readout_figures
 
 __all__ = ["FIGURES", "unit_figures"]
 
@@ -16,6 +18,9 @@ FIGURES: dict[str, Callable[[UnitsFolder, Path], list[Path]]] = {
     "filters": filter_figures,
     "fields": field_figures,
     "channels": channel_figures,
+    "neighbours": neighbour_figures,
+    "embeddings": embedding_figures,
+    "readout": readout_figures,
 }
 """What draws each part, in the order of the page: nothing of a part that was not asked for. The files of a part begin
 with its name."""

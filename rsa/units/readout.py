@@ -1,0 +1,284 @@
+"""Linear read-out of categories from the patterns of layers, cross-validated.
+
+A linear method with a quadratic penalty needs no more of patterns than their products, (n_conditions, n_conditions), so
+layers of any width are read out alike, and exactly.
+"""
+
+import logging
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import combinations
+
+import numpy as np
+import pandas as pd
+
+from rsa.core import Array
+from rsa.distances import CrossProducts
+from rsa.errors import listed
+from rsa.progress import progress
+from rsa.units.found import Found, Table
+from rsa.units.settings import Codes
+
+__all__ = ["READOUT", "Design", "accuracy", "design_of", "fits_of_layers", "kernel_of", "predictions", "readout"]
+
+log = logging.getLogger(__name__)
+
+PENALTY = 1.0
+"""Of the ridge regression, on patterns scaled so that their mean squared distance from their mean is 1."""
+
+FEWEST = 2
+"""Conditions of a category: with one, there is none to learn from when it is left out."""
+
+BATCH_BYTES = 2**25
+"""So much of reordered products is held at once."""
+
+READOUT = {
+    "layer": "Layer of the network",
+    "accuracy": "Balanced accuracy: the share of conditions whose category is read out, mean over categories",
+    "chance": "1 / number of categories",
+    "p": "p value by permutation: in how many orders of the conditions the accuracy is as high or higher",
+    "p_corrected": "The same, of the highest accuracy of all layers (family-wise error over layers)",
+    "n_conditions": "Number of conditions",
+    "n_categories": "Number of categories",
+    "n_folds": "Number of folds of the cross-validation",
+}
+"""The columns of the table of the read-out."""
+
+PAIRS = {
+    "layer": "Layer of the network",
+    "category_a": "First category",
+    "category_b": "Second category",
+    "accuracy": "Balanced accuracy of telling the two apart; .5 by chance",
+    "n": "Number of conditions of the two",
+}
+"""The columns of the table of pairs of categories."""
+
+FITS = {
+    "layer": "Layer of the network",
+    "region": "Region of interest",
+    "score": "Similarity of the RDMs of layer and region, mean over subjects",
+    "n_subjects": "Number of subjects",
+}
+"""The columns of the table of fits beside the read-out."""
+
+
+# ----------------------------------------------------------------------------------------------- design
+
+
+@dataclass(frozen=True)
+class Design:
+    """Which conditions are read out, and in which folds.
+
+    Parameters
+    ----------
+    places : array of int, shape (n_conditions,)
+        The places of the conditions that have a category, among all.
+    numbers : array of int, shape (n_conditions,)
+        The number of the category of each.
+    names : sequence of str
+        The categories, in order of appearance.
+    folds : array of int, shape (n_conditions,)
+        In which fold each is left out: the conditions of a category are spread evenly over folds.
+    """
+
+    places: Array
+    numbers: Array
+    names: Sequence[str]
+    folds: Array
+
+    @cached_property
+    def n_folds(self) -> int:
+        """Number of folds."""
+        return int(self.folds.max()) + 1
+
+    @property
+    def chance(self) -> float:
+        """Balanced accuracy of guessing."""
+        return 1 / len(self.names)
+
+    def of_pair(self, a: int, b: int) -> "tuple[Array, Design]":
+        """Return where the conditions of two categories are among these, and their design, in the same folds."""
+        own = np.flatnonzero((self.numbers == a) | (self.numbers == b))
+        numbers = (self.numbers[own] == b).astype(int)
+        return own, Design(self.places[own], numbers, [self.names[a], self.names[b]], self.folds[own])
+
+
+def design_of(categories: Array, n_folds: int, seed: int) -> Design | None:
+    """Return the categories that can be read out, and their folds; None of fewer than two.
+
+    Parameters
+    ----------
+    categories : array of str, shape (n_conditions,)
+        "" where a condition has none.
+    n_folds : int
+        Folds; fewer, if a category has fewer conditions.
+    seed : int
+        Of the conditions of each fold.
+    """
+    from sklearn.model_selection import StratifiedKFold
+
+    without = int((categories == "").sum())
+    sizes = pd.Series(categories[categories != ""], dtype=object).value_counts(sort=False)
+    small = [str(name) for name, n in sizes.items() if n < FEWEST]
+    if without:
+        log.info("Conditions without a category, which are not read out: %d.", without)
+    if small:
+        log.info("Categories of fewer than %d conditions are not read out: %s.", FEWEST, listed(small))
+    names = [str(name) for name, n in sizes.items() if n >= FEWEST]
+    if len(names) < 2:
+        log.info("There are fewer than two categories of at least %d conditions: nothing is read out.", FEWEST)
+        return None
+    places = np.flatnonzero(np.isin(categories, names))
+    number = {name: i for i, name in enumerate(names)}
+    numbers = np.array([number[str(name)] for name in categories[places]])
+    least = int(np.bincount(numbers).min())
+    if least < n_folds:
+        log.info("The read-out has %d folds, as a category has %d conditions.", least, least)
+    splitter = StratifiedKFold(min(n_folds, least), shuffle=True, random_state=seed)
+    folds = np.empty(len(places), int)
+    for fold, (_, left_out) in enumerate(splitter.split(np.zeros(len(places)), numbers)):
+        folds[left_out] = fold
+    return Design(places, numbers, names, folds)
+
+
+# ------------------------------------------------------------------------------------------ one read-out
+
+
+def kernel_of(products: CrossProducts, places: Array) -> Array:
+    """Return the products of patterns less their mean, (n_conditions, n_conditions), scaled to 1 on average for each.
+
+    Neither the mean nor the scale knows a category.
+    """
+    n = len(products.squares)
+    gram = np.diag(products.squares)
+    rows, columns = np.triu_indices(n, 1)
+    gram[rows, columns] = gram[columns, rows] = products.products
+    gram = gram[np.ix_(places, places)]
+    means = gram.mean(axis=0)
+    centred = gram - means - means[:, None] + means.mean()
+    scale = np.trace(centred) / len(centred)
+    return np.asarray(centred / scale if scale > 0 else centred)
+
+
+def predictions(kernels: Array, design: Design, penalty: float = PENALTY) -> Array:
+    """Return the category that is read out of each condition while its fold is left out, (n_kernels, n_conditions).
+
+    The indicators of categories (1, or -1) are regressed on patterns with a quadratic penalty (ridge), each category
+    with the same weight in all, and a condition has the category whose indicator is highest: the ridge classifier of
+    scikit-learn with balanced classes, in the dual.
+
+    Parameters
+    ----------
+    kernels : array, shape (n_kernels, n_conditions, n_conditions)
+        Products of patterns.
+    """
+    found = np.empty(kernels.shape[:2], int)
+    for fold in range(design.n_folds):
+        test, train = np.flatnonzero(design.folds == fold), np.flatnonzero(design.folds != fold)
+        numbers = design.numbers[train]
+        indicators = np.where(numbers[:, None] == np.arange(len(design.names)), 1.0, -1.0)
+        shares = (1 / np.bincount(numbers, minlength=len(design.names)))[numbers] / len(design.names)  # sum to 1
+        of_train, of_test = kernels[:, train[:, None], train], kernels[:, test[:, None], train]
+        means = of_train @ shares  # (n_kernels, n_train)
+        centred = of_train - means[:, :, None] - means[:, None] + (means @ shares)[:, None, None]
+        roots = np.sqrt(shares * len(train))
+        system = roots[:, None] * centred * roots + penalty * np.eye(len(train))
+        mean = shares @ indicators
+        duals = roots[:, None] * np.linalg.solve(system, roots[:, None] * (indicators - mean))
+        across = of_test - (of_test @ shares)[:, :, None] - means[:, None] + (means @ shares)[:, None, None]
+        found[:, test] = (across @ duals + mean).argmax(axis=2)  # (n_kernels, n_test, n_categories)
+    return found
+
+
+def accuracy(read: Array, design: Design) -> Array:
+    """Return the balanced accuracy of categories that were read out, (n_kernels, n_conditions) -> (n_kernels,)."""
+    right = read == design.numbers
+    return np.asarray(np.mean([right[:, design.numbers == k].mean(axis=1) for k in range(len(design.names))], axis=0))
+
+
+def _of_orders(kernel: Array, design: Design, orders: Array) -> Array:
+    """Return the accuracies of conditions in other orders, (n_orders, n_conditions) -> (n_orders,)."""
+    size = max(1, BATCH_BYTES // (8 * len(kernel) ** 2))
+    parts = [orders[start : start + size] for start in range(0, len(orders), size)]
+    return np.concatenate([accuracy(predictions(kernel[o[:, :, None], o[:, None]], design), design) for o in parts])
+
+
+def _orders(design: Design, settings: Codes) -> Array:
+    """Return orders of the conditions, the same for all layers, (1 + n_permutations, n_conditions), their own first."""
+    rng, n = np.random.default_rng(settings.seed), len(design.places)
+    return np.stack([np.arange(n), *(rng.permutation(n) for _ in range(settings.permutations))])
+
+
+# --------------------------------------------------------------------------------------------- all layers
+
+
+def readout(layers: Iterable[tuple[str, CrossProducts]], n_layers: int, design: Design, settings: Codes) -> Found:
+    """Read categories out of layers, with p values by permutation.
+
+    Conditions change places, with the folds as they are, and everything is computed again, the cross-validation too.
+    The order that is true counts as one of them, so no p is 0.
+
+    Parameters
+    ----------
+    layers : iterable of (str, CrossProducts)
+        Layers, and the products of the patterns of all conditions.
+    n_layers : int
+        How many there are.
+
+    Returns
+    -------
+    Found
+        The tables `readout` and `readout_pairs`.
+    """
+    orders = _orders(design, settings)
+    names, accuracies, pairs = [], [], []
+    with progress(n_layers, "layers", "read-out of categories") as advance:
+        for layer, products in layers:
+            kernel = kernel_of(products, design.places)
+            names.append(layer)
+            accuracies.append(_of_orders(kernel, design, orders))
+            pairs += [{"layer": layer, **one} for one in _pairs(kernel, design)]
+            advance(1)
+    rows = pd.DataFrame({"layer": names, **_tested(np.stack(accuracies))}).assign(
+        chance=design.chance,
+        n_conditions=len(design.places),
+        n_categories=len(design.names),
+        n_folds=design.n_folds,
+    )
+    return Found({"readout": Table(rows, READOUT), "readout_pairs": Table(pd.DataFrame(pairs), PAIRS)})
+
+
+def _tested(accuracies: Array) -> dict[str, Array]:
+    """Return accuracies and their p values, of (n_layers, 1 + n_permutations); NaN without permutations."""
+    true, least = accuracies[:, 0], accuracies[:, 0] - 1e-9  # equal accuracies count, whatever rounding does
+    if accuracies.shape[1] == 1:
+        return {"accuracy": true, "p": np.full(len(true), np.nan), "p_corrected": np.full(len(true), np.nan)}
+    own = (accuracies >= least[:, None]).mean(axis=1)
+    corrected = (accuracies.max(axis=0) >= least[:, None]).mean(axis=1)
+    return {"accuracy": true, "p": own, "p_corrected": corrected}
+
+
+def _pairs(kernel: Array, design: Design) -> Iterator[dict[str, object]]:
+    """Tell each category from each other one."""
+    for a, b in combinations(range(len(design.names)), 2):
+        own, pair = design.of_pair(a, b)
+        found = accuracy(predictions(kernel[None, own[:, None], own], pair), pair)
+        yield {
+            "category_a": design.names[a],
+            "category_b": design.names[b],
+            "accuracy": float(found[0]),
+            "n": len(own),
+        }
+
+
+def fits_of_layers(fits: pd.DataFrame, model: str, layers: Sequence[str]) -> Table | None:
+    """Return how well layers of a network fit regions, mean over subjects (and times); None if no fit is of it."""
+    own = fits[(fits["model"] == model) & fits["layer"].isin(list(layers))]
+    if own.empty:
+        return None
+    groups = own.groupby(["region", "layer"], sort=False)
+    rows = groups.agg(score=("score", "mean"), n_subjects=("subject", "nunique")).reset_index()
+    order = {layer: i for i, layer in enumerate(layers)}
+    rows = rows.sort_values(["region", "layer"], key=lambda one: one.map(order).fillna(-1), kind="stable")
+    return Table(rows, FITS)
