@@ -128,6 +128,7 @@ class FileNetwork(Source):
     """A network that is read from a file, and brings no preprocessing of its own."""
 
     weights_setting: ClassVar[str] = "file"
+    has_gradients: ClassVar[bool] = False
 
     file: DataPath
     """The file of the network; a glob (`runs/step_*.onnx`) stands for a network each."""

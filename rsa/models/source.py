@@ -132,6 +132,8 @@ class Source(Section):
     """The setting that names a file of weights, of which a glob stands for several networks."""
     needs_pictures: ClassVar[bool] = True
     """Whether pictures pass through a network, rather than that responses are ready."""
+    has_gradients: ClassVar[bool] = True
+    """Whether torch computes the network from its modules, so that its gradients can be had."""
 
     name: Label | None = None
     """Label of the model in file names (letters and digits); by default made of the network's name."""

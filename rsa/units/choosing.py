@@ -122,7 +122,25 @@ def problems_of_units(settings: UnitSettings, models: Sequence[Model], regions: 
         if one.like is not None and regions is not None and one.like not in regions:
             there = f"there are {listed(list(regions))}" if regions else "the study has no regions"
             found.append(f"{wanted}: `like: {one.like}` is no region; {there}.")
+    found += _without_gradients(settings, models)
     return [*dict.fromkeys(filter(None, found))]
+
+
+def _without_gradients(settings: UnitSettings, models: Sequence[Model]) -> list[str]:
+    """Return why no pictures can be made for the units of networks, a line each."""
+    if settings.maximised is None:
+        return []
+    wanted, labels = settings.maximised.models, [model.label for model in models]
+    if unknown := [name for name in wanted if name not in labels]:
+        return [f"`maximised.models`: there is no network {listed(unknown)}; there are {listed(labels)}."]
+    lacking = [model.called for model in models if not model.has_gradients and (not wanted or model.label in wanted)]
+    if not lacking or (not wanted and len(lacking) < len(models)):
+        return []
+    cure = "take them out of `maximised.models`" if wanted else "leave `maximised` out"
+    return [
+        f"`maximised` needs gradients, and {listed(lacking)} {'has' if len(lacking) == 1 else 'have'} none: it is for "
+        f"networks that torch computes from their modules; {cure}."
+    ]
 
 
 def _beyond(one: LayerMap, number: int, model: Model) -> str:

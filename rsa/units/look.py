@@ -1,5 +1,6 @@
 """All that is asked of the units of a network, part by part."""
 
+import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -18,11 +19,14 @@ from rsa.units.fields import receptive
 from rsa.units.filters import filters
 from rsa.units.found import Found
 from rsa.units.heat_maps import heat_maps
+from rsa.units.maximised import maximised
 from rsa.units.pictures import shown_pictures
 from rsa.units.preferred import preferred
 from rsa.units.readout import design_of, fits_of_layers, readout
-from rsa.units.settings import Channels, UnitSettings
+from rsa.units.settings import Channels, Codes, UnitSettings
 from rsa.units.watched import Peaks, Watched
+
+log = logging.getLogger(__name__)
 
 __all__ = ["PARTS", "Beside", "Look", "looked_at"]
 
@@ -185,7 +189,15 @@ def _responses(look: Look) -> Found:
 
 def _preferred(look: Look) -> Found | None:
     settings = look.settings.preferred
-    return None if settings is None else preferred(look.watched, look.units, look.peaks, settings)
+    if settings is None:
+        return None
+    return preferred(look.watched, look.units, look.peaks, settings, _categories(look))
+
+
+def _categories(look: Look) -> list[object] | None:
+    """Return the category of each picture; None where the stimulus table has no such column."""
+    images, column = look.watched.pictures.images, (look.settings.codes or Codes()).categories
+    return list(images[column]) if column in images and images[column].notna().any() else None
 
 
 def _filters(look: Look) -> Found | None:
@@ -235,11 +247,22 @@ def _channels(look: Look) -> Found | None:
     return channels(look.watched, look.channel_fits, look.beside.distance, look.beside.comparison)
 
 
+def _maximised(look: Look) -> Found | None:
+    settings, model = look.settings.maximised, look.watched.model
+    if settings is None or (settings.models and model.label not in settings.models):
+        return None
+    if not (settings.models or model.has_gradients):
+        log.info("%s has no gradients, so no pictures are made for its units", model.label)
+        return None
+    return maximised(look.watched, look.units, look.peaks, settings)
+
+
 PARTS: dict[str, Callable[[Look], Found | None]] = {
     "units": _units,
     "responses": _responses,
     "preferred": _preferred,
     "filters": _filters,
+    "maximised": _maximised,
     "fields": _fields,
     "heat_maps": _heat_maps,
     "channels": _channels,

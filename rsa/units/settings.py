@@ -73,12 +73,20 @@ class Fields(Section):
 class Maximised(Section):
     """Pictures that are made for a unit, by gradient ascent on its response (Erhan et al., 2009)."""
 
+    models: Names = ()
+    """Labels of the networks that are meant; by default all that have gradients: those that torch computes from their
+    modules."""
+    objective: Literal["unit", "channel"] = "unit"
+    """What rises in a layer with space: the response of the unit in the middle of the map, which gives a picture of
+    what its field looks for, or the mean of the channel over all places, which gives a texture."""
     n_steps: int = Field(200, ge=1)
     """Steps of the ascent."""
     step: float = Field(0.05, gt=0)
-    """Length of a step, as a share of the range of pixels."""
+    """Length of a step: the root mean square change of the pixels that matter, as a share of the range from black to
+    white."""
     jitter_px: int = Field(8, ge=0)
-    """By how many pixels the picture is moved at random before each step."""
+    """By how many pixels at most the picture is moved at random before each step; never by more than an eighth of the
+    theoretical field."""
     blur_px: float = Field(0.5, ge=0)
     """Standard deviation of the Gaussian that blurs the picture after each step."""
     seed: int = Field(0, ge=0)

@@ -170,10 +170,13 @@ class Watched:
     @cached_property
     def network(self) -> Any:
         """The network, on its device; channels go last in memory, which is faster and the same but for rounding."""
-        network = self.model.load()
-        if isinstance(network, TorchNetwork):
-            network = replace(network, channels_last=True)
-        return network.to(self.settings.device)
+        import torch
+
+        with torch.inference_mode(False):  # so that gradients can pass it
+            network = self.model.load()
+            if isinstance(network, TorchNetwork):
+                network = replace(network, channels_last=True)
+            return network.to(self.settings.device)
 
     @property
     def module(self) -> "torch.nn.Module | None":

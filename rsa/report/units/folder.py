@@ -43,6 +43,12 @@ class UnitsFolder:
         """All pictures as the network sees them, small: (n_pictures, height, width, 3)."""
         return self._pictures["small"]
 
+    @property
+    def input_px(self) -> tuple[int, int]:
+        """Height and width of the network's input."""
+        height, width = self._pictures["whole"].shape[1:3]
+        return height, width
+
     def picture(self, number: int) -> Array:
         """Return a picture as the network sees it, (height, width, 3); small, if it is not kept whole."""
         places = {int(one): i for i, one in enumerate(self._pictures["numbers"])}

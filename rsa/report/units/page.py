@@ -14,6 +14,7 @@ __all__ = ["HEADINGS", "unit_sections"]
 HEADINGS = {
     "units": "Units that are looked at",
     "preferred": "What drives a unit",
+    "tuning": "How selective units are",
     "fields": "Receptive fields",
     "filters": "Filters of the first layer",
     "maximised": "Pictures made for a unit",

@@ -12,7 +12,7 @@ from matplotlib.patches import Rectangle
 from rsa.core import Array
 from rsa.report.style import INK, PAGE, SMALL, TEXT, axes_at, blank, fitted
 
-__all__ = ["DPI", "MOST_ROWS", "Tiles"]
+__all__ = ["DPI", "MOST_ROWS", "Tiles", "cut_out", "short"]
 
 DPI = 150
 """Pixels per inch of figures of many pictures: photographs would make files of several MB of them otherwise."""
@@ -40,7 +40,7 @@ class Tiles:
     largest : float
         The largest width of a picture, in inches.
     words : sequence of bool, optional
-        Whether words stand below the pictures of each row; by default below all.
+        Whether words stand below the pictures of each row, or how many lines; by default one below all.
     """
 
     def __init__(
@@ -50,11 +50,11 @@ class Tiles:
         aspect: float = 1.0,
         heads: Sequence[str] = (),
         largest: float = 1.0,
-        words: Sequence[bool] = (),
+        words: Sequence[int] = (),
     ) -> None:
         self.width = min(largest, (PAGE - NAME) / n_columns - GAP)
         self.height = self.width * aspect
-        below = [WORD if has_words else 0.0 for has_words in words or [True] * len(rows)]
+        below = [WORD * n_lines for n_lines in words or [1] * len(rows)]
         top = WORD + GAP if heads else GAP
         total = top + len(rows) * (self.height + GAP) + sum(below)
         self.tops = [total - top - sum(self.height + GAP + room for room in below[:row]) for row in range(len(rows))]
@@ -75,22 +75,43 @@ class Tiles:
     def _write(self, x: float, y: float, text: str, size: float, **look: Any) -> None:
         self.axes.text(x, y, text, fontsize=size, color=INK, **look)
 
-    def show(self, row: int, column: int, picture: Array, below: str = "", **look: Any) -> None:
-        """Put a picture in its place, (height, width) or (height, width, 3 or 4), with a word below it.
+    def show(
+        self,
+        row: int,
+        column: int,
+        picture: Array,
+        below: str = "",
+        within: tuple[tuple[int, int], Array] | None = None,
+        **look: Any,
+    ) -> None:
+        """Put a picture in its place, (height, width) or (height, width, 3 or 4), with words below it.
 
-        Further arguments are those of matplotlib's images (`cmap`, `norm`, `alpha`, `interpolation`); the limits of
-        colours are `vmin` and `vmax`. Several pictures may lie over each other.
+        Several pictures may lie over each other. One that is `within` another is told the shape of that, and where in
+        it it lies: above which row it begins, left of which column, and below and right of which it ends; what is
+        outside is cut off. Further arguments are those of matplotlib's images (`cmap`, `norm`, `alpha`,
+        `interpolation`); the limits of colours are `vmin` and `vmax`.
         """
         limits = look.pop("vmin", None), look.pop("vmax", None)
         left, top = self._left(column), self.tops[row]
-        extent = (left, left + self.width, top - self.height, top)
+        shape, edges = within or ((1, 1), (0, 0, 1, 1))
+        down, across = self.height / shape[0], self.width / shape[1]
+        extent = (
+            left + edges[1] * across,
+            left + edges[3] * across,
+            top - edges[2] * down,
+            top - edges[0] * down,
+        )
         image = AxesImage(self.axes, extent=extent, origin="upper", **{"interpolation": "nearest", **look})
         image.set_data(np.asarray(picture))
         image.set_clim(*limits)
         self.axes.add_image(image)
+        if within:
+            place = Rectangle((left, top - self.height), self.width, self.height, transform=self.axes.transData)
+            image.set_clip_path(place)
         if below:
-            (shown,), size = fitted([below], self.width, SMALL, n_lines=1)
-            self._write(left + self.width / 2, top - self.height - 0.02, shown, size, ha="center", va="top")
+            lines, size = fitted(below.split("\n"), self.width, SMALL, n_lines=1)
+            words = "\n".join(lines)
+            self._write(left + self.width / 2, top - self.height - 0.02, words, size, ha="center", va="top")
 
     def box(
         self, row: int, column: int, shape: tuple[int, int], box: tuple[float, float, float, float], colour: str
@@ -101,3 +122,46 @@ class Tiles:
         left, top = self._left(column) + first_column * across, self.tops[row] - first_row * down
         size = (last_column - first_column) * across, (first_row - last_row) * down
         self.axes.add_patch(Rectangle((left, top), *size, fill=False, edgecolor=colour, linewidth=0.7))
+
+
+def short(response: float) -> str:
+    """Write a response in few letters.
+
+    Examples
+    --------
+    >>> short(1234.5), short(12.345), short(-0.01234), short(1234567.0)
+    ('1234', '12.3', '\N{MINUS SIGN}0.0123', '1.23e+06')
+    """
+    written = f"{response:.0f}" if 100 <= abs(response) < 1e5 else f"{response:.3g}"
+    return written.replace("-", "\N{MINUS SIGN}") if "e" not in written else written
+
+
+def cut_out(picture: Array, box: Sequence[int]) -> Array:
+    """Return a part of a picture as a square; where the picture ends, the square is white.
+
+    Parameters
+    ----------
+    picture : array, shape (height, width, 3)
+        From 0 to 255.
+    box : sequence of int
+        First row, first column, and one behind the last of each.
+
+    Returns
+    -------
+    array, shape (side, side, 3)
+        As large as the longer side of the part. At the border of the picture the part lies at that side of the square
+        where the picture goes on.
+    """
+    (top, left, bottom, right), (height, width) = [int(edge) for edge in box], picture.shape[:2]
+    part = picture[top:bottom, left:right]
+    side = max(part.shape[:2])
+    square = np.full((side, side, 3), 255, dtype=np.uint8)
+    row = _beginning(side - len(part), top == 0, bottom == height)
+    column = _beginning(side - part.shape[1], left == 0, right == width)
+    square[row : row + part.shape[0], column : column + part.shape[1]] = part
+    return square
+
+
+def _beginning(n_free: int, is_cut_before: bool, is_cut_behind: bool) -> int:
+    """Return how many of the free rows or columns lie before a part."""
+    return n_free // 2 if is_cut_before == is_cut_behind else n_free * is_cut_before
