@@ -58,3 +58,14 @@ def deaf():
     layer = nn.Conv2d(3, 2, 3, padding=1)
     layer.weight.data[1] = 0.0
     return nn.Sequential(layer, Ends()), prepare
+
+
+def corners():
+    """Return scores of four classes, each of which adds up one quarter of the picture."""
+    layer = nn.Linear(3 * SIDE * SIDE, 4)
+    weights, half = torch.zeros(4, 3, SIDE, SIDE), SIDE // 2
+    for one, (row, column) in enumerate([(0, 0), (0, half), (half, 0), (half, half)]):
+        weights[one, :, row : row + half, column : column + half] = torch.rand(3, half, half) / 50
+    layer.weight.data = weights.flatten(1)
+    layer.bias.data.zero_()
+    return nn.Sequential(nn.Flatten(), layer), prepare

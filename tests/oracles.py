@@ -539,20 +539,13 @@ def grating_response(weights: np.ndarray, frequency: float, orientation_deg: flo
     return best
 
 
-def covered_one_by_one(respond, picture, cover, patch: int, stride: int):
-    """Cover each place of a picture, one at a time; mean change of the response under each pixel, and what is seen.
+def changes_under_patches(respond, picture, cover, patch: int, stride: int):
+    """Cover each place of a picture, one at a time; list for each pixel the changes of the response by its patches.
 
     Parameters
     ----------
     respond : callable
         From a picture, (3, height, width), to a number.
-
-    Returns
-    -------
-    changes : array, shape (height, width)
-        The mean over all patches that cover a pixel of how much each changes the response.
-    seen : array of bool, shape (height, width)
-        Pixels of which each patch that covers them changes it.
     """
     _, height, width = picture.shape
     intact, under = respond(picture), {}
@@ -570,8 +563,13 @@ def covered_one_by_one(respond, picture, cover, patch: int, stride: int):
             change = respond(covered) - intact
             for pixel in pixels:
                 under.setdefault(pixel, []).append(change)
-    changes, seen = np.zeros((height, width)), np.zeros((height, width), dtype=bool)
-    for pixel, own in under.items():
+    return under
+
+
+def covered_one_by_one(respond, picture, cover, patch: int, stride: int):
+    """Return the mean change of the response by the patches over each pixel, and whether all of them change it."""
+    changes, seen = np.zeros(picture.shape[1:]), np.zeros(picture.shape[1:], dtype=bool)
+    for pixel, own in changes_under_patches(respond, picture, cover, patch, stride).items():
         changes[pixel] = np.mean(np.abs(own))
         seen[pixel] = all(abs(one) > 1e-5 for one in own)
     return changes, seen
@@ -628,3 +626,11 @@ def read_out(
         classifier = RidgeClassifier(alpha=penalty, class_weight="balanced").fit(patterns[train], numbers[train])
         found[~train] = classifier.predict(patterns[~train])
     return found
+
+
+def mean_falls(respond, picture, cover, patch: int, stride: int):
+    """Return by how much the response falls in the mean over the patches over each pixel."""
+    falls = np.zeros(picture.shape[1:])
+    for pixel, own in changes_under_patches(respond, picture, cover, patch, stride).items():
+        falls[pixel] = -np.mean(own)
+    return falls

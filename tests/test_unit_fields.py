@@ -14,7 +14,7 @@ from rsa.errors import UserError
 from rsa.models.python import Python
 from rsa.models.torchvision import Torchvision
 from rsa.units.choosing import Unit
-from rsa.units.fields import problems_of_fields, receptive, shape_of
+from rsa.units.fields import problems_of_fields, receptive, require_occluders, shape_of
 from rsa.units.occlusion import Occluders, random_pixels
 from rsa.units.settings import Chosen, Fields, UnitSettings
 from rsa.units.watched import Watched
@@ -173,7 +173,7 @@ def test_fields_of_real_weights_are_small_beside_the_theoretical_ones(squeezenet
 )
 def test_an_occluder_that_cannot_be_is_one_line(images, settings, expected):
     with pytest.raises(UserError, match=re.escape(expected)):
-        of_last(watch(images, kind="odd"), settings)
+        require_occluders(watch(images, kind="odd"), ["0"], settings)
 
 
 def test_checks_know_strides_and_layers_without_space(images):

@@ -39,6 +39,7 @@ from rsa.simulation.write import files_of_stimuli, not_simulated
 from rsa.units.choosing import problems_of_units
 from rsa.units.codes import problems_of_codes, problems_of_layers
 from rsa.units.fields import problems_of_fields
+from rsa.units.heat_maps import problems_of_heat_maps
 
 NO_DATA = re.compile(r"mask|design|SPM\.mat|\.(json|tsv|csv|txt)$", re.IGNORECASE)
 """Names of files that are often the same in all subjects and runs."""
@@ -105,6 +106,7 @@ def problems_of(study: Study) -> list[str]:
     problems += _analyses(study) if not (stimuli or models) else ()
     problems += _inference(study)
     problems += _codes(study) if not stimuli else ()
+    problems += _heat_maps(study, None if stimuli else stimulus_table(study)) if not models else ()
     problems += _contrasts(study) if not (stimuli or models) else ()
     expected = None if stimuli else study_conditions(study)
     if study.meeg is not None and not (few and study.meeg.is_ready):
@@ -424,6 +426,13 @@ def _units(study: Study) -> Iterator[str]:
     yield from problems_of_units(study.units, watched, regions)
     yield from problems_of_fields(study.units, watched)
     yield from problems_of_layers(study.units.layers, watched)
+
+
+def _heat_maps(study: Study, stimuli: pd.DataFrame | None) -> Iterator[str]:
+    """Check what heat maps need, of models without problems, and of stimuli where they are known."""
+    if study.units is not None:
+        watched = [model for model in study.networks if model.needs_pictures]
+        yield from problems_of_heat_maps(study.units, watched, stimuli)
 
 
 def _codes(study: Study) -> Iterator[str]:

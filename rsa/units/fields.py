@@ -31,7 +31,7 @@ from rsa.units.watched import LayerMap, Peaks, Watched, layer_maps
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["FIELDS_COLUMNS", "Shape", "occluder_of", "problems_of_fields", "receptive", "shape_of"]
+__all__ = ["FIELDS_COLUMNS", "Shape", "occluder_of", "problems_of_fields", "receptive", "require_occluders", "shape_of"]
 
 log = logging.getLogger(__name__)
 
@@ -287,11 +287,6 @@ def receptive(watched: Watched, units: Sequence[Unit], peaks: Mapping[str, Peaks
         best picture `map_k`, (height, width) of the input; and `best_k`: the number of this picture, and first row,
         first column, and one behind the last of each, of the theoretical field in it. None without a layer with space.
 
-    Raises
-    ------
-    UserError
-        If the patch is larger than the picture, or the stride than the patch.
-
     References
     ----------
     .. [1] Zhou B, Khosla A, Lapedriza A, Oliva A, Torralba A (2015). Object detectors emerge in deep scene CNNs. ICLR.
@@ -302,8 +297,6 @@ def receptive(watched: Watched, units: Sequence[Unit], peaks: Mapping[str, Peaks
     groups: dict[tuple[int, int], list[Aim]] = {}
     for one in aims:
         groups.setdefault(occluder_of(settings, watched.map_of(one.layer)), []).append(one)
-    for patch, stride in groups:
-        require_occluder(patch, stride, watched.input_px, "units.fields")
     gathered: dict[int, Gathered] = {}
     for one in aims:
         gathered.setdefault(one.k, Gathered(_side(watched.map_of(one.layer)), one))
@@ -319,6 +312,12 @@ def receptive(watched: Watched, units: Sequence[Unit], peaks: Mapping[str, Peaks
         for (occluders, own), places in zip(todo, inputs, strict=True):
             _look_at(watched, occluders, own, places, settings.seed, gathered, advance)
     return _found(watched, units, gathered, settings)
+
+
+def require_occluders(watched: Watched, layers: Sequence[str], settings: Fields | None) -> None:
+    """Raise a `UserError` if the patch of a layer is larger than the picture, or its stride than the patch."""
+    for layer in layers if settings is not None else ():
+        require_occluder(*occluder_of(settings or Fields(), watched.map_of(layer)), watched.input_px, "units.fields")
 
 
 def _aims(watched: Watched, units: Sequence[Unit], peaks: Mapping[str, Peaks], settings: Fields) -> list[Aim]:

@@ -20,7 +20,7 @@ from rsa.units.watched import LayerMap, Watched, layer_maps
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["HEAT_COLUMNS", "class_names", "heat_maps", "measured", "problems_of_heat_maps"]
+__all__ = ["HEAT_COLUMNS", "class_names", "heat_maps", "measured", "problems_of_heat_maps", "require_squares"]
 
 SQUARES = 7
 """So many grey squares beside each other make a side of the picture."""
@@ -68,7 +68,9 @@ def problems_of_heat_maps(
     stimuli : DataFrame, optional
         The stimulus table, where it is known.
     """
-    found = []
+    found: list[str] = []
+    if not settings.heat_maps and settings.names is None:
+        return found
     described = {model.label: model.describe() for model in models}
     names = [one.name for one in settings.heat_maps]
     found += [f"Two `heat_maps` are called {name!r}; give each a `name`." for name in {*names} if names.count(name) > 1]
@@ -238,24 +240,14 @@ def heat_maps(watched: Watched, settings: UnitSettings) -> Found | None:
         The table `heat_maps` (`HEAT_COLUMNS`), and the map of each of its rows i, `map_i`, (height, width) of the
         input. None where no heat map is of this network.
 
-    Raises
-    ------
-    UserError
-        If a square is larger than the picture, or the stride than the square.
-
     References
     ----------
     .. [1] Zeiler MD, Fergus R (2014). Visualizing and understanding convolutional networks. ECCV, 818-833.
     """
-    asked = [
-        one
-        for one in settings.heat_maps
-        if (not one.models or watched.model.label in one.models) and _has_layer(one, watched.described)
-    ]
+    asked = _asked(watched, settings)
     todo: dict[tuple[int, int, int], list[HeatMap]] = {}
     for one in asked:
         patch, stride = _square(one, watched.input_px)
-        require_occluder(patch, stride, watched.input_px, f"Heat map {one.name!r}")
         for picture in _pictures_of(one, watched):
             todo.setdefault((patch, stride, picture), []).append(one)
     if not todo:
@@ -271,6 +263,21 @@ def heat_maps(watched: Watched, settings: UnitSettings) -> Found | None:
     arrays = {f"map_{i}": mapped.astype(np.float32) for i, (_, mapped) in enumerate(found)}
     table = pd.DataFrame([row for row, _ in found], columns=list(HEAT_COLUMNS))
     return Found({"heat_maps": Table(table, HEAT_COLUMNS)}, arrays, frozenset(picture for *_, picture in todo))
+
+
+def require_squares(watched: Watched, settings: UnitSettings) -> None:
+    """Raise a `UserError` if the square of a heat map is larger than the picture, or its stride than the square."""
+    for one in _asked(watched, settings):
+        require_occluder(*_square(one, watched.input_px), watched.input_px, f"Heat map {one.name!r}")
+
+
+def _asked(watched: Watched, settings: UnitSettings) -> list[HeatMap]:
+    """Return the heat maps that are of a network."""
+    return [
+        one
+        for one in settings.heat_maps
+        if (not one.models or watched.model.label in one.models) and _has_layer(one, watched.described)
+    ]
 
 
 def _label(watched: Watched) -> str:

@@ -15,10 +15,10 @@ from rsa.models.run import Run
 from rsa.units.channels import ChannelFits, channel_fits, channels, usable_regions
 from rsa.units.choosing import Unit, chosen_units, layers_like_regions, layers_of_units, unit_table
 from rsa.units.codes import Coded, coded, embeddings, layers_of_codes, neighbours
-from rsa.units.fields import receptive
+from rsa.units.fields import receptive, require_occluders
 from rsa.units.filters import filters
 from rsa.units.found import Found
-from rsa.units.heat_maps import heat_maps
+from rsa.units.heat_maps import heat_maps, require_squares
 from rsa.units.maximised import maximised
 from rsa.units.pictures import shown_pictures
 from rsa.units.preferred import preferred
@@ -164,10 +164,13 @@ def looked_at(look: Look) -> Iterator[tuple[str, Found]]:
     Raises
     ------
     UserError
-        If there is one picture alone, a unit that is named is dead, or units are to be like a region that is not there.
+        If there is one picture alone, a unit that is named is dead, units are to be like a region that is not there, or
+        a patch does not fit the pictures.
     """
     look.watched.require_several()
     look.require_regions()
+    require_occluders(look.watched, look.layers, look.settings.fields)
+    require_squares(look.watched, look.settings)
     shown: set[int] = set()
     for part, find in PARTS.items():
         found = find(look)

@@ -62,10 +62,11 @@ class Fields(Section):
     n_pictures: int = Field(10, ge=1)
     """How many pictures are occluded for each unit: those to which it responds most."""
     patch_px: int | None = Field(None, ge=1)
-    """Side of the occluder in pixels of the network's input; by default about a twentieth of the picture, or of the
-    theoretical field where that is smaller."""
+    """Side of the occluder in pixels of the network's input; by default a twentieth of the picture, or a fifth of the
+    theoretical field of a layer where that is smaller."""
     stride_px: int | None = Field(None, ge=1)
-    """From one place of the occluder to the next; by default half its side."""
+    """From one place of the occluder to the next, at most its side; by default half of it. At 1 the extent of a field
+    is exact."""
     seed: int = Field(0, ge=0)
     """Of the random pixels of the occluders."""
 
@@ -112,9 +113,9 @@ class HeatMap(Section):
     pictures: Names = ()
     """Conditions whose pictures are covered; by default all."""
     patch_px: int | None = Field(None, ge=1)
-    """Side of the grey square; by default a seventh of the picture."""
+    """Side of the grey square in pixels of the network's input; by default a seventh of the picture."""
     stride_px: int | None = Field(None, ge=1)
-    """From one place of the square to the next; by default a quarter of its side."""
+    """From one place of the square to the next, at most its side; by default a quarter of it."""
 
 
 class Codes(Section):

@@ -2,6 +2,9 @@
 
 from pathlib import Path
 
+import pandas as pd
+
+from rsa.errors import Problems
 from rsa.files import io
 from rsa.inputs.stimuli import Stimuli
 from rsa.models import Model
@@ -9,12 +12,26 @@ from rsa.models.layer_rdms import model_rdms
 from rsa.models.own_device import own_device
 from rsa.pipeline.config import ComparisonName, DistanceName
 from rsa.pipeline.stages.common import provenance_of, stacked
+from rsa.units.choosing import problems_of_units
+from rsa.units.fields import problems_of_fields
 from rsa.units.found import save_found
+from rsa.units.heat_maps import problems_of_heat_maps
 from rsa.units.look import Beside, Look, looked_at
 from rsa.units.settings import UnitSettings
 from rsa.units.watched import Watched
 
 __all__ = ["units"]
+
+
+def require_units(model: Model, images: pd.DataFrame, settings: UnitSettings) -> None:
+    """Raise `Problems` if something is asked that a network, or the stimulus table, does not have."""
+    problems = [
+        *problems_of_units(settings, [model], None),
+        *problems_of_fields(settings, [model]),
+        *problems_of_heat_maps(settings, [model], images),
+    ]
+    if problems:
+        raise Problems("`units`", problems)
 
 
 def units(
@@ -59,6 +76,7 @@ def units(
     said = {"model": model.model_dump(), "stimuli": stimuli.model_dump(), "units": settings.model_dump()}
     with own_device(device) as place, provenance_of(inputs, **said) as provenance:
         images = stimuli.load()
+        require_units(model, images, settings)
         watched = Watched.of(model, images, place, batch_size)
         of_layers = io.load_rdms(rdms) if rdms is not None else model_rdms(model, images, distance, device=place).rdms
         beside = Beside(

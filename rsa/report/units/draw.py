@@ -8,6 +8,7 @@ from rsa.report.units.codes import embedding_figures, neighbour_figures
 from rsa.report.units.fields import field_figures
 from rsa.report.units.filters import filter_figures
 from rsa.report.units.folder import UnitsFolder
+from rsa.report.units.heat_maps import heat_map_figures
 from rsa.report.units.maximised import maximised_figures
 from rsa.report.units.preferred import preferred_figures
 from rsa.report.units.readout import readout_figures
@@ -19,6 +20,7 @@ FIGURES: dict[str, Callable[[UnitsFolder, Path], list[Path]]] = {
     "filters": filter_figures,
     "maximised": maximised_figures,
     "fields": field_figures,
+    "heat_maps": heat_map_figures,
     "channels": channel_figures,
     "neighbours": neighbour_figures,
     "embeddings": embedding_figures,

@@ -1,0 +1,177 @@
+"""Heat maps show where a class is seen, on networks that see one place, and on photographs with real weights."""
+
+import re
+
+import field_networks
+import numpy as np
+import oracles
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+
+from rsa.errors import UserError
+from rsa.models.python import Python
+from rsa.models.torchvision import Torchvision
+from rsa.units.heat_maps import heat_maps, measured, problems_of_heat_maps, require_squares
+from rsa.units.occlusion import grey
+from rsa.units.settings import HeatMap, UnitSettings
+from rsa.units.watched import Watched
+
+SIDE = field_networks.SIDE
+
+BOXES = {
+    "bird.jpg": (19, (27, 0, 205, 190)),
+    "dragonfly.jpg": (319, (15, 50, 155, 224)),
+    "hot_dog.jpg": (934, (35, 0, 145, 224)),
+    "dog_train_0.jpg": ("207,208,222,257", (18, 0, 190, 224)),
+    "hotdog_train_1.jpg": (934, (32, 5, 210, 175)),
+}
+"""Accepted classes of photographs, and where in the network's input the object is: first row and column, and one
+behind the last of each, seen by eye."""
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory):
+    """Two pictures of noise, with units in columns."""
+    folder, rng = tmp_path_factory.mktemp("pictures"), np.random.default_rng(1)
+    files = [folder / f"{name}.png" for name in "ab"]
+    for file in files:
+        Image.fromarray(rng.integers(0, 256, (SIDE, SIDE, 3), dtype=np.uint8)).save(file)
+    return pd.DataFrame({"condition": ["a", "b"], "file": list(map(str, files)), "classes": ["3,1", "2"], "bad": "x"})
+
+
+@pytest.fixture(scope="module")
+def corners(images):
+    """Watch a network whose four classes each see one quarter of the picture."""
+    return Watched.of(Python(function="field_networks:corners", name="own"), images)
+
+
+def asked(**settings):
+    return UnitSettings(heat_maps=(HeatMap(**settings),))
+
+
+def test_heat_map_is_that_of_places_covered_one_by_one(corners):
+    found = heat_maps(corners, asked(unit=1, patch_px=6, stride_px=4, pictures=["b"]))
+    module = corners.network.module
+
+    def probability(picture):
+        with torch.inference_mode():
+            return float(torch.softmax(module(picture[None])[0], dim=0)[1])
+
+    picture, size = corners.input_of(1), 4
+    expected = oracles.mean_falls(probability, picture, grey(corners), 6, size)
+    np.testing.assert_allclose(found.arrays["map_0"], expected, atol=1e-6)
+    row = found.tables["heat_maps"].rows.iloc[0]
+    assert row["intact"] == pytest.approx(probability(picture))
+    assert row["largest_fall"] == pytest.approx(expected.max(), abs=1e-6)
+    assert (row["row_px"], row["column_px"]) == np.unravel_index(found.arrays["map_0"].argmax(), expected.shape)
+
+
+def test_the_unit_is_named_or_the_highest_of_a_column_or_of_all(corners):
+    with torch.inference_mode():
+        scores = corners.network.module(torch.stack([corners.input_of(0), corners.input_of(1)])).numpy()
+    settings = {"patch_px": 16, "stride_px": 16, "measure": "response"}
+    named, column, best = (
+        heat_maps(corners, asked(**settings, **chosen)).tables["heat_maps"].rows
+        for chosen in ({"unit": 2}, {"unit_column": "classes"}, {})
+    )
+    assert list(named["unit"]) == [2, 2]
+    assert list(column["unit"]) == [max((3, 1), key=lambda unit: scores[0, unit]), 2]
+    assert list(best["unit"]) == list(scores.argmax(axis=1))
+    np.testing.assert_allclose(best["intact"], scores.max(axis=1), rtol=1e-5)
+
+
+def test_responses_of_layers_with_space_are_the_highest_at_any_place(images):
+    watched = Watched.of(Python(function="field_networks:network", arguments={"kind": "odd"}, name="own"), images)
+    found = heat_maps(watched, asked(layer="0", unit=1, measure="response", patch_px=SIDE, stride_px=SIDE))
+    with torch.inference_mode():
+        module = watched.network.module
+        intact = module(torch.stack([watched.input_of(0), watched.input_of(1)]))[:, 1].amax(dim=(1, 2)).numpy()
+        covered = float(module(grey(watched)[None])[0, 1].max())
+    np.testing.assert_allclose(found.tables["heat_maps"].rows["intact"], intact, rtol=1e-5)
+    for i in (0, 1):
+        np.testing.assert_allclose(found.arrays[f"map_{i}"], intact[i] - covered, rtol=1e-4)
+
+
+def test_probabilities_stay_as_they_are():
+    ready = np.array([[0.2, 0.5, 0.3], [1.0, 0.0, 0.0]])
+    np.testing.assert_array_equal(measured(ready, "probability"), ready)
+    np.testing.assert_allclose(measured(10 * ready, "probability").sum(axis=1), 1)
+
+
+def test_the_class_of_a_photograph_is_seen_on_its_object(data):
+    """Real weights: the class unit falls most where the object is, and more on it than beside it."""
+    folder = data / "photos_labelled"
+    table = pd.DataFrame({"condition": list(BOXES), "file": [str(folder / name) for name in BOXES]})
+    table["classes"] = [classes for classes, _ in BOXES.values()]
+    weights = str(data / "weights" / "squeezenet1_1.pth")
+    model = Torchvision(architecture="squeezenet1_1", weights=weights, preprocess_as="IMAGENET1K_V1")
+    names = folder / "imagenet_labels.txt"
+    settings = UnitSettings(heat_maps=(HeatMap(unit_column="classes", patch_px=64, stride_px=32),), names=str(names))
+    assert problems_of_heat_maps(settings, [model], table) == []
+    found = heat_maps(Watched.of(model, table), settings)
+    rows = found.tables["heat_maps"].rows
+    assert rows["unit_name"].str.contains("chickadee|dragonfly|hotdog|Labrador").all()
+    for i, (name, (_, (top, left, bottom, right))) in enumerate(BOXES.items()):
+        row, mapped = rows.iloc[i], found.arrays[f"map_{i}"]
+        assert top <= row["row_px"] < bottom, name
+        assert left <= row["column_px"] < right, name
+        inside = np.zeros(mapped.shape, dtype=bool)
+        inside[top:bottom, left:right] = True
+        assert mapped[inside].mean() > mapped[~inside].mean(), name
+
+
+# ------------------------------------------------------------------------------------------- bad input
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({"layer": "conv"}, "no layer of ['own'] with one output is called 'conv'; `python -m rsa layers"),
+        ({"unit": 4}, "layer '1' of own has no unit 4: it has 4, numbered from 0 to 3."),
+        ({"models": ["other"]}, "there is no network 'other'; there are 'own'."),
+        ({"unit": 1, "unit_column": "classes"}, "`unit` and `unit_column` both name its unit; set one of the two."),
+        ({"unit_column": "class"}, "`unit_column: class` is no column of the stimulus table; it has 'classes', 'bad'."),
+        ({"unit_column": "bad"}, "column 'bad' has 'x' for condition 'a'; write numbers of units, with commas between"),
+        ({"pictures": ["a", "c"]}, "`pictures` has 'c', which is no condition."),
+    ],
+)
+def test_a_heat_map_that_cannot_be_is_one_line(corners, images, settings, expected):
+    (problem,) = problems_of_heat_maps(asked(**settings), [corners.model], images)
+    assert problem.startswith("Heat map 'class': ")
+    assert expected.replace("['own']", "'own'") in problem
+
+
+def test_probabilities_need_a_layer_without_space(images):
+    model = Python(function="field_networks:network", arguments={"kind": "odd"}, name="own")
+    (problem,) = problems_of_heat_maps(asked(layer="0", unit=0), [model], images)
+    assert "layer '0' of own has 30 x 30 places, and probabilities are of layers with one" in problem
+
+
+def test_names_have_a_line_for_each_unit(corners, images, tmp_path):
+    path = tmp_path / "names.txt"
+    path.write_text("one\ntwo\nthree\n", encoding="utf-8")
+    (problem,) = problems_of_heat_maps(UnitSettings(names=str(path)), [corners.model], images)
+    assert problem == (
+        "`units.names` has 3 lines, and the last layer of own, 1, has 4 units; it needs a line for each."
+    )
+
+
+def test_two_heat_maps_need_two_names(corners, images):
+    settings = UnitSettings(heat_maps=(HeatMap(unit=1), HeatMap(unit=2)))
+    assert problems_of_heat_maps(settings, [corners.model], images) == [
+        "Two `heat_maps` are called 'class'; give each a `name`."
+    ]
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({"patch_px": 40}, "Heat map 'class': `patch_px: 40` is larger than the network's input, 32 x 32 pixels"),
+        ({"patch_px": 4, "stride_px": 5}, "Heat map 'class': `stride_px: 5` is larger than the patch, 4 pixels"),
+    ],
+)
+def test_a_square_that_does_not_fit_is_one_line(corners, settings, expected):
+    with pytest.raises(UserError, match=re.escape(expected)):
+        require_squares(corners, asked(**settings))
