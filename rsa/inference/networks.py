@@ -95,6 +95,16 @@ class _Comparison(Section):
         """Return the names of all models that are compared."""
         raise NotImplementedError
 
+    def followed(self, named: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
+        """Return the networks whose units can be followed from one to the next, in order; none of other comparisons.
+
+        Parameters
+        ----------
+        named : mapping
+            The networks that names stand for; what is not among them is no network.
+        """
+        return ()
+
     def problems(self, named: Mapping[str, Sequence[str]], layers: Mapping[str, Sequence[str]]) -> Iterator[str]:
         """Yield what is wrong, among models that are there.
 
@@ -152,6 +162,10 @@ class BeforeAfter(_Comparison):
         """Return both networks."""
         return self.before, self.after
 
+    def followed(self, named: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
+        """Return both networks."""
+        return tuple(one for name in self.wanted() for one in named.get(name, ()))
+
     def problems(self, named: Mapping[str, Sequence[str]], layers: Mapping[str, Sequence[str]]) -> Iterator[str]:
         """Yield what is wrong: several networks, twice the same, or other layers."""
         several = [name for name in self.wanted() if len(named[name]) != 1]
@@ -194,6 +208,10 @@ class Training(_Comparison):
     def wanted(self) -> tuple[str, ...]:
         """Return the model."""
         return (self.model,)
+
+    def followed(self, named: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
+        """Return the checkpoints."""
+        return tuple(named.get(self.model, ()))
 
     def problems(self, named: Mapping[str, Sequence[str]], layers: Mapping[str, Sequence[str]]) -> Iterator[str]:
         """Yield what is wrong: fewer than two checkpoints."""

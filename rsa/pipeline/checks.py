@@ -14,7 +14,7 @@ from rsa.analyses import Partial, Weighted
 from rsa.core import FEWEST_CONDITIONS, Volume, require_enough
 from rsa.datasets.fetch import FETCHED_SUBJECTS, fetched_files, not_fetched
 from rsa.distances import CROSS_VALIDATED
-from rsa.errors import Problems, UserError, listed
+from rsa.errors import Problems, UserError, did_you_mean, listed
 from rsa.files.fsaverage import has_cortex
 from rsa.files.images import opened, require_one_volume
 from rsa.files.records import copies
@@ -40,6 +40,7 @@ from rsa.units.choosing import problems_of_units
 from rsa.units.codes import problems_of_codes, problems_of_layers
 from rsa.units.fields import problems_of_fields
 from rsa.units.heat_maps import problems_of_heat_maps
+from rsa.units.learning import problems_of_changes
 
 NO_DATA = re.compile(r"mask|design|SPM\.mat|\.(json|tsv|csv|txt)$", re.IGNORECASE)
 """Names of files that are often the same in all subjects and runs."""
@@ -418,20 +419,27 @@ def _units(study: Study) -> Iterator[str]:
     """Check what looking at units needs, of models without problems."""
     if study.units is None:
         return
-    watched = [model for model in study.networks if model.needs_pictures]
+    if unknown := [name for name in study.units.models if name not in study.named]:
+        hint = did_you_mean(unknown[0], study.named)
+        yield f"`units.models` names {listed(unknown)}, and no model is called so.{hint}"
+        return
+    watched = [model for model in study.networks if model.label in study.watched]
     if not watched:
         yield "`units` looks at networks that pictures pass, and `models` has none; add one, or leave `units` out."
         return
     regions = known_names(study.regions) if study.regions is not None else _ready_regions(study)
-    yield from problems_of_units(study.units, watched, regions)
+    problems = problems_of_units(study.units, watched, regions)
+    yield from problems
     yield from problems_of_fields(study.units, watched)
     yield from problems_of_layers(study.units.layers, watched)
+    if not problems:
+        yield from problems_of_changes(study.units, study.unit_comparisons, study.named, watched)
 
 
 def _heat_maps(study: Study, stimuli: pd.DataFrame | None) -> Iterator[str]:
     """Check what heat maps need, of models without problems, and of stimuli where they are known."""
     if study.units is not None:
-        watched = [model for model in study.networks if model.needs_pictures]
+        watched = [model for model in study.networks if model.label in study.watched]
         yield from problems_of_heat_maps(study.units, watched, stimuli)
 
 

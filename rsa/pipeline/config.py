@@ -396,6 +396,30 @@ class Study(Section):
         return {label: (label,) for labels in models.values() for label in labels} | models
 
     @property
+    def watched(self) -> dict[str, UnitSettings]:
+        """The networks whose units are looked at, of those that pictures pass, and what is asked of each."""
+        settings, named = self.units, self.named
+        if settings is None:
+            return {}
+        whole = settings.model_copy(update={"models": ()})  # a job does not run again when another network is named
+        labels = {label for name in settings.models for label in named.get(name, ())}
+        followed = {label for one in self.network_comparisons for label in one.followed(named)}
+        asked = dict.fromkeys(followed, whole.of_compared()) | dict.fromkeys(labels, whole)
+        models = [model.label for model in self.networks if model.needs_pictures]
+        if not settings.models:
+            return dict.fromkeys(models, settings)
+        return {label: asked[label] for label in models if label in asked}
+
+    @property
+    def unit_comparisons(self) -> tuple[NetworkComparison, ...]:
+        """The comparisons of networks that compare their units as well: those of networks whose units are looked at."""
+        named, watched = self.named, self.watched
+        followed = {one.name: one.followed(named) for one in self.network_comparisons}
+        return tuple(
+            one for one in self.network_comparisons if followed[one.name] and set(followed[one.name]) <= set(watched)
+        )
+
+    @property
     def shrinkage(self) -> str | None:
         """How the covariance of the residuals of each sphere is shrunken, where there is one.
 

@@ -18,7 +18,8 @@ GROUPS_OF_SMALL = {
         "ranking", "units", "layer_time", "sensor_searchlight", "sensor_group", "sensor_group_of_shares",
     ),
     "tell": (
-        "describe", "maps", "maps_alone", "group", "networks", "sensor_peaks", "draw_references", "draw_group",
+        "describe", "maps", "maps_alone", "group", "networks", "unit_changes", "sensor_peaks", "draw_references",
+        "draw_group",
         "draw_regions", "draw_sensors", "draw_fusion", "explore", "report",
     ),
 }  # fmt: skip
@@ -33,8 +34,8 @@ GROUPS = {
     "meeg": ("simulate_epochs", "movie"),
     "sensors": ("sensor_searchlight",),
     "last": (
-        "describe", "networks", "sensor_peaks", "draw_references", "draw_group", "draw_regions", "draw_sensors",
-        "draw_fusion", "explore", "report",
+        "describe", "networks", "unit_changes", "sensor_peaks", "draw_references", "draw_group", "draw_regions",
+        "draw_sensors", "draw_fusion", "explore", "report",
     ),
 }  # fmt: skip
 """The rules of each group in other studies: a subject is one submission, from images to maps. What takes long, or much

@@ -41,6 +41,9 @@ MARGIN = 1.2
 MORE_EACH_ATTEMPT = 1.6
 """A job that is tried again asks for so many times more."""
 
+MOST_CHANNELS = 50_000
+"""Channels of all layers of a network; larger ones are rare."""
+
 MOST_AT_ONCE_MB = 4000
 """Loops that can hold less at a time ask for no more than this, or for the least that they can do with."""
 
@@ -468,6 +471,15 @@ def _units(runs: Runs) -> Need:
     return Need(TORCH_MB, batch + responses, None, 600 + 2 * size.n_images, 100 * MB)
 
 
+def _unit_changes(runs: Runs) -> Need:
+    """Hold the highest responses of all units of the networks of a comparison, and ranks of those of a layer."""
+    size, n_networks = runs.extent, max(2, len(runs.study.watched))
+    n_channels = min(size.n_all_units, MOST_CHANNELS)
+    peaks = SINGLE * size.n_images * n_networks * n_channels
+    ranks = 4 * DOUBLE * size.n_images * n_channels
+    return Need(KERNELS_MB, peaks + ranks, None, 10 + 1e-8 * n_networks * n_channels * size.n_images, 20 * MB)
+
+
 def _reference(runs: Runs) -> Need:
     rdm, size = DOUBLE * runs.extent.n_pairs, runs.extent
     drawn = [one for one in runs.study.references if isinstance(one, PictureReference)]
@@ -641,6 +653,7 @@ NEEDS: dict[str, Callable[[Runs], Need]] = {
     "layer_rdms": _layer_rdms,
     "model_rdms": _model_rdms,
     "units": _units,
+    "unit_changes": _unit_changes,
     "reference": _reference,
     "movie": _movie,
     "group_movie": _group_movie,
@@ -655,6 +668,7 @@ NEEDS: dict[str, Callable[[Runs], Need]] = {
     "draw_networks": _small_drawing,
     "draw_ranking": _small_drawing,
     "draw_units": _small_drawing,
+    "draw_unit_changes": _small_drawing,
     "draw_time": _small_drawing,
     "draw_sensors": _small_drawing,
     "draw_fusion": _draw(lambda runs: 0.4 * _tested_rows(runs)),

@@ -165,6 +165,10 @@ def _units(plan: "Plan", part: str) -> bool:
     return plan.study.units is not None and plan.analysis(part).is_main
 
 
+def _unit_changes(plan: "Plan", part: str) -> bool:
+    return bool(plan.study.unit_comparisons) and plan.analysis(part).is_main
+
+
 def _region_group(plan: "Plan", part: str) -> bool:
     return _regions(plan, part) and plan.study.inference is not None
 
@@ -230,6 +234,7 @@ OUTPUTS = {
     "region_group_dictionary": Output("{part}regions_group.json", _region_group),
     "networks": Output("networks", _networks),
     "units": Output("units/model-{watched}", _units),
+    "unit_changes": Output("units/changes", _unit_changes),
     "ranking": Output("ranking.tsv", _ranking),
     "ranking_dictionary": Output("ranking.json", _ranking),
     "ranking_pairs": Output("ranking_pairs.tsv", _ranking),
@@ -247,6 +252,7 @@ OUTPUTS = {
     "region_figures": Output("figures/{part}regions", _regions),
     "networks_figures": Output("figures/networks", _networks),
     "units_figures": Output("figures/units/model-{watched}", _units),
+    "unit_changes_figures": Output("figures/units/changes", _unit_changes),
     "ranking_figures": Output("figures/ranking", _ranking),
     "time_figures": Output("figures/{part}time", _time),
     "sensor_figures": Output("figures/{part}sensors", _sensors),
@@ -367,8 +373,8 @@ class Plan:
         return [*self._models, *self._references]
 
     def watched(self) -> list[str]:
-        """Return the labels of the networks whose units can be looked at: those that pictures pass."""
-        return [label for label, model in self._models.items() if model.needs_pictures]
+        """Return the labels of the networks whose units are looked at."""
+        return list(self.study.watched)
 
     def settings(self) -> str:
         """Return all settings of the study as JSON."""

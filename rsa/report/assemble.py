@@ -78,6 +78,7 @@ from rsa.report.ranks import forward_times, pairs_table, ranking_table, ranking_
 from rsa.report.runs import Jobs, read_logs, written_duration
 from rsa.report.study import at_one_time, reasons_table, region_means
 from rsa.report.style import caption_of
+from rsa.report.units.learning import change_sections
 from rsa.report.units.page import unit_sections
 from rsa.significance import PRIMARY, significance_of
 
@@ -240,6 +241,7 @@ class StudyPages:
             Sheet(page_of("time"), "Time and fusion" if study.fusion else "Time", time),
             Sheet(page_of("models"), "Models", models),
             *self._units(),
+            *self._unit_changes(),
             *(self._analysis(analysis) for analysis in study.analyses),
             *subjects,
             Sheet(page_of("methods"), "Methods", made),
@@ -772,6 +774,14 @@ class StudyPages:
                 sections = unit_sections(tables, figures, partial(self._files, at))
                 sheets.append(Sheet(at, f"Units of {model.label}", sections, group="Units", name=model.label))
         return sheets
+
+    def _unit_changes(self) -> list[Sheet]:
+        """Show what learning changes in units: a page for all comparisons."""
+        at, changes = page_of("unit-changes"), self.folder / "units" / "changes"
+        there = [Link("the same comparison, of RDMs and fits", link_from(at, page_of("models")))]
+        where = changes, self.folder / "figures" / "units" / "changes", partial(self._files, at), there
+        sections = [one for each in self.study.unit_comparisons for one in change_sections(each.name, *where)]
+        return [Sheet(at, "Units before and after learning", sections, group="Units", name="Learning")] * bool(sections)
 
     def _methods(self) -> PageSection:
         text = methods_text(self.study, self.measured, self.versions)

@@ -187,7 +187,8 @@ def _units(look: Look) -> Found:
 def _responses(look: Look) -> Found:
     """Keep the highest responses of all channels, by which networks are compared."""
     arrays = {f"peaks_{k}": look.peaks[layer].values for k, layer in enumerate(look.layers)}
-    return Found({}, {"layers": np.array(look.layers, dtype=str), **arrays})
+    conditions = np.array(look.watched.pictures.images["condition"], dtype=str)
+    return Found({}, {"layers": np.array(look.layers, dtype=str), "conditions": conditions, **arrays})
 
 
 def _preferred(look: Look) -> Found | None:

@@ -151,6 +151,9 @@ class UnitSettings(Section):
 
     chosen: tuple[Chosen, ...] = ()
     """Which units are looked at; by default four of each of five layers of each network, from the first to the last."""
+    models: Names = ()
+    """Labels of the networks whose units are looked at, or of models for all of their seeds or checkpoints; by default
+    all. Networks that `network_comparisons` follow have their responses and `codes` alone, unless they are named."""
     layers: Layers = "default"
     """Layers whose `codes` and `channels` are looked at; by default those of the model, whose RDMs the study has."""
     names: DataPath | None = None
@@ -197,3 +200,8 @@ class UnitSettings(Section):
                 f"on the other, over {self.channels.n_splits} splits."
             )
         return sentences
+
+    def of_compared(self) -> "UnitSettings":
+        """Return what is asked of a network that is only compared with others: its responses and codes."""
+        nothing = {"preferred": None, "fields": None, "filters": False, "maximised": None, "heat_maps": ()}
+        return self.model_copy(update={**nothing, "channels": None})

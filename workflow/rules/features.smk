@@ -113,10 +113,33 @@ if STUDY.units is not None:
         params:
             model=lambda wildcards: options_of("model", PLAN.model(wildcards.watched)),
             stimuli=options("stimuli", STUDY.stimuli),
-            units=options("units", STUDY.units),
+            units=lambda wildcards: options_of(
+                "units", STUDY.watched[wildcards.watched]
+            ),
             distance=STUDY.layer_distance,
             comparison=STUDY.comparison,
         shell:
             "python -m rsa units {params.model} {params.stimuli} {params.units} --rdms {input.rdms} --brain {input.brain} "
             "--fits {input.fits} --distance {params.distance} --comparison {params.comparison} --output {output.tables} "
             "--then draw-units --tables {output.tables} --folder {output.figures} --log {log}"
+
+
+if STUDY.unit_comparisons:
+
+    rule unit_changes:
+        input:
+            study=PLAN.path("settings"),
+            units=PLAN.all("units"),
+        output:
+            tables=directory(PLAN.path("unit_changes")),
+            figures=directory(PLAN.path("unit_changes_figures")),
+        log:
+            f"{LOGS}/unit_changes.log",
+        conda:
+            "../../envs/cpu.yaml"
+        resources:
+            **needs("unit_changes", "draw_unit_changes"),
+        shell:
+            "python -m rsa unit-changes --study {input.study} --units {input.units} --output {output.tables} "
+            "--then draw-unit-changes --study {input.study} --units {input.units} --tables {output.tables} "
+            "--folder {output.figures} --log {log}"

@@ -69,7 +69,13 @@ rule report:
         resampled=PLAN.all("resampled"),
         fits=PLAN.all("region_fits"),
         tables=PLAN.every(
-            "region_fits", "ranking", "networks", "units", "time", "sensor_peaks"
+            "region_fits",
+            "ranking",
+            "networks",
+            "units",
+            "unit_changes",
+            "time",
+            "sensor_peaks",
         ),
         maps=PLAN.every("maps", "group_maps"),
         figures=PLAN.figures(),

@@ -18,7 +18,7 @@ MODULES = {
     "inference": ("flip_subjects", "permute_conditions"),
     "looks": ("units",),
     "ranks": ("ranking", "rank"),
-    "nets": ("networks",),
+    "nets": ("networks", "unit_changes"),
     "meeg": ("movie", "group_movie", "layer_time", "sensor_searchlight", "sensor_group", "sensor_peaks"),
     "reports": (
         "draw_references",
@@ -27,6 +27,7 @@ MODULES = {
         "draw_regions",
         "draw_ranking",
         "draw_units",
+        "draw_unit_changes",
         "draw_networks",
         "draw_time",
         "draw_sensors",

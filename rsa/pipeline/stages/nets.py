@@ -16,8 +16,11 @@ from rsa.models.source import number_of
 from rsa.names import map_path
 from rsa.pipeline.config import Study
 from rsa.pipeline.stages.common import stacked
+from rsa.units import learning
+from rsa.units.found import Found, Table, save_found
+from rsa.units.learning import Responses
 
-__all__ = ["networks"]
+__all__ = ["networks", "unit_changes"]
 
 
 def networks(
@@ -60,9 +63,7 @@ def _before_after(
 def _training(
     one: Training, study: Study, fits: pd.DataFrame | None, rdms: RDMs
 ) -> tuple[pd.DataFrame, Mapping[str, str]]:
-    labels = study.named[one.model]
-    steps = {model.label: number_of(model.files()[0]) for model in study.networks if model.label in labels}
-    return among.training(fits, rdms, steps, study.comparison), among.TRAINING_COLUMNS
+    return among.training(fits, rdms, _steps(one, study), study.comparison), among.TRAINING_COLUMNS
 
 
 TABLES: dict[str, Callable[..., tuple[pd.DataFrame, Mapping[str, str]]]] = {
@@ -71,6 +72,61 @@ TABLES: dict[str, Callable[..., tuple[pd.DataFrame, Mapping[str, str]]]] = {
     "training": _training,
 }
 """What makes the table of each kind of comparison, and what its columns are."""
+
+
+def unit_changes(study: Path, units: list[Path], output: Path) -> None:
+    """Compare the units of networks with themselves: before and after a training, and along it.
+
+    Parameters
+    ----------
+    study : path
+        Settings (JSON).
+    units : list of path
+        Folders of the units of networks, model-<label>.
+    output : path
+        Folder of the tables (TSV, with a JSON data dictionary each).
+    """
+    settings = Study.model_validate_json(study.read_text(encoding="utf-8"))
+    folders = {folder.name.removeprefix("model-"): folder for folder in units}
+    for one in settings.unit_comparisons:
+        of_networks = {label: folders[label] for label in one.followed(settings.named)}
+        tables = OF_UNITS[one.kind](one, settings, of_networks)
+        save_found(output, one.name, Found({f"{one.name}_{name}": table for name, table in tables.items()}))
+
+
+def _changed_units(one: BeforeAfter, study: Study, folders: Mapping[str, Path]) -> dict[str, Table]:
+    before, after = (Responses.of(folder, label) for label, folder in folders.items())
+    changed = learning.unit_changes(before, after)
+    tables = {
+        "layers": Table(learning.layer_changes(changed), learning.LAYER_COLUMNS),
+        "units": Table(changed, learning.UNIT_COLUMNS),
+    }
+    pairs = [_table_in(folder, "readout_pairs") for folder in folders.values()]
+    if pairs[0] is not None and pairs[1] is not None:
+        tables["categories"] = Table(learning.category_changes(pairs[0], pairs[1]), learning.CATEGORY_COLUMNS)
+    return tables
+
+
+def _followed_units(one: Training, study: Study, folders: Mapping[str, Path]) -> dict[str, Table]:
+    responses = [Responses.of(folder, label) for label, folder in folders.items()]
+    readouts = [_table_in(folder, "readout") for folder in folders.values()]
+    curve = learning.learning_curve(_steps(one, study), responses, readouts)
+    return {"curve": Table(curve, learning.CURVE_COLUMNS)}
+
+
+OF_UNITS: dict[str, Callable[..., dict[str, Table]]] = {"before_after": _changed_units, "training": _followed_units}
+"""What compares units in each kind of comparison: tables by what follows the name of the comparison in theirs."""
+
+
+def _table_in(folder: Path, name: str) -> pd.DataFrame | None:
+    path = folder / f"{name}.tsv"
+    return io.load_table(path) if path.is_file() else None
+
+
+def _steps(one: Training, study: Study) -> dict[str, int]:
+    """Return the step of each checkpoint, in order."""
+    labels = study.named[one.model]
+    return {model.label: number_of(model.files()[0]) for model in study.networks if model.label in labels}
 
 
 def _write_differences(one: BeforeAfter, study: Study, path: Path, folder: Path) -> None:

@@ -30,6 +30,7 @@ from rsa.report.study import group_figures, reference_figures, region_figures, s
 from rsa.report.style import DPI, only
 from rsa.report.topographies import sensor_figures
 from rsa.report.units.draw import unit_figures
+from rsa.report.units.learning import change_figures
 from rsa.significance import Significance, significance_of, without_tests
 
 __all__ = [
@@ -37,6 +38,7 @@ __all__ = [
     "draw_group",
     "draw_networks",
     "draw_ranking",
+    "draw_unit_changes",
     "draw_units",
     "draw_references",
     "draw_regions",
@@ -186,7 +188,27 @@ def draw_units(tables: Path, folder: Path) -> None:
     tables : path
         Folder of the tables and arrays of the network.
     """
+    folder.mkdir(parents=True, exist_ok=True)  # also where nothing is drawn
     unit_figures(tables, folder)
+
+
+def draw_unit_changes(study: Path, tables: Path, units: list[Path], folder: Path) -> None:
+    """Draw what learning changes in the units of networks: before and after a training, and along it.
+
+    Parameters
+    ----------
+    study : path
+        Settings (JSON).
+    tables : path
+        Folder of the tables.
+    units : list of path
+        Folders of the units of networks, model-<label>.
+    """
+    settings = Study.model_validate_json(study.read_text(encoding="utf-8"))
+    folders = {one.name.removeprefix("model-"): one for one in units}
+    folder.mkdir(parents=True, exist_ok=True)
+    for one in settings.unit_comparisons:
+        change_figures(tables, one.name, {label: folders[label] for label in one.followed(settings.named)}, folder)
 
 
 def draw_networks(study: Path, tables: Path, folder: Path) -> None:
@@ -337,6 +359,8 @@ def drawings(plan: Plan) -> dict[Path, tuple[Callable[..., None], dict[str, Any]
         draws("networks_figures", part, draw_networks, study=plan.path("settings"), tables=first("networks", part))
         of_units = zip(plan.all("units", part), plan.all("units_figures", part), strict=True)
         found.update({figures: (draw_units, {"tables": tables}) for tables, figures in of_units})
+        changes = {"tables": first("unit_changes", part), "units": plan.all("units", part)}
+        draws("unit_changes_figures", part, draw_unit_changes, study=plan.path("settings"), **changes)
         draws("ranking_figures", part, draw_ranking, table=first("ranking", part), models=plan.names())
         over_time: dict[str, Any] = {
             "comparison": study.comparison,

@@ -1,0 +1,359 @@
+"""What learning changes: units that answer to other pictures, and categories that are no longer told apart."""
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import oracles
+import pandas as pd
+import pytest
+import torch
+from networks import small_network
+from PIL import Image
+from scipy.stats import fisher_exact
+
+from rsa.errors import UserError
+from rsa.files import io
+from rsa.models.python import Python
+from rsa.pipeline import stages
+from rsa.pipeline.checks import problems_of
+from rsa.pipeline.config import Study, load_study
+from rsa.pipeline.plan import Plan
+from rsa.report.style import caption_of
+from rsa.report.units.learning import change_sections, chosen_layers, draw_categories, draw_curve, extremes
+from rsa.units.found import Found, Table, save_found
+from rsa.units.learning import (
+    CATEGORY_COLUMNS,
+    CURVE_COLUMNS,
+    UNIT_COLUMNS,
+    Responses,
+    category_changes,
+    layer_changes,
+    learning_curve,
+    n_top,
+    top_overlap,
+    top_pictures_of,
+    tuning_similarity,
+    unit_changes,
+)
+from rsa.units.look import PARTS, Beside, Look
+from rsa.units.settings import UnitSettings
+from rsa.units.watched import Watched
+
+N = 24
+SWAPPED, DEAD = [2, 5], 6
+
+
+# ----------------------------------------------------------------------------------------- planted changes
+
+
+def of_pixels(picture: Image.Image) -> torch.Tensor:
+    return torch.from_numpy(np.asarray(picture.resize((32, 32)), dtype=np.float32).transpose(2, 0, 1) / 128 - 1)
+
+
+def before() -> tuple[torch.nn.Module, Callable[[Image.Image], torch.Tensor]]:
+    return small_network(), of_pixels
+
+
+def after() -> tuple[torch.nn.Module, Callable[[Image.Image], torch.Tensor]]:
+    """Return the same network, of which two units of the first layer changed places, and one died."""
+    network = small_network()
+    conv: Any = network[0]
+    with torch.no_grad():
+        for values in (conv.weight, conv.bias):
+            values[SWAPPED] = values[SWAPPED[::-1]].clone()
+        conv.weight[DEAD] = 0
+        conv.weight[0] *= 2  # of which no order depends
+        conv.bias[0] *= 2
+    return network, of_pixels
+
+
+@pytest.fixture(scope="module")
+def responses(tmp_path_factory: pytest.TempPathFactory) -> list[Responses]:
+    folder, rng = tmp_path_factory.mktemp("learning"), np.random.default_rng(0)
+    for i in range(N):
+        Image.fromarray(rng.integers(0, 256, (32, 32, 3), dtype=np.uint8)).save(folder / f"{i}.png")
+    files = [str(folder / f"{i}.png") for i in range(N)]
+    pictures = pd.DataFrame({"condition": [f"c{i}" for i in range(N)], "file": files})
+    settings, found = UnitSettings.model_validate({"chosen": [{"layers": ["0", "5"]}]}), []
+    for name in ("before", "after"):
+        watched = Watched.of(Python.model_validate({"function": f"{__file__}:{name}"}), pictures)
+        beside: Any = Beside(pictures, None)  # type: ignore[arg-type]
+        part = PARTS["responses"](Look(watched, settings, beside))
+        assert part is not None
+        save_found(folder / name, "responses", part)
+        found.append(Responses.of(folder / name, name))
+    return found
+
+
+def test_the_units_that_changed_are_found(responses: list[Responses]) -> None:
+    table = unit_changes(*responses)
+    assert list(table) == list(UNIT_COLUMNS)
+    first = table[table["layer"] == "0"].set_index("unit")
+    same = first.drop([*SWAPPED, DEAD])
+    assert (same[["tuning_similarity", "overlap"]] == 1).all(axis=None)
+    assert (same["preferred_before"] == same["preferred_after"]).all()
+    moved, peaks = first.loc[SWAPPED], [one.peaks["0"] for one in responses]
+    expected = oracles.by_spearman(peaks[0][:, 2], peaks[0][:, 5])
+    np.testing.assert_allclose(moved["tuning_similarity"], expected)
+    assert (moved["tuning_similarity"] < 0.6).all()
+    assert moved.loc[2, "preferred_after"] == moved.loc[5, "preferred_before"]
+    assert np.isnan(first.loc[DEAD, "tuning_similarity"])
+    assert first.loc[DEAD, ["constant", "preferred_after"]].tolist() == ["after", ""]
+    assert (first["constant"].drop(DEAD) == "").all()
+    assert first.loc[0, "spread_after"] == pytest.approx(2 * first.loc[0, "spread_before"])
+    last = table[table["layer"] == "5"]
+    assert (last["tuning_similarity"] < 1).all()
+    summary = layer_changes(table).set_index("layer").loc["0"]
+    assert summary[["n_units", "n_constant", "n_same"]].tolist() == [8, 1, 5]
+    assert summary["tuning_similarity"] == pytest.approx((5 + 2 * expected) / 7)
+    assert summary["chance"] == 6 / 24
+
+
+# ---------------------------------------------------------------------------------------------- numbers
+
+
+def slow_overlap(a: np.ndarray, b: np.ndarray, n: int) -> float:
+    """Return the share of the highest pictures that two units share, without those that tie at the end."""
+    sets = []
+    for values in (a, b):
+        higher = [sum(other >= value for other in values) for value in values]  # itself and its ties count
+        sets.append({i for i, rank in enumerate(higher) if rank <= n})
+    return len(sets[0] & sets[1]) / max(map(len, sets)) if all(sets) else np.nan
+
+
+def test_similarity_and_overlap_are_the_slow_ones(rng: np.random.Generator) -> None:
+    a, b = (np.round(rng.random((40, 30)) * 8) for _ in range(2))  # with ties
+    a[:, 0], b[:, 1], b[:, 2] = 3.0, 1.0, np.exp(a[:, 2])
+    for found, one in ((tuning_similarity(a, b), oracles.by_spearman), (top_overlap(a, b, 9), slow_overlap)):
+        arguments = () if one is oracles.by_spearman else (9,)
+        np.testing.assert_allclose(found, [one(a[:, i], b[:, i], *arguments) for i in range(30)], atol=1e-12)
+        assert np.isnan(found[:2]).all()
+        assert found[2] == 1
+    assert top_pictures_of(a, 9).sum(axis=0).max() <= 9
+
+
+def test_unrelated_units_overlap_by_chance(rng: np.random.Generator) -> None:
+    a, b = rng.random((2, 92, 4000))
+    found = top_overlap(a, b, 9)
+    assert found.mean() == pytest.approx(9 / 92, abs=4 * found.std() / np.sqrt(4000))
+    assert [n_top(n) for n in (2, 14, 35, 36, 92)] == [1, 3, 8, 9, 9]
+    assert top_overlap(a[:2], b[:2], 2)[0] == 1, "all pictures are the same pictures"
+
+
+def pairs(**accuracies: float) -> pd.DataFrame:
+    rows = [
+        {"layer": "fc", "category_a": name[0], "category_b": name[1], "accuracy": value, "n": 20}
+        for name, value in accuracies.items()
+    ]
+    return pd.DataFrame(rows)
+
+
+def test_forgotten_categories_come_first() -> None:
+    table = category_changes(pairs(ab=0.9, ac=1.0, bc=0.6), pairs(bc=0.65, ab=0.95, ac=0.5))
+    assert list(table) == list(CATEGORY_COLUMNS)
+    assert (table["category_a"] + table["category_b"]).tolist() == ["ac", "ab", "bc"]
+    np.testing.assert_allclose(table["difference"], [-0.5, 0.05, 0.05])
+    assert table["p"][0] == pytest.approx(fisher_exact([[20, 0], [10, 10]]).pvalue)
+    assert table["p"][0] < 0.001
+    assert table["p"][1] == 1
+
+
+def curve_of(rng: np.random.Generator) -> tuple[pd.DataFrame, list[Responses]]:
+    """Return units that go from one tuning to another in three steps, and their curve."""
+    first, last = rng.standard_normal((2, 30, 50))
+    parts = [{"conv": first, "fc": (1 - share) * first + share * last} for share in (0.0, 0.5, 1.0)]
+    conditions = np.array([f"c{i}" for i in range(30)])
+    found = [Responses(f"run{step}", conditions, part) for step, part in zip((1, 5, 20), parts, strict=True)]
+    readouts = [pd.DataFrame({"layer": ["fc"], "accuracy": [value], "chance": [0.25]}) for value in (0.3, 0.5, 0.9)]
+    return learning_curve({"run1": 1, "run5": 5, "run20": 20}, found, readouts), found
+
+
+def test_a_training_is_followed_to_its_end(rng: np.random.Generator) -> None:
+    table, found = curve_of(rng)
+    assert list(table) == list(CURVE_COLUMNS)
+    rows = table.set_index(["layer", "step"])
+    assert (rows.loc["conv", ["tuning_similarity", "overlap"]] == 1).all(axis=None)
+    assert rows.loc["conv", "accuracy"].isna().all()
+    assert rows.loc["fc", "accuracy"].tolist() == [0.3, 0.5, 0.9]
+    similarity = rows.loc["fc", "tuning_similarity"]
+    assert abs(similarity[1]) < 0.15 < 0.5 < similarity[5] < similarity[20] == 1
+    each = [oracles.by_spearman(found[1].peaks["fc"][:, i], found[2].peaks["fc"][:, i]) for i in range(50)]
+    assert similarity[5] == pytest.approx(np.mean(each))
+    assert (rows["n_units"] == 50).all()
+
+
+# --------------------------------------------------------------------------------------------- mistakes
+
+
+def test_other_pictures_or_another_architecture_are_told_in_a_line() -> None:
+    conditions, peaks = np.array(["a", "b"]), {"fc": np.zeros((2, 4))}
+    one = Responses("one", conditions, peaks)
+    with pytest.raises(UserError, match="units of one answer to 2 pictures, and those of other to 2 or to others"):
+        one.shared(Responses("other", conditions[::-1], peaks))
+    with pytest.raises(UserError, match="'fc' has 4 units in one and 3 in other; units are compared within one arch"):
+        one.shared(Responses("other", conditions, {"fc": np.zeros((2, 3))}))
+    with pytest.raises(UserError, match="nowhere has no responses of units; run the study again"):
+        Responses.of(Path("nowhere"), "one")
+
+
+SQUEEZENET: Mapping[str, Any] = {"architecture": "squeezenet1_1", "layers": ["features.9", "classifier"]}
+
+
+def study_of(tmp_path: Path, **changes: Any) -> Study:
+    for number in (1, 2, 3):
+        (tmp_path / f"epoch_{number}.pth").touch()
+    return load_study(
+        {
+            "study": "own",
+            "stimuli": {"folder": str(tmp_path)},
+            "models": [
+                {**SQUEEZENET, "name": "other", "weights": "untrained"},
+                {**SQUEEZENET, "name": "run", "weights": f"{tmp_path}/epoch_*.pth"},
+            ],
+            "network_comparisons": [
+                {"kind": "before_after", "name": "tuned", "before": "runepoch1", "after": "runepoch3"},
+                {"kind": "training", "name": "steps", "model": "run"},
+            ],
+            "units": {},
+        }
+        | changes
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"units": {"models": ["rum"]}},
+            "`units.models` names 'rum', and no model is called so. Did you mean 'run'?",
+        ),
+        (
+            {"units": {"chosen": [{"layers": "features.3", "models": ["other", "runseed0"]}]}},
+            "'tuned' is of units as well, and `units.chosen` has no layer of both 'runseed0' and 'runseed2'; choose",
+        ),
+        (
+            {
+                "models": [
+                    {"architecture": "squeezenet1_1", "weights": "untrained", "layers": ["classifier"], "name": "a"},
+                    {"architecture": "vgg11", "weights": "untrained", "layers": ["classifier"], "name": "b"},
+                ],
+                "network_comparisons": [{"kind": "before_after", "before": "a", "after": "b"}],
+                "units": {"chosen": [{"layers": "features.9"}]},
+            },
+            "layer 'features.9' has 384 units in 'a' and 256 in 'b'; units are compared within one architecture",
+        ),
+    ],
+)
+def test_mistakes_are_found_by_the_check(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
+    for number in range(4):
+        Image.new("RGB", (8, 8), (60 * number, 0, 0)).save(tmp_path / f"{number}.png")
+    comparison = {"kind": "before_after", "name": "tuned", "before": "runseed0", "after": "runseed2"}
+    untrained = [{**SQUEEZENET, "name": "other"}, {**SQUEEZENET, "name": "run", "seeds": 3}]
+    defaults = {"models": [{**one, "weights": "untrained"} for one in untrained], "network_comparisons": [comparison]}
+    (problem,) = problems_of(study_of(tmp_path, **{**defaults, **changes}))
+    assert message in problem
+
+
+# ------------------------------------------------------------------------------------------ in a study
+
+
+def test_networks_that_are_only_compared_have_their_responses_alone(tmp_path: Path) -> None:
+    plan = Plan(study_of(tmp_path, units={"models": ["runepoch3"], "maximised": {}}))
+    assert plan.watched() == ["runepoch1", "runepoch2", "runepoch3"]
+    asked = plan.study.watched
+    assert asked["runepoch3"].maximised is not None
+    assert asked["runepoch1"] == asked["runepoch2"] != asked["runepoch3"]
+    alone = asked["runepoch1"]
+    assert (alone.preferred, alone.fields, alone.maximised, alone.channels) == (None,) * 4
+    assert alone.codes is not None
+    assert all(not one.models for one in asked.values())
+    assert Plan(study_of(tmp_path)).watched() == ["other", "runepoch1", "runepoch2", "runepoch3"]
+    for units, n_folders in (({"models": ["other"]}, 1), (None, 0)):
+        assert len(Plan(study_of(tmp_path, units=units)).all("unit_changes")) == n_folders
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Write what the stages make of three checkpoints, whose units are random."""
+    folder, rng = tmp_path_factory.mktemp("stage"), np.random.default_rng(1)
+    study = study_of(folder)
+    (folder / "study.json").write_text(study.model_dump_json())
+    first = {"features.9": rng.random((20, 14)), "classifier": rng.random((20, 14))}
+    small = rng.integers(0, 256, (20, 16, 16, 3), dtype=np.uint8)
+    for number in (1, 2, 3):
+        peaks = {"features.9": first["features.9"], "classifier": first["classifier"] + number * rng.random((20, 14))}
+        arrays: dict[str, Any] = {f"peaks_{k}": values for k, values in enumerate(peaks.values())}
+        arrays |= {"layers": np.array(list(peaks)), "conditions": np.array([f"c{i:02}" for i in range(20)])}
+        to = folder / f"model-runepoch{number}"
+        readout = pd.DataFrame({"layer": list(peaks), "accuracy": [0.9, 0.9 / number], "chance": 1 / 3})
+        pair = pd.concat([pairs(ab=0.9, ac=1.0, bc=0.9 / number).assign(layer=layer) for layer in peaks])
+        tables = {"readout": Table(readout, dict.fromkeys(readout, "x"))}
+        tables["readout_pairs"] = Table(pair, dict.fromkeys(pair, "x"))
+        save_found(to, "responses", Found(tables, arrays))
+        whole = np.zeros((0, 16, 16, 3), np.uint8)
+        save_found(to, "pictures", Found({}, {"small": small, "whole": whole, "numbers": np.zeros(0, int)}))
+    units = [folder / f"model-runepoch{number}" for number in (1, 2, 3)]
+    stages.unit_changes(folder / "study.json", units, folder / "changes")
+    stages.draw_unit_changes(folder / "study.json", folder / "changes", units, folder / "figures")
+    return folder
+
+
+def test_stage_writes_a_table_and_a_figure_of_each(written: Path) -> None:
+    names = sorted(path.stem for path in (written / "changes").glob("*.tsv"))
+    assert names == ["steps_curve", "tuned_categories", "tuned_layers", "tuned_units"]
+    for path in (written / "changes").glob("*.tsv"):
+        assert set(json.loads(path.with_suffix(".json").read_text())) == set(io.load_table(path))
+    drawn = sorted((written / "figures").glob("*.png"))
+    assert [path.stem for path in drawn] == [
+        *("steps_curve", "tuned_categories", "tuned_layers", "tuned_units_classifier")
+    ], "no unit of features.9 changed"
+    assert all(caption_of(path) for path in drawn)
+    assert "that changed most, then the 6 that" in caption_of(drawn[-1])
+    table = io.load_table(written / "changes" / "tuned_units.tsv")
+    assert (table.loc[table["layer"] == "features.9", "tuning_similarity"] == 1).all()
+
+
+def test_the_page_tells_of_units_categories_and_training(written: Path) -> None:
+    def files(*paths: Path) -> list[Any]:
+        return list(paths)
+
+    where = written / "changes", written / "figures", files
+    sections = [one for name in ("tuned", "steps") for one in change_sections(name, *where)]
+    assert [one.heading for one in sections] == [
+        "Units before and after: tuned",
+        "Units that changed most and least: tuned",
+        "Categories told apart before and after: tuned",
+        "Units along a training: steps",
+    ]
+    assert "No unit of features.9 puts the pictures in another order" in sections[0].html
+    assert "Of 6 comparisons 2 have p &lt; .05" in sections[2].html
+    assert all(len(one.figures) == 1 and one.table is not None for one in sections)
+    assert change_sections("nothing", *where) == []
+
+
+def test_most_and_least_changed_units_are_apart(written: Path) -> None:
+    table = io.load_table(written / "changes" / "tuned_units.tsv")
+    own = table[table["layer"] == "classifier"]
+    most, least = extremes(own)
+    ordered = own.sort_values("tuning_similarity")["unit"].tolist()
+    assert (most, least) == (ordered[:6], ordered[-6:])
+    assert [len(part) for part in extremes(own.head(3))] == [2, 1]
+    assert chosen_layers(table) == ["classifier"]
+
+
+def test_figures_show_the_numbers(rng: np.random.Generator) -> None:
+    table = category_changes(pairs(ab=0.9, ac=1.0, bc=0.6), pairs(bc=0.65, ab=0.95, ac=0.5))
+    (axes,) = draw_categories(table).axes
+    assert {text.get_text() for text in axes.texts} == {"\N{MINUS SIGN}0.50\N{BULLET}", "0.05"}
+    shown = np.asarray(axes.images[0].get_array())
+    assert shown[2, 0] == -0.5
+    curve, _ = curve_of(rng)
+    similarity, readout = draw_curve(curve).axes
+    np.testing.assert_array_equal(
+        similarity.lines[1].get_ydata(), curve.loc[curve["layer"] == "fc", "tuning_similarity"]
+    )
+    assert readout.get_ylabel() == "balanced accuracy"
+    assert len(draw_curve(curve.assign(accuracy=np.nan)).axes) == 1
