@@ -1,6 +1,8 @@
 """Which channels carry the fit of a layer: scores equal slow ones, and the best channels are scored fairly."""
 
 from collections.abc import Callable
+from dataclasses import replace
+from itertools import permutations
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +13,9 @@ import pytest
 import torch
 from networks import small_network
 from PIL import Image
+from scipy.spatial.distance import squareform
 
-from rsa.comparisons import COMPARISONS
+from rsa.comparisons import COMPARISONS, compare_vectors
 from rsa.core import RDMs
 from rsa.distances import DISTANCES, rdm_vectors
 from rsa.errors import UserError
@@ -55,7 +58,7 @@ def region_rdms(values: np.ndarray, n_conditions: int, regions: tuple[str, ...] 
 
 def compared_with(values: np.ndarray, n_conditions: int, n_splits: int = 0) -> Compared:
     halves = halves_of(n_conditions, n_splits, 0) if n_splits else np.zeros((0, n_conditions), dtype=bool)
-    return Compared(region_rdms(values, n_conditions), COMPARISONS["spearman"], halves)
+    return Compared(region_rdms(values, n_conditions), COMPARISONS["spearman"], halves, 99 if n_splits else 0)
 
 
 def noise(rng: np.random.Generator, n: int, n_channels: int, n_places: int) -> np.ndarray:
@@ -71,7 +74,7 @@ def test_channels_alone_and_left_out_are_those_of_the_slow_way(
     responses[:, 2] *= 3
     regions = rng.random((4, 36))
     found = compared_with(regions, 9)
-    own, _ = own_scores(responses, found, DISTANCES[distance])
+    own = own_scores(responses, found, DISTANCES[distance]).on_all
     whole, without = scores_without(responses, found, DISTANCES[distance])
     slow = oracles.channel_scores(responses, regions, distance)
     for fast, expected in zip((own, whole, without), slow, strict=True):
@@ -95,14 +98,15 @@ def test_a_channel_that_answers_to_one_condition_alone_has_a_score_and_a_dead_on
     responses = rng.normal(size=(9, 4, 5)).astype(np.float32)
     responses[:, 1], responses[1:, 2], responses[3, 3] = 0, 0, 0
     compared = compared_with(rng.random((2, 36)), 9, 2)
-    own, of_halves = own_scores(responses, compared, CORRELATION)
+    scores = own_scores(responses, compared, CORRELATION)
+    own, of_halves = scores.on_all, scores.on_halves
     assert np.isnan(own).tolist() == [[False, True, False, False]] * 2
     assert np.isnan(of_halves[:, :, 1]).all()
     assert np.isnan(of_halves[:, 0, 2]).tolist() == (~compared.halves[:, 0]).tolist(), (
         "silent in one half of each split"
     )
     assert rdm_of_channel(responses[:, 2], CORRELATION).tolist() == [1] * 8 + [0] * 28
-    best = best_channels(responses, compared, "V1", (own, of_halves), CORRELATION, 10)
+    best = best_channels(responses, compared, "V1", scores, CORRELATION, 10)
     assert sorted(best.best) == [0, 2, 3], "a dead channel is none of the best"
     assert np.isnan(scores_without(responses[:, :1], compared, CORRELATION)[1]).all(), "no other channel is left"
 
@@ -159,9 +163,9 @@ def test_the_tables_say_what_was_found(planted: tuple[np.ndarray, Compared]) -> 
     responses, compared = planted
     own = own_scores(responses, compared, EUCLIDEAN)
     whole, without = scores_without(responses, compared, EUCLIDEAN)
-    table = channel_rows("conv", compared, own[0], whole, without, tested=True)
+    table = channel_rows("conv", compared, own, whole, without)
     assert table["unit"].tolist() == list(range(64))
-    np.testing.assert_allclose(table["own_score"], own[0].mean(axis=0))
+    np.testing.assert_allclose(table["own_score"], own.on_all.mean(axis=0))
     np.testing.assert_allclose(table["loss"], (whole[:, None] - without).mean(axis=0))
     first = table[table["rank"] <= 4]
     assert set(first["unit"]) == set(range(4))
@@ -175,20 +179,30 @@ def test_the_tables_say_what_was_found(planted: tuple[np.ndarray, Compared]) -> 
     assert row["best"].split() == [str(channel) for channel in best["V1"].best]
 
 
-def test_p_of_many_channels_counts_the_highest_of_each_flip(rng: np.random.Generator) -> None:
-    scores = np.tanh(rng.normal(size=(6, 9)))
-    scores[:, 3] = np.nan
-    scores[:, 5] = np.tanh(2 + 0.1 * rng.normal(size=6))
-    z = np.arctanh(scores)
-    signs = np.array(np.meshgrid(*[[1, -1]] * 6)).reshape(6, -1).T  # (64, n_subjects)
-    flipped = signs[:, :, None] * z
-    t = flipped.mean(axis=1) / (flipped.std(axis=1, ddof=1) / np.sqrt(6))
-    expected = (np.nanmax(t, axis=1)[:, None] >= t[0] - 1e-6).mean(axis=0)
-    found = corrected_p(scores)
-    assert np.isnan(found[3])
-    known = np.arange(9) != 3
-    np.testing.assert_allclose(found[known], expected[known])
-    assert np.isnan(corrected_p(scores[:4])).all(), "too few subjects"
+@pytest.mark.parametrize("comparison", ["spearman", "pearson", "rho_a", "cosine"])
+def test_p_of_many_channels_counts_the_highest_of_each_order(rng: np.random.Generator, comparison: str) -> None:
+    responses, values = noise(rng, 5, 6, 4), rng.random((6, 10))
+    responses[:, 2] = 0
+    regions, compare = region_rdms(values, 5, ("V1", "IT")), COMPARISONS[comparison]
+    own = own_scores(responses, Compared(regions, compare, np.zeros((0, 5), dtype=bool), 1000), EUCLIDEAN)
+    channels = [squareform(rdm_vectors(responses[:, c], EUCLIDEAN)) for c in range(6) if c != 2]
+    means = np.array(
+        [
+            [compare_vectors(squareform(one[np.ix_(order, order)]), values[3:], compare).mean() for one in channels]
+            for order in permutations(range(5))
+        ]
+    )  # (120, n_channels), the first as they are
+    expected = (means.max(axis=1)[:, None] >= means[0] - 1e-12).mean(axis=0)
+    found = corrected_p(own.on_all[3:].mean(axis=0), own.highest["IT"])
+    assert np.isnan(found[2]), "a dead channel"
+    np.testing.assert_allclose(np.delete(found, 2), expected)
+
+
+def test_scores_that_are_no_products_have_no_p(rng: np.random.Generator) -> None:
+    compare = replace(COMPARISONS["spearman"], scaled=None)
+    compared = Compared(region_rdms(rng.random((3, 10)), 5), compare, np.zeros((0, 5), dtype=bool), 1000)
+    own = own_scores(noise(rng, 5, 3, 4), compared, EUCLIDEAN)
+    assert np.isnan(corrected_p(own.on_all.mean(axis=0), own.highest["V1"])).all()
 
 
 def test_rdms_with_gaps_are_left_out(rng: np.random.Generator) -> None:
@@ -324,10 +338,12 @@ def test_channels_of_squeezenet_that_are_like_regions_of_the_brain(data: Path) -
     weights = str(data / "weights" / "squeezenet1_1.pth")
     model = Torchvision(architecture="squeezenet1_1", weights=weights, preprocess_as="IMAGENET1K_V1")
     of_pictures = RDMs(brain.values, images["condition"], brain.table, "correlation")
-    fits = channel_fits(Watched.of(model, images), ["features.9"], of_pictures, Channels(n_splits=2))["features.9"]
+    asked = Channels(n_splits=2, permutations=200)
+    fits = channel_fits(Watched.of(model, images), ["features.9"], of_pictures, asked)["features.9"]
     evc, it = (fits.compared.rows[name] for name in ("EVC", "IT"))
     assert fits.whole[evc].mean() == pytest.approx(0.147, abs=5e-4)
     assert fits.whole[it].mean() == pytest.approx(0.150, abs=5e-4)
     best = fits.best["EVC"]
-    assert corrected_p(fits.own[evc])[best.best[0]] < 0.01
+    p = corrected_p(fits.own.on_all[evc].mean(axis=0), fits.own.highest["EVC"])
+    assert p[best.best[0]] < 0.05
     assert best.held_out.mean() > best.at_random.mean() + 0.05

@@ -1,8 +1,9 @@
 """Which channels of a layer carry its fit to a region? Each by itself, the layer without it, and the best together."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import cast
 
 import numpy as np
 import pandas as pd
@@ -10,13 +11,14 @@ import pandas as pd
 from rsa.comparisons import Comparison
 from rsa.core import FEWEST_CONDITIONS, Array, RDMs
 from rsa.distances import BLOCK, DISTANCES, CrossProducts, Distance, ProductSums, rdm_vectors, rounding_errors
-from rsa.inference.subjects import PRECISION, subject_test
+from rsa.inference.permutation import orders_of
 
 __all__ = [
     "BEST_COLUMNS",
     "CHANNEL_COLUMNS",
     "BestChannels",
     "Compared",
+    "OwnScores",
     "best_channels",
     "best_rows",
     "channel_rows",
@@ -34,8 +36,8 @@ difference of sums, digits would be lost."""
 AT_ONCE = 2**21
 """So many dissimilarities are compared at once."""
 
-FEWEST_SUBJECTS = 5
-"""Of fewer subjects, flips of signs give no p below .05."""
+SAME = 1e-9
+"""Mean scores that differ by less than this, which is rounding, are equal."""
 
 LEVEL = 0.95
 """Of intervals."""
@@ -50,8 +52,8 @@ CHANNEL_COLUMNS = {
     "unit it is the RDM of differences",
     "own_lower": "95 % confidence interval of this mean over subjects, lower bound",
     "own_upper": "95 % confidence interval of this mean over subjects, upper bound",
-    "p_corrected": "p of the own score under flips of the signs of subjects, one-sided, corrected for all channels of "
-    "the layer in this region by the highest t of each flip; none of fewer than 5 subjects",
+    "p_corrected": "p of the own score under other orders of the conditions, one-sided, corrected for all channels of "
+    "the layer in this region by the highest of each order; none by Kendall's tau, which is no product of RDMs",
     "loss": "What the fit of the layer loses without the channel: score of the whole layer less that of the layer "
     "without it, mean over subjects; below 0, the layer fits better without",
     "loss_lower": "95 % confidence interval of this mean over subjects, lower bound",
@@ -106,11 +108,15 @@ class Compared:
         How RDMs are compared.
     halves : array of bool, shape (n_halves, n_conditions)
         See `rsa.inference.ranking.halves_of`; there may be none.
+    n_permutations, seed : int
+        How many other orders of the conditions there are for tests; none by default.
     """
 
     regions: RDMs
     comparison: Comparison
     halves: Array
+    n_permutations: int = 0
+    seed: int = 0
 
     @cached_property
     def pairs(self) -> list[Array]:
@@ -130,6 +136,51 @@ class Compared:
     @cached_property
     def _on_halves(self) -> list[Array]:
         return [self.comparison.prepare(self.regions.values[:, pairs]) for pairs in self.pairs]
+
+    @cached_property
+    def orders(self) -> Array:
+        """Other orders of the conditions, shape (n_orders, n_conditions); none where scores are no products of RDMs."""
+        n = len(self.regions.conditions)
+        if not self.n_permutations or self.comparison.scaled is None:
+            return np.zeros((0, n), dtype=int)
+        return orders_of(n, self.n_permutations, (self.seed, 11)).values
+
+    @cached_property
+    def _means(self) -> Array:
+        """Of each region what the mean score over subjects is a product with, shape (n_regions, n_pairs)."""
+        scaled = cast("Callable[[Array], Array]", self.comparison.scaled)
+        return np.stack([scaled(self._on_all[rows]).mean(axis=0) for rows in self.rows.values()])
+
+    def highest(self, rdms: Array) -> Array:
+        """Return the highest mean score of any of some RDMs in each other order of the conditions.
+
+        The mean over subjects of products with their RDMs is the product with the mean of their RDMs, so one product
+        serves all subjects. Rows and columns of RDMs of regions change places together.
+
+        Parameters
+        ----------
+        rdms : array, shape (n_others, n_pairs)
+
+        Returns
+        -------
+        array, shape (n_regions, n_orders)
+        """
+        highest = np.full((len(self.rows), len(self.orders)), -np.inf)
+        if self.comparison.scaled is None or not len(self.orders):
+            return highest
+        scaled = self.comparison.scaled(self.comparison.prepare(rdms))
+        scaled = scaled[np.isfinite(scaled).all(axis=1)]
+        n = self.orders.shape[1]
+        first, second = np.triu_indices(n, 1)
+        number = np.zeros((n, n), dtype=np.int64)
+        number[first, second] = number[second, first] = np.arange(len(first))
+        size = max(1, AT_ONCE // len(first))
+        for start in range(0, len(self.orders) if len(scaled) else 0, size):
+            some = self.orders[start : start + size]
+            pairs = number[some[:, first], some[:, second]]  # (n_some, n_pairs)
+            for row, mean in enumerate(self._means):
+                highest[row, start : start + size] = (scaled @ mean[pairs].T).max(axis=0)
+        return highest
 
     def scores(self, rdms: Array) -> Array:
         """Score all RDMs of regions with others: (n_others, n_pairs) -> (n_rdms, n_others)."""
@@ -165,7 +216,26 @@ class Compared:
 # ----------------------------------------------------------------------------------------- single channels
 
 
-def own_scores(responses: Array, compared: Compared, distance: Distance) -> tuple[Array, Array]:
+@dataclass(frozen=True, eq=False)
+class OwnScores:
+    """How like the RDMs of channels are to those of regions.
+
+    Parameters
+    ----------
+    on_all : array, shape (n_rdms, n_channels)
+        Scores with all conditions. NaN where the RDM of a channel is constant: that of a dead one, say.
+    on_halves : array, shape (n_halves, n_rdms, n_channels)
+        On each half of the conditions.
+    highest : dict
+        Region -> the highest mean score of any channel in other orders of the conditions, shape (n_orders,).
+    """
+
+    on_all: Array
+    on_halves: Array
+    highest: dict[str, Array]
+
+
+def own_scores(responses: Array, compared: Compared, distance: Distance) -> OwnScores:
     """Compare the RDM of each channel with those of regions.
 
     Parameters
@@ -176,22 +246,17 @@ def own_scores(responses: Array, compared: Compared, distance: Distance) -> tupl
         The RDMs of regions.
     distance : Distance
         How dissimilar two conditions are in a channel, over its places: as in the layer (see `rdm_of_channel`).
-
-    Returns
-    -------
-    scores : array, shape (n_rdms, n_channels)
-        With all conditions. NaN where the RDM of a channel is constant: that of a dead one, say.
-    of_halves : array, shape (n_halves, n_rdms, n_channels)
-        On each half of the conditions.
     """
     n_rdms, n_channels = len(compared.regions), responses.shape[1]
-    scores, of_halves = np.empty((n_rdms, n_channels)), np.empty((len(compared.halves), n_rdms, n_channels))
+    on_all, on_halves = np.empty((n_rdms, n_channels)), np.empty((len(compared.halves), n_rdms, n_channels))
+    highest = np.full((len(compared.rows), len(compared.orders)), -np.inf)
     for channels in _some_at_once(responses):
         rdms = np.stack([rdm_of_channel(responses[:, channel], distance) for channel in channels])
-        scores[:, channels] = compared.scores(rdms)
+        on_all[:, channels] = compared.scores(rdms)
         for half, pairs in enumerate(compared.pairs):
-            of_halves[half][:, channels] = compared.scores_on(half, rdms[:, pairs])
-    return scores, of_halves
+            on_halves[half][:, channels] = compared.scores_on(half, rdms[:, pairs])
+        np.maximum(highest, compared.highest(rdms), out=highest)
+    return OwnScores(on_all, on_halves, dict(zip(compared.rows, highest, strict=True)))
 
 
 def rdm_of_channel(responses: Array, distance: Distance) -> Array:
@@ -323,7 +388,7 @@ def best_channels(
     responses: Array,
     compared: Compared,
     region: str,
-    own: tuple[Array, Array],
+    own: OwnScores,
     distance: Distance,
     n_best: int,
     seed: int = 0,
@@ -340,7 +405,7 @@ def best_channels(
         As in `own_scores`.
     region : str
         A region of `compared`.
-    own : pair of arrays
+    own : OwnScores
         From `own_scores`.
     distance : Distance
         How dissimilar two conditions are in several channels: as in the layer.
@@ -350,7 +415,7 @@ def best_channels(
         Of random channels.
     """
     rows, rng = compared.rows[region], np.random.default_rng((seed, 7))
-    on_all, on_halves = own[0][rows].mean(axis=0), own[1][:, rows].mean(axis=1)  # (n_halves, n_channels)
+    on_all, on_halves = own.on_all[rows].mean(axis=0), own.on_halves[:, rows].mean(axis=1)  # (n_halves, n_channels)
     best, chosen = _best(on_all, n_best), [_best(of_half, n_best) for of_half in on_halves]
     held_out, at_random = [], []
     for half, conditions in enumerate(compared.halves):
@@ -393,40 +458,28 @@ def _mean_of_known(values: Sequence[Array], n: int) -> Array:
 # ------------------------------------------------------------------------------------------------ tables
 
 
-def corrected_p(scores: Array, n_permutations: int = 10_000, seed: int = 0) -> Array:
-    """Return p of mean scores above 0, by flips of the signs of subjects, corrected for all channels [1]_.
+def corrected_p(means: Array, highest: Array) -> Array:
+    """Return p of mean scores by the highest mean score of any channel under other orders of the conditions.
 
     Parameters
     ----------
-    scores : array, shape (n_subjects, n_channels)
-        Correlations, of which Fisher's z is taken. A channel without scores has no p.
-    n_permutations, seed
-        As in `rsa.inference.subjects.subject_test`.
+    means : array, shape (n_channels,)
+        Mean scores over subjects. A channel without a score has no p.
+    highest : array, shape (n_orders,)
+        From `own_scores`.
 
     Returns
     -------
     array, shape (n_channels,)
-        NaN of fewer than `FEWEST_SUBJECTS` subjects.
-
-    References
-    ----------
-    .. [1] Nichols TE, Holmes AP (2002). Nonparametric permutation tests for functional neuroimaging: a primer with
-       examples. Hum Brain Mapp 15:1-25.
+        The order as it is counts as one more. NaN without orders.
     """
-    p = np.full(scores.shape[1], np.nan)
-    known = np.flatnonzero(np.isfinite(scores).all(axis=0))
-    if len(scores) < FEWEST_SUBJECTS or not len(known):
-        return p
-    test = subject_test(scores[:, None, known], n_permutations=n_permutations, seed=seed, fisher=True)
-    highest, t = np.sort(test.count()[1][:, 0]), test.identity[0]
-    n_above = len(highest) - np.searchsorted(highest, t - np.float32(PRECISION), side="left")
-    p[known] = np.where(np.isfinite(t), (1 + n_above) / (1 + len(highest)), np.nan)
-    return p
+    if not len(highest):
+        return np.full(len(means), np.nan)
+    n_above = len(highest) - np.searchsorted(np.sort(highest), means - SAME, side="left")
+    return np.where(np.isnan(means), np.nan, (1 + n_above) / (1 + len(highest)))
 
 
-def channel_rows(
-    layer: str, compared: Compared, own: Array, whole: Array, without: Array, tested: bool
-) -> pd.DataFrame:
+def channel_rows(layer: str, compared: Compared, own: OwnScores, whole: Array, without: Array) -> pd.DataFrame:
     """Make the rows of `CHANNEL_COLUMNS` of a layer, region by region, channels in their order.
 
     Parameters
@@ -435,19 +488,17 @@ def channel_rows(
         Its name.
     compared : Compared
         The RDMs of regions.
-    own : array, shape (n_rdms, n_channels)
+    own : OwnScores
         From `own_scores`.
     whole, without : array
         From `scores_without`.
-    tested : bool
-        Whether scores are 0 on average where there is nothing, so that they can be tested.
     """
     found, lost = [], whole[:, None] - without
     for region, rows in compared.rows.items():
-        means = own[rows].mean(axis=0)
-        lower, upper = _intervals(own[rows])
+        means = own.on_all[rows].mean(axis=0)
+        lower, upper = _intervals(own.on_all[rows])
         loss_lower, loss_upper = _intervals(lost[rows])
-        p = corrected_p(own[rows]) if tested else np.full(len(means), np.nan)
+        p = corrected_p(means, own.highest[region])
         numbers = {"own_score": means, "own_lower": lower, "own_upper": upper, "p_corrected": p}
         numbers |= {"loss": lost[rows].mean(axis=0), "loss_lower": loss_lower, "loss_upper": loss_upper}
         rank = pd.Series(means).rank(ascending=False, method="first").astype("Int64")

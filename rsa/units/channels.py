@@ -17,6 +17,7 @@ from rsa.inference.channels import (
     CHANNEL_COLUMNS,
     BestChannels,
     Compared,
+    OwnScores,
     best_channels,
     best_rows,
     channel_rows,
@@ -26,7 +27,6 @@ from rsa.inference.channels import (
 )
 from rsa.inference.ranking import FEWEST_FOR_HALVES, halves_of
 from rsa.models.run import ConditionMeans
-from rsa.rdm import chance_is_0
 from rsa.registry import pick
 from rsa.units.found import Found, Table
 from rsa.units.settings import Channels
@@ -50,7 +50,7 @@ class ChannelFits:
         Its name.
     compared : Compared
         The RDMs of regions.
-    own : array, shape (n_rdms, n_channels)
+    own : OwnScores
         Scores of each channel by itself.
     whole, without : array, shape (n_rdms,) and (n_rdms, n_channels)
         Scores of the layer, and of the layer without each channel.
@@ -62,7 +62,7 @@ class ChannelFits:
 
     layer: str
     compared: Compared
-    own: Array
+    own: OwnScores
     whole: Array
     without: Array
     best: dict[str, BestChannels]
@@ -70,7 +70,7 @@ class ChannelFits:
 
     def likeness(self) -> dict[tuple[str, str], Array]:
         """Return the mean own scores of channels, shape (n_channels,), of this layer and each region."""
-        return {(self.layer, region): self.own[rows].mean(axis=0) for region, rows in self.compared.rows.items()}
+        return {(self.layer, region): self.own.on_all[rows].mean(axis=0) for region, rows in self.compared.rows.items()}
 
 
 def usable_regions(regions: RDMs | None, conditions: Sequence[str]) -> RDMs | None:
@@ -158,15 +158,16 @@ def channel_fits(
     halves = np.zeros((0, n_conditions), dtype=bool)
     if n_conditions >= FEWEST_FOR_HALVES:
         halves = halves_of(n_conditions, settings.n_splits, settings.seed)
-    compared = Compared(regions, pick(COMPARISONS, comparison, "comparison"), halves)
+    how = pick(COMPARISONS, comparison, "comparison")
+    compared = Compared(regions, how, halves, settings.permutations, settings.seed)
     made, found = pick(DISTANCES, distance, "distance"), {}
     for layer, responses in condition_maps(watched, layers):
         own = own_scores(responses, compared, made)
-        how = (made, settings.n_best, settings.seed)
-        best = {region: best_channels(responses, compared, region, own, *how) for region in compared.rows}
+        asked = (made, settings.n_best, settings.seed)
+        best = {region: best_channels(responses, compared, region, own, *asked) for region in compared.rows}
         driving = {region: _driving(responses, one.best) for region, one in best.items()}
         found[layer] = ChannelFits(
-            layer, compared, own[0], *scores_without(responses, compared, made), best=best, driving=driving
+            layer, compared, own, *scores_without(responses, compared, made), best=best, driving=driving
         )
     return found
 
@@ -177,7 +178,7 @@ def _driving(responses: Array, chosen: Array) -> Array:
     return np.argsort(-highest, axis=0, kind="stable")[:DRIVING].T
 
 
-def channels(watched: Watched, fits: dict[str, ChannelFits], distance: str, comparison: str) -> Found:
+def channels(watched: Watched, fits: dict[str, ChannelFits]) -> Found:
     """List the channels of layers, and the best of them together.
 
     Returns
@@ -194,10 +195,9 @@ def channels(watched: Watched, fits: dict[str, ChannelFits], distance: str, comp
     if not fits:
         raise UserError(f"{watched.model.label} has no layer whose channels could be compared with regions.")
     singles, together = [], []
-    tested = chance_is_0(comparison, distance)
     for layer, one in fits.items():
-        singles.append(channel_rows(layer, one.compared, one.own, one.whole, one.without, tested))
-        together.append(best_rows(layer, one.compared, one.own.shape[1], one.whole, one.best))
+        singles.append(channel_rows(layer, one.compared, one.own, one.whole, one.without))
+        together.append(best_rows(layer, one.compared, one.without.shape[1], one.whole, one.best))
     best = pd.concat(together, ignore_index=True)
     first_of = pd.Series(np.arange(watched.n_pictures)).groupby(watched.pictures.places).first().to_numpy()
     arrays = {}

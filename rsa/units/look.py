@@ -248,7 +248,7 @@ def _heat_maps(look: Look) -> Found | None:
 def _channels(look: Look) -> Found | None:
     if look.settings.channels is None or look.regions is None:
         return None
-    return channels(look.watched, look.channel_fits, look.beside.distance, look.beside.comparison)
+    return channels(look.watched, look.channel_fits)
 
 
 def _maximised(look: Look) -> Found | None:

@@ -142,8 +142,10 @@ class Channels(Section):
     """How often conditions are split in halves, of which one chooses the best channels and the other scores them."""
     n_best: int = Field(8, ge=1)
     """How many of the best channels of a layer are scored together."""
+    permutations: int = Field(1000, ge=0)
+    """How many orders of the conditions test whether a channel is like a region; none for 0."""
     seed: int = Field(0, ge=0)
-    """Of the splits."""
+    """Of the splits and orders."""
 
 
 class UnitSettings(Section):

@@ -37,10 +37,10 @@ HEIGHT, LEFT, GAP, LEGEND = 1.7, 0.5, 0.35, 0.2
 LAYER, BEST, RANDOM = MODEL_COLOURS[0], MODEL_COLOURS[1], MODEL_COLOURS[2]
 
 MEANINGS: dict[str, dict[str, Any]] = {
-    "single channels": {"color": GREY, "linestyle": "", "marker": "s", "markersize": 5, "alpha": 0.5},
-    "whole layer": {"color": LAYER, "linestyle": "", "marker": "s", "markersize": 4},
-    "best channels together, other conditions": {"color": BEST, "linestyle": "", "marker": "o", "markersize": 4},
-    "as many random channels": {"color": RANDOM, "linestyle": "", "marker": "D", "markersize": 3.5},
+    "single channels": {"color": GREY, "marker": "s", "markersize": 6, "alpha": 0.5},
+    "whole layer": {"color": LAYER, "marker": "s", "markersize": 4},
+    "best channels together, other conditions": {"color": BEST, "marker": "o", "markersize": 4},
+    "as many random channels": {"color": RANDOM, "marker": "D", "markersize": 3.5},
 }
 """What the marks mean."""
 
@@ -90,7 +90,9 @@ def _scores_figure(table: pd.DataFrame, best: pd.DataFrame) -> Figure:
         axes = axes_at(figure, LEFT, bottom, width, HEIGHT)
         _draw_region(axes, table[table["region"] == region], best[best["region"] == region], layers)
         _dress(axes, str(region), layers if i == len(regions) - 1 else [""] * len(layers))
-    handles = [Line2D([], [], label=meaning, **mark) for meaning, mark in MEANINGS.items()]
+    handles = [
+        Line2D([], [], label=meaning, linestyle="", markeredgewidth=0, **mark) for meaning, mark in MEANINGS.items()
+    ]
     shown: dict[str, Any] = {"fontsize": SMALL, "frameon": False, "labelcolor": INK, "handlelength": 1.2}
     figure.legend(handles=handles, loc="upper center", ncols=2, borderaxespad=0.1, columnspacing=1.0, **shown)
     return figure
