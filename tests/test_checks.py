@@ -105,6 +105,14 @@ def test_a_sound_study_has_no_problems(lab: Path) -> None:
     assert "'alexnet features.1', 'alexnet classifier.6'" in text
 
 
+def test_categories_and_layers_of_codes_that_are_named_are_there(lab: Path) -> None:
+    assert checks.problems_of(study(**NO_BRAIN, units={})) == []
+    wrong = {"codes": {"categories": "kind"}, "layers": "conv9"}
+    layers, categories = checks.problems_of(study(**NO_BRAIN, units=wrong))
+    assert layers.startswith("`units.layers`: no layer of 'alexnet' is called 'conv9' and has one output; ")
+    assert categories.startswith("`units.codes.categories` is 'kind', and the stimuli have no such column; ")
+
+
 def test_surfaces_that_are_asked_for_need_maps_in_mni152(lab: Path) -> None:
     assert checks.problems_of(study(brain__space="T1w", surfaces=None)) == []
     assert checks.problems_of(study(brain__space="MNI152NLin6Asym", surfaces={})) == []

@@ -22,9 +22,11 @@ from rsa.errors import UserError
 from rsa.models.layer_rdms import layer_products, model_rdms
 from rsa.models.python import Python
 from rsa.models.run import Run
+from rsa.report.html import Link
 from rsa.report.style import caption_of
-from rsa.report.units.codes import few_layers, spread
+from rsa.report.units.codes import OTHERS, _colours, few_layers, spread
 from rsa.report.units.draw import unit_figures
+from rsa.report.units.page import HEADINGS, unit_sections
 from rsa.units.codes import Coded, coded, embeddings, neighbours, problems_of_codes, problems_of_layers, stress
 from rsa.units.found import save_found
 from rsa.units.look import Beside, Look, looked_at
@@ -109,16 +111,19 @@ def test_neighbours_are_the_nearest_and_ties_go_by_order(rng: np.random.Generato
     shares = found.tables["neighbours_categories"].rows.set_index("layer")
     for layer, values in zip(rdms.table["layer"], rdms.values, strict=True):
         square, own = squareform(values), found.tables["neighbours"].rows.query(f"layer == '{layer}'")
-        same, chances = [], []
+        same, chances, most = [], [], []
         for i, name in enumerate(rdms.conditions):
             nearest = oracles.nearest(square, i)[:4]
             assert own.query(f"condition == '{name}'")["neighbour"].tolist() == [f"c{j}" for j in nearest]
             np.testing.assert_array_equal(own.query(f"condition == '{name}'")["distance"], square[i, nearest])
             if kinds[i]:
                 same += [kinds[j] == kinds[i] for j in nearest]
-                chances += [kinds[j] == kinds[i] for j in range(12) if j != i]
+                alike = [kinds[j] == kinds[i] for j in range(12) if j != i]
+                chances += alike
+                most.append(min(1, sum(alike) / 4))
         assert shares.loc[layer, "share"] == pytest.approx(np.mean(same))
         assert shares.loc[layer, "chance"] == pytest.approx(np.mean(chances))
+        assert shares.loc[layer, "most"] == pytest.approx(np.mean(most))
 
 
 def test_more_neighbours_than_there_are_others_are_cut(rng: np.random.Generator, caplog: Any) -> None:
@@ -310,6 +315,28 @@ def test_without_categories_there_are_figures_without_frames(seen: Path, tmp_pat
     assert len(made) == 2
     assert not any("frame" in caption for caption in made.values())
     assert "12 of 14 conditions, evenly spread" in made["neighbours_1_1"]
+
+
+def test_of_many_categories_the_largest_have_a_colour() -> None:
+    kinds = np.array([*"aabbccddeeffgg", "h", "h", "h", ""])
+    (*named, others), colours = _colours({"categories": kinds}), _colours({"categories": kinds})
+    assert others == OTHERS
+    assert set(named) == {*"abcdeh"}
+    assert len(set(colours.values())) == 7
+    assert list(_colours({"categories": kinds[:14]})) == [*"abcdefg"]
+    assert _colours({}) == {}
+
+
+def test_pages_show_shares_and_link_all_tables(seen: Path, tmp_path: Path) -> None:
+    sections = {
+        one.heading: one for one in unit_sections(seen, tmp_path, lambda *paths: [Link(p.name, "") for p in paths])
+    }
+    near, maps, read = (sections[HEADINGS[part]] for part in ("neighbours", "embeddings", "readout"))
+    assert near.table is not None
+    assert list(near.table["layer"].astype(str)) == list(LAYERS)
+    assert maps.table is None
+    assert [link.text for link in near.files] == ["neighbours.tsv", "neighbours_categories.tsv"]
+    assert [link.text for link in read.files] == ["readout.tsv", "readout_fits.tsv", "readout_pairs.tsv"]
 
 
 def test_what_is_shown_is_spread_over_layers_and_categories() -> None:

@@ -28,6 +28,7 @@ __all__ = [
     "neighbours",
     "problems_of_codes",
     "problems_of_layers",
+    "require_categories",
     "stress",
 ]
 
@@ -52,6 +53,7 @@ SAME_CATEGORY = {
     "layer": "Layer of the network",
     "share": "Share of the nearest neighbours that have the category of their condition, mean over conditions",
     "chance": "The same, if all other conditions were as likely to be neighbours",
+    "most": "The same, if all others of the category came first; below 1 where a category has too few",
     "n_neighbours": "How many nearest neighbours of each condition count",
     "n_conditions": "Number of conditions with a category",
 }
@@ -96,16 +98,21 @@ class Coded:
         return {"conditions": np.array(self.conditions, dtype=str), "pictures": self.pictures, **told}
 
 
+def require_categories(settings: Codes, stimuli: pd.DataFrame) -> None:
+    """Raise a `UserError` if a column of categories is named that is not there, or a condition has several."""
+    if problems := problems_of_codes(settings, stimuli):
+        raise UserError(" ".join(problems))
+
+
 def coded(watched: Watched, stimuli: pd.DataFrame, settings: Codes) -> Coded:
     """Return the conditions with their pictures and categories.
 
     Raises
     ------
     UserError
-        If a column of categories is named that is not there, or a condition has several categories.
+        As `require_categories`.
     """
-    if problems := problems_of_codes(settings, stimuli):
-        raise UserError(" ".join(problems))
+    require_categories(settings, stimuli)
     conditions = list(watched.pictures.conditions)
     first = np.unique(watched.pictures.places, return_index=True)[1]
     if settings.categories not in stimuli:
@@ -225,9 +232,11 @@ def _same_category(nearest: Array, categories: Array) -> dict[str, float]:
     same = (categories[nearest] == categories[:, None])[has]
     sizes = (categories[has][:, None] == categories[has]).sum(axis=1)
     chance = (sizes - 1) / (len(categories) - 1)
+    most = np.minimum(sizes - 1, nearest.shape[1]) / nearest.shape[1]
     return {
         "share": float(same.mean()),
         "chance": float(chance.mean()),
+        "most": float(most.mean()),
         "n_neighbours": nearest.shape[1],
         "n_conditions": int(has.sum()),
     }

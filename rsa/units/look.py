@@ -14,7 +14,7 @@ from rsa.models.layer_rdms import layer_products, model_rdms
 from rsa.models.run import Run
 from rsa.units.channels import ChannelFits, channel_fits, channels, usable_regions
 from rsa.units.choosing import Unit, chosen_units, layers_like_regions, layers_of_units, unit_table
-from rsa.units.codes import Coded, coded, embeddings, layers_of_codes, neighbours
+from rsa.units.codes import Coded, coded, embeddings, layers_of_codes, neighbours, require_categories
 from rsa.units.fields import receptive, require_occluders
 from rsa.units.filters import filters
 from rsa.units.found import Found
@@ -102,7 +102,7 @@ class Look:
     def channel_fits(self) -> dict[str, ChannelFits]:
         """How the channels of layers are like regions, of the layers that are asked for, in forward order."""
         asked = self.settings.channels
-        wanted = {*self._like, *(self.watched.layers(self.settings.layers) if asked is not None else ())}
+        wanted = {*self._like, *(self.code_layers if asked is not None else ())}
         if not wanted or self.regions is None:
             return {}
         layers = [layer for layer in self.watched.described["layer"].drop_duplicates() if layer in wanted]
@@ -129,7 +129,7 @@ class Look:
 
     @cached_property
     def code_layers(self) -> list[str]:
-        """The layers whose codes are looked at, in forward order."""
+        """The layers whose codes and channels are looked at, in forward order."""
         return layers_of_codes(self.settings.layers, self.watched.model)
 
     @cached_property
@@ -164,13 +164,15 @@ def looked_at(look: Look) -> Iterator[tuple[str, Found]]:
     Raises
     ------
     UserError
-        If there is one picture alone, a unit that is named is dead, units are to be like a region that is not there, or
-        a patch does not fit the pictures.
+        If there is one picture alone, a unit that is named is dead, units are to be like a region that is not there,
+        a patch does not fit the pictures, or a column of categories is named that is not there.
     """
     look.watched.require_several()
     look.require_regions()
     require_occluders(look.watched, look.layers, look.settings.fields)
     require_squares(look.watched, look.settings)
+    if look.settings.codes is not None:
+        require_categories(look.settings.codes, look.beside.stimuli)
     shown: set[int] = set()
     for part, find in PARTS.items():
         found = find(look)

@@ -1,5 +1,6 @@
 """Figures of what layers say of the pictures: nearest neighbours, and maps with the pictures as markers."""
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,8 +19,11 @@ from rsa.report.units.tiles import DPI, MOST_ROWS, Tiles
 
 __all__ = ["embedding_figures", "few_layers", "neighbour_figures", "spread"]
 
-MOST_COLOURS = 12
-"""Of more categories the frames have no colour: no eye can tell so many apart."""
+MOST_COLOURS = 7
+"""So many categories have a colour that any eye can tell from others; of more, the smaller ones share a grey."""
+
+OTHERS = "other categories"
+"""What the smaller ones are called."""
 
 COVERED = 0.4
 """The share of a map that its pictures would cover if none lay over another."""
@@ -145,9 +149,12 @@ def _maps_caption(layer: str, colours: dict[str, str]) -> str:
 
 
 def _colours(arrays: dict[str, Array]) -> dict[str, str]:
-    """Return a colour for each category; none where there are no categories, or too many."""
-    names = [str(name) for name in dict.fromkeys(arrays.get("categories", [])) if name]
-    return model_colours(names) if len(names) <= MOST_COLOURS else {}
+    """Return a colour for each category, of too many for the largest; none where there are no categories."""
+    sizes = Counter(str(name) for name in arrays.get("categories", []) if name)
+    if len(sizes) <= MOST_COLOURS:
+        return model_colours(list(sizes))
+    largest = {name for name, n in sizes.most_common(MOST_COLOURS - 1) if n > 1}
+    return {**model_colours([name for name in sizes if name in largest]), OTHERS: GREY}
 
 
 def _maps(folder: UnitsFolder, table: pd.DataFrame, arrays: dict[str, Array]) -> Figure:

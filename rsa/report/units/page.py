@@ -26,6 +26,9 @@ HEADINGS = {
 }
 """What each table and part is called on the page."""
 
+IN_PLACE: dict[str, str | None] = {"neighbours": "neighbours_categories", "embeddings": None}
+"""Which table stands on the page in place of one that no one would read there; all are linked."""
+
 MOST_SHOWN = 60
 """So many rows of a table stand on the page; the file has all."""
 
@@ -46,12 +49,13 @@ def unit_sections(tables: Path, figures: Path, files: Callable[..., Sequence[Lin
         pictures = [*figures.glob(f"{part}.png"), *pictures]
         if not table.is_file() and not pictures:
             continue
-        rows = io.load_table(table) if table.is_file() else None
+        stands = tables / f"{IN_PLACE.get(part, part)}.tsv"
+        rows = io.load_table(stands) if stands.is_file() else None
         shown = None if rows is None else _shown(rows)
         is_cut = rows is not None and len(rows) > MOST_SHOWN
         text = paragraphs(f"The first {MOST_SHOWN} rows; all are in the file.") if is_cut else ""
         drawn = [(caption_of(path), path) for path in pictures]
-        links = files(table) if table.is_file() else ()
+        links = files(table, *sorted(tables.glob(f"{part}_*.tsv")))
         found.append(PageSection(heading, text, drawn, shown, links))
     return found
 

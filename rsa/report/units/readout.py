@@ -60,17 +60,12 @@ def readout_figures(folder: UnitsFolder, to: Path) -> list[Path]:
     _accuracies(axes_at(figure, LEFT, bottom, width, HEIGHT), table, near, layers)
     if fits is not None:
         _fits(axes_at(figure, PAGE / 2 + LEFT, bottom, width, HEIGHT), fits, layers, n_lines)
-    return [save_figure(to / "readout.png", figure, _caption(table, near is not None, fits is not None), DPI)]
+    return [save_figure(to / "readout.png", figure, _caption(table, near, fits is not None), DPI)]
 
 
-def _caption(table: pd.DataFrame, has_near: bool, has_fits: bool) -> str:
+def _caption(table: pd.DataFrame, near: pd.DataFrame | None, has_fits: bool) -> str:
     one = table.iloc[0]
-    near = (
-        " Orange: the share of the nearest neighbours of a condition that have its category; dashed, what it would be "
-        "by chance."
-        if has_near
-        else ""
-    )
+    neighbours = "" if near is None else _neighbours_caption(near.iloc[0])
     tested = (
         f" A filled dot: more than by chance (p at most {ALPHA:g} by permutation, corrected for all layers)."
         if table["p_corrected"].notna().all()
@@ -80,7 +75,15 @@ def _caption(table: pd.DataFrame, has_near: bool, has_fits: bool) -> str:
     return (
         f"Blue: how well the categories of {one['n_conditions']} conditions are read out of each layer by a linear "
         f"classifier that has not seen them ({one['n_folds']} folds): the share that is right, mean over "
-        f"{one['n_categories']} categories; dashed, chance.{tested}{near}{fits}"
+        f"{one['n_categories']} categories; dashed, chance.{tested}{neighbours}{fits}"
+    )
+
+
+def _neighbours_caption(one: pd.Series) -> str:
+    most = f" It cannot be above {one['most']:.2f}, as categories are small." if one["most"] < 1 else ""
+    return (
+        f" Orange: the share of the {one['n_neighbours']:.0f} nearest neighbours of a condition that are of its "
+        f"category, and dashed what it would be by chance.{most}"
     )
 
 
