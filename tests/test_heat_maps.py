@@ -8,12 +8,18 @@ import oracles
 import pandas as pd
 import pytest
 import torch
+from figure_faults import faults
 from PIL import Image
 
+from rsa.core import RDMs
 from rsa.errors import UserError
 from rsa.models.python import Python
 from rsa.models.torchvision import Torchvision
+from rsa.report.units import heat_maps as figures
+from rsa.report.units.folder import UnitsFolder
+from rsa.units.found import save_found
 from rsa.units.heat_maps import heat_maps, measured, problems_of_heat_maps, require_squares
+from rsa.units.look import Beside, Look, looked_at
 from rsa.units.occlusion import grey
 from rsa.units.settings import HeatMap, UnitSettings
 from rsa.units.watched import Watched
@@ -175,3 +181,25 @@ def test_two_heat_maps_need_two_names(corners, images):
 def test_a_square_that_does_not_fit_is_one_line(corners, settings, expected):
     with pytest.raises(UserError, match=re.escape(expected)):
         require_squares(corners, asked(**settings))
+
+
+def test_heat_maps_are_drawn_over_their_pictures(corners, images, tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(figures, "save_figure", lambda path, figure, *rest: drawn.append((path.stem, figure, *rest)))
+    (tmp_path / "names.txt").write_text("north-west\nnorth-east\nsouth-west, down left\nsouth-east", encoding="utf-8")
+    settings = UnitSettings.model_validate(
+        {"names": str(tmp_path / "names.txt"), "preferred": None, "fields": None, "codes": None, "channels": None}
+        | {"chosen": [{"layers": ["1"]}], "filters": False}
+        | {"heat_maps": [{"unit": 2}, {"name": "best", "measure": "response", "pictures": ["b"]}]}
+    )
+    empty = RDMs(np.zeros((0, 1)), ["a", "b"], pd.DataFrame({"layer": []}))
+    for part, found in looked_at(Look(corners, settings, Beside(images, empty))):
+        save_found(tmp_path, part, found)
+    figures.heat_map_figures(UnitsFolder(tmp_path), tmp_path)
+    assert [name for name, *_ in drawn] == ["heat_maps_class", "heat_maps_best"]
+    assert [faults(figure) for _, figure, *_ in drawn] == [[], []]
+    words = [text.get_text() for text in drawn[0][1].axes[0].texts]
+    table = pd.read_csv(tmp_path / "heat_maps.tsv", sep="\t")
+    assert f"south-west, p = {table['intact'][0]:.2f}".replace("0.", ".") in words
+    assert "the probability falls" in drawn[0][2]
+    assert "the response falls" in drawn[1][2]

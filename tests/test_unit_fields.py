@@ -8,13 +8,20 @@ import oracles
 import pandas as pd
 import pytest
 import torch
+from figure_faults import faults
 from PIL import Image
 
+from rsa.core import RDMs
 from rsa.errors import UserError
 from rsa.models.python import Python
 from rsa.models.torchvision import Torchvision
+from rsa.report.style import caption_of, save_figure
+from rsa.report.units import fields
+from rsa.report.units.folder import UnitsFolder
 from rsa.units.choosing import Unit
 from rsa.units.fields import problems_of_fields, receptive, require_occluders, shape_of
+from rsa.units.found import save_found
+from rsa.units.look import Beside, Look, looked_at
 from rsa.units.occlusion import Occluders, random_pixels
 from rsa.units.settings import Chosen, Fields, UnitSettings
 from rsa.units.watched import Watched
@@ -201,3 +208,29 @@ def test_a_unit_that_no_patch_changes_has_no_field(images, caplog):
     assert np.isfinite(sizes[0]).all()
     assert np.isnan(sizes[1]).all()
     assert "No patch changes the response of '1 unit 1'" in caplog.text
+
+
+# --------------------------------------------------------------------------------------------- figures
+
+
+def test_fields_are_drawn_for_each_layer_and_all_together(images, tmp_path, monkeypatch):
+    drawn = {}
+
+    def kept(path, figure, *rest):
+        drawn[path.stem] = figure
+        return save_figure(path, figure, *rest)
+
+    monkeypatch.setattr(fields, "save_figure", kept)
+    settings = UnitSettings.model_validate(
+        {"chosen": [{"layers": ["0", "1"], "units": [1, 0]}], "preferred": None, "filters": False, "codes": None}
+        | {"channels": None, "fields": {"n_pictures": 2}}
+    )
+    empty = RDMs(np.zeros((0, 3)), list("abc"), pd.DataFrame({"layer": []}))
+    look = Look(watch(images, kind="two with strides"), settings, Beside(images, empty))
+    for part, found in looked_at(look):
+        save_found(tmp_path, part, found)
+    paths = fields.field_figures(UnitsFolder(tmp_path), tmp_path)
+    assert [path.stem for path in paths] == ["fields_00_0", "fields_01_1", "fields"]
+    assert [faults(figure) for figure in drawn.values()] == [[], [], []]
+    assert caption_of(paths[1]).startswith("Receptive fields of 1.")
+    assert [len(figure.axes[0].images) for figure in drawn.values()] == [8, 8, 0]

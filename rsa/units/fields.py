@@ -244,16 +244,19 @@ def problems_of_fields(settings: UnitSettings, models: Sequence[Model]) -> list[
 def occluder_of(settings: Fields, where: LayerMap) -> tuple[int, int]:
     """Return side and stride of the patch for a layer, in pixels.
 
+    By default the side is an even number, or 1, so that the stride divides it and all pixels are under equally many
+    patches: a pixel under fewer shows as a line in the maps.
+
     Examples
     --------
     >>> from rsa.models.representation import Axes
     >>> layer = LayerMap("conv", (8, 56, 56), Axes((1, 2), 0), 0, (224, 224), field_px=27.0)
     >>> occluder_of(Fields(), layer), occluder_of(Fields(patch_px=11, stride_px=3), layer)
-    ((5, 3), (11, 3))
+    ((6, 3), (11, 3))
     """
     largest = min(where.input_px) / PATCHES_OF_PICTURE
     of_field = where.field_px / PATCHES_OF_FIELD if np.isfinite(where.field_px) else largest
-    patch = settings.patch_px or max(1, int(min(largest, of_field)))
+    patch = settings.patch_px or max(1, 2 * round(min(largest, of_field) / 2))
     return patch, settings.stride_px or (patch + 1) // 2
 
 

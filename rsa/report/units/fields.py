@@ -1,5 +1,6 @@
 """Figures of receptive fields: their mean maps, and their sizes beside the theoretical ones."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,25 +11,31 @@ from matplotlib.ticker import ScalarFormatter
 
 from rsa.core import Array
 from rsa.names import label_of
-from rsa.report.style import GREY, INK, SMALL, TEXT, axes_at, layer_colours, plain, save_figure
+from rsa.report.style import GREY, INK, MODEL_COLOURS, SMALL, TEXT, axes_at, layer_colours, plain, save_figure
 from rsa.report.units.folder import UnitsFolder
-from rsa.report.units.tiles import DPI, MOST_ROWS, Tiles
+from rsa.report.units.tiles import DPI, MOST_ROWS, Tiles, cut_out
 
 __all__ = ["MAPS_CAPTION", "SIZES_CAPTION", "field_figures"]
 
 MAPS = "magma"
 """Colours of discrepancy maps: dark is no change, bright the largest of a map."""
 
-OUTLINE = "#56b4e9"
+OUTLINE = MODEL_COLOURS[5]
 """Colour of the outline of the theoretical field over pictures."""
 
+SMALL_SHARE = 0.5
+"""Fields whose side is below this share of the picture are shown enlarged."""
+
 MAPS_CAPTION = (
-    "Receptive fields. Left: the picture to which each unit responds most, with its theoretical field there "
-    "outlined. Middle: how much the response changes when a small patch of random pixels covers a place (discrepancy "
-    "map; brighter is more, and what is dim changes little). Right: the mean of these maps over the unit's best "
-    "pictures, laid over each other by the place of the unit; the tile is as large as the theoretical field, of which "
-    "the side is written below, after the side of the empirical field (the area above half the maximum)."
+    "Receptive fields of {layer}. Left: the picture to which each unit responds most, with its theoretical field there "
+    "outlined. {middle} by how much the response changes when a small patch of random pixels covers a place "
+    "(discrepancy map; bright is the largest change, and what stays grey changes nothing). Right: the mean of these "
+    "maps over the unit's best pictures, laid over each other by the place of the unit; the tile is as large as the "
+    "theoretical field. Below it, in pixels: side of the empirical field (the area above half the maximum) and of the "
+    "theoretical one."
 )
+
+ENLARGED, WHOLE = "Then the field, enlarged, and", "Middle:"
 
 SIZES_CAPTION = (
     "Sizes of receptive fields in pixels of the network's input, beside the theoretical ones of their layers. Dots are "
@@ -44,34 +51,40 @@ def field_figures(folder: UnitsFolder, to: Path) -> list[Path]:
         return []
     made = []
     places = {(layer, unit): k for k, (layer, unit) in enumerate(zip(units["layer"], units["unit"], strict=True))}
-    for layer, of_layer in table.groupby("layer", sort=False):
+    for place, (layer, of_layer) in enumerate(table.groupby("layer", sort=False)):
+        is_small = bool(of_layer["field_px"].iloc[0] < SMALL_SHARE * min(folder.input_px))
+        caption = MAPS_CAPTION.format(layer=layer, middle=ENLARGED if is_small else WHOLE)
         for start in range(0, len(of_layer), MOST_ROWS):
             some = of_layer.iloc[start : start + MOST_ROWS]
             end = f"_{start // MOST_ROWS + 1}" if len(of_layer) > MOST_ROWS else ""
-            sheet = _maps(folder, some, [places[layer, unit] for unit in some["unit"]])
-            path = to / f"fields_{label_of(str(layer))}{end}.png"
-            made.append(save_figure(path, sheet.figure, MAPS_CAPTION, DPI))
+            sheet = _maps(folder, some, [places[layer, unit] for unit in some["unit"]], is_small)
+            path = to / f"fields_{place:02}_{label_of(str(layer))}{end}.png"
+            made.append(save_figure(path, sheet.figure, caption, DPI))
     if (sizes := _sizes(table)) is not None:
         made.append(save_figure(to / "fields.png", sizes, SIZES_CAPTION))
     return made
 
 
-def _maps(folder: UnitsFolder, of_layer: pd.DataFrame, places: list[int]) -> Tiles:
+def _maps(folder: UnitsFolder, of_layer: pd.DataFrame, places: Sequence[int], is_small: bool) -> Tiles:
+    """Show a row for each unit: its best picture, the map over it, and the mean map."""
     arrays = folder.arrays("fields")
     names = [f"unit {unit}" for unit in of_layer["unit"]]
-    sheet = Tiles(names, 3, heads=["best picture", "its map", "mean map"], largest=1.4)
+    heads = ["best picture", *(["its field", "map of it"] if is_small else ["map of it"]), "mean map"]
+    sheet = Tiles(names, len(heads), heads=heads, largest=1.4)
     for row, (k, one) in enumerate(zip(places, of_layer.itertuples(), strict=True)):
-        number, *box = (int(value) for value in arrays[f"best_{k}"])
-        picture = folder.picture(number)
-        shape, field = (picture.shape[0], picture.shape[1]), (box[0], box[1], box[2], box[3])
-        mapped, mean = arrays[f"map_{k}"], arrays[f"mean_{k}"]
-        share = picture.shape[0] / mapped.shape[0]
-        scaled = (field[0] * share, field[1] * share, field[2] * share, field[3] * share)
+        number, *field = (int(value) for value in arrays[f"best_{k}"])
+        picture, mean = folder.picture(number), arrays[f"mean_{k}"]
+        box, shape = (field[0], field[1], field[2], field[3]), (picture.shape[0], picture.shape[1])
+        over = _over(picture, arrays[f"map_{k}"])
         sheet.show(row, 0, picture)
-        sheet.box(row, 0, shape, scaled, OUTLINE)
-        sheet.show(row, 1, _over(picture, mapped))
-        sheet.box(row, 1, shape, scaled, OUTLINE)
-        sheet.show(row, 2, np.nan_to_num(mean), _said(float(one.size_px), mean.shape[0]), cmap=MAPS)
+        sheet.box(row, 0, shape, box, OUTLINE)
+        if is_small:
+            sheet.show(row, 1, cut_out(picture, box))
+            sheet.show(row, 2, cut_out(over, box))
+        else:
+            sheet.show(row, 1, over)
+            sheet.box(row, 1, shape, box, OUTLINE)
+        sheet.show(row, len(heads) - 1, np.nan_to_num(mean), _said(float(one.size_px), mean.shape[0]), cmap=MAPS)
     return sheet
 
 
@@ -80,17 +93,13 @@ def _said(size_px: float, side: int) -> str:
 
 
 def _over(picture: Array, mapped: Array) -> Array:
-    """Lay a map over a picture that is grey and dim: (height, width, 3), 0 to 1."""
-    from PIL import Image
-
-    height, width = picture.shape[:2]
+    """Lay a map over a picture that is grey and dim: (height, width, 3), 0 to 255."""
     highest = float(np.nanmax(mapped, initial=0.0)) or 1.0
-    shares = np.nan_to_num(mapped / highest)
-    if shares.shape != (height, width):
-        shares = np.asarray(Image.fromarray(shares.astype(np.float32)).resize((width, height)))
-    grey = np.repeat(picture.mean(axis=2, keepdims=True), 3, axis=2) / 255
-    colours = colormaps[MAPS](shares)[..., :3]
-    return np.asarray(0.35 * grey * (1 - shares[..., None]) + colours * (0.25 + 0.75 * shares[..., None])).clip(0, 1)
+    shares = np.nan_to_num(mapped / highest)[..., None]
+    grey = picture.mean(axis=2, keepdims=True) / 255
+    colours = colormaps[MAPS](shares[..., 0])[..., :3]
+    mixed = 0.35 * grey * (1 - shares) + colours * (0.25 + 0.75 * shares)
+    return np.asarray((255 * mixed).clip(0, 255).astype(np.uint8))
 
 
 def _sizes(table: pd.DataFrame) -> Figure | None:
