@@ -287,6 +287,7 @@ def test_a_look_at_channels_compares_them_with_each_region(found: tuple[Look, Pa
     assert units["unit"].tolist() == order[:2].tolist()
     assert set(units["why"]) == {"like IT"}
     assert len(table) == 2 * (8 + 5)
+    assert table["rank"].is_monotonic_increasing, "the page shows the first rows"
 
 
 def test_the_pictures_that_drive_the_best_channels_are_kept_and_drawn(found: tuple[Look, Path]) -> None:

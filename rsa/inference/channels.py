@@ -36,8 +36,11 @@ difference of sums, digits would be lost."""
 AT_ONCE = 2**21
 """So many dissimilarities are compared at once."""
 
-SAME = 1e-9
-"""Mean scores that differ by less than this, which is rounding, are equal."""
+MOST_KEPT = 2**26
+"""Of so many dissimilarities (256 MiB) scores are found together in each order of the conditions: orders take time."""
+
+SAME = 1e-6
+"""Mean scores that differ by less than this, the rounding of single precision, are equal."""
 
 LEVEL = 0.95
 """Of intervals."""
@@ -151,7 +154,14 @@ class Compared:
         scaled = cast("Callable[[Array], Array]", self.comparison.scaled)
         return np.stack([scaled(self._on_all[rows]).mean(axis=0) for rows in self.rows.values()])
 
-    def highest(self, rdms: Array) -> Array:
+    def scaled(self, rdms: Array) -> Array:
+        """Return those RDMs that vary, scaled so that scores are products, (n_varying, n_pairs), single precision."""
+        if self.comparison.scaled is None or not len(self.orders):
+            return np.zeros((0, rdms.shape[1]), np.float32)
+        scaled = self.comparison.scaled(self.comparison.prepare(rdms))
+        return scaled[np.isfinite(scaled).all(axis=1)].astype(np.float32)
+
+    def highest(self, scaled: Array) -> Array:
         """Return the highest mean score of any of some RDMs in each other order of the conditions.
 
         The mean over subjects of products with their RDMs is the product with the mean of their RDMs, so one product
@@ -159,27 +169,24 @@ class Compared:
 
         Parameters
         ----------
-        rdms : array, shape (n_others, n_pairs)
+        scaled : array, shape (n_others, n_pairs)
+            From `scaled`.
 
         Returns
         -------
         array, shape (n_regions, n_orders)
         """
         highest = np.full((len(self.rows), len(self.orders)), -np.inf)
-        if self.comparison.scaled is None or not len(self.orders):
-            return highest
-        scaled = self.comparison.scaled(self.comparison.prepare(rdms))
-        scaled = scaled[np.isfinite(scaled).all(axis=1)]
         n = self.orders.shape[1]
         first, second = np.triu_indices(n, 1)
-        number = np.zeros((n, n), dtype=np.int64)
-        number[first, second] = number[second, first] = np.arange(len(first))
-        size = max(1, AT_ONCE // len(first))
-        for start in range(0, len(self.orders) if len(scaled) else 0, size):
-            some = self.orders[start : start + size]
-            pairs = number[some[:, first], some[:, second]]  # (n_some, n_pairs)
-            for row, mean in enumerate(self._means):
-                highest[row, start : start + size] = (scaled @ mean[pairs].T).max(axis=0)
+        upper, size = first * n + second, max(1, AT_ONCE // len(first))
+        for row, mean in enumerate(self._means if len(scaled) else ()):
+            square = np.zeros((n, n), np.float32)
+            square[first, second] = square[second, first] = mean
+            for start in range(0, len(self.orders), size):
+                some = self.orders[start : start + size]
+                moved = np.stack([square[order][:, order].ravel()[upper] for order in some])  # (n_some, n_pairs)
+                highest[row, start : start + size] = (scaled @ moved.T).max(axis=0)
         return highest
 
     def scores(self, rdms: Array) -> Array:
@@ -250,12 +257,16 @@ def own_scores(responses: Array, compared: Compared, distance: Distance) -> OwnS
     n_rdms, n_channels = len(compared.regions), responses.shape[1]
     on_all, on_halves = np.empty((n_rdms, n_channels)), np.empty((len(compared.halves), n_rdms, n_channels))
     highest = np.full((len(compared.rows), len(compared.orders)), -np.inf)
+    scaled: list[Array] = []
     for channels in _some_at_once(responses):
         rdms = np.stack([rdm_of_channel(responses[:, channel], distance) for channel in channels])
         on_all[:, channels] = compared.scores(rdms)
         for half, pairs in enumerate(compared.pairs):
             on_halves[half][:, channels] = compared.scores_on(half, rdms[:, pairs])
-        np.maximum(highest, compared.highest(rdms), out=highest)
+        scaled.append(compared.scaled(rdms))
+        if sum(one.size for one in scaled) > MOST_KEPT or channels[-1] == n_channels - 1:
+            np.maximum(highest, compared.highest(np.concatenate(scaled)), out=highest)
+            scaled = []
     return OwnScores(on_all, on_halves, dict(zip(compared.rows, highest, strict=True)))
 
 

@@ -184,8 +184,9 @@ def channels(watched: Watched, fits: dict[str, ChannelFits]) -> Found:
     Returns
     -------
     Found
-        The tables `channels` and `channels_best`, and of each region, in their order, the numbers of the pictures that
-        drive the best channels of its best layer: `driving_0`, ..., shape (n_best, n_driving).
+        The tables `channels`, the best of each layer and region first, and `channels_best`; and of each region, in
+        their order, the numbers of the pictures that drive the best channels of its best layer: `driving_0`, ...,
+        shape (n_best, n_driving).
 
     Raises
     ------
@@ -206,7 +207,7 @@ def channels(watched: Watched, fits: dict[str, ChannelFits]) -> Found:
             arrays[f"driving_{k}"] = first_of[fits[chosen].driving[str(region)]]
     shown = frozenset(int(number) for one in arrays.values() for number in np.ravel(one))
     tables = {
-        "channels": Table(pd.concat(singles, ignore_index=True), CHANNEL_COLUMNS),
+        "channels": Table(pd.concat(singles).sort_values("rank", kind="stable", ignore_index=True), CHANNEL_COLUMNS),
         "channels_best": Table(best, BEST_COLUMNS),
     }
     return Found(tables, arrays, shown)

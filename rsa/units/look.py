@@ -107,7 +107,8 @@ class Look:
             return {}
         layers = [layer for layer in self.watched.described["layer"].drop_duplicates() if layer in wanted]
         how = self.beside.distance, self.beside.comparison
-        return channel_fits(self.watched, layers, self.regions, asked or Channels(), *how)
+        asked = asked or Channels(n_splits=1, permutations=0)  # own scores are all that `like` needs
+        return channel_fits(self.watched, layers, self.regions, asked, *how)
 
     @cached_property
     def likeness(self) -> dict[tuple[str, str], Array]:

@@ -23,6 +23,7 @@ HEADINGS = {
     "embeddings": "Pictures in two dimensions",
     "readout": "Read-out of categories",
     "channels": "Channels that carry the fit",
+    "channels_best": "The best channels together",
 }
 """What each table and part is called on the page."""
 
