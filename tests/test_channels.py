@@ -276,7 +276,7 @@ def test_a_look_at_channels_compares_them_with_each_region(found: tuple[Look, Pa
     table, best = (pd.read_csv(folder / f"{name}.tsv", sep="\t") for name in ("channels", "channels_best"))
     maps = dict(condition_maps(look.watched, ["1"]))["1"]
     own, whole, without = oracles.channel_scores(maps, regions.values[3:], "correlation")
-    of_it = table[(table["region"] == "IT") & (table["layer"].astype(str) == "1")].set_index("unit")
+    of_it = table[(table["region"] == "IT") & (table["layer"].astype(str) == "1")].set_index("unit").sort_index()
     np.testing.assert_allclose(of_it["own_score"], own.mean(axis=0), atol=1e-6)
     np.testing.assert_allclose(of_it["loss"], (whole[:, None] - without).mean(axis=0), atol=1e-6)
     row = best[(best["region"] == "IT") & (best["layer"].astype(str) == "1")].iloc[0]

@@ -16,7 +16,8 @@ from rsa.errors import UserError
 from rsa.models.python import Python
 from rsa.models.representation import axes_of
 from rsa.models.torchvision import Torchvision
-from rsa.units.choosing import chosen_units, layers_of_units, problems_of_units, selection
+from rsa.pipeline.stages.looks import require_units
+from rsa.units.choosing import chosen_units, layers_of_units, problems_of_units, selection, without_others
 from rsa.units.look import Beside, Look, looked_at
 from rsa.units.settings import UnitSettings
 from rsa.units.watched import LayerMap, Peaks, Watched
@@ -210,6 +211,26 @@ def test_a_dead_layer_is_refused(pictures: pd.DataFrame) -> None:
 def test_mistakes_are_told_in_a_line(chosen: dict[str, Any], line: str) -> None:
     (found,) = problems_of_units(settings(chosen=[chosen]), [model()], ["V1", "IT"])
     assert line in found
+
+
+def test_of_a_study_a_network_is_asked_for_what_it_has(pictures: pd.DataFrame) -> None:
+    net = model()
+    others = [{"layers": "1", "models": ["other"]}, {"layers": "elsewhere"}]
+    maps = [{"layer": "elsewhere"}, {"name": "b", "models": ["other"]}]
+    asked = settings(chosen=[{"layers": "1"}, *others], heat_maps=maps, maximised={"models": ["other"]})
+    own = without_others(asked, net, net.describe())
+    assert (own.chosen, own.heat_maps, own.maximised) == (asked.chosen[:1], (), None)
+    require_units(net, pictures, asked)
+    with pytest.raises(UserError, match=r"units of 'elsewhere': no layer of .* is called so"):
+        require_units(net, pictures, settings(chosen=others))
+
+
+def test_of_a_network_of_which_no_units_are_wanted_the_rest_is_looked_at(watched: Watched) -> None:
+    layers = RDMs(np.zeros((0, N * (N - 1) // 2)), watched.pictures.conditions, pd.DataFrame({"layer": []}))
+    asked = settings(chosen=[{"layers": "1", "models": ["other"]}], codes=None)
+    found = dict(looked_at(Look(watched, asked, Beside(watched.pictures.images, layers))))
+    assert found["units"].tables["units"].rows.empty
+    assert "filters" in found
 
 
 def test_without_regions_no_unit_is_like_one() -> None:

@@ -1,5 +1,6 @@
 """Which units are looked at: those that are named, those most like a region, or those that vary most."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -25,7 +26,10 @@ __all__ = [
     "selection",
     "spread",
     "unit_table",
+    "without_others",
 ]
+
+log = logging.getLogger(__name__)
 
 N_EACH, N_LAYERS = 4, 5
 """So many units of so many layers are looked at, if nothing is said."""
@@ -73,6 +77,20 @@ def _matching(one: Chosen, model: Model, described: pd.DataFrame) -> list[str]:
     """Return the layers with one output that are named or match a glob; none where the network has none like it."""
     usable = described["layer"][(described["n_calls"] == 1) & (described["n_units"] > 0)]
     return [layer for layer in usable if any(layer == glob or fnmatchcase(layer, glob) for glob in one.layers)]
+
+
+def without_others(settings: UnitSettings, model: Model, described: pd.DataFrame) -> UnitSettings:
+    """Return what is asked of a network: without entries for others, and those whose layers others alone may have.
+
+    If it has no layer of any entry of `chosen`, all of these stay, so that this is told as a mistake.
+    """
+    own, layers = settings.of_network(model.label), {None, *described["layer"]}
+    having = tuple(one for one in own.chosen if _matching(one, model, described))
+    maps = tuple(one for one in own.heat_maps if one.layer in layers)
+    for one in own.heat_maps:
+        if one.layer not in layers:
+            log.warning(f"Heat map {one.name!r} is left out: {model.label} has no layer {one.layer!r}.")
+    return own.model_copy(update={"chosen": having or own.chosen, "heat_maps": maps})
 
 
 def layers_of_units(settings: UnitSettings, model: Model, described: pd.DataFrame) -> list[str]:

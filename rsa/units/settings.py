@@ -203,6 +203,16 @@ class UnitSettings(Section):
             )
         return sentences
 
+    def of_network(self, label: str) -> "UnitSettings":
+        """Return what is asked of a network: without what is for others alone."""
+
+        def is_meant(one: Chosen | HeatMap | Maximised) -> bool:
+            return not one.models or label in one.models
+
+        maximised = self.maximised if self.maximised is not None and is_meant(self.maximised) else None
+        lists = {"chosen": tuple(filter(is_meant, self.chosen)), "heat_maps": tuple(filter(is_meant, self.heat_maps))}
+        return self.model_copy(update={**lists, "maximised": maximised})
+
     def of_compared(self) -> "UnitSettings":
         """Return what is asked of a network that is only compared with others: its responses and codes."""
         nothing = {"preferred": None, "fields": None, "filters": False, "maximised": None, "heat_maps": ()}

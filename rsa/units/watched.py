@@ -319,7 +319,7 @@ class Watched:
             If a response is NaN or infinite.
         """
         parts: dict[str, list[tuple[Array, Array, Array]]] = {layer: [] for layer in layers}
-        for place, maps in self.maps(layers, f"{self.model.label}: what units respond to"):
+        for place, maps in self.maps(layers, f"{self.model.label}: what units respond to") if layers else ():
             for layer, of_layer in maps.items():
                 flat = of_layer.flatten(2)
                 highest = flat.max(dim=2)

@@ -12,7 +12,7 @@ from rsa.models.layer_rdms import model_rdms
 from rsa.models.own_device import own_device
 from rsa.pipeline.config import ComparisonName, DistanceName
 from rsa.pipeline.stages.common import provenance_of, stacked
-from rsa.units.choosing import problems_of_units
+from rsa.units.choosing import problems_of_units, without_others
 from rsa.units.fields import problems_of_fields
 from rsa.units.found import save_found
 from rsa.units.heat_maps import problems_of_heat_maps
@@ -25,6 +25,7 @@ __all__ = ["units"]
 
 def require_units(model: Model, images: pd.DataFrame, settings: UnitSettings) -> None:
     """Raise `Problems` if something is asked that a network, or the stimulus table, does not have."""
+    settings = without_others(settings, model, model.describe())
     problems = [
         *problems_of_units(settings, [model], None),
         *problems_of_fields(settings, [model]),
