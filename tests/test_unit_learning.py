@@ -1,6 +1,7 @@
 """What learning changes: units that answer to other pictures, and categories that are no longer told apart."""
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -347,9 +348,9 @@ def test_most_and_least_changed_units_are_apart(written: Path) -> None:
 def test_figures_show_the_numbers(rng: np.random.Generator) -> None:
     table = category_changes(pairs(ab=0.9, ac=1.0, bc=0.6), pairs(bc=0.65, ab=0.95, ac=0.5))
     (axes,) = draw_categories(table).axes
-    assert {text.get_text() for text in axes.texts} == {"\N{MINUS SIGN}0.50\N{BULLET}", "0.05"}
+    assert {text.get_text() for text in axes.texts} == {"\N{MINUS SIGN}.50\N{BULLET}", ".05"}
     shown = np.asarray(axes.images[0].get_array())
-    assert shown[2, 0] == -0.5
+    assert shown[1, 0] == -0.5
     curve, _ = curve_of(rng)
     similarity, readout = draw_curve(curve).axes
     np.testing.assert_array_equal(
@@ -357,3 +358,25 @@ def test_figures_show_the_numbers(rng: np.random.Generator) -> None:
     )
     assert readout.get_ylabel() == "balanced accuracy"
     assert len(draw_curve(curve.assign(accuracy=np.nan)).axes) == 1
+
+
+# ------------------------------------------------------------------------------------- the script of the page
+
+
+def test_the_script_of_the_page_changes_late_layers_most(
+    tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Read docs/units.md as a user does, with fewer steps and pictures."""
+    page = (Path(__file__).parent.parent / "docs/units.md").read_text(encoding="utf-8")
+    (script,) = re.findall(r"```python\n(\"\"\"Fine-tune.*?)```", page, re.S)
+    for said, less in (("N_CHECKPOINTS, N_STEPS, N_BATCH = 4, 6, 23", "N_CHECKPOINTS, N_STEPS, N_BATCH = 1, 2, 4"),):
+        assert said in script
+        script = script.replace(said, less)
+    (tmp_path / "data").symlink_to(data)
+    monkeypatch.chdir(tmp_path)
+    with torch.random.fork_rng():
+        exec(compile(script.replace('sep="\\t")', 'sep="\\t")[::11]'), "finetune.py", "exec"), {})
+    first, last = (torch.load(tmp_path / "runs" / f"step_{n}.pth", weights_only=True) for n in (0, 2))
+    moved = {name: float((first[name] - last[name]).norm() / first[name].norm()) for name in first}
+    assert 0 < moved["features.0.weight"] < moved["classifier.1.weight"]
+    assert moved["features.3.expand3x3.weight"] < moved["features.12.expand3x3.weight"]

@@ -18,6 +18,7 @@ from rsa.report.style import (
     FAINT,
     GREY,
     INK,
+    PAGE,
     SIGNED,
     SMALL,
     TEXT,
@@ -43,8 +44,8 @@ N_EACH, N_SHOWN = 6, 5
 MOST_LAYERS = 4
 """Of so many layers single units are shown."""
 
-MOST_MATRICES, MOST_CATEGORIES = 3, 12
-"""So many matrices of categories are drawn, if there are no more categories than that."""
+MOST_MATRICES, MOST_CATEGORIES, CELL = 3, 7, 0.3
+"""So many matrices of categories are drawn, if there are no more categories than that; side of a cell in inches."""
 
 HEIGHT, GAP = 1.7, 0.55
 """Height of a panel and room beside it for its scale, in inches."""
@@ -201,7 +202,7 @@ def draw_units(units: pd.DataFrame, peaks: Sequence[Array], pictures: Sequence[A
 
 
 def _two_digits(value: float) -> str:
-    return f"{value:.2f}".replace("-", "\N{MINUS SIGN}")
+    return f"{round(value, 2) + 0.0:.2f}".replace("-", "\N{MINUS SIGN}")
 
 
 def _unit_figures(table: pd.DataFrame, folders: Mapping[str, Path], path: Path) -> list[Path]:
@@ -234,33 +235,30 @@ def draw_categories(table: pd.DataFrame) -> Figure:
     order = table.groupby("layer", sort=False)["difference"].min().sort_values(kind="stable")
     layers = [str(layer) for layer in order.index[:MOST_MATRICES]]
     names = list(dict.fromkeys([*table["category_a"], *table["category_b"]]))
-    room, side = inches_of(short_names(names, 20), SMALL) + 0.12, 1.5
+    shown = short_names(names, 20)
+    room = inches_of(shown, SMALL) + 0.12
+    side = min(max(1.0, CELL * (len(names) - 1)), (PAGE - room - 0.1) / len(layers) - 0.15)
     figure = Figure((room + len(layers) * (side + 0.15) + 0.1, side + 0.3 + room))
     for i, layer in enumerate(layers):
         axes = axes_at(figure, room + i * (side + 0.15), room, side, side)
-        own = table[table["layer"] == layer]
-        _matrix(axes, own, names, plain(layer, 22))
-        axes.set_yticks(range(len(names)), short_names(names, 20) if i == 0 else [""] * len(names))
+        _matrix(axes, table[table["layer"] == layer], names)
+        axes.set_title(plain(layer, 22), fontsize=TITLE, color=INK, pad=3)
+        axes.set_xticks(range(len(names) - 1), shown[:-1], rotation=90)
+        axes.set_yticks(range(len(names) - 1), shown[1:] if i == 0 else [""] * (len(names) - 1))
         axes.tick_params(labelsize=SMALL, length=0, colors=INK)
     return figure
 
 
-def _matrix(axes: Axes, table: pd.DataFrame, names: Sequence[str], title: str) -> None:
-    """Draw differences of a layer: numbers in colours, below the diagonal."""
-    values = np.full((len(names), len(names)), np.nan)
-    at = {name: i for i, name in enumerate(names)}
+def _matrix(axes: Axes, table: pd.DataFrame, names: Sequence[str]) -> None:
+    """Draw differences of a layer: colours and numbers, a row for each category but the first."""
+    values, at = np.full((len(names) - 1, len(names) - 1), np.nan), {name: i for i, name in enumerate(names)}
     for one in table.to_dict("records"):
-        ends = sorted((at[one["category_a"]], at[one["category_b"]]), reverse=True)
-        values[ends[0], ends[1]] = one["difference"]
-        number = _two_digits(one["difference"]) + ("\N{BULLET}" if one["p"] < 0.05 else "")
-        dark = abs(one["difference"]) > 0.3
-        if len(names) <= MOST_CATEGORIES // 2 + 1:
-            axes.text(
-                ends[1], ends[0], number, fontsize=SMALL, color="white" if dark else INK, ha="center", va="center"
-            )
+        column, row = sorted((at[one["category_a"]], at[one["category_b"]]))
+        values[row - 1, column] = one["difference"]
+        number = _two_digits(one["difference"]).replace("0.", ".") + "\N{BULLET}" * bool(one["p"] < 0.05)
+        colour = "white" if abs(one["difference"]) > 0.3 else INK
+        axes.text(column, row - 1, number, fontsize=SMALL, color=colour, ha="center", va="center")
     axes.imshow(values, cmap=SIGNED, vmin=-0.5, vmax=0.5)
-    axes.set_title(title, fontsize=TITLE, color=INK, pad=3)
-    axes.set_xticks(range(len(names)), short_names(names, 20), rotation=90)
     axes.spines[:].set_visible(False)
 
 
