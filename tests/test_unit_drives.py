@@ -348,6 +348,22 @@ def test_made_pictures_are_the_same_each_time_and_of_each_unit_alone(linear_unit
     assert (first != other).mean() > 0.5
 
 
+def test_pictures_are_made_as_many_at_a_time_as_fit_into_memory(linear_units, monkeypatch):
+    units, settings, asked = [Unit("1", 0, ""), Unit("1", 1, "")], Maximised(n_steps=2), []
+
+    def too_large(watched, layer, units, *more):
+        asked.append(len(units))
+        if len(units) > 1:
+            raise RuntimeError("MPS backend out of memory")
+        return ascended(watched, layer, units, *more)
+
+    expected = made_for(linear_units, units, settings).arrays["made"].astype(int)
+    monkeypatch.setattr("rsa.units.maximised.ascended", too_large)
+    made = made_for(linear_units, units, settings).arrays["made"]
+    assert asked == [2, 1, 1]
+    assert np.abs(made - expected).max() <= 1
+
+
 def test_a_texture_raises_the_whole_map(linear_units):
     settings = Maximised(objective="channel", n_steps=30, step=0.2, jitter_px=8, blur_px=0)
     found = made_for(linear_units, [Unit("0", 1, "")], settings)

@@ -18,7 +18,17 @@ from rsa.models.source import Network, Precision
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["PassSettings", "Take", "ahead", "background", "exactly", "keeping_memory", "pass_batches"]
+__all__ = [
+    "PassSettings",
+    "Take",
+    "ahead",
+    "background",
+    "exactly",
+    "fewer",
+    "is_out_of_memory",
+    "keeping_memory",
+    "pass_batches",
+]
 
 N_BATCHES_AHEAD = 2
 """Batches of pictures that are read ahead of the network."""
@@ -137,15 +147,15 @@ def _pass(
         try:
             _answered(network, layers, part, keep, partial(_from_place, take, start), settings)
         except RuntimeError as error:
-            if not _is_out_of_memory(error):
+            if not is_out_of_memory(error):
                 raise
-            size = _fewer(min(size, len(part)), settings.device, error)
+            size = fewer(min(size, len(part)), settings.device, error)
             continue
         start += len(part)
     return size
 
 
-def _fewer(size: int, device: str, error: RuntimeError) -> int:
+def fewer(size: int, device: str, error: RuntimeError) -> int:
     """Halve the number of pictures at a time, or say that it cannot be halved."""
     import torch
 
@@ -189,7 +199,7 @@ def _in_precision(precision: Precision, kind: str) -> Any:
     return torch.autocast(kind, getattr(torch, precision))
 
 
-def _is_out_of_memory(error: RuntimeError) -> bool:
+def is_out_of_memory(error: RuntimeError) -> bool:
     """Say whether a device has no memory left: CUDA says it by a type of its own, others by their words."""
     return type(error).__name__ == "OutOfMemoryError" or "out of memory" in str(error)
 

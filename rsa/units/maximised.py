@@ -9,6 +9,7 @@ import pandas as pd
 
 from rsa.core import Array
 from rsa.errors import UserError
+from rsa.models.passing import fewer, is_out_of_memory
 from rsa.progress import progress
 from rsa.units.choosing import Unit
 from rsa.units.found import Found, Table
@@ -137,15 +138,23 @@ def _highest(watched: Watched, layer: str, units: Sequence[int], pictures: Array
 def _in_parts(
     watched: Watched, layer: str, units: Sequence[int], settings: Maximised, advance: Callable[[int], None]
 ) -> Array:
-    """Make the pictures of units of a layer, as many at a time as pictures pass: (n_units, height, width, 3)."""
+    """Make the pictures of units of a layer, as many at a time as fit into memory: (n_units, height, width, 3)."""
     import torch
 
-    size = watched.settings.size
-    parts = []
+    size, start = watched.settings.size, 0
+    parts: list[Array] = []
     with torch.inference_mode(False):
-        for start in range(0, len(units), size):
-            shares = ascended(watched, layer, units[start : start + size], settings, advance)
+        while start < len(units):
+            some = units[start : start + size]
+            try:
+                shares = ascended(watched, layer, some, settings, advance)
+            except RuntimeError as error:
+                if not is_out_of_memory(error):
+                    raise
+                size = fewer(min(size, len(some)), watched.settings.device, error)
+                continue
             parts.append(watched.pixels(_inputs(watched, shares.cpu())))
+            start += len(some)
     return np.concatenate(parts)
 
 
