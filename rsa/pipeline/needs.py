@@ -468,7 +468,9 @@ def _units(runs: Runs) -> Need:
     size = runs.extent
     batch = 2 * SINGLE * BATCH_SIZE * size.n_outputs + 600 * MB + 1.3 * size.n_weights
     responses = 3 * SINGLE * size.n_conditions * size.n_units + 4 * DOUBLE * size.n_conditions**2
-    return Need(TORCH_MB, batch + responses, None, 600 + 2 * size.n_images, 100 * MB)
+    made = None if runs.study.units is None else runs.study.units.maximised
+    seconds = 600 + 2 * size.n_images + (0 if made is None else 4 * made.n_steps)
+    return Need(TORCH_MB, batch + responses, None, seconds, 100 * MB)
 
 
 def _unit_changes(runs: Runs) -> Need:
