@@ -19,6 +19,7 @@ from scipy.stats import binom
 from rsa.core import RDMs
 from rsa.distances import DISTANCES, cross_products
 from rsa.errors import UserError
+from rsa.models import Torchvision
 from rsa.models.layer_rdms import layer_products, model_rdms
 from rsa.models.python import Python
 from rsa.models.run import Run
@@ -344,6 +345,25 @@ def test_what_is_shown_is_spread_over_layers_and_categories() -> None:
     kinds = np.array(list("abab" * 12))
     assert sorted(kinds[spread(kinds, 48)]) == ["a"] * 6 + ["b"] * 6
     assert spread(None, 5).tolist() == [0, 1, 2, 3, 4]
+
+
+def test_squeezenet_tells_faces_of_monkeys_from_those_of_people_in_its_last_layer(data: Path) -> None:
+    """The first layer does so less well: 24 of the photographs of Kriegeskorte et al. (2008)."""
+    rows = pd.read_csv(data / "kriegeskorte92" / "conditions.tsv", sep="\t")
+    rows = rows[rows["category"].isin(["human face", "nonhuman face", "artificial inanimate"])]
+    rows = rows.groupby("category").head(8).reset_index(drop=True)
+    files = [str(data / "kriegeskorte92" / "stimuli" / file) for file in rows["file"]]
+    images = pd.DataFrame({"condition": rows["index"].astype(str), "file": files, "category": rows["category"]})
+    settings: dict[str, Any] = {"architecture": "squeezenet1_1", "preprocess_as": "IMAGENET1K_V1"}
+    weights = str(data / "weights" / "squeezenet1_1.pth")
+    squeezenet = Torchvision.model_validate({**settings, "weights": weights, "layers": ["features.1", "classifier"]})
+    watched = Watched.of(squeezenet, images)
+    design = design_of(coded(watched, images, Codes()).categories, 4, seed=0)
+    assert design is not None
+    layers = layer_products(Run(squeezenet, watched.pictures, watched.settings))
+    first, last = readout(layers, 2, design, Codes(permutations=99)).tables["readout"].rows["accuracy"]
+    assert last > 0.95
+    assert first < 0.9
 
 
 # ------------------------------------------------------------------------------------------------ mistakes

@@ -137,11 +137,11 @@ def problems_of_layers(wanted: Layers, models: Sequence[Model]) -> list[str]:
 def problems_of_codes(settings: Codes, stimuli: pd.DataFrame) -> list[str]:
     """Return what is wrong with the categories of a stimulus table, a line each.
 
-    The default column may be missing: nothing is read out then.
+    The column of the default may be missing: nothing is read out then.
     """
     column = settings.categories
     if column not in stimuli:
-        if "categories" not in settings.model_fields_set:
+        if column == Codes().categories:
             return []
         has = [str(name) for name in stimuli if name not in ("condition", "file")]
         return [

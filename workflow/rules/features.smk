@@ -120,7 +120,8 @@ if STUDY.units is not None:
             comparison=STUDY.comparison,
         shell:
             "python -m rsa units {params.model} {params.stimuli} {params.units} --rdms {input.rdms} --brain {input.brain} "
-            "--fits {input.fits} --distance {params.distance} --comparison {params.comparison} --output {output.tables} "
+            "--fits {input.fits} --distance {params.distance} --comparison {params.comparison} "
+            "--memory-mb $(({resources.mem_mb} - BESIDE_MB)) --output {output.tables} "
             "--then draw-units --tables {output.tables} --folder {output.figures} --log {log}"
 
 
