@@ -42,8 +42,8 @@ N_BESIDE = 3
 N_LETTERS = 18
 """So many letters of the name of a layer are shown."""
 
-MOST_REGIONS = 7
-"""So many regions have a line of their own colour."""
+MOST_REGIONS = 5
+"""So many regions have a line of their own colour: those that the left panel leaves."""
 
 
 def readout_figures(folder: UnitsFolder, to: Path) -> list[Path]:
@@ -109,7 +109,8 @@ def _accuracies(axes: Axes, table: pd.DataFrame, near: pd.DataFrame | None, laye
 def _fits(axes: Axes, fits: pd.DataFrame, layers: list[str], n_lines: int) -> None:
     places = np.arange(len(layers))
     regions = list(dict.fromkeys(fits["region"].astype(str)))
-    colours = model_colours(regions[:MOST_REGIONS])
+    of_all = model_colours(["read-out", "neighbours", *(f"region {region}" for region in regions[:MOST_REGIONS])])
+    colours = {region: of_all[f"region {region}"] for region in regions[:MOST_REGIONS]}
     for region in regions:
         own = fits[fits["region"].astype(str) == region].assign(layer=lambda rows: rows["layer"].astype(str))
         score = own.set_index("layer")["score"].reindex(layers)
