@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 from figure_faults import faults
 from matplotlib.figure import Figure
+from PIL import Image
 from test_report import mni, oblique, single_slice
 
 from rsa.core import REFERENCE, TEST, RDMs, ScoreMap
@@ -16,7 +17,7 @@ from rsa.report.film import film_strip, rdm_movie_strip
 from rsa.report.glass import glass_grid
 from rsa.report.slices import label_slices, signed_slices, slices
 from rsa.report.study import group_figures
-from rsa.report.style import SMALL, caption_of, fitted, inches_of
+from rsa.report.style import DPI, SMALL, caption_of, fitted, inches_of, save_figure
 from rsa.report.times import time_courses
 
 LONG = "torchvision_vit_base_patch16_224.encoder.layers.encoder_layer_{}.mlp.activation_with_a_very_long_name"
@@ -177,3 +178,16 @@ def test_differences_are_drawn_with_what_is_significant_of_them(tmp_path):
     assert "late less early is net fc less net conv1." in said
     assert "outlined: p ≤ .05" in said
     assert _differences(ScoreMap(values[:1], table[:1], volume)) is None
+
+
+@pytest.mark.dots
+def test_figures_have_the_dots_that_are_asked_for_and_no_more_than_all(tmp_path):
+    for asked, n_dots in ((None, DPI), (150, 150), (2 * DPI, DPI)):
+        with Image.open(save_figure(tmp_path / "a.png", Figure((1, 1)), dpi=asked)) as image:
+            assert image.size == (n_dots, n_dots)
+
+
+def test_figures_of_tests_have_few_dots(tmp_path):
+    for asked in (None, 150):
+        with Image.open(save_figure(tmp_path / "a.png", Figure((1, 1)), dpi=asked)) as image:
+            assert image.size == (60, 60)

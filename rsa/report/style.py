@@ -117,7 +117,7 @@ def is_wanted(path: str | Path) -> bool:
     return False
 
 
-def save_figure(path: str | Path, figure: Figure, caption: str = "", dpi: int = DPI) -> Path:
+def save_figure(path: str | Path, figure: Figure, caption: str = "", dpi: int | None = None) -> Path:
     """Write a figure as PNG and, beside it, as SVG; the same figure gives the same bytes.
 
     In a block of `only`, other figures than the chosen one are not written.
@@ -130,8 +130,8 @@ def save_figure(path: str | Path, figure: Figure, caption: str = "", dpi: int = 
         Is drawn for both. Text is text in the SVG, and lines are lines.
     caption : str
         Kept inside both files; `caption_of` reads it.
-    dpi : int
-        Pixels per inch of the PNG, and of images in the SVG.
+    dpi : int, optional
+        Pixels per inch of the PNG, and of images in the SVG: `DPI`, or fewer.
 
     Returns
     -------
@@ -141,7 +141,7 @@ def save_figure(path: str | Path, figure: Figure, caption: str = "", dpi: int = 
     path, choice = Path(path), _choice.get()
     if not is_wanted(path):
         return path
-    dpi = dpi if choice is None else choice.dpi
+    dpi = min(dpi or DPI, DPI) if choice is None else choice.dpi
     same_text_and_names = rc_context({"svg.fonttype": "none", "svg.hashsalt": "rsa"})
     with writing(path.with_suffix(".svg")) as temporary, same_text_and_names:
         metadata = {"Title": path.stem, "Description": _printable(caption), "Date": None}
