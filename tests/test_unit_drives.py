@@ -273,6 +273,8 @@ def test_squares_are_white_where_the_picture_ends():
     assert cut_out(picture, (0, 1, 2, 4))[..., 0].tolist() == [[255] * 3, [1, 2, 3], [5, 6, 7]]
     assert cut_out(picture, (1, 3, 4, 4))[..., 0].tolist() == [[7, 255, 255], [11, 255, 255], [15, 255, 255]]
     assert cut_out(picture, (1, 1, 3, 3))[..., 0].tolist() == [[5, 6], [9, 10]]
+    wide = np.arange(8, dtype=np.uint8).reshape(2, 4)[..., None].repeat(3, axis=2)  # twice as wide as high
+    assert cut_out(wide, (0, 1, 1, 2))[..., 0].tolist() == [[1, 255]]
 
 
 def test_what_does_not_respond_has_no_colour():

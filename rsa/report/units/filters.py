@@ -44,7 +44,7 @@ def filter_figures(folder: UnitsFolder, to: Path) -> list[Path]:
     if not rows:
         return []
     height, width = arrays["weights"].shape[1:3]
-    sheet = Tiles([name for name, _ in rows], N_COLUMNS, height / width, largest=0.5)
+    sheet = Tiles([name.replace(", ", ",\n") for name, _ in rows], N_COLUMNS, height / width, largest=0.5)
     oriented = table["orientation_selectivity"].to_numpy() >= ORIENTED
     for row, (_, numbers) in enumerate(rows):
         for column, number in enumerate(numbers):

@@ -50,7 +50,10 @@ def _sheet(
 ) -> Tiles:
     """Draw the units of some layers: below what was made for each, the best picture."""
     names = [name for layer, _ in groups for name in (layer, "best picture")]
-    sheet = Tiles(names, max(len(numbers) for _, numbers in groups), largest=LARGEST, words=[2, 1] * len(groups))
+    height, width = folder.input_px
+    sheet = Tiles(
+        names, max(len(numbers) for _, numbers in groups), height / width, largest=LARGEST, words=[2, 1] * len(groups)
+    )
     for row, (_, numbers) in enumerate(groups):
         for column, k in enumerate(numbers):
             unit, made, best = (table[name][k] for name in ("unit", "made", "best"))

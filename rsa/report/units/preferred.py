@@ -14,23 +14,23 @@ from rsa.report.style import MODEL_COLOURS, save_figure
 from rsa.report.units.folder import UnitsFolder
 from rsa.report.units.tiles import DPI, MOST_ROWS, Tiles, cut_out, short
 
-__all__ = ["CAPTION", "CAPTION_WITHOUT_SPACE", "faded", "glow", "preferred_figures"]
+__all__ = ["CAPTION", "faded", "glow", "preferred_figures"]
 
 COLOUR, GLOW = MODEL_COLOURS[1], colormaps["YlOrRd"]
 """Those of fields, and of responses."""
 
 CAPTION = (
-    "The pictures to which each unit of {layer} responds most, the highest response first, as the network sees them. "
-    "The frame is the theoretical receptive field at the place of the highest response{fields}. Below: the responses "
-    "at all places over the grey picture, from none (0 or below: no colour) to the unit's highest to any picture "
-    "(dark red), and the highest response to this picture."
+    "The pictures to which each unit of {layer} responds most, the highest response first, as the network sees "
+    "them.{more} The number is the highest response of the unit to the picture."
 )
 
-FIELDS = ", which is shown enlarged below"
+OF_FIELDS = (
+    " The frame is the theoretical receptive field at the place of the highest response, and is shown enlarged below."
+)
 
-CAPTION_WITHOUT_SPACE = (
-    "The pictures to which each unit of {layer} responds most, the highest response first, as the network sees them, "
-    "and the responses."
+OF_MAPS = (
+    " Below: the responses at all places over the pale picture, from none (0 or below: no colour) to the highest of "
+    "the unit to any picture (dark red)."
 )
 
 
@@ -48,8 +48,8 @@ def preferred_figures(folder: UnitsFolder, to: Path) -> list[Path]:
             sheet = _sheet(folder, table, units, arrays, numbers[start : start + most], kinds)
             end = f"_{start // most + 1}" if len(numbers) > most else ""
             path = to / f"preferred_{place:02}_{label_of(str(layer))}{end}.png"
-            caption = CAPTION if "map" in kinds else CAPTION_WITHOUT_SPACE
-            caption = caption.format(layer=layer, fields=FIELDS if "field" in kinds else "")
+            more = OF_FIELDS * ("field" in kinds) + OF_MAPS * ("map" in kinds)
+            caption = CAPTION.format(layer=layer, more=more)
             made.append(save_figure(path, sheet.figure, caption, DPI))
     return made
 
@@ -76,7 +76,10 @@ def _sheet(
     names = {"field": "its field", "map": "its responses"}
     rows = [names.get(kind, f"unit {units['unit'][k]}") for k in numbers for kind in kinds]
     words = {"picture": 1 if "map" in kinds else 2, "field": 0, "map": 1}
-    sheet = Tiles(rows, int(table["rank"].max()), words=[words[kind] for _ in numbers for kind in kinds])
+    height, width = folder.input_px
+    sheet = Tiles(
+        rows, int(table["rank"].max()), height / width, words=[words[kind] for _ in numbers for kind in kinds]
+    )
     for i, k in enumerate(numbers):
         own = table[(table["layer"] == units["layer"][k]) & (table["unit"] == units["unit"][k])]
         for column, one in enumerate(own.itertuples()):

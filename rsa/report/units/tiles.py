@@ -137,7 +137,7 @@ def short(response: float) -> str:
 
 
 def cut_out(picture: Array, box: Sequence[int]) -> Array:
-    """Return a part of a picture as a square; where the picture ends, the square is white.
+    """Return a part of a picture with the proportions of the picture; where the picture ends, it is white.
 
     Parameters
     ----------
@@ -148,18 +148,19 @@ def cut_out(picture: Array, box: Sequence[int]) -> Array:
 
     Returns
     -------
-    array, shape (side, side, 3)
-        As large as the longer side of the part. At the border of the picture the part lies at that side of the square
-        where the picture goes on.
+    array, shape (part_height, part_width, 3)
+        As small as it can be to hold the part. At the border of the picture the part lies at that side where the
+        picture goes on.
     """
     (top, left, bottom, right), (height, width) = [int(edge) for edge in box], picture.shape[:2]
     part = picture[top:bottom, left:right]
-    side = max(part.shape[:2])
-    square = np.full((side, side, 3), 255, dtype=np.uint8)
-    row = _beginning(side - len(part), top == 0, bottom == height)
-    column = _beginning(side - part.shape[1], left == 0, right == width)
-    square[row : row + part.shape[0], column : column + part.shape[1]] = part
-    return square
+    share = max(part.shape[0] / height, part.shape[1] / width)
+    n_rows, n_columns = (max(n, round(share * size)) for n, size in zip(part.shape, (height, width), strict=False))
+    whole = np.full((n_rows, n_columns, 3), 255, dtype=np.uint8)
+    row = _beginning(n_rows - part.shape[0], top == 0, bottom == height)
+    column = _beginning(n_columns - part.shape[1], left == 0, right == width)
+    whole[row : row + part.shape[0], column : column + part.shape[1]] = part
+    return whole
 
 
 def _beginning(n_free: int, is_cut_before: bool, is_cut_behind: bool) -> int:
