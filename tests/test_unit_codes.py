@@ -182,7 +182,7 @@ def test_three_conditions_have_no_map(rng: np.random.Generator, caplog: Any) -> 
     rdms = rdms_of([rng.standard_normal((3, 4))])
     with caplog.at_level(logging.INFO):
         assert embeddings(rdms, who(rdms), Codes()) is None
-    assert "A map of the pictures needs at least 4 conditions, and there are 3" in caplog.text
+    assert "A map of the pictures needs 4 to 2000 conditions, and there are 3" in caplog.text
 
 
 # ------------------------------------------------------------------------------------------------ read-out

@@ -2,7 +2,7 @@
 
 import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
@@ -37,8 +37,9 @@ log = logging.getLogger(__name__)
 N_STARTS = 4
 """MDS begins so often at random places, besides once at those of classical scaling; the least stress wins."""
 
-FEWEST = 4
-"""Of fewer conditions no map in two dimensions is made."""
+FEWEST, MOST = 4, 2000
+"""Of fewer conditions, or of more, no map in two dimensions is made: it would take hours, and no one would see a
+picture on it."""
 
 NEIGHBOURS = {
     "layer": "Layer of the network",
@@ -207,17 +208,15 @@ def neighbours(rdms: RDMs, who: Coded, settings: Codes) -> Found:
     return Found(found, who.arrays())
 
 
-def _squares(rdms: RDMs) -> "list[tuple[str, Array]]":
-    """Return the layers whose distances are all defined, with their RDMs, (n_conditions, n_conditions)."""
+def _squares(rdms: RDMs) -> Iterator[tuple[str, Array]]:
+    """Yield the layers whose distances are all defined, with their RDMs, (n_conditions, n_conditions), one by one."""
     from scipy.spatial.distance import squareform
 
-    found = []
     for layer, values in zip(rdms.table["layer"], rdms.values, strict=True):
-        if not np.isfinite(values).all():
+        if np.isfinite(values).all():
+            yield str(layer), squareform(np.asarray(values))
+        else:
             log.warning("Layer %r: some distances are undefined, so it has no neighbours and no map.", layer)
-            continue
-        found.append((str(layer), squareform(np.asarray(values))))
-    return found
 
 
 def _nearest(square: Array, k: int) -> Array:
@@ -260,7 +259,7 @@ def embeddings(rdms: RDMs, who: Coded, settings: Codes) -> Found | None:
     Returns
     -------
     Found, optional
-        The table `embeddings`; None of fewer than 4 conditions.
+        The table `embeddings`; None of fewer than 4 conditions, or of more than 2,000.
 
     References
     ----------
@@ -271,22 +270,22 @@ def embeddings(rdms: RDMs, who: Coded, settings: Codes) -> Found | None:
        and UMAP. Nat Biotechnol 39:156-157.
     """
     n = len(who.conditions)
-    if n < FEWEST:
-        log.info("A map of the pictures needs at least %d conditions, and there are %d: none is made.", FEWEST, n)
+    if not FEWEST <= n <= MOST:
+        log.info("A map of the pictures needs %d to %d conditions, and there are %d: none is made.", FEWEST, MOST, n)
         return None
-    squares = [(layer, square) for layer, square in _squares(rdms) if square.max() > 0]
     perplexity = min(settings.perplexity, (n - 1) / 3)
     if perplexity < settings.perplexity:
         log.info("The perplexity of t-SNE is %.3g, a third of the other conditions.", perplexity)
     tables: list[pd.DataFrame] = []
     before: Array | None = None
-    with progress(len(squares), "layers", "pictures in two dimensions") as advance:
-        for layer, square in squares:
-            places = _mds(square, settings.seed)
-            before = places = _along_axes(places) if before is None else _turned(places, before)
-            beside, divergence = _tsne(square, perplexity, places)
-            tables.append(_table(layer, "mds", who.conditions, places, stress(square, places)))
-            tables.append(_table(layer, "tsne", who.conditions, beside, divergence))
+    with progress(len(rdms), "layers", "pictures in two dimensions") as advance:
+        for layer, square in _squares(rdms):
+            if square.max() > 0:
+                places = _mds(square, settings.seed)
+                before = places = _along_axes(places) if before is None else _turned(places, before)
+                beside, divergence = _tsne(square, perplexity, places)
+                tables.append(_table(layer, "mds", who.conditions, places, stress(square, places)))
+                tables.append(_table(layer, "tsne", who.conditions, beside, divergence))
             advance(1)
     rows = pd.concat(tables) if tables else pd.DataFrame(columns=list(EMBEDDINGS))
     return Found({"embeddings": Table(rows, EMBEDDINGS)}, who.arrays())
