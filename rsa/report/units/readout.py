@@ -42,8 +42,8 @@ N_BESIDE = 3
 N_LETTERS = 18
 """So many letters of the name of a layer are shown."""
 
-MOST_REGIONS = 5
-"""So many regions have a line of their own colour: those that the left panel leaves."""
+MOST_REGIONS = 4
+"""So many regions have a line of their own colour, of those that the left panel leaves; others share a grey."""
 
 
 def readout_figures(folder: UnitsFolder, to: Path) -> list[Path]:
@@ -55,7 +55,7 @@ def readout_figures(folder: UnitsFolder, to: Path) -> list[Path]:
     n_panels = 1 if fits is None else 2
     width = PAGE / n_panels - LEFT - 0.1
     bottom = 0.2 + 0.75 * inches_of(short_names(layers, N_LETTERS), SMALL)  # of names at 45 degrees
-    n_lines = 1 if fits is None else -(-min(fits["region"].nunique(), MOST_REGIONS) // N_BESIDE)
+    n_lines = 1 if fits is None else -(-min(fits["region"].nunique(), MOST_REGIONS + 1) // N_BESIDE)
     figure = Figure((PAGE, bottom + HEIGHT + TOP + LINE * n_lines))
     _accuracies(axes_at(figure, LEFT, bottom, width, HEIGHT), table, near, layers)
     if fits is not None:
@@ -114,7 +114,7 @@ def _fits(axes: Axes, fits: pd.DataFrame, layers: list[str], n_lines: int) -> No
     for region in regions:
         own = fits[fits["region"].astype(str) == region].assign(layer=lambda rows: rows["layer"].astype(str))
         score = own.set_index("layer")["score"].reindex(layers)
-        label = plain(region, 14) if region in colours else None
+        label = plain(region, 14) if region in colours else "others" if region == regions[-1] else None
         axes.plot(places, score, color=colours.get(region, GREY), label=label, linewidth=1.2, marker="o", markersize=3)
     axes.axhline(0, color=GREY, linewidth=0.6)
     axes.set_ylabel("fit to the region", fontsize=TEXT, color=INK)
