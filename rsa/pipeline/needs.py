@@ -13,6 +13,7 @@ from functools import cached_property
 from rsa.distances import BLOCK
 from rsa.files.io import IN_MEMORY
 from rsa.files.memory import MB
+from rsa.inference.channels import AT_ONCE, MOST_KEPT
 from rsa.inference.group import COMBINED_SCORES
 from rsa.inference.permutation import BLOCK_BYTES, MOST_CENTRES, PERMUTED, RDM_BYTES
 from rsa.inputs.references import PictureReference
@@ -463,6 +464,10 @@ def _model_rdms(runs: Runs) -> Need:
     return Need(TORCH_MB, beside + responses if fits else beside, beside + (some if fits else 0), seconds, disk)
 
 
+N_CHANNELS = 500
+"""About so many channels a layer has."""
+
+
 def _units(runs: Runs) -> Need:
     """Hold the network, two batches of all layers, the responses of one layer, and all pictures, small."""
     size = runs.extent
@@ -470,7 +475,17 @@ def _units(runs: Runs) -> Need:
     responses = 3 * SINGLE * size.n_conditions * size.n_units + 4 * DOUBLE * size.n_conditions**2
     made = None if runs.study.units is None else runs.study.units.maximised
     seconds = 600 + 2 * size.n_images + (0 if made is None else 4 * made.n_steps)
-    return Need(TORCH_MB, batch + responses, None, seconds, 100 * MB)
+    rdms, compared = _channels(runs)
+    return Need(TORCH_MB, batch + responses + rdms, None, seconds + compared, 100 * MB)
+
+
+def _channels(runs: Runs) -> tuple[float, float]:
+    """Return the bytes of RDMs of channels that are held at once, and the seconds to compare those of all layers."""
+    size, asked = runs.extent, None if runs.study.units is None else runs.study.units.channels
+    if asked is None or not size.n_regions:
+        return 0.0, 0.0
+    kept = 2 * SINGLE * min(MOST_KEPT, N_CHANNELS * size.n_pairs) + 5 * DOUBLE * max(AT_ONCE, size.n_pairs)
+    return kept, 5e-7 * N_CHANNELS * max(1, size.n_layers) * size.n_pairs
 
 
 def _unit_changes(runs: Runs) -> Need:
