@@ -298,7 +298,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
         save_found(to, "pictures", Found({}, {"small": small, "whole": whole, "numbers": np.zeros(0, int)}))
     units = [folder / f"model-runepoch{number}" for number in (1, 2, 3)]
     stages.unit_changes(folder / "study.json", units, folder / "changes")
-    stages.draw_unit_changes(folder / "study.json", folder / "changes", units, folder / "figures")
+    stages.draw_unit_changes(folder / "changes", units, folder / "figures")
     return folder
 
 

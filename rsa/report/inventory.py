@@ -33,6 +33,7 @@ HOLDS = (
     (r".*brain/.*_rdms\.h5", "RDMs of regions"),
     (r".*_patterns\.h5", "what was read of the brain"),
     (r"networks/[^/]*\.tsv", "networks among themselves"),
+    (r"units/changes/networks\.json", "the networks of each comparison"),
     (r"units/changes/.*_layers\.tsv", "how much the units of each layer changed"),
     (r"units/changes/.*_units\.tsv", "units before and after"),
     (r"units/changes/.*_categories\.tsv", "categories told apart before and after"),

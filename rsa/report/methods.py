@@ -342,6 +342,11 @@ def _group(study: Any, measured: Measured) -> list[str]:
             "description, not a test."
         )
     sentences += [one.about(bool(measured.regions)) for one in study.network_comparisons]
+    if study.unit_comparisons:
+        sentences.append(
+            "Each unit of these networks was compared with itself by Spearman's correlation, over pictures, of its "
+            "highest responses."
+        )
     if study.ranking is not None and measured.regions:
         sentences += study.ranking.methods(n)
     if study.inference is not None and measured.regions and n > 1:

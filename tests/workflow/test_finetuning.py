@@ -42,6 +42,12 @@ def results(make_sandbox: Callable[[str], Sandbox], data: Path) -> Path:
             {"kind": "before_after", "name": "finetuning", "before": "trained", "after": "tunedepoch2"},
             {"kind": "training", "model": "tuned"},
         ],
+        "units": {
+            "models": ["tunedepoch2"],
+            "chosen": [{"layers": ["features.9", "features.12"], "n": 1}],
+            **dict.fromkeys(["preferred", "fields", "codes", "channels"]),
+            "filters": False,
+        },
     }
     (sandbox.folder / "networks.yaml").write_text(yaml.safe_dump(settings))
     sandbox.succeed("--configfile", "networks.yaml")
@@ -80,6 +86,19 @@ def test_only_what_was_tuned_has_moved(results: Path) -> None:
         assert moved.loc[region, "difference"] == pytest.approx(expected, abs=1e-5)
 
 
+def test_only_units_of_what_was_tuned_have_changed(results: Path) -> None:
+    changes = results / "units" / "changes"
+    units = pd.read_csv(changes / "finetuning_units.tsv", sep="\t").set_index(["layer", "unit"])
+    assert (units.loc["features.9", ["tuning_similarity", "overlap"]] == 1).all(axis=None)
+    moved = units.loc["features.12"]
+    assert len(moved) == 512
+    assert (moved["tuning_similarity"].dropna() < 1).mean() > 0.9
+    curve = pd.read_csv(changes / "training_curve.tsv", sep="\t", index_col=["layer", "step"])["tuning_similarity"]
+    assert curve["features.9", 1] == 1
+    assert curve["features.12", 1] < curve["features.12", 2] == 1
+    assert not (results / "units" / "model-randomseed0").exists(), "it is neither named nor followed"
+
+
 def test_checkpoints_are_in_order_and_end_at_the_last(results: Path) -> None:
     table = table_of(results, "training", "region", "layer").loc[[("IT", "features.12")]]
     assert list(table["step"]) == [1, 2]
@@ -93,4 +112,7 @@ def test_the_page_tells_of_each_comparison(results: Path, tmp_path: Path) -> Non
         assert f"Comparing networks: {name}" in text
     assert "There were 2 such networks (from randomseed0 to randomseed1)" in text
     assert "one of 2 checkpoints of a training" in text
-    redrawn(results, tmp_path, ["networks/variants", "networks/finetuning", "networks/training"])
+    assert "Units that changed most and least: finetuning" in text
+    assert 'href="unit-changes.html"' in text
+    names = [f"networks/{name}" for name in ("variants", "finetuning", "training")]
+    redrawn(results, tmp_path, [*names, *(f"units/changes/{name}" for name in ("finetuning_layers", "training_curve"))])

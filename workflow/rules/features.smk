@@ -142,5 +142,5 @@ if STUDY.unit_comparisons:
             **needs("unit_changes", "draw_unit_changes"),
         shell:
             "python -m rsa unit-changes --study {input.study} --units {input.units} --output {output.tables} "
-            "--then draw-unit-changes --study {input.study} --units {input.units} --tables {output.tables} "
+            "--then draw-unit-changes --units {input.units} --tables {output.tables} "
             "--folder {output.figures} --log {log}"

@@ -92,6 +92,8 @@ def unit_changes(study: Path, units: list[Path], output: Path) -> None:
         of_networks = {label: folders[label] for label in one.followed(settings.named)}
         tables = OF_UNITS[one.kind](one, settings, of_networks)
         save_found(output, one.name, Found({f"{one.name}_{name}": table for name, table in tables.items()}))
+    followed = {one.name: list(one.followed(settings.named)) for one in settings.unit_comparisons}
+    io.save_json(output / "networks.json", followed)
 
 
 def _changed_units(one: BeforeAfter, study: Study, folders: Mapping[str, Path]) -> dict[str, Table]:

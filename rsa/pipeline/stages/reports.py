@@ -1,5 +1,6 @@
 """For people: the pictures of each part of a study, and the page."""
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -192,23 +193,20 @@ def draw_units(tables: Path, folder: Path) -> None:
     unit_figures(tables, folder)
 
 
-def draw_unit_changes(study: Path, tables: Path, units: list[Path], folder: Path) -> None:
+def draw_unit_changes(tables: Path, units: list[Path], folder: Path) -> None:
     """Draw what learning changes in the units of networks: before and after a training, and along it.
 
     Parameters
     ----------
-    study : path
-        Settings (JSON).
     tables : path
-        Folder of the tables.
+        Folder of the tables, and of the names of the networks of each comparison.
     units : list of path
         Folders of the units of networks, model-<label>.
     """
-    settings = Study.model_validate_json(study.read_text(encoding="utf-8"))
     folders = {one.name.removeprefix("model-"): one for one in units}
     folder.mkdir(parents=True, exist_ok=True)
-    for one in settings.unit_comparisons:
-        change_figures(tables, one.name, {label: folders[label] for label in one.followed(settings.named)}, folder)
+    for name, labels in json.loads((tables / "networks.json").read_text(encoding="utf-8")).items():
+        change_figures(tables, name, {label: folders[label] for label in labels}, folder)
 
 
 def draw_networks(study: Path, tables: Path, folder: Path) -> None:
@@ -359,8 +357,6 @@ def drawings(plan: Plan) -> dict[Path, tuple[Callable[..., None], dict[str, Any]
         draws("networks_figures", part, draw_networks, study=plan.path("settings"), tables=first("networks", part))
         of_units = zip(plan.all("units", part), plan.all("units_figures", part), strict=True)
         found.update({figures: (draw_units, {"tables": tables}) for tables, figures in of_units})
-        changes = {"tables": first("unit_changes", part), "units": plan.all("units", part)}
-        draws("unit_changes_figures", part, draw_unit_changes, study=plan.path("settings"), **changes)
         draws("ranking_figures", part, draw_ranking, table=first("ranking", part), models=plan.names())
         over_time: dict[str, Any] = {
             "comparison": study.comparison,
@@ -372,6 +368,9 @@ def drawings(plan: Plan) -> dict[Path, tuple[Callable[..., None], dict[str, Any]
             draws("sensor_figures", part, draw_sensors, scores=scores, evokeds=evokeds, title=plan.sensor_title())
     of_references = {"references": plan.references(), "comparison": study.comparison, "stimuli": study.stimuli}
     draws("references_figures", "", draw_references, **of_references)
+    if (changes := plan.path("unit_changes")).is_dir():  # which networks are compared stands there
+        units = sorted(plan.folder.glob("units/model-*"))
+        found[plan.path("unit_changes_figures")] = (draw_unit_changes, {"tables": changes, "units": units})
     if plan.has_films:
         filmed = {"scores": plan.filmed_scores(), "movie": plan.path("group_movie"), "space": plan.group_space}
         draws("fusion_figures", "", draw_fusion, **filmed, stimuli=study.stimuli, times_s=study.film_times_s)
