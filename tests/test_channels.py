@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from itertools import permutations
 from pathlib import Path
+from shutil import copytree
 from typing import Any
 
 import numpy as np
@@ -35,7 +36,9 @@ from rsa.inputs.regions import Regions, known_names
 from rsa.models import Torchvision
 from rsa.models.python import Python
 from rsa.report.style import caption_of
+from rsa.report.units.channels import _drawn_regions, channel_figures
 from rsa.report.units.draw import unit_figures
+from rsa.report.units.folder import UnitsFolder
 from rsa.units.channels import _fitting, best_layer, channel_fits, condition_maps
 from rsa.units.found import load_arrays, save_found
 from rsa.units.look import Beside, Look, looked_at
@@ -300,9 +303,23 @@ def test_the_pictures_that_drive_the_best_channels_are_kept_and_drawn(found: tup
     assert (driving // 2 == np.argsort(-highest[:, best], axis=0, kind="stable")[:6].T).all()
     assert (driving % 2 == 0).all(), "the first picture of each condition"
     drawn = {path.name: path for path in unit_figures(folder, folder / "figures")}
-    assert {"channels.png", "channels_V1.png", "channels_IT.png"} <= set(drawn)
+    assert {"channels.png", "channels_00_V1.png", "channels_01_IT.png"} <= set(drawn)
     assert "mean over 3 subjects" in caption_of(drawn["channels.png"])
-    assert f"channels of layer {layer} that are most like V1" in caption_of(drawn["channels_V1.png"])
+    assert f"channels of layer {layer} that are most like V1" in caption_of(drawn["channels_00_V1.png"])
+
+
+def test_of_many_regions_those_that_channels_fit_best_are_drawn(found: tuple[Look, Path], tmp_path: Path) -> None:
+    folder = tmp_path / "many"
+    copytree(found[1], folder)
+    for name in ("channels", "channels_best"):
+        table = pd.read_csv(folder / f"{name}.tsv", sep="\t")
+        own = table[table["region"] == "V1"]
+        score = "score_best" if name == "channels_best" else "own_score"
+        many = [own.assign(**{"region": f"r{i}", score: own[score] + (i % 5) / 10}) for i in range(20)]
+        pd.concat(many).to_csv(folder / f"{name}.tsv", sep="\t", index=False)
+    drawn = {path.name: path for path in channel_figures(UnitsFolder(folder), folder)}
+    assert "The 6 of 20 regions that channels fit best" in caption_of(drawn["channels.png"])
+    assert _drawn_regions(pd.read_csv(folder / "channels_best.tsv", sep="\t")) == ["r3", "r4", "r8", "r9", "r14", "r19"]
 
 
 def test_nothing_is_compared_without_regions(watched: Watched, regions: RDMs) -> None:

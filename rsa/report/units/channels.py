@@ -34,6 +34,9 @@ __all__ = ["channel_figures"]
 HEIGHT, LEFT, GAP, LEGEND = 1.7, 0.5, 0.35, 0.2
 """Height of a panel, room for its scale, between panels and for the legend, in inches."""
 
+MOST_REGIONS = 6
+"""So many regions are drawn: those that the best channels fit best."""
+
 LAYER, BEST, RANDOM = MODEL_COLOURS[0], MODEL_COLOURS[1], MODEL_COLOURS[2]
 
 MEANINGS: dict[str, dict[str, Any]] = {
@@ -63,20 +66,29 @@ def channel_figures(folder: UnitsFolder, to: Path) -> list[Path]:
     table, best = folder.table("channels"), folder.table("channels_best")
     if table is None or best is None:
         return []
+    n_regions, drawn = best["region"].nunique(), _drawn_regions(best)
     n, n_best = int(best["n_subjects"].max()), int(best["n_best"].max())
     lines = " Lines: 95 % intervals over subjects." if n > 1 else ""
+    if len(drawn) < n_regions:
+        lines += f" The {len(drawn)} of {n_regions} regions that channels fit best; the tables have all."
     caption = CAPTION.format(n=n, s="s" if n > 1 else "", n_best=n_best, lines=lines)
-    made = [save_figure(to / "channels.png", _scores_figure(table, best), caption)]
+    made = [save_figure(to / "channels.png", _scores_figure(table, best[best["region"].isin(drawn)]), caption)]
     for k, (region, rows) in enumerate(best.groupby("region", sort=False)):
         layer, driving = best_layer(rows), folder.arrays("channels").get(f"driving_{k}")
-        if layer is None or driving is None or not len(driving):
+        if region not in drawn or layer is None or driving is None or not len(driving):
             continue
         own = table[(table["region"] == region) & (table["layer"] == layer)].set_index("unit")
         chosen = [int(unit) for unit in str(rows.set_index("layer")["best"][layer]).split()]
         sheet = _driving_sheet(folder, own.loc[chosen], driving)
         caption = OF_REGION.format(layer=layer, region=region)
-        made.append(save_figure(to / f"channels_{label_of(str(region))}.png", sheet.figure, caption, DPI))
+        made.append(save_figure(to / f"channels_{k:02}_{label_of(str(region))}.png", sheet.figure, caption, DPI))
     return made
+
+
+def _drawn_regions(best: pd.DataFrame) -> list[str]:
+    """Return the regions that the best channels of any layer fit best, in the order of the table."""
+    highest = best.groupby("region", sort=False)["score_best"].max().sort_values(ascending=False, kind="stable")
+    return [region for region in best["region"].unique() if region in set(highest.index[:MOST_REGIONS])]
 
 
 def _scores_figure(table: pd.DataFrame, best: pd.DataFrame) -> Figure:
