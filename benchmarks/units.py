@@ -57,7 +57,7 @@ def timed(what: str, do: Callable[[], object]) -> None:
     """Print how long something takes: by the clock, and of the processor."""
     began = perf_counter(), process_time()
     do()
-    print(f"{what}: {perf_counter() - began[0]:.1f} s, {process_time() - began[1]:.1f} s of the processor")
+    print(f"{what}: {perf_counter() - began[0]:.1f} s, {process_time() - began[1]:.1f} s of the processor", flush=True)
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ from rsa.pipeline.extent import KEPT_IN, Extent, extent_of, kept_extent
 from rsa.pipeline.needs import NEEDS, Need, Needs, Runs, of_stages
 from rsa.pipeline.plan import OUTPUTS, Plan
 from rsa.simulation.write import simulated_volume
+from rsa.units.settings import HeatMap, UnitSettings
 
 ROOT = Path(__file__).parent.parent
 RULES = {path.name: path.read_text(encoding="utf-8") for path in sorted((ROOT / "workflow/rules").glob("*.smk"))}
@@ -279,3 +280,13 @@ def test_sizes_are_plain_numbers_that_jobs_can_be_told():
 
 def test_blocks_of_a_model_are_those_of_the_reader():
     assert (needs.VOXELS_PER_BLOCK, needs.FITTED_VOXELS) == (dataset.VOXELS_PER_BLOCK, glm.BLOCK)
+
+
+def test_time_of_covered_pictures_is_known_beforehand():
+    """Ten pictures of each of twenty units at most, and the pictures of each heat map."""
+    few, none = UnitSettings(), UnitSettings(fields=None)
+    assert needs.seconds_of_covering(few, 14) == 14 * needs.COVERED_S
+    assert needs.seconds_of_covering(few, 10_000) == 200 * needs.COVERED_S
+    assert needs.seconds_of_covering(none, 14) == 0
+    maps = UnitSettings(fields=None, heat_maps=(HeatMap(), HeatMap(name="two", pictures=("a", "b"))))
+    assert needs.seconds_of_covering(maps, 14) == 16 * needs.COVERED_S

@@ -23,6 +23,7 @@ from rsa.pipeline.extent import Extent, kept_extent
 from rsa.pipeline.sizes import is_decoded
 from rsa.searchlight import bytes_of_thread
 from rsa.spheres import prepared_bytes, whole_runs
+from rsa.units.settings import UnitSettings
 
 __all__ = ["BESIDE_MB", "NEEDS", "Need", "Needs", "Runs", "of_stages"]
 
@@ -67,6 +68,12 @@ ENHANCED_S = {"none": 0.0, "cluster_size": 1e-7, "cluster_mass": 1e-7}
 """Seconds that it takes to enhance a voxel of a permuted map; the slowest way, TFCE, takes `SLOWEST_S`."""
 
 SLOWEST_S = 3e-7
+
+N_COVERED = 20
+"""Units that are looked at where nothing is said, each in pictures of its own."""
+
+COVERED_S = 15.0
+"""Seconds in which a picture passes with 1,500 places of it covered, one after the other."""
 
 SLOWNESS = 4
 """Jobs ask for so many times what they took on a processor of 2020: others are slower, and disks are shared."""
@@ -473,8 +480,10 @@ def _units(runs: Runs) -> Need:
     size = runs.extent
     batch = 2 * SINGLE * BATCH_SIZE * size.n_outputs + 600 * MB + 1.3 * size.n_weights
     responses = 3 * SINGLE * size.n_conditions * size.n_units + 4 * DOUBLE * size.n_conditions**2
-    made = None if runs.study.units is None else runs.study.units.maximised
-    seconds = 600 + 2 * size.n_images + (0 if made is None else 4 * made.n_steps)
+    units = runs.study.units or UnitSettings()
+    made = units.maximised
+    seconds = 600 + 2 * size.n_images + seconds_of_covering(units, size.n_images)
+    seconds += 0 if made is None else 4 * made.n_steps
     rdms, compared = _channels(runs)
     return Need(TORCH_MB, batch + responses + rdms, None, seconds + compared, 100 * MB)
 
@@ -486,6 +495,15 @@ def _channels(runs: Runs) -> tuple[float, float]:
         return 0.0, 0.0
     kept = 2 * SINGLE * min(MOST_KEPT, N_CHANNELS * size.n_pairs) + 5 * DOUBLE * max(AT_ONCE, size.n_pairs)
     return kept, 5e-7 * N_CHANNELS * max(1, size.n_layers) * size.n_pairs
+
+
+def seconds_of_covering(units: UnitSettings, n_images: int) -> float:
+    """Return how long pictures pass with parts of them covered: a pass at each place of the patch."""
+    n_pictures = 0
+    if units.fields is not None:
+        n_pictures += min(n_images, N_COVERED * units.fields.n_pictures)
+    n_pictures += sum(len(one.pictures) or n_images for one in units.heat_maps)
+    return COVERED_S * n_pictures
 
 
 def _unit_changes(runs: Runs) -> Need:
