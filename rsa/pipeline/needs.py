@@ -480,12 +480,19 @@ def _units(runs: Runs) -> Need:
     size = runs.extent
     batch = 2 * SINGLE * BATCH_SIZE * size.n_outputs + 600 * MB + 1.3 * size.n_weights
     responses = 3 * SINGLE * size.n_conditions * size.n_units + 4 * DOUBLE * size.n_conditions**2
-    units = runs.study.units or UnitSettings()
-    made = units.maximised
-    seconds = 600 + 2 * size.n_images + seconds_of_covering(units, size.n_images)
-    seconds += 0 if made is None else 4 * made.n_steps
     rdms, compared = _channels(runs)
-    return Need(TORCH_MB, batch + responses + rdms, None, seconds + compared, 100 * MB)
+    return Need(TORCH_MB, batch + responses + rdms, None, 300 + _looking(runs) + compared, 100 * MB)
+
+
+def _looking(runs: Runs) -> float:
+    """Return the seconds that covered and made pictures, maps and the read-out take."""
+    size, asked = runs.extent, runs.study.units or UnitSettings()
+    seconds = 2.0 * size.n_images + seconds_of_covering(asked, size.n_images)
+    seconds += 0 if asked.maximised is None else 4 * asked.maximised.n_steps
+    if asked.codes is not None:
+        seconds += 1.5e-10 * size.n_layers * asked.codes.permutations * size.n_conditions**3
+        seconds += 2e-8 * size.n_layers * size.n_conditions**3
+    return seconds
 
 
 def _channels(runs: Runs) -> tuple[float, float]:
