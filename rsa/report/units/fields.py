@@ -31,8 +31,8 @@ MAPS_CAPTION = (
     "outlined. {middle} by how much the response changes when a small patch of random pixels covers a place "
     "(discrepancy map; bright is the largest change, and what stays grey changes nothing). Right: the mean of these "
     "maps over the unit's best pictures, laid over each other by the place of the unit; the tile is as large as the "
-    "theoretical field. Below it, in pixels: side of the empirical field (the area above half the maximum) and of the "
-    "theoretical one."
+    "theoretical field, or all that may lie around a unit where that has no end. Below it, in pixels: "
+    "side of the empirical field (the area above half the maximum) and of the theoretical one."
 )
 
 ENLARGED, WHOLE = "Then the field, enlarged, and", "Middle:"
@@ -84,12 +84,21 @@ def _maps(folder: UnitsFolder, of_layer: pd.DataFrame, places: Sequence[int], is
         else:
             sheet.show(row, 1, over)
             sheet.box(row, 1, shape, box, OUTLINE)
-        sheet.show(row, len(heads) - 1, np.nan_to_num(mean), _said(float(one.size_px), mean.shape[0]), cmap=MAPS)
+        sheet.show(row, len(heads) - 1, np.nan_to_num(mean), _said(float(one.size_px), float(one.field_px)), cmap=MAPS)
     return sheet
 
 
-def _said(size_px: float, side: int) -> str:
-    return f"{size_px:.0f} of {side} px" if np.isfinite(size_px) else "no field"
+def _said(size_px: float, field_px: float) -> str:
+    """Write sizes of both fields; that of the empirical one alone where the theoretical one has no end.
+
+    Examples
+    --------
+    >>> _said(23.4, 63.0), _said(23.4, np.inf), _said(np.nan, 63.0)
+    ('23 of 63 px', '23 px', 'no field')
+    """
+    if np.isnan(size_px):
+        return "no field"
+    return f"{size_px:.0f} of {field_px:.0f} px" if np.isfinite(field_px) else f"{size_px:.0f} px"
 
 
 def _over(picture: Array, mapped: Array) -> Array:
