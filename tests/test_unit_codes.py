@@ -248,6 +248,8 @@ def test_p_values_count_the_true_order_and_are_corrected_for_layers(rng: np.rand
     own = np.flatnonzero(design.numbers != 1)
     want = oracles.read_out(patterns[1][own], design.numbers[own] // 2, design.folds[own], patterns[1])
     assert pairs["accuracy"][4] == np.mean([np.mean(want[design.numbers[own] // 2 == k] == k) for k in (0, 1)])
+    right = want == design.numbers[own] // 2
+    assert pairs["n_right"].tolist()[:5:4] == [16, right.sum()]
     untested = readout(products_of(patterns[:1]), 1, design, Codes(permutations=0)).tables["readout"].rows
     assert untested[["p", "p_corrected"]].isna().to_numpy().all()
 

@@ -146,7 +146,14 @@ def test_unrelated_units_overlap_by_chance(rng: np.random.Generator) -> None:
 
 def pairs(**accuracies: float) -> pd.DataFrame:
     rows = [
-        {"layer": "fc", "category_a": name[0], "category_b": name[1], "accuracy": value, "n": 20}
+        {
+            "layer": "fc",
+            "category_a": name[0],
+            "category_b": name[1],
+            "accuracy": value,
+            "n": 20,
+            "n_right": round(20 * value),
+        }
         for name, value in accuracies.items()
     ]
     return pd.DataFrame(rows)
@@ -160,6 +167,17 @@ def test_forgotten_categories_come_first() -> None:
     assert table["p"][0] == pytest.approx(fisher_exact([[20, 0], [10, 10]]).pvalue)
     assert table["p"][0] < 0.001
     assert table["p"][1] == 1
+
+
+def test_conditions_are_counted_where_one_category_has_most() -> None:
+    """Of 18 conditions and 2: all of the many and none of the few are right, then half of the many and both."""
+    rows = {"layer": ["fc"], "category_a": ["a"], "category_b": ["b"], "n": [20]}
+    before, after = (
+        pd.DataFrame({**rows, "accuracy": [share], "n_right": [n]}) for share, n in ((0.5, 18), (0.75, 11))
+    )
+    found = category_changes(before, after)
+    assert found["difference"][0] == 0.25
+    assert found["p"][0] == pytest.approx(fisher_exact([[18, 2], [11, 9]]).pvalue)
 
 
 def curve_of(rng: np.random.Generator) -> tuple[pd.DataFrame, list[Responses]]:

@@ -17,8 +17,11 @@ from rsa.models.python import Python
 from rsa.models.representation import axes_of
 from rsa.models.torchvision import Torchvision
 from rsa.pipeline.stages.looks import require_units
+from rsa.report.units.draw import unit_figures
+from rsa.report.units.page import HEADINGS, IN_PLACE
 from rsa.units.choosing import chosen_units, layers_of_units, problems_of_units, selection, without_others
-from rsa.units.look import Beside, Look, looked_at
+from rsa.units.found import FILES, Found, load_arrays, save_found
+from rsa.units.look import PARTS, Beside, Look, looked_at
 from rsa.units.settings import UnitSettings
 from rsa.units.watched import LayerMap, Peaks, Watched
 
@@ -310,3 +313,67 @@ def test_a_table_whose_files_are_the_conditions(tmp_path: Path, pictures: pd.Dat
     found = Stimuli(table=str(table), condition_column="file").load()
     assert found["condition"].tolist() == pictures["file"].tolist() == found["file"].tolist()
     assert found["kind"].tolist() == ["a"] * N
+
+
+# ------------------------------------------------------------------------------------------- the folder
+
+
+def test_nothing_of_an_earlier_look_stays_in_the_folder(tmp_path: Path, pictures: pd.DataFrame) -> None:
+    """An earlier look had heat maps and codes; the new one has neither, and the user's own file is not touched."""
+    from rsa.inputs.stimuli import Stimuli
+    from rsa.pipeline.stages.looks import units
+
+    table, folder = tmp_path / "stimuli.tsv", tmp_path / "found"
+    pictures.to_csv(table, sep="\t", index=False)
+    folder.mkdir()
+    for name in ("heat_maps.tsv", "heat_maps.npz", "readout_pairs.json", "notes.tsv"):
+        (folder / name).write_text("of an earlier look")
+    nothing = dict.fromkeys(("preferred", "fields", "codes", "channels"))
+    asked = settings(chosen=[{"layers": "1", "units": 0}], filters=False, **nothing)
+    units(model(layers=["1"]), Stimuli(table=str(table)), folder, asked, device="cpu")
+    names = {path.name for path in folder.iterdir()}
+    assert names == {"units.tsv", "units.json", "responses.npz", "pictures.npz", "provenance.json", "notes.tsv"}
+
+
+def test_a_mistake_leaves_an_earlier_look_as_it_is(tmp_path: Path, pictures: pd.DataFrame) -> None:
+    from rsa.inputs.stimuli import Stimuli
+    from rsa.pipeline.stages.looks import units
+
+    table, kept = tmp_path / "stimuli.tsv", tmp_path / "found" / "heat_maps.tsv"
+    pictures.to_csv(table, sep="\t", index=False)
+    kept.parent.mkdir()
+    kept.write_text("of an earlier look")
+    asked = settings(chosen=[{"layers": "1"}], fields={"patch_px": 40}, codes=None)
+    with pytest.raises(UserError, match="`patch_px: 40` is larger than the network's input"):
+        units(model(layers=["1"]), Stimuli(table=str(table)), kept.parent, asked, device="cpu")
+    assert kept.is_file()
+
+
+def test_one_picture_is_told_in_a_line(tmp_path: Path, pictures: pd.DataFrame) -> None:
+    from rsa.inputs.stimuli import Stimuli
+    from rsa.pipeline.stages.looks import units
+
+    table = tmp_path / "stimuli.tsv"
+    pictures.head(1).to_csv(table, sep="\t", index=False)
+    with pytest.raises(UserError, match="there is 1: add pictures to `stimuli`"):
+        units(model(layers=["1"]), Stimuli(table=str(table)), tmp_path / "found", settings(), device="cpu")
+
+
+def test_arrays_cut_in_half_are_told_in_one_line(tmp_path: Path) -> None:
+    save_found(tmp_path, "fields", Found({}, {"mean_0": np.arange(1e4)}))
+    path = tmp_path / "fields.npz"
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(UserError, match=r"fields\.npz cannot be read .*delete it, and run the study again"):
+        load_arrays(tmp_path, "fields")
+
+
+def test_all_files_of_a_look_are_known_to_be_removed() -> None:
+    names = {*PARTS, *HEADINGS, *(name for name in IN_PLACE.values() if name), "pictures", "provenance"}
+    assert names <= set(FILES)
+
+
+def test_figures_of_an_earlier_look_are_removed(tmp_path: Path) -> None:
+    for name in ("fields_00_a.png", "fields_00_a.svg", "fields.png", "notes.png"):
+        (tmp_path / name).write_text("of an earlier look")
+    assert unit_figures(tmp_path, tmp_path) == []
+    assert [path.name for path in tmp_path.iterdir()] == ["notes.png"]

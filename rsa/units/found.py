@@ -10,10 +10,17 @@ import numpy as np
 import pandas as pd
 
 from rsa.core import Array
-from rsa.errors import UserError
+from rsa.errors import UserError, one_line
 from rsa.files import io
 
-__all__ = ["Found", "Table", "load_arrays", "save_found"]
+__all__ = ["FILES", "Found", "Table", "load_arrays", "remove_found", "save_found"]
+
+FILES = (
+    *("units", "responses", "preferred", "tuning", "filters", "maximised", "fields", "heat_maps"),
+    *("channels", "channels_best", "neighbours", "neighbours_categories", "embeddings"),
+    *("readout", "readout_pairs", "readout_fits", "pictures", "provenance"),
+)
+"""What files of a look at a network may be called, without their endings."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +62,13 @@ def save_found(folder: Path, part: str, found: Found) -> None:
             temporary.write_bytes(content.getvalue())
 
 
+def remove_found(folder: Path) -> None:
+    """Remove what an earlier look at a network left in a folder, so that nothing of it stands beside what is new."""
+    for name in FILES:
+        for ending in (".tsv", ".json", ".npz"):
+            (folder / f"{name}{ending}").unlink(missing_ok=True)
+
+
 def load_arrays(folder: Path, part: str) -> dict[str, Array]:
     """Read the arrays of a part from a folder; nothing if it has none.
 
@@ -67,7 +81,7 @@ def load_arrays(folder: Path, part: str) -> dict[str, Array]:
     if not path.is_file():
         return {}
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as content, np.load(content, allow_pickle=False) as file:
             return {name: file[name] for name in file.files}
-    except (OSError, ValueError, EOFError) as error:
-        raise UserError(f"{path} cannot be read ({error}); delete it, and run the study again.") from error
+    except io.DAMAGES as error:
+        raise UserError(f"{path} cannot be read ({one_line(error)}); delete it, and run the study again.") from error

@@ -250,7 +250,7 @@ def category_changes(before: pd.DataFrame, after: pd.DataFrame) -> pd.DataFrame:
     Parameters
     ----------
     before, after : DataFrame
-        Columns `layer`, `category_a`, `category_b`, `accuracy`, `n`.
+        Columns `layer`, `category_a`, `category_b`, `accuracy`, `n`, `n_right`.
 
     Returns
     -------
@@ -260,17 +260,16 @@ def category_changes(before: pd.DataFrame, after: pd.DataFrame) -> pd.DataFrame:
     keys = ["layer", "category_a", "category_b", "n"]
     both = before.merge(after, on=keys, suffixes=("_before", "_after"))
     both["difference"] = both["accuracy_after"] - both["accuracy_before"]
-    shares = both[["accuracy_before", "accuracy_after", "n"]].to_numpy()
-    both["p"] = [_fisher_p(*row) for row in shares]
+    counts = both[["n_right_before", "n_right_after", "n"]].astype(int)
+    both["p"] = [_fisher_p(*row) for row in counts.itertuples(index=False, name=None)]
     return both.sort_values("difference", kind="stable", ignore_index=True)[list(CATEGORY_COLUMNS)]
 
 
-def _fisher_p(before: float, after: float, n: float) -> float:
-    """Test whether two accuracies over n conditions differ."""
+def _fisher_p(before: int, after: int, n: int) -> float:
+    """Test whether two numbers of correct conditions, of n, differ."""
     from scipy.stats import fisher_exact
 
-    correct = [round(share * n) for share in (before, after)]
-    return float(fisher_exact([[one, round(n) - one] for one in correct]).pvalue)
+    return float(fisher_exact([[right, n - right] for right in (before, after)]).pvalue)
 
 
 # --------------------------------------------------------------------------------------------- training

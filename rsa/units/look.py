@@ -123,6 +123,15 @@ class Look:
             which = f"there are {listed(there)}" if there else "there are none with one RDM of each subject"
             raise UserError(f"`like: {missing[0]}` is no region whose RDM channels can be compared with; {which}.")
 
+    def require(self) -> None:
+        """Raise a `UserError` if what is asked cannot be, as far as it is known before any picture passes."""
+        self.watched.require_several()
+        self.require_regions()
+        require_occluders(self.watched, self.layers, self.settings.fields)
+        require_squares(self.watched, self.settings)
+        if self.settings.codes is not None:
+            require_categories(self.settings.codes, self.beside.stimuli)
+
     @cached_property
     def units(self) -> list[Unit]:
         """The units that are looked at."""
@@ -168,12 +177,7 @@ def looked_at(look: Look) -> Iterator[tuple[str, Found]]:
         If there is one picture alone, a unit that is named is dead, units are to be like a region that is not there,
         a patch does not fit the pictures, or a column of categories is named that is not there.
     """
-    look.watched.require_several()
-    look.require_regions()
-    require_occluders(look.watched, look.layers, look.settings.fields)
-    require_squares(look.watched, look.settings)
-    if look.settings.codes is not None:
-        require_categories(look.settings.codes, look.beside.stimuli)
+    look.require()
     shown: set[int] = set()
     for part, find in PARTS.items():
         found = find(look)

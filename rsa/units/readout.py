@@ -51,6 +51,7 @@ PAIRS = {
     "category_b": "Second category",
     "accuracy": "Balanced accuracy of telling the two apart; .5 by chance",
     "n": "Number of conditions of the two",
+    "n_right": "Number of these whose category is read out",
 }
 """The columns of the table of pairs of categories."""
 
@@ -263,12 +264,13 @@ def _pairs(kernel: Array, design: Design) -> Iterator[dict[str, object]]:
     """Tell each category from each other one."""
     for a, b in combinations(range(len(design.names)), 2):
         own, pair = design.of_pair(a, b)
-        found = accuracy(predictions(kernel[None, own[:, None], own], pair), pair)
+        read = predictions(kernel[None, own[:, None], own], pair)
         yield {
             "category_a": design.names[a],
             "category_b": design.names[b],
-            "accuracy": float(found[0]),
+            "accuracy": float(accuracy(read, pair)[0]),
             "n": len(own),
+            "n_right": int((read[0] == pair.numbers).sum()),
         }
 
 

@@ -14,7 +14,7 @@ from rsa.pipeline.config import ComparisonName, DistanceName
 from rsa.pipeline.stages.common import provenance_of, stacked
 from rsa.units.choosing import problems_of_units, without_others
 from rsa.units.fields import problems_of_fields
-from rsa.units.found import save_found
+from rsa.units.found import remove_found, save_found
 from rsa.units.heat_maps import problems_of_heat_maps
 from rsa.units.look import Beside, Look, looked_at
 from rsa.units.settings import UnitSettings
@@ -79,6 +79,7 @@ def units(
         images = stimuli.load()
         require_units(model, images, settings)
         watched = Watched.of(model, images, place, batch_size)
+        watched.require_several()
         of_layers = io.load_rdms(rdms) if rdms is not None else model_rdms(model, images, distance, device=place).rdms
         beside = Beside(
             images,
@@ -89,6 +90,9 @@ def units(
             comparison,
             memory_mb,
         )
-        for part, found in looked_at(Look(watched, settings, beside)):
+        look = Look(watched, settings, beside)
+        look.require()
+        remove_found(output)
+        for part, found in looked_at(look):
             save_found(output, part, found)
     io.save_json(output / "provenance.json", {**provenance, "weights_sha256": watched.network.weights_sha256()})

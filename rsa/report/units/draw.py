@@ -1,6 +1,6 @@
 """All figures of what the units of a network see."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from rsa.report.units.channels import channel_figures
@@ -40,5 +40,17 @@ def unit_figures(tables: str | Path, to: str | Path) -> list[Path]:
     to : path
         Where the figures go.
     """
-    folder = UnitsFolder(Path(tables))
-    return [path for draw in FIGURES.values() for path in draw(folder, Path(to))]
+    folder, made = UnitsFolder(Path(tables)), list[Path]()
+    for part, draw in FIGURES.items():
+        drawn = draw(folder, Path(to))
+        _remove_others(part, drawn, Path(to))
+        made += drawn
+    return made
+
+
+def _remove_others(part: str, drawn: Sequence[Path], to: Path) -> None:
+    """Remove the figures of a part that an earlier look left in a folder."""
+    names = {path.stem for path in drawn}
+    for path in [*to.glob(f"{part}.*"), *to.glob(f"{part}_*.*")]:
+        if path.stem not in names and path.suffix in (".png", ".svg"):
+            path.unlink()
