@@ -195,6 +195,8 @@ def test_heat_maps_are_drawn_over_their_pictures(corners, images, tmp_path, monk
     empty = RDMs(np.zeros((0, 1)), ["a", "b"], pd.DataFrame({"layer": []}))
     for part, found in looked_at(Look(corners, settings, Beside(images, empty))):
         save_found(tmp_path, part, found)
+    named = pd.read_csv(tmp_path / "units.tsv", sep="\t").set_index("unit")["name"]
+    assert dict(named) == {0: "north-west", 1: "north-east", 2: "south-west, down left", 3: "south-east"}
     figures.heat_map_figures(UnitsFolder(tmp_path), tmp_path)
     assert [name for name, *_ in drawn] == ["heat_maps_class", "heat_maps_best"]
     assert [faults(figure) for _, figure, *_ in drawn] == [[], []]

@@ -19,7 +19,7 @@ from rsa.models.torchvision import Torchvision
 from rsa.report.units.draw import unit_figures
 from rsa.report.units.filters import filter_groups
 from rsa.report.units.preferred import glow
-from rsa.report.units.tiles import cut_out
+from rsa.report.units.tiles import BEYOND, cut_out
 from rsa.units.choosing import Unit, problems_of_units
 from rsa.units.filters import colour_share, filters, first_filters, grating_amplitudes, grating_tuning
 from rsa.units.found import save_found
@@ -268,13 +268,30 @@ def test_sparseness_is_that_of_the_papers(rng):
     assert lifetime_sparseness(responses) == pytest.approx((1 - a) / (1 - 1 / 50))
 
 
-def test_squares_are_white_where_the_picture_ends():
+def test_a_look_that_was_stopped_is_not_drawn(images, tmp_path):
+    watched = watch(images, "with_filters")
+    empty = RDMs(np.zeros((0, 1)), list(images["condition"][:2]), pd.DataFrame({"layer": []}))
+    for part, found in looked_at(Look(watched, UnitSettings(), Beside(images, empty))):
+        save_found(tmp_path, part, found)
+        if part == "preferred":
+            break
+    with pytest.raises(
+        UserError, match=r"has no pictures\.npz, which is written last: `python -m rsa units` was stopped"
+    ):
+        unit_figures(tmp_path, tmp_path / "figures")
+
+
+def test_squares_are_grey_where_the_picture_ends():
     picture = np.arange(16, dtype=np.uint8).reshape(4, 4)[..., None].repeat(3, axis=2)
-    assert cut_out(picture, (0, 1, 2, 4))[..., 0].tolist() == [[255] * 3, [1, 2, 3], [5, 6, 7]]
-    assert cut_out(picture, (1, 3, 4, 4))[..., 0].tolist() == [[7, 255, 255], [11, 255, 255], [15, 255, 255]]
+    assert cut_out(picture, (0, 1, 2, 4))[..., 0].tolist() == [[BEYOND] * 3, [1, 2, 3], [5, 6, 7]]
+    assert cut_out(picture, (1, 3, 4, 4))[..., 0].tolist() == [
+        [7, BEYOND, BEYOND],
+        [11, BEYOND, BEYOND],
+        [15, BEYOND, BEYOND],
+    ]
     assert cut_out(picture, (1, 1, 3, 3))[..., 0].tolist() == [[5, 6], [9, 10]]
     wide = np.arange(8, dtype=np.uint8).reshape(2, 4)[..., None].repeat(3, axis=2)  # twice as wide as high
-    assert cut_out(wide, (0, 1, 1, 2))[..., 0].tolist() == [[1, 255]]
+    assert cut_out(wide, (0, 1, 1, 2))[..., 0].tolist() == [[1, BEYOND]]
 
 
 def test_what_does_not_respond_has_no_colour():

@@ -37,9 +37,10 @@ N_EACH, N_LAYERS = 4, 5
 COLUMNS = {
     "layer": "Layer of the network",
     "unit": "Number of the unit in its layer, from 0: of the channel, in a layer with space or tokens",
+    "name": "What the class is called that the unit stands for, where names are known",
     "why": "Why it is looked at",
-    "mean": "Mean over pictures of its highest response to each",
-    "spread": "Standard deviation over pictures of its highest response to each",
+    "mean": "Mean over pictures of its highest response to each, in units of the network",
+    "spread": "Standard deviation over pictures of its highest response to each, in units of the network",
     "field_px": "Side of its theoretical receptive field in pixels of the input; n/a where it is not known",
 }
 """The columns of the table of units."""
@@ -231,14 +232,19 @@ def _of_layer(
     return [(int(unit), why) for unit in best if np.isfinite(score[unit])]
 
 
-def unit_table(watched: Watched, units: Sequence[Unit], peaks: Mapping[str, Peaks]) -> Table:
-    """List the units that are looked at."""
+def unit_table(
+    watched: Watched,
+    units: Sequence[Unit],
+    peaks: Mapping[str, Peaks],
+    names: Mapping[str, Sequence[str]],
+) -> Table:
+    """List the units that are looked at, with the `names` of those of a layer, where these are known."""
     rows: list[dict[str, Any]] = []
     for one in units:
         values = peaks[one.layer].values[:, one.unit].astype(float)
         field = watched.map_of(one.layer).field_px
         rows.append(
             {"layer": one.layer, "unit": one.unit, "why": one.why, "mean": values.mean(), "spread": values.std()}
-            | {"field_px": field}
+            | {"name": names[one.layer][one.unit] if names.get(one.layer) else "", "field_px": field}
         )
     return Table(pd.DataFrame(rows, columns=list(COLUMNS)), COLUMNS)

@@ -20,7 +20,15 @@ from rsa.units.watched import LayerMap, Watched, layer_maps
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["HEAT_COLUMNS", "class_names", "heat_maps", "measured", "problems_of_heat_maps", "require_squares"]
+__all__ = [
+    "HEAT_COLUMNS",
+    "class_names",
+    "heat_maps",
+    "last_layer",
+    "measured",
+    "problems_of_heat_maps",
+    "require_squares",
+]
 
 SQUARES = 7
 """So many grey squares beside each other make a side of the picture."""
@@ -77,7 +85,7 @@ def problems_of_heat_maps(
     for one in settings.heat_maps:
         found += [f"Heat map {one.name!r}: {problem}" for problem in _problems(one, models, described, stimuli)]
     for model in models if settings.names is not None else ():
-        last = _last_layer(described[model.label])
+        last = last_layer(described[model.label])
         n_units, n_names = layer_maps(model, described[model.label])[last].n_channels, len(class_names(settings))
         if n_units != n_names:
             found.append(
@@ -104,7 +112,7 @@ def _problems(
             f"`python -m rsa layers {word}` lists them."
         )
     for label, model in having.items():
-        layer = one.layer or _last_layer(described[label])
+        layer = one.layer or last_layer(described[label])
         found += _problems_of_layer(one, label, layer_maps(model, described[label])[layer], stimuli)
     return found
 
@@ -117,7 +125,8 @@ def _usable(described: pd.DataFrame) -> list[str]:
     return list(described["layer"][(described["n_calls"] == 1) & (described["n_units"] > 0)])
 
 
-def _last_layer(described: pd.DataFrame) -> str:
+def last_layer(described: pd.DataFrame) -> str:
+    """Return the last layer of a network that has one output: its units are the classes."""
     return _usable(described)[-1]
 
 
@@ -304,7 +313,7 @@ def _of_picture(
     advance: Callable[[int], None],
 ) -> list[tuple[dict[str, Any], Array]]:
     """Cover a picture, and return a row and a map for each heat map."""
-    last = _last_layer(watched.described)
+    last = last_layer(watched.described)
     layers = list(dict.fromkeys(one.layer or last for one in own))
     places = list(np.ndindex(occluders.shape))
     inputs = [[occluders.box(*place)] for place in places]

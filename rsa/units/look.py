@@ -18,7 +18,7 @@ from rsa.units.codes import Coded, coded, embeddings, layers_of_codes, neighbour
 from rsa.units.fields import receptive, require_occluders
 from rsa.units.filters import filters
 from rsa.units.found import Found
-from rsa.units.heat_maps import heat_maps, require_squares
+from rsa.units.heat_maps import class_names, heat_maps, last_layer, require_squares
 from rsa.units.maximised import maximised
 from rsa.units.pictures import shown_pictures
 from rsa.units.preferred import preferred
@@ -188,7 +188,8 @@ def looked_at(look: Look) -> Iterator[tuple[str, Found]]:
 
 
 def _units(look: Look) -> Found:
-    return Found({"units": unit_table(look.watched, look.units, look.peaks)})
+    names = {last_layer(look.watched.described): class_names(look.settings)}
+    return Found({"units": unit_table(look.watched, look.units, look.peaks, names)})
 
 
 def _responses(look: Look) -> Found:

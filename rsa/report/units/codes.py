@@ -15,7 +15,7 @@ from rsa.core import Array
 from rsa.names import label_of
 from rsa.report.style import GREY, INK, PAGE, TEXT, TITLE, axes_at, blank, inches_of, model_colours, plain, save_figure
 from rsa.report.units.folder import UnitsFolder
-from rsa.report.units.tiles import DPI, MOST_ROWS, Tiles
+from rsa.report.units.tiles import DPI, MOST_ROWS, Tiles, short
 
 __all__ = ["embedding_figures", "few_layers", "neighbour_figures", "spread"]
 
@@ -103,10 +103,15 @@ def _neighbours(folder: UnitsFolder, table: pd.DataFrame, arrays: dict[str, Arra
         for column, (name, distance) in enumerate(zip(own["neighbour"].astype(str), own["distance"], strict=True), 1):
             j = place[name]
             picture = folder.thumbnails[arrays["pictures"][j]]
-            sheet.show(row, column, picture, f"{distance:.2g}", interpolation="bilinear")
+            sheet.show(row, column, picture, _distance(distance), interpolation="bilinear")
             if categories is not None and categories[i] and categories[i] == categories[j]:
                 sheet.box(row, column, (height, width), (0, 0, height, width), SAME)
     return sheet
+
+
+def _distance(value: float) -> str:
+    """Write a distance, those of correlations with two digits behind the point."""
+    return f"{value:.2f}" if 0.1 <= value < 10 else short(value)
 
 
 def _neighbours_caption(layer: str, n_shown: int, n: int, framed: bool) -> str:
@@ -143,7 +148,8 @@ def _maps_caption(layer: str, colours: dict[str, str]) -> str:
     return (
         f"The pictures in layer {layer}, at places that two methods find from its RDM. Left, MDS: distances on the map "
         "are as like those of the RDM as two dimensions allow; a stress of 0 is a perfect map, above .2 it is a coarse "
-        "one. Right, t-SNE: who is near whom is kept; the size of clusters and how far apart they are mean little. "
+        "one. Right, t-SNE: who is near whom is kept, the better the smaller the divergence; the size of clusters and "
+        "how far apart they are mean little. "
         f"Axes have no meaning.{frames} The first picture of a condition stands for it; pictures may lie over others."
     )
 

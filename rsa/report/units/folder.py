@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from rsa.core import Array
+from rsa.errors import UserError
 from rsa.files import io
 from rsa.units.found import load_arrays
 
@@ -36,7 +37,13 @@ class UnitsFolder:
 
     @cached_property
     def _pictures(self) -> dict[str, Array]:
-        return self.arrays("pictures")
+        kept = self.arrays("pictures")
+        if not kept:
+            raise UserError(
+                f"{self.path} has no pictures.npz, which is written last: `python -m rsa units` was stopped before its "
+                "end, or this is another folder. Run it again, or name its folder."
+            )
+        return kept
 
     @property
     def thumbnails(self) -> Array:

@@ -13,7 +13,7 @@ from rsa.core import Array
 from rsa.names import label_of
 from rsa.report.style import INK, SIGNED, TEXT, axes_at, save_figure, signed_limit
 from rsa.report.units.folder import UnitsFolder
-from rsa.report.units.tiles import DPI, Tiles
+from rsa.report.units.tiles import DPI, Tiles, class_name
 
 __all__ = ["CAPTION", "heat_map_figures"]
 
@@ -65,8 +65,7 @@ def _sheet(folder: UnitsFolder, table: pd.DataFrame) -> Tiles:
 
 def _said(one: Any) -> str:
     """Write what the unit of a row is called, and its measure: "hotdog, p = .93"."""
-    name = str(one.unit_name).partition(",")[0] if isinstance(one.unit_name, str) and one.unit_name else ""
-    name = name or f"unit {one.unit}"
+    name = class_name(one.unit_name) or f"unit {one.unit}"
     is_probability = one.measure == "probability"
     return f"{name}, p = {_written(one.intact)}" if is_probability else f"{name}: {one.intact:.3g}"
 

@@ -12,7 +12,7 @@ from rsa.core import Array
 from rsa.names import label_of
 from rsa.report.style import MODEL_COLOURS, save_figure
 from rsa.report.units.folder import UnitsFolder
-from rsa.report.units.tiles import DPI, MOST_ROWS, Tiles, cut_out, short
+from rsa.report.units.tiles import DPI, MOST_ROWS, Tiles, class_name, cut_out, short
 
 __all__ = ["CAPTION", "faded", "glow", "preferred_figures"]
 
@@ -25,7 +25,8 @@ CAPTION = (
 )
 
 OF_FIELDS = (
-    " The frame is the theoretical receptive field at the place of the highest response, and is shown enlarged below."
+    " The frame is the theoretical receptive field at the place of the highest response, and is shown enlarged below; "
+    "grey there is beyond the border of the picture."
 )
 
 OF_MAPS = (
@@ -74,7 +75,9 @@ def _sheet(
 ) -> Tiles:
     """Draw some units of a layer."""
     names = {"field": "its field", "map": "its responses"}
-    rows = [names.get(kind, f"unit {units['unit'][k]}") for k in numbers for kind in kinds]
+    known = units.reindex(columns=["unit", "name"])
+    called = [f"unit {unit}\n{class_name(name)}".strip() for unit, name in known.itertuples(index=False)]
+    rows = [names.get(kind, called[k]) for k in numbers for kind in kinds]
     words = {"picture": 1 if "map" in kinds else 2, "field": 0, "map": 1}
     height, width = folder.input_px
     sheet = Tiles(

@@ -12,7 +12,7 @@ from matplotlib.patches import Rectangle
 from rsa.core import Array
 from rsa.report.style import INK, PAGE, SMALL, TEXT, axes_at, blank, fitted
 
-__all__ = ["DPI", "MOST_ROWS", "Tiles", "cut_out", "short"]
+__all__ = ["DPI", "MOST_ROWS", "Tiles", "class_name", "cut_out", "short"]
 
 DPI = 150
 """Pixels per inch of figures of many pictures: photographs would make files of several MB of them otherwise."""
@@ -22,6 +22,10 @@ MOST_ROWS = 12
 
 GAP, WORD, NAME = 0.05, 0.14, 0.9
 """Room between pictures, below each for a word, and left of a row for its name, in inches."""
+
+
+BEYOND = 214
+"""Grey of what is beyond the border of a picture, from 0 to 255: many pictures have a white ground themselves."""
 
 
 class Tiles:
@@ -136,8 +140,19 @@ def short(response: float) -> str:
     return written.replace("-", "\N{MINUS SIGN}") if "e" not in written else written
 
 
+def class_name(name: object) -> str:
+    """Return the first of the names of a class; nothing where none is known.
+
+    Examples
+    --------
+    >>> class_name("tabby, tabby cat"), class_name(None)
+    ('tabby', '')
+    """
+    return name.partition(",")[0] if isinstance(name, str) else ""
+
+
 def cut_out(picture: Array, box: Sequence[int]) -> Array:
-    """Return a part of a picture with the proportions of the picture; where the picture ends, it is white.
+    """Return a part of a picture with the proportions of the picture; beyond its border it is light grey.
 
     Parameters
     ----------
@@ -156,7 +171,7 @@ def cut_out(picture: Array, box: Sequence[int]) -> Array:
     part = picture[top:bottom, left:right]
     share = max(part.shape[0] / height, part.shape[1] / width)
     n_rows, n_columns = (max(n, round(share * size)) for n, size in zip(part.shape, (height, width), strict=False))
-    whole = np.full((n_rows, n_columns, 3), 255, dtype=np.uint8)
+    whole = np.full((n_rows, n_columns, 3), BEYOND, dtype=np.uint8)
     row = _beginning(n_rows - part.shape[0], top == 0, bottom == height)
     column = _beginning(n_columns - part.shape[1], left == 0, right == width)
     whole[row : row + part.shape[0], column : column + part.shape[1]] = part
