@@ -128,6 +128,7 @@ def test_fields_lie_where_the_gradient_does(watched: Watched) -> None:
         ((8, 4, 6), 0, False, (4, 6)),
         ((4, 4, 8), 0, True, (4, 4)),
         ((10, 8), 1, False, (3, 3)),
+        ((11, 8), 1, False, (1, 10)),
         ((8,), 0, False, (1, 1)),
     ],
 )
@@ -144,10 +145,54 @@ def test_maps_have_channels_before_space(
         (8, 4, 6): lambda c, i, j: output[1, c, i, j],
         (4, 4, 8): lambda c, i, j: output[1, i, j, c],
         (10, 8): lambda c, i, j: output[1, 1 + 3 * i + j, c],
+        (11, 8): lambda c, i, j: output[1, 1 + j, c],
         (8,): lambda c, i, j: output[1, c],
     }[shape]
     assert all(maps[1, c, i, j] == plain(c, i, j) for c in range(8) for i in range(grid[0]) for j in range(grid[1]))
-    assert one.has_space == (grid != (1, 1))
+    assert one.has_space == (min(grid) > 1)
+
+
+def of_wide_pictures() -> tuple[torch.nn.Module, Callable[[Image.Image], torch.Tensor]]:
+    """Return a network for 32 x 64 pixels, whose first layer has as many channels as rows."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = torch.nn.Sequential(torch.nn.Conv2d(3, 16, 3, 2, 1), torch.nn.ReLU(), torch.nn.Conv2d(16, 4, 3, 2, 1))
+    return network.eval(), lambda picture: of_pixels(picture).repeat(1, 1, 2)
+
+
+def test_channels_of_pictures_that_are_not_square_are_no_columns(pictures: pd.DataFrame) -> None:
+    """Of 16 x 16 x 32 numbers the first 16 are channels, though two lengths are equal; so too for means over space."""
+    watched = Watched.of(model("of_wide_pictures", units="mean"), pictures)
+    assert [watched.map_of(layer).n_channels for layer in "012"] == [16, 16, 4]
+    assert [watched.map_of(layer).grid for layer in "012"] == [(16, 32), (16, 32), (8, 16)]
+    assert [one.n_units for one in watched.model.representations().values()] == [16, 16, 4]
+    with torch.inference_mode():
+        whole = watched.network.module[0](watched.input_of(0)[None])[0]
+    np.testing.assert_allclose(watched.peaks(["0"])["0"].values[0], whole.amax(dim=(1, 2)), rtol=1e-5)
+
+
+def test_tokens_of_pictures_that_are_not_square_lie_as_patches_do() -> None:
+    one = LayerMap("layer", (16, 8), axes_of((16, 8)), 0, (16, 64))
+    output = torch.arange(128.0).reshape(1, 16, 8)
+    assert one.maps(output)[0, 3, 1, 2] == output[0, 10, 3]
+    assert one.centre_of(1, 2) == (11.5, 19.5)
+    assert [LayerMap("layer", (n, 8), axes_of((n, 8)), 0, (224, 300)).grid for n in (252, 18)] == [(14, 18), (1, 18)]
+
+
+def standardised() -> tuple[torch.nn.Module, Callable[[Image.Image], torch.Tensor]]:
+    def prepare(picture: Image.Image) -> torch.Tensor:
+        pixels = of_pixels(picture)
+        return (pixels - pixels.mean()) / (pixels.std() + 1e-8)
+
+    return small_network(), prepare
+
+
+def test_of_pictures_that_are_standardised_one_by_one_the_range_is_theirs(pictures: pd.DataFrame) -> None:
+    watched = Watched.of(model("standardised"), pictures)
+    inputs = torch.stack([watched.input_of(picture) for picture in range(N)])
+    torch.testing.assert_close(watched.black, inputs.amin(dim=(0, 2, 3))[:, None, None])
+    torch.testing.assert_close(watched.white, inputs.amax(dim=(0, 2, 3))[:, None, None])
+    assert np.ptp(watched.pixels(inputs)) == 255
 
 
 def test_places_without_a_known_field_are_spread_evenly() -> None:

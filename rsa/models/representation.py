@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from math import isqrt, prod
+from math import isqrt, log, prod
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -25,11 +25,12 @@ class Axes(NamedTuple):
     channels: int | None
 
 
-def axes_of(shape: Sequence[int], is_channels_last: bool = False) -> Axes:
+def axes_of(shape: Sequence[int], is_channels_last: bool = False, aspect: float = 1.0) -> Axes:
     """Tell the axes of an output apart.
 
     Of three axes, the two that are equal go over space: channels are first in most networks, and last in some
-    transformers; where all are equal they are first, unless other layers tell that they are last. Of two, the first
+    transformers; where all are equal they are first, unless other layers tell that they are last. Of pictures that are
+    not square, the two go over space whose lengths have the `aspect` of maps, height over width. Of two axes, the first
     goes over tokens, the second over channels. One axis has no space.
 
     Examples
@@ -38,13 +39,19 @@ def axes_of(shape: Sequence[int], is_channels_last: bool = False) -> Axes:
     Axes(space=(1, 2), channels=0)
     >>> axes_of((56, 56, 96))
     Axes(space=(0, 1), channels=2)
+    >>> axes_of((16, 16, 32), aspect=0.5)
+    Axes(space=(1, 2), channels=0)
     >>> axes_of((197, 768))
     Axes(space=(0,), channels=1)
     >>> axes_of((1000,))
     Axes(space=(), channels=0)
     """
     if len(shape) == 3:
-        is_last = shape[0] == shape[1] and (shape[1] != shape[2] or is_channels_last)
+        if aspect == 1:
+            is_last = shape[0] == shape[1] and (shape[1] != shape[2] or is_channels_last)
+        else:
+            first, last = (abs(log(a / b / aspect)) for a, b in (shape[1:], shape[:2]))
+            is_last = last < first and tuple(shape[1:]) != (1, 1)
         return Axes((0, 1), 2) if is_last else Axes((1, 2), 0)
     if len(shape) == 2:
         return Axes((0,), 1)
@@ -175,6 +182,8 @@ class Representation:
         Of these directions.
     is_channels_last : bool
         Whether channels are the last of three axes, where their lengths do not tell.
+    aspect : float
+        Height over width of maps.
 
     Raises
     ------
@@ -188,11 +197,12 @@ class Representation:
     n_projected: int | None = None
     seed: int = 0
     is_channels_last: bool = False
+    aspect: float = 1.0
 
     @property
     def axes(self) -> Axes:
         """Which axes of the output go over space, and which over channels."""
-        return axes_of(self.shape, self.is_channels_last)
+        return axes_of(self.shape, self.is_channels_last, self.aspect)
 
     def __post_init__(self) -> None:
         needs, axes = UNITS[self.units].needs, self.axes

@@ -1,7 +1,7 @@
 """What every source of networks has in common: its settings, and the network that it gives."""
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from glob import glob
 from pathlib import Path
@@ -42,6 +42,10 @@ PART = ":"
 
 LAYER_COLUMNS = ("layer", "type", "shape", "n_units", "n_calls", "default")
 """What is known of a layer before the network is loaded; see `Source.describe`."""
+
+
+CHANNELS_FIRST = frozenset({"Conv2d", "Conv2dNormActivation", "BatchNorm2d", "MaxPool2d", "Conv", "MaxPool"})
+"""Types of layers whose outputs have channels first, then height and width."""
 
 
 def _as_tuple(layers: Any) -> Any:
@@ -320,14 +324,14 @@ class Source(Section):
         """
         described = self.describe()
         n_first = 0 if self.units == "all" else self.n_tokens_before
-        is_last = _is_channels_last(described["shape"])
+        lie = {"is_channels_last": _is_channels_last(described["shape"]), "aspect": _aspect(described)}
         made, names = {}, self.layer_names()
         self._require_patterns_of_units(names)
         for layer, (shape, n_before) in _shapes(described, n_first).items():
             if layer not in names:
                 continue
             try:
-                made[layer] = self._representation(layer, shape, n_before, is_last)
+                made[layer] = self._representation(layer, shape, n_before, lie)
             except UserError as error:
                 raise UserError(f"Layer {layer!r} of {self.called}: {error}.") from error
         if isinstance(self.units, str) and not any(one.units == self.units for one in made.values()):
@@ -347,9 +351,9 @@ class Source(Section):
         """
         has_tokens = any(shape.count("x") == 1 for shape in described["shape"])
         shapes = _shapes(described, self.n_tokens_before if has_tokens else 0)
-        is_last = _is_channels_last(described["shape"])
+        is_last, aspect = _is_channels_last(described["shape"]), _aspect(described)
         return {
-            layer: Layout(shape, axes_of(shape, is_last), n_before if len(shape) == 2 else 0)
+            layer: Layout(shape, axes_of(shape, is_last, aspect), n_before if len(shape) == 2 else 0)
             for layer, (shape, n_before) in shapes.items()
         }
 
@@ -364,9 +368,9 @@ class Source(Section):
                 )
 
     def _representation(
-        self, layer: str, shape: tuple[int, ...], n_before: int, is_channels_last: bool
+        self, layer: str, shape: tuple[int, ...], n_before: int, lie: Mapping[str, Any]
     ) -> Representation:
-        how: dict[str, Any] = {"shape": shape, "n_before": n_before, "is_channels_last": is_channels_last}
+        how: dict[str, Any] = {"shape": shape, "n_before": n_before, **lie}
         how |= {"n_projected": self.projection, "seed": self.projection_seed}
         if isinstance(self.units, str):
             try:
@@ -436,6 +440,21 @@ def _is_channels_last(shapes: Iterable[str]) -> bool:
     sizes = [shape.split("x") for shape in shapes if shape.count("x") == 2]
     last = {height == width for height, width, channels in sizes if (height == width) != (width == channels)}
     return last == {True}
+
+
+def _aspect(described: pd.DataFrame) -> float:
+    """Return height over width of the maps of the first layer that has channels first by its type; 1 if none has.
+
+    Examples
+    --------
+    >>> _aspect(pd.DataFrame({"type": ["ReLU", "Conv2d"], "shape": ["16x16x32", "16x16x32"]}))
+    0.5
+    """
+    for kind, shape in zip(described["type"], described["shape"], strict=True):
+        if kind in CHANNELS_FIRST and shape.count("x") == 2:
+            _, height, width = map(int, shape.split("x"))
+            return height / width
+    return 1.0
 
 
 def number_of(path: str | Path) -> int:

@@ -228,7 +228,7 @@ def problems_of_fields(settings: UnitSettings, models: Sequence[Model]) -> list[
         return []
     found = [] if own.patch_px is None else [problem_of_occluder(own.patch_px, own.stride_px or 1, (own.patch_px,) * 2)]
     spaces = [
-        layer_maps(model, described)[layer].has_space
+        len(layer_maps(model, described)[layer].axes.space) > 0
         for model in models
         for described in [model.describe()]
         for layer in layers_of_units(settings, model, described)

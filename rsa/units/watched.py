@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import cached_property
-from math import isqrt
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -72,9 +71,11 @@ class LayerMap:
         if len(self.axes.space) == 2:
             first, second = self.axes.space
             return self.shape[first], self.shape[second]
-        n_tokens = self.shape[self.axes.space[0]] - self.n_before if self.axes.space else 1
-        side = isqrt(n_tokens)
-        return (side, side) if side * side == n_tokens else (1, n_tokens)
+        return (
+            _grid_of_tokens(self.shape[self.axes.space[0]] - self.n_before, *self.input_px)
+            if self.axes.space
+            else (1, 1)
+        )
 
     @property
     def has_space(self) -> bool:
@@ -118,6 +119,23 @@ class LayerMap:
             for centre, size in zip(centres, (height, width), strict=True)
         ]
         return first[0], first[1], last[0], last[1]
+
+
+def _grid_of_tokens(n_tokens: int, height_px: int, width_px: int) -> tuple[int, int]:
+    """Return how many tokens lie below and beside each other: square patches of a picture, or all in a row.
+
+    Examples
+    --------
+    >>> _grid_of_tokens(9, 24, 24), _grid_of_tokens(16, 16, 64), _grid_of_tokens(10, 24, 24)
+    ((3, 3), (2, 8), (1, 10))
+    """
+    height, width = (height_px, width_px) if height_px and width_px else (1, 1)
+    for n_down in range(1, n_tokens + 1):
+        n_across, rest = divmod(n_tokens, n_down)
+        least = max(height / (n_down + 1), width / (n_across + 1))  # sides of patches of which so many fit
+        if not rest and least < min(height / n_down, width / n_across):
+            return n_down, n_across
+    return 1, n_tokens
 
 
 @dataclass(frozen=True)
@@ -198,11 +216,32 @@ class Watched:
     @cached_property
     def _range(self) -> "tuple[torch.Tensor, torch.Tensor]":
         black, white = (self.network.prepare(Image.new("RGB", (256, 256), (v, v, v))) for v in (0, 255))
-        return black.amin(dim=(1, 2), keepdim=True), white.amax(dim=(1, 2), keepdim=True)
+        ends = black.amin(dim=(1, 2), keepdim=True), white.amax(dim=(1, 2), keepdim=True)
+        if bool(((ends[1] - ends[0]).abs() > 0).all() and (ends[1] - ends[0]).isfinite().all()):
+            return ends
+        return self._range_of_pictures
+
+    @property
+    def _range_of_pictures(self) -> "tuple[torch.Tensor, torch.Tensor]":
+        """The lowest and the highest value of all pictures, (3, 1, 1) each: where each is standardised by itself."""
+        import torch
+
+        log.info(
+            "%s: a black picture and a white one are the same input, so the lowest and highest of the pictures "
+            "are taken for black and white.",
+            self.model.label,
+        )
+        inputs = [self.input_of(picture).flatten(1) for picture in range(self.n_pictures)]
+        lowest, highest = torch.stack([one.amin(1) for one in inputs]), torch.stack([one.amax(1) for one in inputs])
+        return lowest.amin(0)[:, None, None], highest.amax(0)[:, None, None]
 
     @property
     def black(self) -> "torch.Tensor":
-        """What a black pixel is in the network's input, shape (3, 1, 1)."""
+        """What a black pixel is in the network's input, shape (3, 1, 1).
+
+        Where each picture is standardised by itself, a black one and a white one are alike: then the lowest value of
+        all pictures is meant, and by `white` the highest.
+        """
         return self._range[0]
 
     @property

@@ -1,6 +1,6 @@
 """Networks among themselves: their tables, and maps of where the fit moved."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -103,7 +103,7 @@ def _changed_units(one: BeforeAfter, study: Study, folders: Mapping[str, Path]) 
         "layers": Table(learning.layer_changes(changed), learning.LAYER_COLUMNS),
         "units": Table(changed, learning.UNIT_COLUMNS),
     }
-    pairs = [_table_in(folder, "readout_pairs") for folder in folders.values()]
+    pairs = [_table_in(folder, "readout_pairs", ("n_right",)) for folder in folders.values()]
     if pairs[0] is not None and pairs[1] is not None:
         tables["categories"] = Table(learning.category_changes(pairs[0], pairs[1]), learning.CATEGORY_COLUMNS)
     return tables
@@ -120,9 +120,9 @@ OF_UNITS: dict[str, Callable[..., dict[str, Table]]] = {"before_after": _changed
 """What compares units in each kind of comparison: tables by what follows the name of the comparison in theirs."""
 
 
-def _table_in(folder: Path, name: str) -> pd.DataFrame | None:
+def _table_in(folder: Path, name: str, required: Sequence[str] = ()) -> pd.DataFrame | None:
     path = folder / f"{name}.tsv"
-    return io.load_table(path) if path.is_file() else None
+    return io.load_table(path, required) if path.is_file() else None
 
 
 def _steps(one: Training, study: Study) -> dict[str, int]:
