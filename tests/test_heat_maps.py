@@ -202,6 +202,6 @@ def test_heat_maps_are_drawn_over_their_pictures(corners, images, tmp_path, monk
     assert [faults(figure) for _, figure, *_ in drawn] == [[], []]
     words = [text.get_text() for text in drawn[0][1].axes[0].texts]
     table = pd.read_csv(tmp_path / "heat_maps.tsv", sep="\t")
-    assert f"south-west, p = {table['intact'][0]:.2f}".replace("0.", ".") in words
-    assert "the probability falls" in drawn[0][2]
-    assert "the response falls" in drawn[1][2]
+    assert f"south-west: {table['intact'][0]:.2f}".replace("0.", ".") in words
+    assert "the probability for the whole picture" in drawn[0][2]
+    assert "the response for the whole picture" in drawn[1][2]

@@ -337,6 +337,7 @@ def test_pages_show_shares_and_link_all_tables(seen: Path, tmp_path: Path) -> No
     near, maps, read = (sections[HEADINGS[part]] for part in ("neighbours", "embeddings", "readout"))
     assert near.table is not None
     assert list(near.table["layer"].astype(str)) == list(LAYERS)
+    assert near.columns["share"].startswith("Share of the nearest neighbours")
     assert maps.table is None
     assert [link.text for link in near.files] == ["neighbours.tsv", "neighbours_categories.tsv"]
     assert [link.text for link in read.files] == ["readout.tsv", "readout_fits.tsv", "readout_pairs.tsv"]

@@ -82,7 +82,8 @@ BEST_COLUMNS = {
     "score_random": "Fit of as many random channels together, on the same halves",
     "random_lower": "95 % confidence interval of this mean over subjects, lower bound",
     "random_upper": "95 % confidence interval of this mean over subjects, upper bound",
-    "shared": "Share of the channels that are best on one half of the conditions which are best on the other as well",
+    "shared": "Share of the channels that are best on one half of the conditions which are best on the other as well; "
+    "by chance n_best / n_channels",
     "best": "The channels that are best with all conditions, the best first",
     "n_subjects": "Number of subjects",
     "n_conditions": "Number of conditions, of which each half has half",

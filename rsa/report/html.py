@@ -96,6 +96,8 @@ class PageSection:
         Where the numbers of the table are.
     is_open : bool
         Whether it is unfolded at first.
+    columns : mapping of str to str
+        What the columns of the table are; folded, below it.
     """
 
     heading: str
@@ -104,6 +106,7 @@ class PageSection:
     table: pd.DataFrame | None = None
     files: Sequence[Link] = ()
     is_open: bool = True
+    columns: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def has_content(self) -> bool:
@@ -364,6 +367,9 @@ def _section_html(section: PageSection, number: int, place: Place) -> str:
         parts.append(f'<p class="files">{" ".join(link.html() for link in section.files)}</p>')
     if section.table is not None and len(section.table):
         parts.append(table_html(section.table))
+        said = {_head(str(name)): section.columns[name] for name in section.table if name in section.columns}
+        if said:
+            parts.append(f"<details><summary>What the columns are</summary>{definitions(said)}</details>")
     return "\n".join([*filter(None, parts), "</details>"])
 
 

@@ -41,7 +41,8 @@ COLUMNS = {
     "why": "Why it is looked at",
     "mean": "Mean over pictures of its highest response to each, in units of the network",
     "spread": "Standard deviation over pictures of its highest response to each, in units of the network",
-    "field_px": "Side of its theoretical receptive field in pixels of the input; n/a where it is not known",
+    "field_px": "Side of its theoretical receptive field in pixels of the input; inf where it has no end, n/a "
+    "where it is not known",
 }
 """The columns of the table of units."""
 

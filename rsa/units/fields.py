@@ -44,7 +44,8 @@ ROUNDING = {"single": 2.0**-19, "float16": 2.0**-7, "bfloat16": 2.0**-4}
 FIELDS_COLUMNS = {
     "layer": "Layer of the network",
     "unit": "Number of the unit in its layer, from 0",
-    "field_px": "Side of the theoretical receptive field in pixels of the input; n/a where it is not known",
+    "field_px": "Side of the theoretical receptive field in pixels of the input; inf where it has no end, n/a "
+    "where it is not known",
     "extent_px": "Side of the smallest square around all places where a patch is known to change the response at all; "
     "it is the true one at a stride of 1, and by up to 2 (stride - 1) smaller otherwise",
     "size_px": "Size of the empirical field: side of the square with the area in which the mean discrepancy map is "

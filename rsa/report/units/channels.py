@@ -48,10 +48,10 @@ MEANINGS: dict[str, dict[str, Any]] = {
 """What the marks mean."""
 
 CAPTION = (
-    "How like each region the channels of each layer are, mean over {n} subject{s}. Grey: the score of each channel by "
-    "itself, wider where there are more. Blue squares: the score of the whole layer. Orange dots: the score of the "
-    "{n_best} channels together that are most like the region, chosen on one half of the conditions and scored on the "
-    "other; green diamonds: that of as many random channels.{lines}"
+    "How like each region the channels of each layer are: scores compare their RDMs with that of the region, mean over "
+    "{n} subject{s}. Grey: each channel by itself, wider where there are more; the highest of many are high by chance. "
+    "Blue squares: the whole layer. Orange dots: the {n_best} channels together that are most like the region, chosen "
+    "on one half of the conditions and scored on the other. Green diamonds: as many random channels.{lines}"
 )
 
 OF_REGION = (

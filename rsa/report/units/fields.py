@@ -27,15 +27,14 @@ SMALL_SHARE = 0.5
 """Fields whose side is below this share of the picture are shown enlarged."""
 
 MAPS_CAPTION = (
-    "Receptive fields of {layer}. Left: the picture to which each unit responds most, with its theoretical field there "
-    "outlined. {middle} by how much the response changes when a small patch of random pixels covers a place "
-    "(discrepancy map; bright is the largest change, and what stays grey changes nothing). Right: the mean of these "
-    "maps over the unit's best pictures, laid over each other by the place of the unit; the tile is as large as the "
-    "theoretical field, or all that may lie around a unit where that has no end. Below it, in pixels: "
-    "side of the empirical field (the area above half the maximum) and of the theoretical one."
+    "Receptive fields of {layer}. Left: the picture to which each unit responds most; the frame is its theoretical "
+    "field there. {middle} how much the response changes when a small patch of random pixels covers a place, from not "
+    "at all (grey) to most (bright). Right: the mean of such maps over the unit's best pictures, laid over each other "
+    "by the place of the unit, in a tile as large as the theoretical field, or all that may lie around a unit where "
+    "that has no end. Below it: sides of the empirical field (the area above half the maximum) and the theoretical one."
 )
 
-ENLARGED, WHOLE = "Then the field, enlarged, and", "Middle:"
+ENLARGED, WHOLE = "Then the field, enlarged, and over it", "Middle:"
 
 SIZES_CAPTION = (
     "Sizes of receptive fields in pixels of the network's input, beside the theoretical ones of their layers. Dots are "

@@ -13,7 +13,7 @@ from rsa.core import Array
 from rsa.names import label_of
 from rsa.report.style import INK, SIGNED, TEXT, axes_at, save_figure, signed_limit
 from rsa.report.units.folder import UnitsFolder
-from rsa.report.units.tiles import DPI, Tiles, class_name
+from rsa.report.units.tiles import DPI, Tiles, class_name, short
 
 __all__ = ["CAPTION", "heat_map_figures"]
 
@@ -24,9 +24,9 @@ BAR = 0.07
 """Width of the colour bar in inches."""
 
 CAPTION = (
-    "Where a unit is seen: pictures, and beside each how much {what} falls when a grey square covers a place (mean "
-    "over the squares that cover it). Red: it falls, so the unit needs what is there; blue: it rises without it. The "
-    "number is {what} for the whole picture. The scale of each map ends at its own largest change, the second number."
+    "Where a unit is seen. Below each picture: the unit, and {what} for the whole picture. Beside it: how much that "
+    "falls when a grey square covers a place (mean over the squares that cover it). Red: it falls, so the unit needs "
+    "what is there; blue: it rises without it. Each map has its own scale, to the number below it, its largest change."
 )
 
 
@@ -58,16 +58,16 @@ def _sheet(folder: UnitsFolder, table: pd.DataFrame) -> Tiles:
         picture, mapped = folder.picture(int(one.picture)), arrays[f"map_{one.Index}"]
         limit = signed_limit(mapped)
         sheet.show(row, 2 * column, picture, _said(one))
-        sheet.show(row, 2 * column + 1, _over(picture, mapped / limit), f"largest change {_written(limit)}")
+        sheet.show(row, 2 * column + 1, _over(picture, mapped / limit), f"scale to {_written(limit)}")
     _explain(sheet)
     return sheet
 
 
 def _said(one: Any) -> str:
-    """Write what the unit of a row is called, and its measure: "hotdog, p = .93"."""
+    """Write what the unit of a row is called, and its measure: "hotdog: .93"."""
     name = class_name(one.unit_name) or f"unit {one.unit}"
     is_probability = one.measure == "probability"
-    return f"{name}, p = {_written(one.intact)}" if is_probability else f"{name}: {one.intact:.3g}"
+    return f"{name}: {_written(one.intact) if is_probability else short(one.intact)}"
 
 
 def _written(value: float) -> str:

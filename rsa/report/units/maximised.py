@@ -8,7 +8,7 @@ import pandas as pd
 from rsa.core import Array
 from rsa.report.style import GREY, save_figure
 from rsa.report.units.folder import UnitsFolder
-from rsa.report.units.tiles import DPI, MOST_ROWS, Tiles, cut_out, short
+from rsa.report.units.tiles import DPI, MOST_ROWS, Tiles, class_name, cut_out, short
 
 __all__ = ["maximised_figures"]
 
@@ -19,10 +19,9 @@ LARGEST = 0.8
 """Largest width of a picture in inches, so that twelve rows are no longer than a page."""
 
 CAPTION = (
-    "Pictures that were made for units by gradient ascent, and below each, for comparison, what the unit sees of the "
-    "picture of the stimulus set that drives it most: of both, the theoretical receptive field is shown (of the made "
-    "picture that of the unit in the middle of the map), or all of the picture where the field is as large. Below "
-    "each: the highest response of the unit."
+    "Pictures that were made for units by gradient ascent, and below each, for comparison, the picture of the stimulus "
+    "set that drives the unit most. Both are cut to the theoretical receptive field of the unit, where that is smaller "
+    "than the picture. The numbers are the highest responses of the unit to them."
 )
 
 
@@ -49,15 +48,18 @@ def _sheet(
     groups: Sequence[tuple[str, Sequence[int]]], table: pd.DataFrame, arrays: dict[str, Array], folder: UnitsFolder
 ) -> Tiles:
     """Draw the units of some layers: below what was made for each, the best picture."""
+    units = folder.table("units")
+    known = {} if units is None or "name" not in units else units.set_index(["layer", "unit"])["name"].to_dict()
     names = [name for layer, _ in groups for name in (layer, "best picture")]
     height, width = folder.input_px
     sheet = Tiles(
         names, max(len(numbers) for _, numbers in groups), height / width, largest=LARGEST, words=[2, 1] * len(groups)
     )
-    for row, (_, numbers) in enumerate(groups):
+    for row, (layer, numbers) in enumerate(groups):
         for column, k in enumerate(numbers):
             unit, made, best = (table[name][k] for name in ("unit", "made", "best"))
-            sheet.show(2 * row, column, cut_out(arrays["made"][k], arrays["fields"][k]), f"unit {unit}\n{short(made)}")
+            called = class_name(known.get((layer, unit))) or f"unit {unit}"
+            sheet.show(2 * row, column, cut_out(arrays["made"][k], arrays["fields"][k]), f"{called}\n{short(made)}")
             picture = folder.picture(int(arrays["best"][k]))
             sheet.show(2 * row + 1, column, cut_out(picture, arrays["best_fields"][k]), short(best))
             for below in (0, 1):

@@ -1,5 +1,6 @@
 """The sections of a page about what the units of a network see."""
 
+import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -27,8 +28,13 @@ HEADINGS = {
 }
 """What each table and part is called on the page."""
 
-IN_PLACE: dict[str, str | None] = {"neighbours": "neighbours_categories", "embeddings": None}
-"""Which table stands on the page in place of one that no one would read there; all are linked."""
+IN_PLACE: dict[str, str | None] = {
+    "preferred": None,
+    "filters": None,
+    "neighbours": "neighbours_categories",
+    "embeddings": None,
+}
+"""Which table stands on the page in place of one that no one would read there, if any; all are linked."""
 
 MOST_SHOWN = 60
 """So many rows of a table stand on the page; the file has all."""
@@ -54,16 +60,26 @@ def unit_sections(tables: Path, figures: Path, files: Callable[..., Sequence[Lin
         rows = io.load_table(stands) if stands.is_file() else None
         shown = None if rows is None else _shown(rows)
         is_cut = rows is not None and len(rows) > MOST_SHOWN
-        text = paragraphs(f"The first {MOST_SHOWN} rows; all are in the file.") if is_cut else ""
+        text = paragraphs(f"The table has the first {MOST_SHOWN} rows; all are in the file.") if is_cut else ""
         drawn = [(caption_of(path), path) for path in pictures]
         links = files(table, *sorted(tables.glob(f"{part}_*.tsv")))
-        found.append(PageSection(heading, text, drawn, shown, links))
+        found.append(PageSection(heading, text, drawn, shown, links, columns=_columns(stands)))
     return found
 
 
 def _shown(rows: pd.DataFrame) -> pd.DataFrame:
-    """Return what a reader sees of a table: names of files instead of paths, and no numbers of pictures."""
+    """Return what a reader sees of a table: names of files instead of paths, tenths of pixels and degrees."""
     shown = rows.head(MOST_SHOWN).drop(columns="picture", errors="ignore")
+    shown = shown.round({name: 1 for name in shown if str(name).endswith(("_px", "_deg"))})
     if "file" in shown:
         shown = shown.assign(file=[Path(str(one)).name for one in shown["file"]])
     return shown
+
+
+def _columns(table: Path) -> dict[str, str]:
+    """Return what the columns of a table are, of the dictionary beside it."""
+    path = table.with_suffix(".json")
+    if not path.is_file():
+        return {}
+    said: dict[str, dict[str, str]] = json.loads(path.read_text(encoding="utf-8"))
+    return {name: one["Description"] for name, one in said.items()}

@@ -21,7 +21,7 @@ COLOUR, GLOW = MODEL_COLOURS[1], colormaps["YlOrRd"]
 
 CAPTION = (
     "The pictures to which each unit of {layer} responds most, the highest response first, as the network sees "
-    "them.{more} The number is the highest response of the unit to the picture."
+    "them.{more} The number is the highest response to the picture."
 )
 
 OF_FIELDS = (
@@ -30,8 +30,8 @@ OF_FIELDS = (
 )
 
 OF_MAPS = (
-    " Below: the responses at all places over the pale picture, from none (0 or below: no colour) to the highest of "
-    "the unit to any picture (dark red)."
+    " Below that: the responses at all places over the pale picture, from 0 or below (no colour) to the highest of the "
+    "unit to any picture (dark red)."
 )
 
 
