@@ -179,6 +179,24 @@ def test_tokens_of_pictures_that_are_not_square_lie_as_patches_do() -> None:
     assert [LayerMap("layer", (n, 8), axes_of((n, 8)), 0, (224, 300)).grid for n in (252, 18)] == [(14, 18), (1, 18)]
 
 
+def test_units_that_share_a_window_have_no_field_beside_the_picture() -> None:
+    """Of 56 x 56 tokens each 7 x 7 see the same 28 x 28 pixels: fields are 28 pixels apart, and units are 4."""
+    where = {"layer": "block", "shape": (56, 56, 96), "axes": axes_of((56, 56, 96)), "n_before": 0}
+    one = LayerMap(**where, input_px=(224, 224), field_px=28.0, jump_px=28.0, centre_px=13.5)
+    assert one.field_of(4, 18) == (0, 0, 224, 224)
+    assert one.centre_of(4, 18) == (17.5, 73.5)
+    own = LayerMap(**where, input_px=(224, 224), field_px=4.0, jump_px=4.0, centre_px=1.5)
+    assert own.field_of(4, 18) == (16, 72, 20, 76)
+    padded = LayerMap("conv", (8, 36, 36), axes_of((8, 36, 36)), 0, (32, 32), 5.0, 1.0, -2.0)
+    assert padded.field_of(35, 35) == (31, 31, 32, 32), "of a convolution that goes beyond the border on all sides"
+
+
+@pytest.mark.parametrize("part", ["fields", "maximised", "codes", "channels"])
+def test_seeds_that_no_generator_takes_are_refused(part: str) -> None:
+    with pytest.raises(ValueError, match="less than 4294967296"):
+        settings(**{part: {"seed": 2**32}})
+
+
 def standardised() -> tuple[torch.nn.Module, Callable[[Image.Image], torch.Tensor]]:
     def prepare(picture: Image.Image) -> torch.Tensor:
         pixels = of_pixels(picture)

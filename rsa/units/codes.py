@@ -327,10 +327,12 @@ def _classical(square: Array) -> Array:
 def _tsne(square: Array, perplexity: float, start: Array) -> tuple[Array, float]:
     """Return the places, (n_conditions, 2), turned to those where it began, and the divergence."""
     from sklearn.manifold import TSNE
+    from threadpoolctl import threadpool_limits
 
     begin = 1e-4 * start / start.std(axis=0).max()
     made = TSNE(perplexity=perplexity, metric="precomputed", init=begin, random_state=0, n_jobs=1)
-    places = made.fit_transform(square).astype(float)
+    with threadpool_limits(1, user_api="openmp"):  # threads wait for each other 1000 times: for seconds on busy cores
+        places = made.fit_transform(square).astype(float)
     return _turned(places, start), float(made.kl_divergence_)
 
 

@@ -348,7 +348,7 @@ def _aims(watched: Watched, units: Sequence[Unit], peaks: Mapping[str, Peaks], s
 def _side(where: LayerMap) -> tuple[int, int]:
     """Return height and width of the window around a unit: its theoretical field, or all that a picture may have."""
     height, width = (2 * size - 1 for size in where.input_px)
-    if not np.isfinite(where.field_px):
+    if not where.is_regular:
         return height, width
     side = int(where.field_px)
     return min(side, height), min(side, width)

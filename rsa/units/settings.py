@@ -67,7 +67,7 @@ class Fields(Section):
     stride_px: int | None = Field(None, ge=1)
     """From one place of the occluder to the next, at most its side; by default half of it. At 1 the extent of a field
     is exact."""
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, lt=2**32)
     """Of the random pixels of the occluders."""
 
 
@@ -82,7 +82,7 @@ class Maximised(Section):
     what its field looks for, or the mean of the channel over all places, which gives a texture."""
     n_steps: int = Field(200, ge=1)
     """Steps of the ascent."""
-    step: float = Field(0.05, gt=0)
+    step: float = Field(0.05, gt=0, allow_inf_nan=False)
     """Length of a step: the root mean square change of the pixels that matter, as a share of the range from black to
     white."""
     jitter_px: int = Field(8, ge=0)
@@ -90,7 +90,7 @@ class Maximised(Section):
     theoretical field."""
     blur_px: float = Field(0.5, ge=0)
     """Standard deviation of the Gaussian that blurs the picture after each step."""
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, lt=2**32)
     """Of the first picture and of the movements."""
 
 
@@ -131,7 +131,7 @@ class Codes(Section):
     """How many orders of the categories test whether they can be read out."""
     perplexity: float = Field(30.0, gt=0)
     """Of t-SNE; a third of the number of conditions, where that is smaller."""
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, lt=2**32)
     """Of folds, orders, and the beginning of MDS and t-SNE."""
 
 
@@ -144,7 +144,7 @@ class Channels(Section):
     """How many of the best channels of a layer are scored together."""
     permutations: int = Field(1000, ge=0)
     """How many orders of the conditions test whether a channel is like a region; none for 0."""
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, lt=2**32)
     """Of the splits and orders."""
 
 

@@ -82,6 +82,13 @@ class LayerMap:
         """Whether a channel has units at several places of the picture."""
         return self.grid[0] > 1 and self.grid[1] > 1
 
+    @property
+    def is_regular(self) -> bool:
+        """Whether fields are known to lie as far apart as units: not in windows of attention, whose units share one."""
+        spans = [self.jump_px * (n - 1) for n in self.grid]
+        fits = [span <= size + min(self.field_px, size / 2) for span, size in zip(spans, self.input_px, strict=True)]
+        return bool(np.isfinite([self.field_px, self.jump_px, self.centre_px]).all()) and all(fits)
+
     def maps(self, output: "torch.Tensor") -> "torch.Tensor":
         """Return the maps of all channels, (n_pictures, n_channels, height, width), of an output (n_pictures, ...)."""
         if len(self.axes.space) == 2:
@@ -94,9 +101,9 @@ class LayerMap:
     def centre_of(self, row: Array | float, column: Array | float) -> tuple[Any, Any]:
         """Return where in the input the field of a unit has its middle: row and column in pixels, the first at 0.
 
-        Where the theoretical field is not known, units are taken to be spread evenly over the picture.
+        Where theoretical fields are not known, or units share one, units are taken to lie evenly over the picture.
         """
-        if np.isfinite(self.jump_px) and np.isfinite(self.centre_px):
+        if self.is_regular:
             return self.centre_px + self.jump_px * np.asarray(row), self.centre_px + self.jump_px * np.asarray(column)
         (height, width), (n_rows, n_columns) = self.input_px, self.grid
         return (
@@ -107,10 +114,10 @@ class LayerMap:
     def field_of(self, row: int, column: int) -> tuple[int, int, int, int]:
         """Return the theoretical field of a unit: first row, first column, and one behind the last of each, in pixels.
 
-        It is cut at the border of the picture, and all of the picture where it is not known or has no end.
+        It is cut at the border of the picture, and all of the picture where it is not known, also where, or has no end.
         """
         height, width = self.input_px
-        if not np.isfinite(self.field_px):
+        if not self.is_regular:
             return 0, 0, height, width
         centres, half = self.centre_of(row, column), (self.field_px - 1) / 2
         first = [max(0, int(np.floor(centre - half + 1e-6))) for centre in centres]
