@@ -149,6 +149,13 @@ def test_a_heat_map_that_cannot_be_is_one_line(corners, images, settings, expect
     assert expected.replace("['own']", "'own'") in problem
 
 
+def test_units_of_pictures_that_are_not_asked_for_do_not_count(corners, images):
+    table = images.assign(classes=["99", "2"])
+    assert problems_of_heat_maps(asked(unit_column="classes", pictures=["b"]), [corners.model], table) == []
+    (problem,) = problems_of_heat_maps(asked(unit_column="classes"), [corners.model], table)
+    assert "has no unit 99" in problem
+
+
 def test_probabilities_need_a_layer_without_space(images):
     model = Python(function="field_networks:network", arguments={"kind": "odd"}, name="own")
     (problem,) = problems_of_heat_maps(asked(layer="0", unit=0), [model], images)

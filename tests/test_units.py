@@ -20,7 +20,7 @@ from rsa.pipeline.stages.looks import require_units
 from rsa.report.units.draw import unit_figures
 from rsa.report.units.page import HEADINGS, IN_PLACE
 from rsa.units.choosing import chosen_units, layers_of_units, problems_of_units, selection, without_others
-from rsa.units.found import FILES, Found, load_arrays, save_found
+from rsa.units.found import FILES, Found, load_arrays, remove_found, save_found
 from rsa.units.look import PARTS, Beside, Look, looked_at
 from rsa.units.settings import UnitSettings
 from rsa.units.watched import LayerMap, Peaks, Watched
@@ -410,6 +410,12 @@ def test_a_mistake_leaves_an_earlier_look_as_it_is(tmp_path: Path, pictures: pd.
     with pytest.raises(UserError, match="`patch_px: 40` is larger than the network's input"):
         units(model(layers=["1"]), Stimuli(table=str(table)), kept.parent, asked, device="cpu")
     assert kept.is_file()
+
+
+def test_a_folder_that_is_a_file_is_told_in_a_line(tmp_path: Path) -> None:
+    (tmp_path / "found").write_text("a file")
+    with pytest.raises(UserError, match=r"Cannot write to the folder .*found: File exists"):
+        remove_found(tmp_path / "found")
 
 
 def test_one_picture_is_told_in_a_line(tmp_path: Path, pictures: pd.DataFrame) -> None:

@@ -63,10 +63,20 @@ def save_found(folder: Path, part: str, found: Found) -> None:
 
 
 def remove_found(folder: Path) -> None:
-    """Remove what an earlier look at a network left in a folder, so that nothing of it stands beside what is new."""
-    for name in FILES:
-        for ending in (".tsv", ".json", ".npz"):
-            (folder / f"{name}{ending}").unlink(missing_ok=True)
+    """Remove what an earlier look at a network left in a folder, so that nothing of it stands beside what is new.
+
+    Raises
+    ------
+    UserError
+        If the folder is none, or cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in FILES:
+            for ending in (".tsv", ".json", ".npz"):
+                (folder / f"{name}{ending}").unlink(missing_ok=True)
+    except OSError as error:
+        raise UserError(f"Cannot write to the folder {folder}: {error.strerror}.") from error
 
 
 def load_arrays(folder: Path, part: str) -> dict[str, Array]:

@@ -187,7 +187,8 @@ def _numbers(cell: object) -> list[int]:
 def _units_of(one: HeatMap, stimuli: pd.DataFrame | None) -> list[int]:
     if one.unit_column is None or stimuli is None or one.unit_column not in stimuli:
         return []
-    return [number for cell in stimuli[one.unit_column] for number in _numbers(cell)]
+    asked = stimuli["condition"].astype(str).isin(one.pictures) if one.pictures else slice(None)
+    return [number for cell in stimuli.loc[asked, one.unit_column] for number in _numbers(cell)]
 
 
 def class_names(settings: UnitSettings) -> list[str]:

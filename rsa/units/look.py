@@ -120,7 +120,11 @@ class Look:
         wanted = {region for regions in self._like.values() for region in regions}
         there = [] if self.regions is None else list(dict.fromkeys(self.regions.table["region"].astype(str)))
         if missing := sorted(wanted - {*there}):
-            which = f"there are {listed(there)}" if there else "there are none with one RDM of each subject"
+            which = (
+                f"there are {listed(there)}"
+                if there
+                else "there are none with one RDM of each subject and without gaps"
+            )
             raise UserError(f"`like: {missing[0]}` is no region whose RDM channels can be compared with; {which}.")
 
     def require(self) -> None:

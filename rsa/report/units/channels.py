@@ -153,7 +153,8 @@ def _driving_sheet(folder: UnitsFolder, channels: pd.DataFrame, driving: np.ndar
         f"unit {unit}\nown {score:.2f}\nloss {loss:.4f}".replace("-", "\N{MINUS SIGN}")
         for unit, score, loss in zip(shown.index, shown["own_score"], shown["loss"], strict=True)
     ]
-    sheet = Tiles(names, driving.shape[1], words=[False] * len(shown), largest=0.8)
+    height, width = folder.input_px
+    sheet = Tiles(names, driving.shape[1], height / width, words=[False] * len(shown), largest=0.8)
     for row in range(len(shown)):
         for column, number in enumerate(driving[row]):
             sheet.show(row, column, folder.picture(int(number)))

@@ -51,7 +51,8 @@ def field_figures(folder: UnitsFolder, to: Path) -> list[Path]:
     made = []
     places = {(layer, unit): k for k, (layer, unit) in enumerate(zip(units["layer"], units["unit"], strict=True))}
     for place, (layer, of_layer) in enumerate(table.groupby("layer", sort=False)):
-        is_small = bool(of_layer["field_px"].iloc[0] < SMALL_SHARE * min(folder.input_px))
+        window = folder.arrays("fields")[f"mean_{places[layer, of_layer['unit'].iloc[0]]}"].shape
+        is_small = max(window) < SMALL_SHARE * min(folder.input_px)
         caption = MAPS_CAPTION.format(layer=layer, middle=ENLARGED if is_small else WHOLE)
         for start in range(0, len(of_layer), MOST_ROWS):
             some = of_layer.iloc[start : start + MOST_ROWS]
@@ -69,7 +70,8 @@ def _maps(folder: UnitsFolder, of_layer: pd.DataFrame, places: Sequence[int], is
     arrays = folder.arrays("fields")
     names = [f"unit {unit}" for unit in of_layer["unit"]]
     heads = ["best picture", *(["its field", "map of it"] if is_small else ["map of it"]), "mean map"]
-    sheet = Tiles(names, len(heads), heads=heads, largest=1.4)
+    height, width = folder.input_px
+    sheet = Tiles(names, len(heads), height / width, heads, largest=1.4)
     for row, (k, one) in enumerate(zip(places, of_layer.itertuples(), strict=True)):
         number, *field = (int(value) for value in arrays[f"best_{k}"])
         picture, mean = folder.picture(number), arrays[f"mean_{k}"]
@@ -83,8 +85,22 @@ def _maps(folder: UnitsFolder, of_layer: pd.DataFrame, places: Sequence[int], is
         else:
             sheet.show(row, 1, over)
             sheet.box(row, 1, shape, box, OUTLINE)
-        sheet.show(row, len(heads) - 1, np.nan_to_num(mean), _said(float(one.size_px), float(one.field_px)), cmap=MAPS)
+        mapped = _in_proportion(np.nan_to_num(mean), height / width)
+        sheet.show(row, len(heads) - 1, mapped, _said(float(one.size_px), float(one.field_px)), cmap=MAPS)
     return sheet
+
+
+def _in_proportion(mapped: Array, aspect: float) -> Array:
+    """Put zeros around a map, so that its height over its width is about that of a picture.
+
+    Examples
+    --------
+    >>> _in_proportion(np.ones((3, 3)), 0.5).shape, _in_proportion(np.ones((3, 3)), 2.0).shape
+    ((3, 6), (6, 3))
+    """
+    n_rows, n_columns = mapped.shape
+    down, across = max(0, round(n_columns * aspect) - n_rows), max(0, round(n_rows / aspect) - n_columns)
+    return np.pad(mapped, [(n // 2, n - n // 2) for n in (down, across)])
 
 
 def _said(size_px: float, field_px: float) -> str:

@@ -52,7 +52,8 @@ def _sheet(folder: UnitsFolder, table: pd.DataFrame) -> Tiles:
     arrays, rows = folder.arrays("heat_maps"), list(table.itertuples())
     n_across = min(ACROSS, len(rows))
     n_down = -(-len(rows) // n_across)
-    sheet = Tiles([""] * n_down, 2 * n_across, largest=1.4)
+    height, width = folder.input_px
+    sheet = Tiles([""] * n_down, 2 * n_across, height / width, largest=1.4)
     for i, one in enumerate(rows):
         row, column = divmod(i, n_across)
         picture, mapped = folder.picture(int(one.picture)), arrays[f"map_{one.Index}"]

@@ -192,7 +192,8 @@ def draw_units(units: pd.DataFrame, peaks: Sequence[Array], pictures: Sequence[A
         for unit, value in zip(units["unit"], units["tuning_similarity"], strict=True)
     ]
     heads = ["before", *[""] * n, "after", *[""] * (n - 1)]
-    sheet = Tiles(names, 2 * n + 1, heads=heads, largest=0.5, words=[False] * len(names))
+    height, width = pictures[0].shape[1:3]
+    sheet = Tiles(names, 2 * n + 1, height / width, heads, largest=0.5, words=[False] * len(names))
     for row, unit in enumerate(units["unit"]):
         for side in (0, 1):
             best = np.argsort(-peaks[side][:, unit], kind="stable")[:n]
