@@ -17,6 +17,7 @@ from rsa.models.python import Python
 from rsa.models.torchvision import Torchvision
 from rsa.report.units import heat_maps as figures
 from rsa.report.units.folder import UnitsFolder
+from rsa.report.units.page import unit_sections
 from rsa.units.found import save_found
 from rsa.units.heat_maps import heat_maps, measured, problems_of_heat_maps, require_squares
 from rsa.units.look import Beside, Look, looked_at
@@ -204,6 +205,9 @@ def test_heat_maps_are_drawn_over_their_pictures(corners, images, tmp_path, monk
         save_found(tmp_path, part, found)
     named = pd.read_csv(tmp_path / "units.tsv", sep="\t").set_index("unit")["name"]
     assert dict(named) == {0: "north-west", 1: "north-east", 2: "south-west, down left", 3: "south-east"}
+    (listed, *_) = unit_sections(tmp_path, tmp_path, lambda *paths: [])
+    assert listed.table is not None
+    assert list(listed.table["name"]) == [dict(named)[unit].partition(",")[0] for unit in listed.table["unit"]]
     figures.heat_map_figures(UnitsFolder(tmp_path), tmp_path)
     assert [name for name, *_ in drawn] == ["heat_maps_class", "heat_maps_best"]
     assert [faults(figure) for _, figure, *_ in drawn] == [[], []]

@@ -23,7 +23,8 @@ COLUMNS = {
 """The columns of the table of tuning."""
 
 CATEGORY_COLUMNS = {
-    "category": "Category with the highest mean response",
+    "category": "Category with the highest mean response; it is chosen by the responses that measure it, so with few "
+    "pictures class_selectivity and d_prime are above 0 by chance",
     "class_selectivity": "(mean of that category - mean of the others) / their sum: 0 to 1; n/a where a highest "
     "response is below 0",
     "d_prime": "Difference between pictures of that category and all others, in pooled standard deviations; n/a where "

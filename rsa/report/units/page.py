@@ -9,6 +9,7 @@ import pandas as pd
 from rsa.files import io
 from rsa.report.html import Link, PageSection, paragraphs
 from rsa.report.style import caption_of
+from rsa.report.units.tiles import class_name
 
 __all__ = ["HEADINGS", "unit_sections"]
 
@@ -68,9 +69,12 @@ def unit_sections(tables: Path, figures: Path, files: Callable[..., Sequence[Lin
 
 
 def _shown(rows: pd.DataFrame) -> pd.DataFrame:
-    """Return what a reader sees of a table: names of files instead of paths, tenths of pixels and degrees."""
+    """Return what a reader sees of a table: names without folders and synonyms, tenths of pixels and degrees."""
     shown = rows.head(MOST_SHOWN).drop(columns="picture", errors="ignore")
     shown = shown.round({name: 1 for name in shown if str(name).endswith(("_px", "_deg"))})
+    if "name" in shown:
+        names = [class_name(name) for name in shown["name"]]
+        shown = shown.assign(name=names) if any(names) else shown.drop(columns="name")
     if "file" in shown:
         shown = shown.assign(file=[Path(str(one)).name for one in shown["file"]])
     return shown
