@@ -150,6 +150,12 @@ def test_a_heat_map_that_cannot_be_is_one_line(corners, images, settings, expect
     assert expected.replace("['own']", "'own'") in problem
 
 
+def test_probabilities_in_bfloat16_stay_as_they_are():
+    rounded = torch.tensor([[0.901, 0.0495, 0.0495], [0.3, 0.3, 0.4]]).bfloat16().float().numpy()
+    assert 1e-3 < abs(rounded[0].sum() - 1) < 1e-2
+    np.testing.assert_array_equal(measured(rounded, "probability"), rounded)
+
+
 def test_units_of_pictures_that_are_not_asked_for_do_not_count(corners, images):
     table = images.assign(classes=["99", "2"])
     assert problems_of_heat_maps(asked(unit_column="classes", pictures=["b"]), [corners.model], table) == []

@@ -36,6 +36,9 @@ SQUARES = 7
 STEPS = 4
 """So many steps of the stride make a side of the square."""
 
+ROUNDING = 1e-2
+"""So far from 1 may probabilities be together that were computed in bfloat16."""
+
 WHERE = ("row_px", "column_px", "centre_row_px", "centre_column_px")
 
 HEAT_COLUMNS = {
@@ -223,7 +226,7 @@ def measured(responses: Array, measure: str) -> Array:
     array([[0.25, 0.75]])
     """
     responses = np.asarray(responses, dtype=float)
-    is_ready = (responses >= 0).all() and (np.abs(responses.sum(axis=-1) - 1) < 1e-3).all()
+    is_ready = (responses >= 0).all() and (np.abs(responses.sum(axis=-1) - 1) < ROUNDING).all()
     if measure == "response" or is_ready:
         return responses
     exponents = np.exp(responses - responses.max(axis=-1, keepdims=True))
@@ -325,8 +328,8 @@ def _of_picture(
     for one in own:
         layer = one.layer or last
         unit = _unit_of(one, image, intact[layer])
-        whole = float(measured(intact[layer], one.measure)[unit])
-        falls = whole - measured(covered[layer], one.measure)[:, unit]
+        whole, *others = measured(np.vstack([intact[layer], covered[layer]]), one.measure)[:, unit].tolist()
+        falls = whole - np.array(others)
         mapped = occluders.mean_map(falls.reshape(occluders.shape))
         row = {"heat_map": one.name, "condition": image["condition"], "file": str(image["file"]), "layer": layer}
         row |= {"unit": unit, "unit_name": names[unit] if layer == last and unit < len(names) else ""}
