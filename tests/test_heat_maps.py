@@ -14,16 +14,17 @@ from PIL import Image
 from rsa.core import RDMs
 from rsa.errors import UserError
 from rsa.models.python import Python
+from rsa.models.representation import axes_of
 from rsa.models.torchvision import Torchvision
 from rsa.report.units import heat_maps as figures
 from rsa.report.units.folder import UnitsFolder
 from rsa.report.units.page import unit_sections
 from rsa.units.found import save_found
-from rsa.units.heat_maps import heat_maps, measured, problems_of_heat_maps, require_squares
+from rsa.units.heat_maps import _problems_of_layer, heat_maps, measured, problems_of_heat_maps, require_squares
 from rsa.units.look import Beside, Look, looked_at
 from rsa.units.occlusion import grey
 from rsa.units.settings import HeatMap, UnitSettings
-from rsa.units.watched import Watched
+from rsa.units.watched import LayerMap, Watched
 
 SIDE = field_networks.SIDE
 
@@ -154,6 +155,13 @@ def test_probabilities_in_bfloat16_stay_as_they_are():
     rounded = torch.tensor([[0.901, 0.0495, 0.0495], [0.3, 0.3, 0.4]]).bfloat16().float().numpy()
     assert 1e-3 < abs(rounded[0].sum() - 1) < 1e-2
     np.testing.assert_array_equal(measured(rounded, "probability"), rounded)
+
+
+def test_the_probability_of_one_unit_alone_is_refused(corners):
+    alone = LayerMap("score", (1,), axes_of((1,)), 0, (30, 30))
+    (problem,) = _problems_of_layer(HeatMap(), "own", alone, None)
+    assert "has one unit, whose probability among all is always 1; set `measure: response`" in problem
+    assert _problems_of_layer(HeatMap(measure="response"), "own", alone, None) == []
 
 
 def test_units_of_pictures_that_are_not_asked_for_do_not_count(corners, images):

@@ -140,6 +140,11 @@ def _problems_of_layer(one: HeatMap, label: str, where: LayerMap, stimuli: pd.Da
             f"layer {where.layer!r} of {label} has {where.grid[0]} x {where.grid[1]} places, and probabilities are of "
             "layers with one; set `measure: response`."
         )
+    elif one.measure == "probability" and where.n_channels == 1:
+        found.append(
+            f"layer {where.layer!r} of {label} has one unit, whose probability among all is always 1; set "
+            "`measure: response`."
+        )
     units = [one.unit] if one.unit is not None else _units_of(one, stimuli)
     if units and max(units) >= where.n_channels:
         found.append(

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from rsa.core import Array
+from rsa.labels import as_label
 from rsa.units.choosing import Unit
 from rsa.units.found import Table
 from rsa.units.watched import Peaks
@@ -122,7 +123,7 @@ def category_tuning(responses: Array, categories: Sequence[object]) -> dict[str,
     0.6
     """
     known = pd.notna(pd.Series(list(categories), dtype=object)).to_numpy()
-    own, names = responses[known], np.array([str(one) for one in np.array(categories, dtype=object)[known]])
+    own, names = responses[known], np.array([as_label(one) for one in np.array(categories, dtype=object)[known]])
     means = pd.Series(own).groupby(names).mean()
     if len(means) < 2:
         return dict.fromkeys(CATEGORY_COLUMNS, np.nan)
