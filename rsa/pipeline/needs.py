@@ -476,12 +476,15 @@ N_CHANNELS = 500
 
 
 def _units(runs: Runs) -> Need:
-    """Hold the network, two batches of all layers, the responses of one layer, and all pictures, small."""
+    """Hold the network, two batches of all layers, the responses of one layer, and what gradients are made of."""
     size = runs.extent
     batch = 2 * SINGLE * BATCH_SIZE * size.n_outputs + 600 * MB + 1.3 * size.n_weights
     responses = 3 * SINGLE * size.n_conditions * size.n_units + 4 * DOUBLE * size.n_conditions**2
+    made = runs.study.units is not None and runs.study.units.maximised is not None
+    gradients = (6 * SINGLE * BATCH_SIZE * size.n_all_units + 200 * MB) * made  # of all that lies between layers, too
     rdms, compared = _channels(runs)
-    return Need(TORCH_MB, batch + responses + rdms, None, 300 + _looking(runs) + compared, 100 * MB)
+    held = batch + responses + max(gradients, rdms)
+    return Need(TORCH_MB, held, None, 300 + _looking(runs) + compared, 100 * MB)
 
 
 def _looking(runs: Runs) -> float:
