@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from matplotlib.figure import Figure
 from networks import small_network
 from PIL import Image
 
@@ -17,6 +18,7 @@ from rsa.models.python import Python
 from rsa.models.representation import axes_of
 from rsa.models.torchvision import Torchvision
 from rsa.pipeline.stages.looks import require_units
+from rsa.report.style import save_figure
 from rsa.report.units.draw import unit_figures
 from rsa.report.units.page import HEADINGS, IN_PLACE
 from rsa.units.choosing import chosen_units, layers_of_units, problems_of_units, selection, without_others
@@ -389,7 +391,7 @@ def test_nothing_of_an_earlier_look_stays_in_the_folder(tmp_path: Path, pictures
     table, folder = tmp_path / "stimuli.tsv", tmp_path / "found"
     pictures.to_csv(table, sep="\t", index=False)
     folder.mkdir()
-    for name in ("heat_maps.tsv", "heat_maps.npz", "readout_pairs.json", "notes.tsv"):
+    for name in ("heat_maps.tsv", "heat_maps.npz", "readout_pairs.json", "responses.npz", "notes.tsv"):
         (folder / name).write_text("of an earlier look")
     nothing = dict.fromkeys(("preferred", "fields", "codes", "channels"))
     asked = settings(chosen=[{"layers": "1", "units": 0}], filters=False, **nothing)
@@ -410,6 +412,14 @@ def test_a_mistake_leaves_an_earlier_look_as_it_is(tmp_path: Path, pictures: pd.
     with pytest.raises(UserError, match="`patch_px: 40` is larger than the network's input"):
         units(model(layers=["1"]), Stimuli(table=str(table)), kept.parent, asked, device="cpu")
     assert kept.is_file()
+
+
+def test_files_of_the_user_are_not_removed(tmp_path: Path) -> None:
+    for name in ("channels.tsv", "pictures.json"):
+        (tmp_path / name).write_text("of the user")
+    with pytest.raises(UserError, match=r"has 'channels.tsv', 'pictures.json', and is not .* name another folder"):
+        remove_found(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {"channels.tsv", "pictures.json"}
 
 
 def test_a_folder_that_is_a_file_is_told_in_a_line(tmp_path: Path) -> None:
@@ -442,7 +452,10 @@ def test_all_files_of_a_look_are_known_to_be_removed() -> None:
 
 
 def test_figures_of_an_earlier_look_are_removed(tmp_path: Path) -> None:
-    for name in ("fields_00_a.png", "fields_00_a.svg", "fields.png", "notes.png"):
-        (tmp_path / name).write_text("of an earlier look")
+    for name in ("fields_00_a.png", "fields.png", "notes.png"):
+        save_figure(tmp_path / name, Figure((1, 1)), "of an earlier look")
+    Image.new("RGB", (8, 8)).save(tmp_path / "fields_of_mine.png")
+    (tmp_path / "filters_of_mine.png").write_text("no picture")
     assert unit_figures(tmp_path, tmp_path) == []
-    assert [path.name for path in tmp_path.iterdir()] == ["notes.png"]
+    left = {"notes.png", "notes.svg", "fields_of_mine.png", "filters_of_mine.png"}
+    assert {path.name for path in tmp_path.iterdir()} == left

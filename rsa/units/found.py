@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from rsa.core import Array
-from rsa.errors import UserError, one_line
+from rsa.errors import UserError, listed, one_line
 from rsa.files import io
 
 __all__ = ["FILES", "Found", "Table", "load_arrays", "remove_found", "save_found"]
@@ -21,6 +21,9 @@ FILES = (
     *("readout", "readout_pairs", "readout_fits", "pictures", "provenance"),
 )
 """What files of a look at a network may be called, without their endings."""
+
+MARK = "responses.npz"
+"""The file of a look that is written first, and removed last."""
 
 
 @dataclass(frozen=True)
@@ -68,13 +71,19 @@ def remove_found(folder: Path) -> None:
     Raises
     ------
     UserError
-        If the folder is none, or cannot be written.
+        If the folder is none, or cannot be written, or holds files of these names that are of no look.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for name in FILES:
-            for ending in (".tsv", ".json", ".npz"):
-                (folder / f"{name}{ending}").unlink(missing_ok=True)
+        names = [f"{name}{ending}" for name in FILES for ending in (".tsv", ".json", ".npz")]
+        there = [name for name in names if (folder / name).is_file()]
+        if there and MARK not in there:
+            raise UserError(
+                f"{folder} has {listed(there, 3)}, and is not the folder of an earlier look at units, which has "
+                f"{MARK}; name another folder, lest your files are replaced."
+            )
+        for name in sorted(there, key=lambda name: name == MARK):
+            (folder / name).unlink()
     except OSError as error:
         raise UserError(f"Cannot write to the folder {folder}: {error.strerror}.") from error
 

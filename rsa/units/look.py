@@ -274,8 +274,8 @@ def _maximised(look: Look) -> Found | None:
 
 
 PARTS: dict[str, Callable[[Look], Found | None]] = {
-    "units": _units,
     "responses": _responses,
+    "units": _units,
     "preferred": _preferred,
     "filters": _filters,
     "maximised": _maximised,
@@ -286,4 +286,5 @@ PARTS: dict[str, Callable[[Look], Found | None]] = {
     "embeddings": _embeddings,
     "readout": _readout,
 }
-"""What finds each part, in order; nothing where it is not asked for."""
+"""What finds each part, in order; nothing where it is not asked for. Responses come first: the folder of a look is
+known by their file."""

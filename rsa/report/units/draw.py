@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from rsa.report.style import caption_of
 from rsa.report.units.channels import channel_figures
 from rsa.report.units.codes import embedding_figures, neighbour_figures
 from rsa.report.units.fields import field_figures
@@ -49,8 +50,16 @@ def unit_figures(tables: str | Path, to: str | Path) -> list[Path]:
 
 
 def _remove_others(part: str, drawn: Sequence[Path], to: Path) -> None:
-    """Remove the figures of a part that an earlier look left in a folder."""
+    """Remove the figures of a part that an earlier look left in a folder: those with a caption in them."""
     names = {path.stem for path in drawn}
-    for path in [*to.glob(f"{part}.*"), *to.glob(f"{part}_*.*")]:
-        if path.stem not in names and path.suffix in (".png", ".svg"):
+    for path in [*to.glob(f"{part}.png"), *to.glob(f"{part}_*.png")]:
+        if path.stem not in names and _has_caption(path):
+            path.with_suffix(".svg").unlink(missing_ok=True)
             path.unlink()
+
+
+def _has_caption(path: Path) -> bool:
+    try:
+        return bool(caption_of(path))
+    except OSError:
+        return False
