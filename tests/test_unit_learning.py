@@ -276,6 +276,16 @@ def test_mistakes_are_found_by_the_check(tmp_path: Path, changes: dict[str, Any]
     assert message in problem
 
 
+def test_models_stand_for_their_networks(tmp_path: Path) -> None:
+    """An entry for a model with checkpoints is one for each; one for another network is no part of their settings."""
+    chosen = [{"layers": "features.9", "models": ["run"]}, {"layers": "classifier", "models": ["other"]}]
+    study = study_of(tmp_path, units={"chosen": chosen, "maximised": {"models": ["run"]}}, network_comparisons=[])
+    assert len(study.watched) == 4
+    for label, asked in study.watched.items():
+        assert [one.layers for one in asked.chosen] == [("classifier",) if label == "other" else ("features.9",)]
+        assert (asked.maximised is None) == (label == "other")
+
+
 # ------------------------------------------------------------------------------------------ in a study
 
 

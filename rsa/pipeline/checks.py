@@ -417,9 +417,10 @@ def _networks(study: Study) -> Iterator[str]:
 
 def _units(study: Study) -> Iterator[str]:
     """Check what looking at units needs, of models without problems."""
-    if study.units is None:
+    asked = study.asked_of_units
+    if asked is None:
         return
-    if unknown := [name for name in study.units.models if name not in study.named]:
+    if unknown := [name for name in asked.models if name not in study.named]:
         hint = did_you_mean(unknown[0], study.named)
         yield f"`units.models` names {listed(unknown)}, and no model is called so.{hint}"
         return
@@ -428,19 +429,19 @@ def _units(study: Study) -> Iterator[str]:
         yield "`units` looks at networks that pictures pass, and `models` has none; add one, or leave `units` out."
         return
     regions = known_names(study.regions) if study.regions is not None else _ready_regions(study)
-    problems = problems_of_units(study.units, watched, regions)
+    problems = problems_of_units(asked, watched, regions)
     yield from problems
-    yield from problems_of_fields(study.units, watched)
-    yield from problems_of_layers(study.units.layers, watched)
+    yield from problems_of_fields(asked, watched)
+    yield from problems_of_layers(asked.layers, watched)
     if not problems:
-        yield from problems_of_changes(study.units, study.unit_comparisons, study.named, watched)
+        yield from problems_of_changes(asked, study.unit_comparisons, study.named, watched)
 
 
 def _heat_maps(study: Study, stimuli: pd.DataFrame | None) -> Iterator[str]:
     """Check what heat maps need, of models without problems, and of stimuli where they are known."""
-    if study.units is not None:
+    if (asked := study.asked_of_units) is not None:
         watched = [model for model in study.networks if model.label in study.watched]
-        yield from problems_of_heat_maps(study.units, watched, stimuli)
+        yield from problems_of_heat_maps(asked, watched, stimuli)
 
 
 def _codes(study: Study) -> Iterator[str]:

@@ -396,9 +396,14 @@ class Study(Section):
         return {label: (label,) for labels in models.values() for label in labels} | models
 
     @property
+    def asked_of_units(self) -> UnitSettings | None:
+        """What is asked of units, with the labels of networks where their model is named."""
+        return None if self.units is None else self.units.of_networks(self.named)
+
+    @property
     def watched(self) -> dict[str, UnitSettings]:
         """The networks whose units are looked at, of those that pictures pass, and what is asked of each."""
-        settings, named = self.units, self.named
+        settings, named = self.asked_of_units, self.named
         if settings is None:
             return {}
         whole = settings.model_copy(update={"models": ()})  # a job does not run again when another network is named
@@ -406,9 +411,8 @@ class Study(Section):
         followed = {label for one in self.network_comparisons for label in one.followed(named)}
         asked = dict.fromkeys(followed, whole.of_compared()) | dict.fromkeys(labels, whole)
         models = [model.label for model in self.networks if model.needs_pictures]
-        if not settings.models:
-            return dict.fromkeys(models, settings)
-        return {label: asked[label] for label in models if label in asked}
+        asked = asked if settings.models else dict.fromkeys(models, settings)
+        return {label: asked[label].of_network(label) for label in models if label in asked}
 
     @property
     def unit_comparisons(self) -> tuple[NetworkComparison, ...]:

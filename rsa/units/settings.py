@@ -1,6 +1,7 @@
 """The section `units` of the configuration: which units are looked at, and what is asked of them."""
 
-from typing import Annotated, Literal
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Literal, TypeVar
 
 from pydantic import BeforeValidator, Field, model_validator
 
@@ -32,7 +33,8 @@ class Chosen(Section):
     layers: Annotated[Globs, BeforeValidator(_as_tuple, json_schema_input_type=str | Globs)]
     """Layers by name or by glob (`features.*`), one or a list; they need not be among the `layers` of the model."""
     models: Names = ()
-    """Labels of the networks that are meant; by default all that have such a layer."""
+    """Labels of the networks that are meant, or of models for all of their seeds or checkpoints; by default all that
+    have such a layer."""
     units: Annotated[Numbers, BeforeValidator(_as_tuple, json_schema_input_type=int | Numbers)] | None = None
     """Numbers of the units, from 0: a unit of a layer with space or tokens is a channel of it. By default they are
     chosen."""
@@ -102,7 +104,8 @@ class HeatMap(Section):
     layer: str | None = None
     """Layer of the unit; by default the last of the network, whose units are its classes."""
     models: Names = ()
-    """Labels of the networks that are meant; by default all that have such a layer."""
+    """Labels of the networks that are meant, or of models for all of their seeds or checkpoints; by default all that
+    have such a layer."""
     unit: int | None = Field(None, ge=0)
     """Number of the unit, from 0; by default, for each picture, that with the highest response to it."""
     unit_column: str | None = None
@@ -146,6 +149,10 @@ class Channels(Section):
     """How many orders of the conditions test whether a channel is like a region; none for 0."""
     seed: int = Field(0, ge=0, lt=2**32)
     """Of the splits and orders."""
+
+
+Entry = TypeVar("Entry", Chosen, HeatMap, Maximised)
+"""What is asked of some networks, or of all."""
 
 
 class UnitSettings(Section):
@@ -203,14 +210,29 @@ class UnitSettings(Section):
             )
         return sentences
 
+    def of_networks(self, named: Mapping[str, Sequence[str]]) -> "UnitSettings":
+        """Return the same with the names of models in entries replaced by the labels of all their networks."""
+
+        def labelled(one: Entry) -> Entry:
+            labels = tuple(dict.fromkeys(label for name in one.models for label in named.get(name, (name,))))
+            return one.model_copy(update={"models": labels})
+
+        maximised = None if self.maximised is None else labelled(self.maximised)
+        lists = {"chosen": tuple(map(labelled, self.chosen)), "heat_maps": tuple(map(labelled, self.heat_maps))}
+        return self.model_copy(update={**lists, "maximised": maximised})
+
     def of_network(self, label: str) -> "UnitSettings":
-        """Return what is asked of a network: without what is for others alone."""
+        """Return what is asked of a network: without what is for others alone.
+
+        Where all entries of `chosen` are for others they stay, as without any entry units would be chosen.
+        """
 
         def is_meant(one: Chosen | HeatMap | Maximised) -> bool:
             return not one.models or label in one.models
 
         maximised = self.maximised if self.maximised is not None and is_meant(self.maximised) else None
-        lists = {"chosen": tuple(filter(is_meant, self.chosen)), "heat_maps": tuple(filter(is_meant, self.heat_maps))}
+        chosen = tuple(filter(is_meant, self.chosen)) or self.chosen
+        lists = {"chosen": chosen, "heat_maps": tuple(filter(is_meant, self.heat_maps))}
         return self.model_copy(update={**lists, "maximised": maximised})
 
     def of_compared(self) -> "UnitSettings":
