@@ -32,6 +32,7 @@ __all__ = [
     "number_of",
     "problems_of_torch_alone",
     "require_extra",
+    "usable_layers",
 ]
 
 GLOB = re.compile(r"[*?\[]")
@@ -503,6 +504,19 @@ def chosen_layers(layers: Layers, table: pd.DataFrame, network: str, word: str =
         return default
     chosen = {name for pattern in layers for name in _matching(pattern, table, network, word or network)}
     return [name for name in table["layer"] if name in chosen]
+
+
+def usable_layers(described: pd.DataFrame, globs: Sequence[str] = ("*",)) -> list[str]:
+    """Return the layers with one output, in forward order: those that are named, or match a glob.
+
+    Examples
+    --------
+    >>> table = pd.DataFrame({"layer": ["conv", "twice", "fc"], "n_calls": [1, 2, 1], "n_units": [8, 8, 5]})
+    >>> usable_layers(table), usable_layers(table, ["f*", "twice"])
+    (['conv', 'fc'], ['fc'])
+    """
+    usable = described["layer"][(described["n_calls"] == 1) & (described["n_units"] > 0)]
+    return [layer for layer in usable if any(layer == glob or fnmatchcase(layer, glob) for glob in globs)]
 
 
 def _listing(word: str) -> str:

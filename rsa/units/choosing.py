@@ -3,7 +3,6 @@
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from typing import Any
 
 import numpy as np
@@ -12,6 +11,7 @@ import pandas as pd
 from rsa.core import Array
 from rsa.errors import UserError, listed
 from rsa.models import Model
+from rsa.models.source import usable_layers
 from rsa.units.found import Table
 from rsa.units.settings import Chosen, UnitSettings
 from rsa.units.watched import LayerMap, Peaks, Watched, layer_maps
@@ -75,19 +75,13 @@ def spread(names: Sequence[str], n: int) -> list[str]:
     return [names[place] for place in places]
 
 
-def _matching(one: Chosen, model: Model, described: pd.DataFrame) -> list[str]:
-    """Return the layers with one output that are named or match a glob; none where the network has none like it."""
-    usable = described["layer"][(described["n_calls"] == 1) & (described["n_units"] > 0)]
-    return [layer for layer in usable if any(layer == glob or fnmatchcase(layer, glob) for glob in one.layers)]
-
-
 def without_others(settings: UnitSettings, model: Model, described: pd.DataFrame) -> UnitSettings:
     """Return what is asked of a network: without entries for others, and those whose layers others alone may have.
 
     If it has no layer of any entry of `chosen`, all of these stay, so that this is told as a mistake.
     """
     own, layers = settings.of_network(model.label), {None, *described["layer"]}
-    having = tuple(one for one in own.chosen if _matching(one, model, described))
+    having = tuple(one for one in own.chosen if usable_layers(described, one.layers))
     maps = tuple(one for one in own.heat_maps if one.layer in layers)
     for one in own.heat_maps:
         if one.layer not in layers:
@@ -97,7 +91,7 @@ def without_others(settings: UnitSettings, model: Model, described: pd.DataFrame
 
 def layers_of_units(settings: UnitSettings, model: Model, described: pd.DataFrame) -> list[str]:
     """Return the layers of a network of which units are looked at, in forward order."""
-    found = {layer for one in selection(settings, model) for layer in _matching(one, model, described)}
+    found = {layer for one in selection(settings, model) for layer in usable_layers(described, one.layers)}
     return [layer for layer in described["layer"] if layer in found]
 
 
@@ -105,7 +99,7 @@ def layers_like_regions(settings: UnitSettings, model: Model, described: pd.Data
     """Return the layers of a network of which units are chosen that are like a region, and these regions."""
     found: dict[str, list[str]] = {}
     for one in selection(settings, model):
-        for layer in _matching(one, model, described) if one.like is not None else ():
+        for layer in usable_layers(described, one.layers) if one.like is not None else ():
             found.setdefault(layer, []).append(str(one.like))
     return found
 
@@ -130,7 +124,7 @@ def problems_of_units(settings: UnitSettings, models: Sequence[Model], regions: 
             found.append(f"{wanted}: there is no network {listed(unknown)}; there are {listed(list(described))}.")
             continue
         asked = [model for model in models if not one.models or model.label in one.models]
-        layers = {model.label: _matching(one, model, described[model.label]) for model in asked}
+        layers = {model.label: usable_layers(described[model.label], one.layers) for model in asked}
         if not any(layers.values()):
             found.append(
                 f"{wanted}: no layer of {listed([model.label for model in asked])} is called so and has one output; "
@@ -199,7 +193,7 @@ def chosen_units(
     """
     found: dict[tuple[str, int], str] = {}
     for one in selection(settings, watched.model):
-        for layer in _matching(one, watched.model, watched.described):
+        for layer in usable_layers(watched.described, one.layers):
             for unit, why in _of_layer(one, layer, watched.model.label, peaks[layer], likeness or {}):
                 found.setdefault((layer, unit), why)
     order = {layer: i for i, layer in enumerate(watched.described["layer"])}

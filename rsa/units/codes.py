@@ -4,7 +4,6 @@ import logging
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 
 import numpy as np
 import pandas as pd
@@ -13,7 +12,7 @@ from rsa.core import Array, RDMs
 from rsa.errors import UserError, listed
 from rsa.labels import as_label
 from rsa.models import Model
-from rsa.models.source import Layers
+from rsa.models.source import Layers, usable_layers
 from rsa.progress import progress
 from rsa.units.found import Found, Table
 from rsa.units.settings import Codes
@@ -170,9 +169,7 @@ def layers_of_codes(wanted: Layers, model: Model) -> list[str]:
     """Return the layers of a network whose codes are looked at, in forward order; none where it has none of them."""
     if wanted == "default":
         return model.layer_names()
-    described = model.describe()
-    usable = described["layer"][(described["n_calls"] == 1) & (described["n_units"] > 0)]
-    return [layer for layer in usable if any(layer == glob or fnmatchcase(layer, glob) for glob in wanted)]
+    return usable_layers(model.describe(), wanted)
 
 
 # --------------------------------------------------------------------------------------------- neighbours

@@ -11,6 +11,7 @@ from rsa.errors import listed
 from rsa.files.sources import load_text
 from rsa.models import Model
 from rsa.models.passing import keeping_memory
+from rsa.models.source import usable_layers
 from rsa.progress import progress
 from rsa.units.found import Found, Table
 from rsa.units.occlusion import Occluders, answers_to_covered, grey, require_occluder
@@ -121,16 +122,12 @@ def _problems(
 
 
 def _has_layer(one: HeatMap, described: pd.DataFrame) -> bool:
-    return one.layer is None or one.layer in set(_usable(described))
-
-
-def _usable(described: pd.DataFrame) -> list[str]:
-    return list(described["layer"][(described["n_calls"] == 1) & (described["n_units"] > 0)])
+    return one.layer is None or one.layer in set(usable_layers(described))
 
 
 def last_layer(described: pd.DataFrame) -> str:
     """Return the last layer of a network that has one output: its units are the classes."""
-    return _usable(described)[-1]
+    return usable_layers(described)[-1]
 
 
 def _problems_of_layer(one: HeatMap, label: str, where: LayerMap, stimuli: pd.DataFrame | None) -> list[str]:
