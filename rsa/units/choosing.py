@@ -60,7 +60,7 @@ def selection(settings: UnitSettings, model: Model) -> tuple[Chosen, ...]:
     """Return the entries of `chosen` that are of a network; without any, four units of each of five of its layers."""
     if not settings.chosen:
         return (Chosen(layers=tuple(spread(model.layer_names(), N_LAYERS)), n=N_EACH),)
-    return tuple(one for one in settings.chosen if not one.models or model.label in one.models)
+    return tuple(one for one in settings.chosen if one.is_of(model.label))
 
 
 def spread(names: Sequence[str], n: int) -> list[str]:
@@ -120,10 +120,10 @@ def problems_of_units(settings: UnitSettings, models: Sequence[Model], regions: 
     described = {model.label: model.describe() for model in models}
     for one in settings.chosen:
         wanted = f"units of {listed(list(one.layers))}"
-        if unknown := [name for name in one.models if name not in described]:
-            found.append(f"{wanted}: there is no network {listed(unknown)}; there are {listed(list(described))}.")
+        if problem := one.problem_of_models(list(described)):
+            found.append(f"{wanted}: {problem}")
             continue
-        asked = [model for model in models if not one.models or model.label in one.models]
+        asked = [model for model in models if one.is_of(model.label)]
         layers = {model.label: usable_layers(described[model.label], one.layers) for model in asked}
         if not any(layers.values()):
             found.append(
@@ -142,15 +142,15 @@ def problems_of_units(settings: UnitSettings, models: Sequence[Model], regions: 
 
 def _without_gradients(settings: UnitSettings, models: Sequence[Model]) -> list[str]:
     """Return why no pictures can be made for the units of networks, a line each."""
-    if settings.maximised is None:
+    asked = settings.maximised
+    if asked is None:
         return []
-    wanted, labels = settings.maximised.models, [model.label for model in models]
-    if unknown := [name for name in wanted if name not in labels]:
-        return [f"`maximised.models`: there is no network {listed(unknown)}; there are {listed(labels)}."]
-    lacking = [model.called for model in models if not model.has_gradients and (not wanted or model.label in wanted)]
-    if not lacking or (not wanted and len(lacking) < len(models)):
+    if problem := asked.problem_of_models([model.label for model in models]):
+        return [f"`maximised.models`: {problem}"]
+    lacking = [model.called for model in models if not model.has_gradients and asked.is_of(model.label)]
+    if not lacking or (not asked.models and len(lacking) < len(models)):
         return []
-    cure = "take them out of `maximised.models`" if wanted else "leave `maximised` out"
+    cure = "take them out of `maximised.models`" if asked.models else "leave `maximised` out"
     return [
         f"`maximised` needs gradients, and {listed(lacking)} {'has' if len(lacking) == 1 else 'have'} none: it is for "
         f"networks that torch computes from their modules; {cure}."

@@ -102,11 +102,11 @@ def problems_of_heat_maps(
 def _problems(
     one: HeatMap, models: Sequence[Model], described: Mapping[str, pd.DataFrame], stimuli: pd.DataFrame | None
 ) -> list[str]:
-    if unknown := [name for name in one.models if name not in described]:
-        return [f"there is no network {listed(unknown)}; there are {listed(list(described))}."]
+    if problem := one.problem_of_models(list(described)):
+        return [problem]
     if one.unit is not None and one.unit_column is not None:
         return ["`unit` and `unit_column` both name its unit; set one of the two."]
-    asked = [model for model in models if not one.models or model.label in one.models]
+    asked = [model for model in models if one.is_of(model.label)]
     found = [] if stimuli is None else _problems_of_stimuli(one, stimuli)
     having = {model.label: model for model in asked if _has_layer(one, described[model.label])}
     if not having:
@@ -288,11 +288,8 @@ def require_squares(watched: Watched, settings: UnitSettings) -> None:
 
 def _asked(watched: Watched, settings: UnitSettings) -> list[HeatMap]:
     """Return the heat maps that are of a network."""
-    return [
-        one
-        for one in settings.heat_maps
-        if (not one.models or watched.model.label in one.models) and _has_layer(one, watched.described)
-    ]
+    own = [one for one in settings.heat_maps if one.is_of(watched.model.label)]
+    return [one for one in own if _has_layer(one, watched.described)]
 
 
 def _label(watched: Watched) -> str:

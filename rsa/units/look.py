@@ -265,7 +265,7 @@ def _channels(look: Look) -> Found | None:
 
 def _maximised(look: Look) -> Found | None:
     settings, model = look.settings.maximised, look.watched.model
-    if settings is None or (settings.models and model.label not in settings.models):
+    if settings is None or not settings.is_of(model.label):
         return None
     if not (settings.models or model.has_gradients):
         log.info("%s has no gradients, so no pictures are made for its units", model.label)

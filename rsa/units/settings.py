@@ -5,6 +5,7 @@ from typing import Annotated, Literal, TypeVar
 
 from pydantic import BeforeValidator, Field, model_validator
 
+from rsa.errors import listed
 from rsa.models.source import Globs, Layers
 from rsa.papers import joined
 from rsa.settings import DataPath, Label, Names, Section
@@ -16,6 +17,7 @@ __all__ = [
     "Fields",
     "HeatMap",
     "Maximised",
+    "OfNetworks",
     "Preferred",
     "UnitSettings",
 ]
@@ -27,14 +29,28 @@ def _as_tuple(one: object) -> object:
     return (one,) if isinstance(one, str | int) else one
 
 
-class Chosen(Section):
+class OfNetworks(Section):
+    """What is asked of some networks, or of all."""
+
+    models: Names = ()
+    """Labels of the networks that are meant, or of models for all of their seeds or checkpoints; by default all that
+    have such a layer."""
+
+    def is_of(self, label: str) -> bool:
+        """Say whether a network is meant: where none is named, all are."""
+        return not self.models or label in self.models
+
+    def problem_of_models(self, labels: Sequence[str]) -> str:
+        """Return what is wrong with the networks that are named, among those of these labels; else nothing."""
+        unknown = [name for name in self.models if name not in labels]
+        return f"there is no network {listed(unknown)}; there are {listed(labels)}." if unknown else ""
+
+
+class Chosen(OfNetworks):
     """Some units of some layers: by their numbers, those most like a region, or those that vary most."""
 
     layers: Annotated[Globs, BeforeValidator(_as_tuple, json_schema_input_type=str | Globs)]
     """Layers by name or by glob (`features.*`), one or a list; they need not be among the `layers` of the model."""
-    models: Names = ()
-    """Labels of the networks that are meant, or of models for all of their seeds or checkpoints; by default all that
-    have such a layer."""
     units: Annotated[Numbers, BeforeValidator(_as_tuple, json_schema_input_type=int | Numbers)] | None = None
     """Numbers of the units, from 0: a unit of a layer with space or tokens is a channel of it. By default they are
     chosen."""
@@ -73,12 +89,12 @@ class Fields(Section):
     """Of the random pixels of the occluders."""
 
 
-class Maximised(Section):
+class Maximised(OfNetworks):
     """Pictures that are made for a unit, by gradient ascent on its response (Erhan et al., 2009)."""
 
     models: Names = ()
-    """Labels of the networks that are meant; by default all that have gradients: those that torch computes from their
-    modules."""
+    """Labels of the networks that are meant, or of models for all of their seeds or checkpoints; by default all that
+    have gradients: those that torch computes from their modules."""
     objective: Literal["unit", "channel"] = "unit"
     """What rises in a layer with space: the response of the unit in the middle of the map, which gives a picture of
     what its field looks for, or the mean of the channel over all places, which gives a texture."""
@@ -96,16 +112,13 @@ class Maximised(Section):
     """Of the first picture and of the movements."""
 
 
-class HeatMap(Section):
+class HeatMap(OfNetworks):
     """Where in a picture a class, or another unit, is seen: how its response falls when a place is covered."""
 
     name: Label = "class"
     """What the map is called in files."""
     layer: str | None = None
     """Layer of the unit; by default the last of the network, whose units are its classes."""
-    models: Names = ()
-    """Labels of the networks that are meant, or of models for all of their seeds or checkpoints; by default all that
-    have such a layer."""
     unit: int | None = Field(None, ge=0)
     """Number of the unit, from 0; by default, for each picture, that with the highest response to it."""
     unit_column: str | None = None
@@ -151,8 +164,7 @@ class Channels(Section):
     """Of the splits and orders."""
 
 
-Entry = TypeVar("Entry", Chosen, HeatMap, Maximised)
-"""What is asked of some networks, or of all."""
+Entry = TypeVar("Entry", bound=OfNetworks)
 
 
 class UnitSettings(Section):
@@ -226,14 +238,10 @@ class UnitSettings(Section):
 
         Where all entries of `chosen` are for others they stay, as without any entry units would be chosen.
         """
-
-        def is_meant(one: Chosen | HeatMap | Maximised) -> bool:
-            return not one.models or label in one.models
-
-        maximised = self.maximised if self.maximised is not None and is_meant(self.maximised) else None
-        chosen = tuple(filter(is_meant, self.chosen)) or self.chosen
-        lists = {"chosen": chosen, "heat_maps": tuple(filter(is_meant, self.heat_maps))}
-        return self.model_copy(update={**lists, "maximised": maximised})
+        maximised = self.maximised if self.maximised is not None and self.maximised.is_of(label) else None
+        chosen = tuple(one for one in self.chosen if one.is_of(label)) or self.chosen
+        heat_maps = tuple(one for one in self.heat_maps if one.is_of(label))
+        return self.model_copy(update={"chosen": chosen, "heat_maps": heat_maps, "maximised": maximised})
 
     def of_compared(self) -> "UnitSettings":
         """Return what is asked of a network that is only compared with others: its responses and codes."""
