@@ -1,13 +1,14 @@
 """A Slurm of one node on this machine, for tests: installed where it can be, started, and taken away again."""
 
 import os
+import random
 import re
 import shutil
 import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic, sleep
@@ -21,7 +22,17 @@ N_CPUS = 4
 """The node says that it has so many, whatever the machine has."""
 DEVICES = ("/dev/zero",)
 """What stands for GPUs; any character device does."""
+PORTS_OF_SYSTEM = Path("/proc/sys/net/ipv4/ip_local_port_range")
+"""The ports that Linux itself gives to connections."""
+FIRST_PORT = 10000
+"""Below are ports of services."""
 WAITING_S = 60.0
+BEGINNING_S = 20.0
+"""Within this the daemons have said that they run."""
+N_STARTS = 3
+"""So often a Slurm is started, each time with other ports."""
+LAST_LINES = 12
+"""So many lines of each daemon's log are shown of a Slurm that did not start."""
 
 TEMPLATE = """{sign}
 ClusterName=tests
@@ -116,19 +127,42 @@ def running_slurm(base: Path) -> Iterator[Slurm]:
         With the reason, where there cannot be one.
     """
     _require_slurm()
-    for name in ("state", "spool", "log", "run", "munge"):
-        (base / name).mkdir(mode=0o755, parents=True)
-    base.chmod(0o755)
-    _write_configuration(base)
     os.environ.pop("SLURM_CONF", None)
-    slurm = Slurm(base)
+    slurm = _started(base)
     try:
-        _start(base)
         yield slurm
     finally:
-        _stop(slurm)
-        for path in (CONFIGURATION, CONFIGURATION.with_name("gres.conf")):
-            path.unlink(missing_ok=True)
+        _end(slurm)
+
+
+def _started(base: Path) -> Slurm:
+    """Start a Slurm; another one where that did not come up, as a port that was free may have been taken since."""
+    why = ""
+    for start in range(1, N_STARTS + 1):
+        slurm = Slurm(base / str(start))
+        try:
+            _start(slurm.base)
+            return slurm
+        except (NoSlurmError, TimeoutError) as error:
+            why = f"{error}\n{_logs(slurm.base)}"
+            _end(slurm)
+        except BaseException:
+            _end(slurm)
+            raise
+    raise NoSlurmError(f"it was started {N_STARTS} times in vain; the last time: {why}")
+
+
+def _end(slurm: Slurm) -> None:
+    _stop(slurm)
+    for path in (CONFIGURATION, CONFIGURATION.with_name("gres.conf")):
+        path.unlink(missing_ok=True)
+
+
+def _logs(base: Path) -> str:
+    """Return the last lines of what the daemons logged."""
+    paths = [*sorted((base / "log").glob("*.log")), base / "munge" / "log"]
+    logs = {path.name: path.read_text(errors="replace").splitlines() for path in paths if path.exists()}
+    return "\n".join(f"{name}:\n" + "\n".join(lines[-LAST_LINES:]) for name, lines in logs.items())
 
 
 def _require_slurm() -> None:
@@ -160,14 +194,15 @@ def _install() -> None:
 
 def _write_configuration(base: Path) -> None:
     host = socket.gethostname().split(".")[0]
+    port, port_of_node = _free_ports(2)
     memory_mb = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") * 9 // 10 // 2**20
     CONFIGURATION.parent.mkdir(parents=True, exist_ok=True)
     text = TEMPLATE.format(
         sign=SIGN,
         host=host,
         base=base,
-        port=_free_port(),
-        port_of_node=_free_port(),
+        port=port,
+        port_of_node=port_of_node,
         n_cpus=N_CPUS,
         memory_mb=memory_mb,
         n_gpus=len(DEVICES),
@@ -177,13 +212,32 @@ def _write_configuration(base: Path) -> None:
     CONFIGURATION.with_name("gres.conf").write_text(f"{SIGN}\n{gpus}")
 
 
-def _free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
+def _free_ports(n_ports: int) -> list[int]:
+    """Find ports that nothing listens on, out of those that the system gives to nobody who does not ask for them.
+
+    A port that the system itself hands out could be that of another test's connection by the time a daemon binds it:
+    a controller then runs without its node.
+    """
+    ports = range(FIRST_PORT, int(PORTS_OF_SYSTEM.read_text().split()[0]))
+    found: list[int] = []
+    for port in random.SystemRandom().sample(ports, len(ports)):
+        with socket.socket() as one:
+            try:
+                one.bind(("0.0.0.0", port))
+            except OSError:
+                continue
+        found.append(port)
+        if len(found) == n_ports:
+            return found
+    raise NoSlurmError(f"no {n_ports} ports are free from {ports.start} to {ports.stop - 1}")
 
 
 def _start(base: Path) -> None:
+    for name in ("state", "spool", "log", "run", "munge"):
+        (base / name).mkdir(mode=0o755, parents=True)
+    for folder in (base.parent, base):
+        folder.chmod(0o755)
+    _write_configuration(base)
     munge = base / "munge"
     (munge / "key").write_bytes(os.urandom(128))
     (munge / "key").chmod(0o400)
@@ -194,17 +248,37 @@ def _start(base: Path) -> None:
     )  # fmt: skip
     _run("slurmctld")
     _run("slurmd")
-    _wait(lambda: _run("sinfo", "--noheader", "--format=%T").split() == ["idle"], "the node is idle")
+    _wait(lambda: not _ended(base), "the daemons run", limit_s=BEGINNING_S)
+    _wait(lambda: _node_is_idle(base), "the node is idle")
+
+
+def _node_is_idle(base: Path) -> bool:
+    """Say whether the node takes jobs.
+
+    Raises
+    ------
+    NoSlurmError
+        If a daemon has ended: there will be no such node.
+    """
+    if ended := _ended(base):
+        raise NoSlurmError(f"{ended[0]} has ended")
+    return _run("sinfo", "--noheader", "--format=%T").split() == ["idle"]
+
+
+def _ended(base: Path) -> list[str]:
+    """Return the daemons that do not run."""
+    return [name for name in ("slurmctld", "slurmd") if not _is_alive(_pid(base / "run" / f"{name}.pid"))]
 
 
 def _stop(slurm: Slurm) -> None:
     """End the jobs while there is who ends them, then the daemons."""
     pids = {name: _pid(slurm.base / "run" / f"{name}.pid") for name in ("slurmd", "slurmctld", "munged")}
     if _is_alive(pids["slurmctld"]):
-        active = [job.number for job in slurm.active()]
-        if active:
-            subprocess.run(["scancel", *active], check=False, capture_output=True)
-            _wait(lambda: not slurm.active(), "the jobs have ended")
+        with suppress(NoSlurmError):  # of a Slurm that did not come up nothing is known, and it has no jobs
+            active = [job.number for job in slurm.active()]
+            if active:
+                subprocess.run(["scancel", *active], check=False, capture_output=True)
+                _wait(lambda: not slurm.active(), "the jobs have ended")
     for pid in pids.values():
         if _is_alive(pid):
             os.kill(pid, 15)
