@@ -9,6 +9,7 @@ from pathlib import Path
 
 import jsonschema
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 import torchvision
@@ -22,6 +23,7 @@ from rsa.inputs.stimuli import read_image
 from rsa.models import MODELS, Torchvision
 from rsa.models.default_layers import DEFAULT_LAYERS
 from rsa.models.modules import parts_of
+from rsa.models.source import chosen_layers, usable_layers
 from rsa.models.weights import weights_sha256
 from rsa.pipeline.schema import json_schema
 
@@ -204,6 +206,23 @@ def test_globs_and_names_give_each_layer_once_in_forward_order():
 def test_a_glob_leaves_out_layers_without_one_output():
     names = Torchvision(architecture="resnet18", layers="layer1.0*").layer_names()
     assert names == [f"layer1.0.{part}" for part in ("conv1", "bn1", "conv2", "bn2")] + ["layer1.0"]
+
+
+@pytest.mark.parametrize(
+    ("glob", "meant"),
+    [
+        ("*", ["conv", "lstm", "fc"]),
+        ("lstm*", ["lstm"]),
+        ("lstm:*", ["lstm:0", "lstm:1"]),
+        ("lstm:1", ["lstm:1"]),
+        ("?c", ["fc"]),
+    ],
+)
+def test_what_a_glob_means_is_the_same_of_layers_of_a_model_and_of_units(glob, meant):
+    table = pd.DataFrame({"layer": ["conv", "lstm", "lstm:0", "lstm:1", "twice", "twice:1", "fc"], "n_units": 4})
+    table["n_calls"] = [1, 1, 1, 1, 2, 2, 1]
+    assert chosen_layers((glob,), table, "net") == meant
+    assert usable_layers(table, (glob,)) == meant
 
 
 def test_attention_is_the_one_tensor_of_its_tuple():

@@ -506,17 +506,20 @@ def chosen_layers(layers: Layers, table: pd.DataFrame, network: str, word: str =
     return [name for name in table["layer"] if name in chosen]
 
 
-def usable_layers(described: pd.DataFrame, globs: Sequence[str] = ("*",)) -> list[str]:
-    """Return the layers with one output, in forward order: those that are named, or match a glob.
+def usable_layers(described: pd.DataFrame, globs: Sequence[str] | None = None) -> list[str]:
+    """Return the layers with one output, in forward order: all, or those that are named, or match a glob.
 
     Examples
     --------
-    >>> table = pd.DataFrame({"layer": ["conv", "twice", "fc"], "n_calls": [1, 2, 1], "n_units": [8, 8, 5]})
-    >>> usable_layers(table), usable_layers(table, ["f*", "twice"])
-    (['conv', 'fc'], ['fc'])
+    >>> table = pd.DataFrame({"layer": ["conv", "twice", "lstm:1"], "n_calls": [1, 2, 1], "n_units": [8, 8, 5]})
+    >>> usable_layers(table), usable_layers(table, ["*"]), usable_layers(table, ["lstm:1", "twice"])
+    (['conv', 'lstm:1'], ['conv'], ['lstm:1'])
     """
-    usable = described["layer"][(described["n_calls"] == 1) & (described["n_units"] > 0)]
-    return [layer for layer in usable if any(layer == glob or fnmatchcase(layer, glob) for glob in globs)]
+    usable = list(described["layer"][(described["n_calls"] == 1) & (described["n_units"] > 0)])
+    if globs is None:
+        return usable
+    meant = {layer for glob in globs for layer in _meant(glob, list(described["layer"]))}
+    return [layer for layer in usable if layer in meant]
 
 
 def _listing(word: str) -> str:
@@ -527,7 +530,7 @@ def _matching(pattern: str, table: pd.DataFrame, network: str, word: str) -> lis
     """Return the layers of that name, or those with one output that match the glob."""
     n_calls = dict(zip(table["layer"], table["n_calls"], strict=True))
     n_units = dict(zip(table["layer"], table["n_units"], strict=True))
-    matches = [pattern] if pattern in n_calls else _globbed(pattern, list(n_calls))
+    matches = _meant(pattern, list(n_calls))
     usable = [name for name in matches if n_calls[name] == 1 and n_units[name]]
     if usable:
         return usable
@@ -543,8 +546,10 @@ def _matching(pattern: str, table: pd.DataFrame, network: str, word: str) -> lis
     )
 
 
-def _globbed(pattern: str, names: Sequence[str]) -> list[str]:
-    """Return the names that match a glob; a part of an output only where the glob names parts."""
+def _meant(pattern: str, names: Sequence[str]) -> list[str]:
+    """Return the layer of that name, or those that match the glob; a part of an output only where it names parts."""
+    if pattern in names:
+        return [pattern]
     return [name for name in names if fnmatchcase(name, pattern) and (PART in pattern or PART not in name)]
 
 
