@@ -15,6 +15,7 @@ from rsa.report.drawing import centre_of, stride_words
 from rsa.report.figures import profile, rdm_grid, rdm_similarity, reference_names, region_bars
 from rsa.report.film import film_strip, rdm_movie_strip
 from rsa.report.glass import glass_grid
+from rsa.report.panels import dress, give_title, layer_handles, layers_below, panels
 from rsa.report.slices import label_slices, signed_slices, slices
 from rsa.report.study import group_figures
 from rsa.report.style import DPI, SMALL, caption_of, fitted, inches_of, save_figure
@@ -191,3 +192,20 @@ def test_figures_of_tests_have_few_dots(tmp_path):
     for asked in (None, 150):
         with Image.open(save_figure(tmp_path / "a.png", Figure((1, 1)), dpi=asked)) as image:
             assert image.size == (60, 60)
+
+
+@pytest.mark.parametrize(("n_panels", "width", "n_layers"), [(1, 3.0, 30), (5, 0.7, 4), (1, 3.0, 1)])
+def test_titles_layers_and_legends_of_panels_have_room(n_panels, width, n_layers):
+    layers = [f"features.{i}.expand3x3.activation" for i in range(n_layers)]
+    handles = layer_handles(layers, ["black"] * n_layers)
+    figure, rows = panels([width] * n_panels, n_down=2, foot=1.0, handles=handles)
+    for row, named in zip(rows, (False, True), strict=True):
+        for axes in row:
+            axes.plot([0.02, 0.98])
+            give_title(axes, "parahippocampal place area and what is beside it")
+            dress(axes)
+            layers_below(axes, layers if width > 1 else layers[:4], named)
+    assert [len(row) for row in rows] == [n_panels] * 2
+    assert [handle.get_label()[:10] for handle in handles][-1] == f"features.{n_layers - 1}"[:10]
+    assert len(handles) == min(n_layers, 3 if n_layers > 4 else 4)
+    assert faults(figure) == []

@@ -16,6 +16,7 @@ from rsa.errors import UserError, listed
 from rsa.names import full_name
 from rsa.registry import pick
 from rsa.report.ceilings import ceiling_words, draw_ceiling, drawn_ceiling
+from rsa.report.panels import dress
 from rsa.report.style import (
     FAINT,
     GREY,
@@ -477,7 +478,5 @@ def _dress(axes: Axes, times: pd.Series) -> None:
 
 
 def _plain_axes(axes: Axes) -> None:
-    axes.tick_params(labelsize=TEXT, length=2, colors=INK)
+    dress(axes, TEXT, grid=None)
     axes.tick_params("x", pad=5)  # the lowest score stands beside the first time
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)

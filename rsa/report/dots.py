@@ -11,14 +11,13 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from rsa.report.ceilings import LINES, ceiling_handles, drawn_ceiling, noise_words
+from rsa.report.panels import dress, give_title
 from rsa.report.style import (
-    FAINT,
     GREY,
     INK,
     PAGE,
     SMALL,
     TEXT,
-    TITLE,
     axes_at,
     fitted,
     inches_of,
@@ -124,18 +123,15 @@ def _dress(
 ) -> None:
     """Give a panel its title, the names of its models, and a line at 0."""
     n_subjects = int(rows["n_subjects"].max())
-    (title,), size = fitted([f"{region} ({n_subjects} subject{'s' * (n_subjects != 1)})"], PLOT, TITLE, n_lines=1)
-    axes.set_title(title, fontsize=size, color=INK, pad=4)
+    dress(axes, TEXT, grid="x")
+    give_title(axes, f"{region} ({n_subjects} subject{'s' * (n_subjects != 1)})", pad=4)
     axes.axvline(0, color=GREY, linewidth=0.6, zorder=1)
     axes.set_yticks(range(len(names)), list(names), fontsize=points, color=INK)
     axes.set_ylim(n_rows - 0.5, -0.5)
     axes.set_xlim(*limits)
     axes.set_xlabel("cross-validated score", fontsize=SMALL, color=INK, labelpad=2)
-    axes.tick_params("x", labelsize=TEXT, length=2, colors=INK)
     axes.tick_params("y", length=0)
-    axes.grid(axis="x", color=FAINT, linewidth=0.5)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right", "left"]].set_visible(False)
+    axes.spines["left"].set_visible(False)
 
 
 def _legend(figure: Figure, table: pd.DataFrame) -> None:

@@ -18,6 +18,7 @@ from rsa.errors import UserError, listed
 from rsa.names import full_models, full_name
 from rsa.registry import pick
 from rsa.report.ceilings import LINES, ceiling_handles
+from rsa.report.panels import dress, give_title
 from rsa.report.style import (
     FAINT,
     GREY,
@@ -333,7 +334,7 @@ def _panels(
         if ceilings is not None:
             _draw_ceiling(axes, ceilings[ceilings["region"] == region])
         draw(axes, here, colours)
-        _dress(figure, axes, here, places, labels, str(region), points)
+        _dress(axes, here, places, labels, str(region), points)
         axes.set_ylim(low, high)
         axes.set_ylabel(_score_name(rows) if i % n_across == 0 else "", fontsize=TEXT, color=INK)
     has_layers = len(places) > len(colours)
@@ -402,7 +403,6 @@ def _draw_bars(axes: Axes, here: pd.DataFrame, colours: dict[str, str]) -> None:
 
 
 def _dress(
-    figure: Figure,
     axes: Axes,
     here: pd.DataFrame,
     places: dict[tuple[str, str], float],
@@ -413,17 +413,11 @@ def _dress(
     """Give a panel its title, its ticks and a line at 0."""
     n_subjects = here["subject"].nunique()
     count = f"{n_subjects} subject{'s' * (n_subjects != 1)}"
-    width = axes.get_position().width * float(figure.get_figwidth()) + 0.3
-    (title,), size = fitted([f"{region} ({count})" if region else count], width, TITLE, n_lines=1)
-    axes.set_title(title, fontsize=size, color=INK, pad=4)
+    dress(axes, TEXT)
+    give_title(axes, f"{region} ({count})" if region else count, pad=4)
     axes.axhline(0, color=GREY, linewidth=0.6, zorder=1)
     axes.set_xticks(list(places.values()), labels, rotation=90, fontsize=points, color=INK)
     axes.set_xlim(-0.7, max(places.values()) + 0.7)
-    axes.tick_params("y", labelsize=TEXT, length=2, colors=INK)
-    axes.tick_params("x", length=2, colors=INK)
-    axes.grid(axis="y", color=FAINT, linewidth=0.5)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
     if not np.isfinite(here["score"]).any():
         axes.text(0.5, 0.5, "no score is defined", transform=axes.transAxes, ha="center", color=GREY, fontsize=TEXT)
 

@@ -10,28 +10,19 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from rsa.report.panels import GAP, dress, foot_of, give_title, layer_handles, layers_below, panels
 from rsa.report.style import (
-    FAINT,
     GREY,
     INK,
     PAGE,
     SMALL,
-    TEXT,
-    TITLE,
-    axes_at,
-    fitted,
-    inches_of,
     layer_colours,
     model_colours,
     plain,
     save_figure,
-    short_names,
 )
 
 __all__ = ["FIGURES", "network_figure", "shown_networks"]
-
-HEIGHT, GAP, LEGEND = 1.6, 0.5, 0.15
-"""Height of a panel, room beside it for its scale, and room for the legend, in inches."""
 
 CAPTIONS = {
     "variants": "Scores of the layers of each model, mean over subjects and networks. Bands reach from the lowest to "
@@ -79,51 +70,17 @@ def _regions_of(table: pd.DataFrame) -> list[str]:
     return list(dict.fromkeys(table["region"])) if "region" in table else []
 
 
-def _panels(n_across: int, n_down: int, foot: float, legend: float = LEGEND) -> tuple[Figure, list[list[Axes]]]:
-    """Make a figure with panels beside and below each other; below the last row is room for names of layers."""
-    width = min(2.6 if n_across > 1 else 4.0, (PAGE - 0.1) / n_across - GAP)
-    figure = Figure((n_across * (width + GAP) + 0.1, n_down * (HEIGHT + 0.35) + foot + legend))
-    rows = [
-        [
-            axes_at(figure, GAP + i * (width + GAP), foot + (n_down - 1 - row) * (HEIGHT + 0.35), width, HEIGHT)
-            for i in range(n_across)
-        ]
-        for row in range(n_down)
-    ]
-    return figure, rows
+def _widths(n_across: int) -> list[float]:
+    """Return the widths of panels beside each other, in inches, so that they fit on a page."""
+    return [min(2.6 if n_across > 1 else 4.0, (PAGE - 0.1) / n_across - GAP)] * n_across
 
 
 def _dress(axes: Axes, title: str, label: str = "") -> None:
     """Give a panel its title, its scale and a line at 0."""
-    (shown,), size = fitted([title], 2.4, TITLE, n_lines=1)
-    axes.set_title(shown, fontsize=size, color=INK, pad=3)
+    give_title(axes, title)
     axes.set_ylabel(label, fontsize=SMALL, color=INK, labelpad=2)
     axes.axhline(0, color=GREY, linewidth=0.6, zorder=1)
-    axes.tick_params(labelsize=SMALL, length=2, colors=INK)
-    axes.grid(axis="y", color=FAINT, linewidth=0.5)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
-
-
-def _layers_below(axes: Axes, layers: Sequence[str], named: bool) -> None:
-    """Name the layers along a panel, or leave that to the panel below."""
-    names = short_names(layers, 18) if named else [""] * len(layers)
-    step = -(-len(layers) // 24)
-    axes.set_xticks(range(len(layers)), [name if i % step == 0 else "" for i, name in enumerate(names)], rotation=90)
-    axes.tick_params("x", labelsize=SMALL)
-    axes.set_xlim(-0.5, len(layers) - 0.5)
-
-
-def _foot(layers: Sequence[str]) -> float:
-    return inches_of(short_names(layers, 18), SMALL) + 0.15
-
-
-def _legend(figure: Figure, handles: Sequence[Line2D]) -> None:
-    look: dict[str, Any] = {"fontsize": TEXT, "frameon": False, "labelcolor": INK, "handlelength": 1.6}
-    room = float(figure.get_figwidth())
-    widest = inches_of([str(handle.get_label()) for handle in handles]) + 0.5
-    n_across = max(1, min(len(handles), int(room // widest)))
-    figure.legend(handles=list(handles), loc="upper center", ncols=n_across, borderaxespad=0.1, **look)
+    dress(axes)
 
 
 def _with_interval(axes: Axes, rows: pd.DataFrame, x: Mapping[str, int], of: str, colour: str, shift: float) -> None:
@@ -139,7 +96,12 @@ def draw_variants(table: pd.DataFrame, models: Sequence[str] = ()) -> Figure:
     layers = list(dict.fromkeys(table["layer"]))
     colours, x = model_colours(list(dict.fromkeys([*models, *shown]))), {layer: i for i, layer in enumerate(layers)}
     scores, less = table[table["less"].fillna("") == ""], table[table["less"].fillna("") != ""]
-    figure, rows = _panels(len(regions), 1 + bool(len(less)), _foot(layers))
+    n_networks = scores.groupby("model", sort=False)["n_networks"].first()
+    names = {
+        model: f"{plain(model, 30)} ({n} networks)" if n > 1 else plain(model, 30) for model, n in n_networks.items()
+    }
+    handles = [Line2D([], [], color=colours[str(model)], label=name) for model, name in names.items()]
+    figure, rows = panels(_widths(len(regions)), 1 + bool(len(less)), foot_of(layers), handles)
     for i, region in enumerate(regions):
         axes = rows[0][i]
         for model, own in scores[scores["region"] == region].groupby("model", sort=False):
@@ -148,7 +110,7 @@ def draw_variants(table: pd.DataFrame, models: Sequence[str] = ()) -> Figure:
             axes.fill_between(places, own["lowest"], own["highest"], **look)
             axes.plot(places, own["mean"], "o-", color=colours[str(model)], linewidth=1.4, markersize=2.5)
         _dress(axes, region, "score" if i == 0 else "")
-        _layers_below(axes, layers, named=not len(less))
+        layers_below(axes, layers, named=not len(less))
         others = list(dict.fromkeys(less["less"]))
         for number, other in enumerate(others):
             own = less[(less["region"] == region) & (less["less"] == other)]
@@ -156,12 +118,7 @@ def draw_variants(table: pd.DataFrame, models: Sequence[str] = ()) -> Figure:
             _with_interval(rows[1][i], own, x, "mean", colours[str(other)], shift)
         if len(less):
             _dress(rows[1][i], f"{shown[0]} minus the others", "difference" if i == 0 else "")
-            _layers_below(rows[1][i], layers, named=True)
-    n_networks = scores.groupby("model", sort=False)["n_networks"].first()
-    names = {
-        model: f"{plain(model, 30)} ({n} networks)" if n > 1 else plain(model, 30) for model, n in n_networks.items()
-    }
-    _legend(figure, [Line2D([], [], color=colours[str(model)], label=name) for model, name in names.items()])
+            layers_below(rows[1][i], layers)
     return figure
 
 
@@ -169,12 +126,13 @@ def draw_before_after(table: pd.DataFrame, models: Sequence[str] = ()) -> Figure
     """Draw how far layers moved, their scores before and after, and the difference."""
     regions, layers = _regions_of(table), list(dict.fromkeys(table["layer"]))
     x = {layer: i for i, layer in enumerate(layers)}
-    before, after = model_colours(["before", "after"]).values()
-    figure, rows = _panels(1 + len(regions), 1 + bool(regions), _foot(layers), LEGEND * bool(regions))
+    colours = model_colours(["before", "after"])
+    handles = [Line2D([], [], color=colour, label=name) for name, colour in colours.items()] if regions else []
+    figure, rows = panels(_widths(1 + len(regions)), 1 + bool(regions), foot_of(layers), handles)
     moved = table[table["region"] == regions[0]] if regions else table
     rows[0][0].bar([x[layer] for layer in moved["layer"]], moved["rdm_distance"], color=GREY, width=0.7)
     _dress(rows[0][0], "distance of the RDMs", "1 \N{MINUS SIGN} similarity")
-    _layers_below(rows[0][0], layers, named=True)
+    layers_below(rows[0][0], layers)
     rows[0][0].set_ylim(bottom=0)
     if not regions:
         return figure
@@ -182,16 +140,13 @@ def draw_before_after(table: pd.DataFrame, models: Sequence[str] = ()) -> Figure
     for i, region in enumerate(regions, start=1):
         own = table[table["region"] == region]
         places = [x[layer] for layer in own["layer"]]
-        for name, colour in (("before", before), ("after", after)):
+        for name, colour in colours.items():
             rows[0][i].plot(places, own[name], "o-", color=colour, linewidth=1.4, markersize=2.5)
         _dress(rows[0][i], region, "score" if i == 1 else "")
-        _layers_below(rows[0][i], layers, named=False)
+        layers_below(rows[0][i], layers, named=False)
         _with_interval(rows[1][i], own, x, "difference", INK, 0.0)
         _dress(rows[1][i], "after \N{MINUS SIGN} before", "difference" if i == 1 else "")
-        _layers_below(rows[1][i], layers, named=True)
-    _legend(
-        figure, [Line2D([], [], color=colour, label=name) for name, colour in (("before", before), ("after", after))]
-    )
+        layers_below(rows[1][i], layers)
     return figure
 
 
@@ -200,20 +155,18 @@ def draw_training(table: pd.DataFrame, models: Sequence[str] = ()) -> Figure:
     regions, layers = _regions_of(table), list(dict.fromkeys(table["layer"]))
     steps = list(dict.fromkeys(table["step"]))
     colours, x = layer_colours(len(layers)), {step: i for i, step in enumerate(steps)}
-    figure, rows = _panels(1 + len(regions), 1, 0.45)
-    panels = [("distance to the last", "rdm_distance_to_last"), *((one, "mean") for one in regions)]
-    for i, (title, column) in enumerate(panels):
+    handles = layer_handles(layers, colours)
+    figure, (row,) = panels(_widths(1 + len(regions)), foot=0.45, handles=handles)
+    shown = [("distance to the last", "rdm_distance_to_last"), *((one, "mean") for one in regions)]
+    for i, (title, column) in enumerate(shown):
         of_region = table[table["region"] == regions[max(i - 1, 0)]] if regions else table
         for layer, colour in zip(layers, colours, strict=True):
             own = of_region[of_region["layer"] == layer]
             places = [x[step] for step in own["step"]]
-            rows[0][i].plot(places, own[column], "o-", color=colour, linewidth=1.2, markersize=2.5)
-        _dress(rows[0][i], title, ["1 \N{MINUS SIGN} similarity", "score"][i] if i < 2 else "")
-        rows[0][i].set_xticks(range(len(steps)), [f"{step:g}" for step in steps], fontsize=SMALL)
-        rows[0][i].set_xlabel("checkpoint", fontsize=SMALL, color=INK, labelpad=2)
-    shown = [0, len(layers) // 2, len(layers) - 1] if len(layers) > 4 else range(len(layers))
-    handles = [Line2D([], [], color=colours[i], label=plain(layers[i] or "layer", 24)) for i in dict.fromkeys(shown)]
-    _legend(figure, handles)
+            row[i].plot(places, own[column], "o-", color=colour, linewidth=1.2, markersize=2.5)
+        _dress(row[i], title, ["1 \N{MINUS SIGN} similarity", "score"][i] if i < 2 else "")
+        row[i].set_xticks(range(len(steps)), [f"{step:g}" for step in steps], fontsize=SMALL)
+        row[i].set_xlabel("checkpoint", fontsize=SMALL, color=INK, labelpad=2)
     return figure
 
 

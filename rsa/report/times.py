@@ -14,8 +14,8 @@ from rsa.maps import times_of
 from rsa.names import full_name
 from rsa.report.ceilings import LINES, draw_ceiling
 from rsa.report.drawing import volume_of
+from rsa.report.panels import dress
 from rsa.report.style import (
-    FAINT,
     GREY,
     INK,
     SMALL,
@@ -239,11 +239,8 @@ def _draw_courses(axes: Axes, rows: pd.DataFrame) -> None:
         axes.plot(line["time"], line["score"], color=colour, linewidth=1.3, marker=".", markersize=3.5, label=name)
     if len(layers) > 1 or has_ceiling:
         axes.legend(**LEGEND)
-    axes.tick_params(labelsize=TEXT, length=2, colors=INK)
+    dress(axes, TEXT)
     axes.tick_params("x", pad=5)  # the lowest score stands beside the first time
-    axes.grid(axis="y", color=FAINT, linewidth=0.5)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
     if not np.isfinite(rows["score"]).any():
         axes.text(0.5, 0.5, "no score is defined", transform=axes.transAxes, ha="center", color=GREY, fontsize=TEXT)
 

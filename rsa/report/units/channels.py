@@ -10,20 +10,16 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from rsa.names import label_of
+from rsa.report.panels import dress, foot_of, give_title, layers_below
 from rsa.report.style import (
-    FAINT,
     GREY,
     INK,
     MODEL_COLOURS,
     PAGE,
     SMALL,
     TEXT,
-    TITLE,
     axes_at,
-    fitted,
-    inches_of,
     save_figure,
-    short_names,
 )
 from rsa.report.units.folder import UnitsFolder
 from rsa.report.units.tiles import DPI, MOST_ROWS, Tiles
@@ -94,14 +90,14 @@ def _drawn_regions(best: pd.DataFrame) -> list[str]:
 def _scores_figure(table: pd.DataFrame, best: pd.DataFrame) -> Figure:
     """Draw a panel for each region, below each other."""
     regions, layers = list(dict.fromkeys(best["region"])), list(dict.fromkeys(best["layer"]))
-    foot = inches_of(short_names(layers, 18), SMALL) + 0.15
+    foot = foot_of(layers)
     width = min(PAGE - LEFT - 0.1, max(4.2, 0.5 * len(layers)))
     figure = Figure((LEFT + width + 0.1, len(regions) * (HEIGHT + GAP) + foot + LEGEND))
     for i, region in enumerate(regions):
         bottom = foot + (len(regions) - 1 - i) * (HEIGHT + GAP)
         axes = axes_at(figure, LEFT, bottom, width, HEIGHT)
         _draw_region(axes, table[table["region"] == region], best[best["region"] == region], layers)
-        _dress(axes, str(region), layers if i == len(regions) - 1 else [""] * len(layers))
+        _dress(axes, str(region), layers, named=i == len(regions) - 1)
     handles = [
         Line2D([], [], label=meaning, linestyle="", markeredgewidth=0, **mark) for meaning, mark in MEANINGS.items()
     ]
@@ -132,18 +128,14 @@ def _draw_cloud(axes: Axes, x: int, scores: np.ndarray) -> None:
         axes.fill_betweenx([low, high], x - 0.14 - count, x - 0.14, color=GREY, alpha=0.5, linewidth=0)
 
 
-def _dress(axes: Axes, title: str, layers: list[str]) -> None:
-    """Give a panel its title, its scale, a line at 0, and the names of layers."""
-    (shown,), size = fitted([title], 4.0, TITLE, n_lines=1)
-    axes.set_title(shown, fontsize=size, color=INK, pad=3)
+def _dress(axes: Axes, title: str, layers: list[str], named: bool) -> None:
+    """Give a panel its title, its scale, a line at 0, and the names of layers, or leave them to the panel below."""
+    give_title(axes, title)
     axes.set_ylabel("score", fontsize=TEXT, color=INK, labelpad=2)
     axes.axhline(0, color=GREY, linewidth=0.6, zorder=1)
-    axes.set_xticks(range(len(layers)), short_names(layers, 18), rotation=90)
-    axes.set_xlim(-0.6, len(layers) - 0.5)
-    axes.tick_params(labelsize=SMALL, length=2, colors=INK)
-    axes.grid(axis="y", color=FAINT, linewidth=0.5)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
+    layers_below(axes, layers, named)
+    axes.set_xlim(left=-0.6)
+    dress(axes)
 
 
 def _driving_sheet(folder: UnitsFolder, channels: pd.DataFrame, driving: np.ndarray) -> Tiles:

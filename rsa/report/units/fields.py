@@ -11,6 +11,7 @@ from matplotlib.ticker import ScalarFormatter
 
 from rsa.core import Array
 from rsa.names import label_of
+from rsa.report.panels import dress
 from rsa.report.style import GREY, INK, MODEL_COLOURS, SMALL, TEXT, axes_at, layer_colours, plain, save_figure
 from rsa.report.units.folder import UnitsFolder
 from rsa.report.units.tiles import DPI, MOST_ROWS, Tiles, cut_out
@@ -149,8 +150,6 @@ def _sizes(table: pd.DataFrame) -> Figure | None:
         axis.set_ticks([tick for tick in (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000) if least <= tick <= most])
     axes.set_xlabel("theoretical field in px", fontsize=TEXT, color=INK)
     axes.set_ylabel("empirical field in px", fontsize=TEXT, color=INK)
-    axes.tick_params(labelsize=TEXT, colors=INK, length=2)
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
+    dress(axes, TEXT, grid=None)
     axes.legend(loc="upper left", bbox_to_anchor=(1.02, 1.0), fontsize=SMALL, frameon=False, handletextpad=0.2)
     return figure

@@ -2,26 +2,23 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
 from rsa.core import Array
 from rsa.files import io
 from rsa.names import label_of
 from rsa.report.html import Link, PageSection, paragraphs
+from rsa.report.panels import dress, foot_of, give_title, layer_handles, layers_below, panels
 from rsa.report.style import (
-    FAINT,
     GREY,
     INK,
     PAGE,
     SIGNED,
     SMALL,
-    TEXT,
     TITLE,
     axes_at,
     caption_of,
@@ -46,9 +43,6 @@ MOST_LAYERS = 4
 
 MOST_MATRICES, MOST_CATEGORIES, CELL = 3, 7, 0.3
 """So many matrices of categories are drawn, if there are no more categories than that; side of a cell in inches."""
-
-HEIGHT, GAP = 1.7, 0.55
-"""Height of a panel and room beside it for its scale, in inches."""
 
 CAPTIONS = {
     "layers": "How much the units of each layer changed. Left: Spearman's correlation over pictures of the highest "
@@ -109,33 +103,17 @@ def _table(tables: Path, name: str, part: str) -> pd.DataFrame | None:
 # ----------------------------------------------------------------------------------------------- layers
 
 
-def _panels(widths: Sequence[float], foot: float) -> tuple[Figure, list[Axes]]:
-    """Make a figure with panels beside each other; `widths` in inches, and below them `foot` for names."""
-    figure = Figure((sum(widths) + GAP * len(widths) + 0.1, HEIGHT + 0.3 + foot))
-    lefts = [GAP * (i + 1) + sum(widths[:i]) for i in range(len(widths))]
-    return figure, [axes_at(figure, left, foot, width, HEIGHT) for left, width in zip(lefts, widths, strict=True)]
-
-
-def _dress(axes: Axes, title: str, label: str = "") -> None:
-    axes.set_title(title, fontsize=TITLE, color=INK, pad=3)
+def _dress(axes: Axes, title: str, label: str) -> None:
+    """Give a panel its title and its scale."""
+    give_title(axes, title)
     axes.set_ylabel(label, fontsize=SMALL, color=INK, labelpad=2)
-    axes.tick_params(labelsize=SMALL, length=2, colors=INK)
-    axes.grid(axis="y", color=FAINT, linewidth=0.5)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
-
-
-def _layers_below(axes: Axes, names: Sequence[str]) -> None:
-    step = -(-len(names) // 24)
-    axes.set_xticks(range(len(names)), [name if i % step == 0 else "" for i, name in enumerate(names)], rotation=90)
-    axes.set_xlim(-0.5, len(names) - 0.5)
+    dress(axes)
 
 
 def draw_layers(units: pd.DataFrame) -> Figure:
     """Draw how much the units of each layer changed."""
     layers = list(dict.fromkeys(units["layer"].astype(str)))
-    names = short_names(layers, 18)
-    figure, (similarity, overlap) = _panels([3.4, 2.2], inches_of(names, SMALL) + 0.15)
+    figure, ((similarity, overlap),) = panels([3.4, 2.2], foot=foot_of(layers))
     (colour,) = model_colours(["units"]).values()
     for x, layer in enumerate(layers):
         own = units.loc[units["layer"] == layer, "tuning_similarity"].dropna().to_numpy()
@@ -149,7 +127,7 @@ def draw_layers(units: pd.DataFrame) -> Figure:
     _dress(similarity, "order of pictures", "correlation before and after")
     _dress(overlap, "highest pictures", "share that is the same")
     for axes in (similarity, overlap):
-        _layers_below(axes, names)
+        layers_below(axes, layers)
     return figure
 
 
@@ -279,9 +257,9 @@ def draw_curve(table: pd.DataFrame) -> Figure:
     columns = ["tuning_similarity", *(["accuracy"] if table["accuracy"].notna().any() else [])]
     titles = {"tuning_similarity": "similarity to the last", "accuracy": "read-out of categories"}
     labels = {"tuning_similarity": "correlation", "accuracy": "balanced accuracy"}
-    figure, panels = _panels([2.6] * len(columns), 0.6)
     colours = layer_colours(len(layers))
-    for axes, column in zip(panels, columns, strict=True):
+    figure, (row,) = panels([2.6] * len(columns), foot=0.45, handles=layer_handles(layers, colours))
+    for axes, column in zip(row, columns, strict=True):
         for layer, colour in zip(layers, colours, strict=True):
             own = table[table["layer"] == layer]
             axes.plot([steps.index(one) for one in own["step"]], own[column], "o-", color=colour, linewidth=1.2, ms=2.5)
@@ -289,11 +267,7 @@ def draw_curve(table: pd.DataFrame) -> Figure:
         axes.set_xticks(range(len(steps)), [f"{step:g}" for step in steps])
         axes.set_xlabel("checkpoint", fontsize=SMALL, color=INK, labelpad=2)
     if "accuracy" in columns:
-        panels[1].axhline(float(table["chance"].dropna().iloc[0]), color=GREY, linewidth=1, linestyle="--")
-    shown = [0, len(layers) // 2, len(layers) - 1] if len(layers) > 4 else range(len(layers))
-    handles = [Line2D([], [], color=colours[i], label=plain(layers[i], 24)) for i in dict.fromkeys(shown)]
-    look: dict[str, Any] = {"fontsize": TEXT, "frameon": False, "labelcolor": INK, "handlelength": 1.6}
-    figure.legend(handles=handles, loc="lower center", ncols=len(handles), borderaxespad=0.1, **look)
+        row[1].axhline(float(table["chance"].dropna().iloc[0]), color=GREY, linewidth=1, linestyle="--")
     return figure
 
 

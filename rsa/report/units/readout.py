@@ -8,6 +8,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from rsa.report.panels import dress
 from rsa.report.style import (
     GREY,
     INK,
@@ -125,10 +126,8 @@ def _finish(axes: Axes, layers: list[str], title: str, n_lines: int = 1) -> None
     axes.set_xticks(
         np.arange(len(layers)), short_names(layers, N_LETTERS), rotation=45, ha="right", rotation_mode="anchor"
     )
-    axes.tick_params(labelsize=SMALL, length=2, colors=INK)
+    dress(axes, grid=None)
     axes.set_xlim(-0.4, len(layers) - 0.6)
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
     axes.set_title(title, fontsize=TITLE, color=INK, loc="left", pad=6 + 72 * LINE * n_lines)
     look: dict[str, Any] = {"frameon": False, "fontsize": TEXT, "labelcolor": INK, "borderpad": 0, "handlelength": 1.2}
     axes.legend(ncols=N_BESIDE, loc="lower left", bbox_to_anchor=(-0.02, 1.0), **look)

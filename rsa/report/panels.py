@@ -1,0 +1,93 @@
+"""Panels beside and below each other: their places, titles, scales, the layers along them, and legends."""
+
+from collections.abc import Sequence
+from typing import Any, Literal, cast
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from rsa.report.style import FAINT, INK, SMALL, TEXT, TITLE, axes_at, fitted, inches_of, plain, short_names
+
+__all__ = ["GAP", "dress", "foot_of", "give_title", "layer_handles", "layers_below", "panels"]
+
+HEIGHT, GAP, ABOVE, LINE = 1.7, 0.55, 0.35, 0.165
+"""Height of a panel, room left of it for its scale, above it for its title, and for a line of the legend, in inches."""
+
+N_LETTERS, MOST_NAMED = 18, 24
+"""So many letters of the name of a layer stand below a panel, and so many names: of more layers each second, say."""
+
+FEW = 4
+"""Of more layers, a legend has the first, the one in the middle, and the last."""
+
+
+def panels(
+    widths: Sequence[float], n_down: int = 1, foot: float = 0.0, handles: Sequence[Line2D] = ()
+) -> tuple[Figure, list[list[Axes]]]:
+    """Make a figure with rows of panels, and a legend above them; return it, and the panels from the top.
+
+    Parameters
+    ----------
+    widths : sequence of float
+        Of the panels of a row, in inches.
+    n_down : int
+        Number of rows.
+    foot : float
+        Room below the last row, for names, in inches.
+    handles : sequence of Line2D
+        What the legend shows.
+    """
+    width = sum(widths) + GAP * len(widths) + 0.1
+    n_across = _n_beside(handles, width)
+    figure = Figure((width, n_down * (HEIGHT + ABOVE) + foot + LINE * -(-len(handles) // n_across)))
+    look: dict[str, Any] = {"fontsize": TEXT, "frameon": False, "labelcolor": INK, "handlelength": 1.6}
+    if handles:
+        figure.legend(handles=list(handles), loc="upper center", ncols=n_across, borderaxespad=0.1, **look)
+    lefts = [GAP * (i + 1) + sum(widths[:i]) for i in range(len(widths))]
+    bottoms = [foot + (n_down - 1 - row) * (HEIGHT + ABOVE) for row in range(n_down)]
+    return figure, [
+        [axes_at(figure, left, bottom, width, HEIGHT) for left, width in zip(lefts, widths, strict=True)]
+        for bottom in bottoms
+    ]
+
+
+def _n_beside(handles: Sequence[Line2D], width: float) -> int:
+    """Return how many entries of a legend fit beside each other in a width in inches."""
+    widest = inches_of([str(handle.get_label()) for handle in handles]) + 0.5
+    return max(1, min(len(handles), int(width // widest)))
+
+
+def give_title(axes: Axes, title: str, pad: float = 3) -> None:
+    """Write a title above a panel, in small type or shortened where it is longer than the panel is wide."""
+    figure = cast(Figure, axes.figure)
+    width = axes.get_position().width * float(figure.get_figwidth()) + 0.2  # as far as the edge
+    (shown,), size = fitted([title], width, TITLE, n_lines=1)
+    axes.set_title(shown, fontsize=size, color=INK, pad=pad)
+
+
+def dress(axes: Axes, size: float = SMALL, grid: Literal["x", "y"] | None = "y") -> None:
+    """Give a panel numbers of a size and a faint grid behind, and take the frame above and on the right away."""
+    axes.tick_params(labelsize=size, length=2, colors=INK)
+    if grid is not None:
+        axes.grid(axis=grid, color=FAINT, linewidth=0.5)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def layers_below(axes: Axes, layers: Sequence[str], named: bool = True) -> None:
+    """Put layers along a panel, at 0, 1, ..., and name them, or leave that to the panel below."""
+    step = -(-len(layers) // MOST_NAMED)
+    names = short_names(layers, N_LETTERS) if named else [""] * len(layers)
+    axes.set_xticks(range(len(layers)), [name if i % step == 0 else "" for i, name in enumerate(names)], rotation=90)
+    axes.set_xlim(-0.5, len(layers) - 0.5)
+
+
+def foot_of(layers: Sequence[str]) -> float:
+    """Return the room that names of layers need below a panel, in inches."""
+    return inches_of(short_names(layers, N_LETTERS), SMALL) + 0.15
+
+
+def layer_handles(layers: Sequence[str], colours: Sequence[Any]) -> list[Line2D]:
+    """Return what a legend shows of layers in order: all of a few, or else the first, the middle one and the last."""
+    shown = [0, len(layers) // 2, len(layers) - 1] if len(layers) > FEW else range(len(layers))
+    return [Line2D([], [], color=colours[i], label=plain(layers[i] or "layer", 24)) for i in shown]
