@@ -31,7 +31,7 @@ from rsa.report.units.page import HEADINGS, unit_sections
 from rsa.units.codes import Coded, coded, embeddings, neighbours, problems_of_codes, problems_of_layers, stress
 from rsa.units.found import save_found
 from rsa.units.look import Beside, Look, looked_at
-from rsa.units.readout import accuracy, design_of, fits_of_layers, kernel_of, predictions, readout
+from rsa.units.readout import _Fold, accuracy, design_of, fits_of_layers, kernel_of, predictions, readout
 from rsa.units.settings import Codes, UnitSettings
 from rsa.units.watched import Watched
 
@@ -195,11 +195,36 @@ def test_products_read_out_what_whole_patterns_do(sizes: tuple[int, ...], rng: n
     design = design_of(np.array([f"kind {i}" for i in numbers]), 5, seed=1)
     assert design is not None
     kernel = kernel_of(cross_products([patterns], "feature"), design.places)
-    read = predictions(kernel[None], design)
+    read = predictions(kernel, design, np.arange(len(numbers))[None])
     want = oracles.read_out(patterns, design.numbers, design.folds)
     np.testing.assert_array_equal(read[0], want)
     recalls = [np.mean(want[design.numbers == k] == k) for k in range(len(sizes))]
     assert accuracy(read, design)[0] == pytest.approx(np.mean(recalls))
+
+
+@pytest.mark.parametrize("twice", [False, True])
+@pytest.mark.parametrize(
+    ("sizes", "n_shared"),
+    [((5, 5, 5, 5), 5), ((12, 12), 1), ((18, 7, 6), 5), ((9, 9, 10), 5), ((12, 5, 9, 7), 0)],
+)
+def test_orders_that_share_an_inverse_are_read_out_as_each_is(
+    sizes: tuple[int, ...], n_shared: int, twice: bool, rng: np.random.Generator
+) -> None:
+    """Equal, unequal and nearly equal categories; all patterns different, or each pattern twice."""
+    n = sum(sizes)
+    design = design_of(np.repeat([f"kind {i}" for i in range(len(sizes))], sizes), 5, seed=1)
+    assert design is not None
+    patterns = rng.standard_normal((n, 12)) * np.arange(12, 0, -1)
+    if twice:
+        patterns = np.repeat(patterns[::2], 2, axis=0)[:n]
+    kernel = kernel_of(cross_products([patterns], "feature"), design.places)
+    orders = np.stack([rng.permutation(n) for _ in range(60)])
+    assert sum(_Fold.of(design, fold, 1, len(orders)).is_shared for fold in range(5)) == n_shared
+    read = predictions(kernel, design, orders)
+    for own, order in zip(read[:12], orders, strict=False):
+        np.testing.assert_array_equal(own, oracles.read_out(patterns[order], design.numbers, design.folds))
+    alone = [predictions(kernel, design, order[None])[0] for order in orders]  # one order shares nothing
+    np.testing.assert_array_equal(read, alone)
 
 
 def test_folds_hold_all_categories_alike_and_small_ones_are_left_out(caplog: Any) -> None:

@@ -493,7 +493,7 @@ def _looking(runs: Runs) -> float:
     seconds = 2.0 * size.n_images + seconds_of_covering(asked, size.n_images)
     seconds += 0 if asked.maximised is None else 4 * asked.maximised.n_steps
     if asked.codes is not None:
-        seconds += 1.5e-10 * size.n_layers * asked.codes.permutations * size.n_conditions**3
+        seconds += 6e-11 * size.n_layers * asked.codes.permutations * size.n_conditions**3
         seconds += 2e-8 * size.n_layers * size.n_conditions**3
     return seconds
 

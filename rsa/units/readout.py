@@ -5,7 +5,7 @@ layers of any width are read out alike, and exactly.
 """
 
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import combinations
@@ -31,7 +31,10 @@ FEWEST = 2
 """Conditions of a category: with one, there is none to learn from when it is left out."""
 
 BATCH_BYTES = 2**25
-"""So much of reordered products is held at once."""
+"""So much of the systems of several orders is held at once."""
+
+EQUAL = 1e-9
+"""Values of categories that differ by less are equal, so that rounding does not choose."""
 
 READOUT = {
     "layer": "Layer of the network",
@@ -162,47 +165,177 @@ def kernel_of(products: CrossProducts, places: Array) -> Array:
     return np.asarray(centred / scale if scale > 0 else centred)
 
 
-def predictions(kernels: Array, design: Design, penalty: float = PENALTY) -> Array:
-    """Return the category that is read out of each condition while its fold is left out, (n_kernels, n_conditions).
+def predictions(kernel: Array, design: Design, orders: Array, penalty: float = PENALTY) -> Array:
+    """Return the category that is read out of each condition while its fold is left out, for several orders of them.
 
-    The indicators of categories (1, or -1) are regressed on patterns with a quadratic penalty (ridge), each category
-    with the same weight in all, and a condition has the category whose indicator is highest: the ridge classifier of
-    scikit-learn with balanced classes, in the dual.
+    The indicators of categories are regressed on patterns with a quadratic penalty (ridge), each category with the same
+    weight in all, and a condition has the category whose indicator is highest, of equal ones the earlier: the ridge
+    classifier of scikit-learn with balanced classes, in the dual.
+
+    A weight divides the penalty of a condition. So the system of a fold is that of all conditions with one penalty, but
+    for exceptions: conditions that are left out, and those of categories with another weight. The inverse of the former
+    is found once for all orders, and each order solves for the exceptions alone. Where these are too many, it solves
+    for the conditions of the fold.
 
     Parameters
     ----------
-    kernels : array, shape (n_kernels, n_conditions, n_conditions)
+    kernel : array, shape (n_conditions, n_conditions)
         Products of patterns.
+    orders : array of int, shape (n_orders, n_conditions)
+        Which condition stands at each place of the design.
+
+    Returns
+    -------
+    array of int, shape (n_orders, n_conditions)
+        For each place of the design.
     """
-    found = np.empty(kernels.shape[:2], int)
-    for fold in range(design.n_folds):
-        test, train = np.flatnonzero(design.folds == fold), np.flatnonzero(design.folds != fold)
-        numbers = design.numbers[train]
-        indicators = np.where(numbers[:, None] == np.arange(len(design.names)), 1.0, -1.0)
-        shares = (1 / np.bincount(numbers, minlength=len(design.names)))[numbers] / len(design.names)  # sum to 1
-        of_train, of_test = kernels[:, train[:, None], train], kernels[:, test[:, None], train]
-        means = of_train @ shares  # (n_kernels, n_train)
-        centred = of_train - means[:, :, None] - means[:, None] + (means @ shares)[:, None, None]
-        roots = np.sqrt(shares * len(train))
-        system = roots[:, None] * centred * roots + penalty * np.eye(len(train))
-        mean = shares @ indicators
-        duals = roots[:, None] * np.linalg.solve(system, roots[:, None] * (indicators - mean))
-        across = of_test - (of_test @ shares)[:, :, None] - means[:, None] + (means @ shares)[:, None, None]
-        found[:, test] = (across @ duals + mean).argmax(axis=2)  # (n_kernels, n_test, n_categories)
+    folds = [_Fold.of(design, number, penalty, len(orders)) for number in range(design.n_folds)]
+    bases = {fold.base for fold in folds if fold.is_shared}
+    inverses = {base: np.linalg.inv(kernel + base * np.eye(len(kernel))) for base in bases}
+    size = max(1, BATCH_BYTES // (8 * max(fold.n_numbers for fold in folds)))
+    found = np.empty(orders.shape, int)
+    for start in range(0, len(orders), size):
+        some = slice(start, start + size)
+        for own, values in _regressed(kernel, inverses, folds, orders[some]):
+            found[some, own] = (values >= values.max(axis=2, keepdims=True) - EQUAL).argmax(axis=2)
     return found
 
 
+@dataclass(frozen=True)
+class _Fold:
+    """A fold that is left out.
+
+    Parameters
+    ----------
+    test, train : array of int
+        Places of the conditions that are left out, and of the others.
+    penalties : array, shape (n_train,)
+        Of the others: the penalty over their weights.
+    base : float
+        The penalty that most of them have.
+    indicators : array, shape (n_conditions, n_categories)
+        1 where a condition is of a category, else 0.
+    n_orders : int
+        In how many orders of the conditions.
+    """
+
+    test: Array
+    train: Array
+    penalties: Array
+    base: float
+    indicators: Array
+    n_orders: int
+
+    @classmethod
+    def of(cls, design: Design, fold: int, penalty: float, n_orders: int) -> "_Fold":
+        """Leave a fold of a design out."""
+        test, train = np.flatnonzero(design.folds == fold), np.flatnonzero(design.folds != fold)
+        numbers, n_categories = design.numbers[train], len(design.names)
+        sizes = np.bincount(numbers, minlength=n_categories)
+        penalties = penalty * n_categories * sizes[numbers] / len(train)
+        values, counts = np.unique(penalties, return_counts=True)
+        indicators = np.asarray(design.numbers[:, None] == np.arange(n_categories), float)
+        return cls(test, train, penalties, float(values[counts.argmax()]), indicators, n_orders)
+
+    @cached_property
+    def exceptions(self) -> Array:
+        """Places of the conditions that are left out, and behind them of the others whose penalty is not the base."""
+        return np.concatenate([self.test, self.train[self.penalties != self.base]])
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether an inverse for all orders saves work, beside a Cholesky factor of the fold for each."""
+        saved = len(self.train) ** 3 - 2 * len(self.exceptions) ** 3
+        return self.n_orders * saved > 6 * len(self.indicators) ** 3
+
+    @property
+    def n_numbers(self) -> int:
+        """How many numbers of an order are held at once."""
+        return 4 * self.indicators.size + self.is_shared * 2 * len(self.exceptions) ** 2
+
+
+def _regressed(
+    kernel: Array, inverses: Mapping[float, Array], folds: Sequence[_Fold], orders: Array
+) -> Iterator[tuple[Array, Array]]:
+    """Yield the places of each fold, and the regressed indicators there, (n_orders, n_test, n_categories)."""
+    indicators = folds[0].indicators[np.argsort(orders, axis=1)]  # of each condition, (n_orders, n_conditions, ...)
+    wholes = {base: np.tensordot(inverse, indicators, (1, 1)) for base, inverse in inverses.items()}
+    for fold in folds:
+        if fold.is_shared:
+            values, sums = _by_exceptions(inverses[fold.base], wholes[fold.base], fold, orders)
+        else:
+            each = [_by_fold(kernel, fold, order) for order in orders]
+            values, sums = (np.stack(one) for one in zip(*each, strict=True))
+        yield fold.test, _with_constants(values, sums)
+
+
+def _by_exceptions(inverse: Array, whole: Array, fold: _Fold, orders: Array) -> tuple[Array, Array]:
+    """Regress indicators without a constant, in several orders, as `_by_fold` does in one.
+
+    Be x the duals of all conditions, 0 of those that are left out. Then (kernel + base) x = indicators + u, where u is
+    0 but for the exceptions: there it is (base - penalty) x, and, of a condition that is left out, what is predicted
+    less its indicator.
+
+    Parameters
+    ----------
+    inverse : array, shape (n_conditions, n_conditions)
+        Of kernel + base.
+    whole : array, shape (n_conditions, n_orders, n_categories)
+        The inverse times the indicators.
+    """
+    at, n_test = orders[:, fold.exceptions], len(fold.test)  # (n_orders, n_exceptions)
+    system = np.stack([_among(inverse, one, one) for one in at])
+    others = np.arange(n_test, len(fold.exceptions))
+    system[:, others, others] += 1 / (fold.penalties[fold.penalties != fold.base] - fold.base)
+    u = -np.linalg.solve(system, whole[at, np.arange(len(orders))[:, None]])  # (n_orders, n_exceptions, n_categories)
+    column_sums = inverse.sum(axis=0)
+    sums = column_sums[orders] @ fold.indicators + np.einsum("or,orc->oc", column_sums[at], u)
+    return fold.indicators[fold.test] + u[:, :n_test], sums
+
+
+def _by_fold(kernel: Array, fold: _Fold, order: Array) -> tuple[Array, Array]:
+    """Regress indicators of categories without a constant, in one order.
+
+    Returns
+    -------
+    array, shape (n_test, n_categories)
+        What is predicted of the conditions that are left out.
+    array, shape (n_categories,)
+        The sums of the duals.
+    """
+    from scipy.linalg import cho_factor, cho_solve
+
+    train, test = order[fold.train], order[fold.test]
+    system = _among(kernel, train, train)
+    system[np.diag_indices_from(system)] += fold.penalties
+    factor = cho_factor(system, overwrite_a=True, check_finite=False)
+    duals = cho_solve(factor, fold.indicators[fold.train], check_finite=False)
+    return _among(kernel, test, train) @ duals, duals.sum(axis=0)
+
+
+def _among(square: Array, rows: Array, columns: Array) -> Array:
+    """Return some rows and columns, in a way that is faster than to index both at once."""
+    return square.take(rows, axis=0).take(columns, axis=1)
+
+
+def _with_constants(values: Array, sums: Array) -> Array:
+    """Add the constants of the regression: duals add up to 0 with them.
+
+    The indicators of all categories add up to 1, so a constant is regressed as their sum is.
+    """
+    constants = (sums / sums.sum(axis=1, keepdims=True))[:, None]
+    return np.asarray(values + constants * (1 - values.sum(axis=2, keepdims=True)))
+
+
 def accuracy(read: Array, design: Design) -> Array:
-    """Return the balanced accuracy of categories that were read out, (n_kernels, n_conditions) -> (n_kernels,)."""
+    """Return the balanced accuracy of categories that were read out, (n_orders, n_conditions) -> (n_orders,)."""
     right = read == design.numbers
     return np.asarray(np.mean([right[:, design.numbers == k].mean(axis=1) for k in range(len(design.names))], axis=0))
 
 
 def _of_orders(kernel: Array, design: Design, orders: Array) -> Array:
     """Return the accuracies of conditions in other orders, (n_orders, n_conditions) -> (n_orders,)."""
-    size = max(1, BATCH_BYTES // (8 * len(kernel) ** 2))
-    parts = [orders[start : start + size] for start in range(0, len(orders), size)]
-    return np.concatenate([accuracy(predictions(kernel[o[:, :, None], o[:, None]], design), design) for o in parts])
+    return accuracy(predictions(kernel, design, orders), design)
 
 
 def _orders(design: Design, settings: Codes) -> Array:
@@ -264,7 +397,7 @@ def _pairs(kernel: Array, design: Design) -> Iterator[dict[str, object]]:
     """Tell each category from each other one."""
     for a, b in combinations(range(len(design.names)), 2):
         own, pair = design.of_pair(a, b)
-        read = predictions(kernel[None, own[:, None], own], pair)
+        read = predictions(kernel[np.ix_(own, own)], pair, np.arange(len(own))[None])
         yield {
             "category_a": design.names[a],
             "category_b": design.names[b],
