@@ -124,17 +124,69 @@ class Standardised(nn.Conv2d):
     ids=["after a norm", "after a filter of each colour", "no convolution", "none over colours"],
 )
 def test_filters_are_those_of_the_first_convolution_over_colours(network, expected):
-    found = first_filters(network.eval(), (3, 16, 16))
+    found = first_filters(network.eval(), (16, 16))
     if expected is None:
         assert found is None
     else:
-        np.testing.assert_array_equal(found, network.get_submodule(expected).weight.detach())
+        expected_weights = network.get_submodule(expected).weight.detach()
+        np.testing.assert_allclose(
+            found.weights, expected_weights, rtol=1e-5 * (expected == "1")
+        )  # a norm divides by 1 + 1e-5
 
 
 def test_filters_are_those_that_the_picture_meets():
     conv = Standardised(3, 4, 4, stride=4)
-    found = first_filters(nn.Sequential(conv), (3, 16, 16))
-    np.testing.assert_allclose(found.mean(axis=(1, 2, 3)), 0, atol=1e-7)
+    found = first_filters(nn.Sequential(conv), (16, 16))
+    np.testing.assert_allclose(found.weights.mean(axis=(1, 2, 3)), 0, atol=1e-7)
+
+
+def test_filters_of_a_dilated_convolution_lie_on_the_pixels_that_they_meet():
+    """A Gabor of which every second pixel is taken: its frequency is per pixel, not per weight."""
+    wanted = gabor(9, 30, 0.15, GREY, 2)
+    conv = nn.Conv2d(3, 1, (5, 5), dilation=2)
+    conv.weight.data = torch.tensor(wanted[None, :, ::2, ::2], dtype=torch.float32)
+    found = first_filters(nn.Sequential(conv).eval(), (32, 32))
+    weights, dilation = found.weights, found.dilation
+    assert weights.shape == (1, 3, 9, 9)
+    np.testing.assert_allclose(weights[0, :, ::2, ::2], wanted[:, ::2, ::2], rtol=1e-6)
+    assert np.count_nonzero(weights) == np.count_nonzero(weights[..., ::2, ::2])
+    (orientation,), _, (frequency,) = grating_tuning(weights, dilation)
+    assert abs(frequency - 0.15) < 0.02
+    assert abs(orientation - 30) < 6
+
+
+class Within(nn.Module):
+    """A network that normalises colours itself, and sees blue first."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 2, 3)
+
+    def forward(self, x):
+        return self.conv(x.flip(1) * torch.tensor([10.0, 1, 0.5])[:, None, None] - 3)
+
+
+def test_what_becomes_of_colours_before_the_first_convolution_is_part_of_its_filters():
+    network = Within().eval()
+    black, white = torch.tensor([0.0, 1, 2])[:, None, None], torch.tensor([2.0, 5, 3])[:, None, None]
+    found = first_filters(network, (12, 20), black, white)
+    of_channels = network.conv.weight.detach() * torch.tensor([10.0, 1, 0.5])[:, None, None]
+    np.testing.assert_allclose(found.weights, of_channels.flip(1) * (white - black), rtol=1e-5)
+
+
+def blue_first():
+    conv = nn.Conv2d(3, 1, 7)
+    conv.weight.data = torch.zeros(1, 3, 7, 7)
+    conv.weight.data[0, 0] = 1
+    return nn.Sequential(conv), lambda picture: of_pixels(picture).flip(0)
+
+
+def test_a_network_that_sees_blue_first_has_its_filters_and_pictures_in_the_right_colours(images):
+    watched = watch(images, "blue_first")
+    assert watched.colours == [2, 1, 0]
+    assert [np.any(filters(watched).arrays["weights"][..., colour]) for colour in range(3)] == [False, False, True]
+    shown = watched.pixels(watched.input_of(2))
+    np.testing.assert_array_equal(shown, np.asarray(Image.open(images["file"][2])))
 
 
 def planted(bank):

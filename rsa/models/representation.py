@@ -180,10 +180,8 @@ class Representation:
         Onto how many random directions the units are projected.
     seed : int
         Of these directions.
-    is_channels_last : bool
-        Whether channels are the last of three axes, where their lengths do not tell.
-    aspect : float
-        Height over width of maps.
+    told_axes : Axes, optional
+        Which axes go over space, and which over channels, where more is known than the shape; see `axes_of`.
 
     Raises
     ------
@@ -196,13 +194,12 @@ class Representation:
     n_before: int = 0
     n_projected: int | None = None
     seed: int = 0
-    is_channels_last: bool = False
-    aspect: float = 1.0
+    told_axes: Axes | None = None
 
     @property
     def axes(self) -> Axes:
         """Which axes of the output go over space, and which over channels."""
-        return axes_of(self.shape, self.is_channels_last, self.aspect)
+        return axes_of(self.shape) if self.told_axes is None else self.told_axes
 
     def __post_init__(self) -> None:
         needs, axes = UNITS[self.units].needs, self.axes

@@ -1,7 +1,7 @@
 """What every source of networks has in common: its settings, and the network that it gives."""
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from fnmatch import fnmatchcase
 from glob import glob
 from pathlib import Path
@@ -45,7 +45,12 @@ LAYER_COLUMNS = ("layer", "type", "shape", "n_units", "n_calls", "default")
 """What is known of a layer before the network is loaded; see `Source.describe`."""
 
 
-CHANNELS_FIRST = frozenset({"Conv2d", "Conv2dNormActivation", "BatchNorm2d", "MaxPool2d", "Conv", "MaxPool"})
+CHANNELS_FIRST = frozenset(
+    {
+        *("Conv2d", "Conv2dNormActivation", "BatchNorm2d", "MaxPool2d", "AvgPool2d", "AdaptiveAvgPool2d"),
+        *("Conv", "MaxPool", "AveragePool"),
+    }
+)
 """Types of layers whose outputs have channels first, then height and width."""
 
 
@@ -325,14 +330,14 @@ class Source(Section):
         """
         described = self.describe()
         n_first = 0 if self.units == "all" else self.n_tokens_before
-        lie = {"is_channels_last": _is_channels_last(described["shape"]), "aspect": _aspect(described)}
+        axes = _axes_of_layers(described)
         made, names = {}, self.layer_names()
         self._require_patterns_of_units(names)
         for layer, (shape, n_before) in _shapes(described, n_first).items():
             if layer not in names:
                 continue
             try:
-                made[layer] = self._representation(layer, shape, n_before, lie)
+                made[layer] = self._representation(layer, shape, n_before, axes[layer])
             except UserError as error:
                 raise UserError(f"Layer {layer!r} of {self.called}: {error}.") from error
         if isinstance(self.units, str) and not any(one.units == self.units for one in made.values()):
@@ -352,9 +357,9 @@ class Source(Section):
         """
         has_tokens = any(shape.count("x") == 1 for shape in described["shape"])
         shapes = _shapes(described, self.n_tokens_before if has_tokens else 0)
-        is_last, aspect = _is_channels_last(described["shape"]), _aspect(described)
+        axes = _axes_of_layers(described)
         return {
-            layer: Layout(shape, axes_of(shape, is_last, aspect), n_before if len(shape) == 2 else 0)
+            layer: Layout(shape, axes[layer], n_before if len(shape) == 2 else 0)
             for layer, (shape, n_before) in shapes.items()
         }
 
@@ -368,10 +373,8 @@ class Source(Section):
                     f"{did_you_mean(pattern, names, 3)} Correct it, or leave it out."
                 )
 
-    def _representation(
-        self, layer: str, shape: tuple[int, ...], n_before: int, lie: Mapping[str, Any]
-    ) -> Representation:
-        how: dict[str, Any] = {"shape": shape, "n_before": n_before, **lie}
+    def _representation(self, layer: str, shape: tuple[int, ...], n_before: int, axes: Axes) -> Representation:
+        how: dict[str, Any] = {"shape": shape, "n_before": n_before, "told_axes": axes}
         how |= {"n_projected": self.projection, "seed": self.projection_seed}
         if isinstance(self.units, str):
             try:
@@ -428,6 +431,30 @@ def _shapes(described: pd.DataFrame, n_first: int) -> dict[str, tuple[tuple[int,
     n_tokens = {shape[0] for shape in shapes.values() if len(shape) == 2}
     # where there are as many fewer tokens, the first are put before those of this layer later on
     return {layer: (shape, 0 if shape[0] + n_first in n_tokens else n_first) for layer, shape in shapes.items()}
+
+
+def _axes_of_layers(described: pd.DataFrame) -> dict[str, Axes]:
+    """Return which axes of the output of each layer go over space, and which over channels.
+
+    A layer whose type tells has channels first, and so has any with outputs of the same shape, unless all lengths are
+    equal; of others `rsa.models.representation.axes_of` tells.
+
+    Examples
+    --------
+    >>> table = {"layer": ["conv", "relu", "block"], "type": ["Conv2d", "ReLU", "Block"]}
+    >>> found = _axes_of_layers(pd.DataFrame({**table, "shape": ["7x8x29", "7x8x29", "8x29x64"]}))
+    >>> [axes.channels for axes in found.values()]
+    [0, 0, 2]
+    """
+    is_last, aspect = _is_channels_last(described["shape"]), _aspect(described)
+    is_first = described["type"].isin(CHANNELS_FIRST)
+    like = {shape for shape in described["shape"][is_first] if len({*shape.split("x")}) > 1}
+    found = {}
+    for layer, shape, known in zip(described["layer"], described["shape"], is_first, strict=True):
+        lengths = tuple(int(n) for n in shape.split("x")) if shape else ()
+        is_told = len(lengths) == 3 and (known or shape in like)
+        found[layer] = Axes((1, 2), 0) if is_told else axes_of(lengths, is_last, aspect)
+    return found
 
 
 def _is_channels_last(shapes: Iterable[str]) -> bool:

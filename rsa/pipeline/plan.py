@@ -652,6 +652,7 @@ class Plan:
         """Say which inputs of jobs have words in braces in their names, which Snakemake would replace or refuse."""
         inputs = [*self.stimulus_files(), *self.simulation_files(), *self.fetched()]
         inputs += [path for label in self._models for path in self.model(label).files()]
+        inputs += [] if self.study.units is None else self.study.units.files()
         inputs += [path for name in self._references for path in self.reference_files(name)]
         for subject in self.study.subjects if self.study.simulate is None else ():
             inputs += [*self.brain_files(subject), *self.region_files(subject), *self.template_files(subject)]

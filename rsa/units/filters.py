@@ -1,6 +1,8 @@
 """The filters of the first layer: what each of them adds up of a small square of the picture, and its tuning."""
 
 import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,7 +15,15 @@ from rsa.units.watched import Watched
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["COLUMNS", "colour_share", "filters", "first_filters", "grating_amplitudes", "grating_tuning"]
+__all__ = [
+    "COLUMNS",
+    "FirstFilters",
+    "colour_share",
+    "filters",
+    "first_filters",
+    "grating_amplitudes",
+    "grating_tuning",
+]
 
 log = logging.getLogger(__name__)
 
@@ -55,13 +65,14 @@ def filters(watched: Watched) -> Found | None:
         a pixel that goes from black (0) to white (1). None of a network without such a convolution, or of which torch
         knows no modules.
     """
-    weights = None if watched.module is None else first_filters(watched.module, (3, *watched.input_px))
-    if weights is None:
+    of_input = None
+    if watched.module is not None:
+        of_input = first_filters(watched.module, watched.input_px, watched.black, watched.white)
+    if of_input is None:
         log.info("%s: no convolution sees the colours of the picture, so there are no filters", watched.model.label)
         return None
-    scale = (watched.white - watched.black).numpy().astype(float)  # (3, 1, 1)
-    pixels = weights.astype(float) * scale  # (n_filters, 3, height, width)
-    orientation_deg, selectivity, frequency = grating_tuning(pixels)
+    pixels = of_input.weights[:, watched.colours].astype(float)  # (n_filters, 3, height, width)
+    orientation_deg, selectivity, frequency = grating_tuning(pixels, of_input.dilation)
     rows = pd.DataFrame(
         {
             "filter": np.arange(len(pixels)),
@@ -78,23 +89,47 @@ def filters(watched: Watched) -> Found | None:
 # ----------------------------------------------------------------------------------------- where they are
 
 
-def first_filters(module: "torch.nn.Module", shape: tuple[int, ...]) -> Array | None:
-    """Return the weights of the first convolution of a forward pass that sees three colours.
+@dataclass(frozen=True, eq=False)
+class FirstFilters:
+    """The filters of a convolution on the pixels that they meet.
 
-    They are taken where the convolution is computed, so that filters which a module makes of its parameters
-    (standardised ones, say) are those that the picture meets.
+    Parameters
+    ----------
+    weights : array, shape (n_filters, 3, height, width)
+        Per step from black to white of a channel of the input; zeros between those of a dilated convolution.
+    dilation : int
+        From one pixel that a filter sees to the next, the larger of height and width; 1 if it sees all.
+    """
+
+    weights: Array
+    dilation: int
+
+
+def first_filters(
+    module: "torch.nn.Module",
+    size: tuple[int, int],
+    black: "torch.Tensor | None" = None,
+    white: "torch.Tensor | None" = None,
+) -> FirstFilters | None:
+    """Return the filters of the first convolution of a forward pass that sees three colours.
+
+    Weights are taken where the convolution is computed, so that filters which a module makes of its parameters
+    (standardised ones, say) are those that the picture meets. What becomes of the colours of a pixel before (a
+    normalisation within the network, say, or another order of colours) is part of them.
 
     Parameters
     ----------
     module : torch.nn.Module
         In evaluation mode.
-    shape : tuple of int
-        Of one picture: (3, height, width).
+    size : tuple of int
+        Height and width of its input.
+    black, white : tensor, shape (3, 1, 1), optional
+        What these are in its input; by default 0 and 1.
 
     Returns
     -------
-    array, optional
-        Shape (n_filters, 3, height, width); None if nothing convolves the colours of the picture.
+    FirstFilters, optional
+        None if nothing convolves the colours of the picture.
     """
     import torch
     from torch.utils._python_dispatch import TorchDispatchMode
@@ -103,31 +138,73 @@ def first_filters(module: "torch.nn.Module", shape: tuple[int, ...]) -> Array | 
         """Ends the pass at the first convolution over three channels."""
 
         def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-            if function is torch.ops.aten.convolution.default and _sees_colours(*args[:2]):
-                raise _FoundError(args[1])
+            if function is torch.ops.aten.convolution.default and _sees_colours(
+                args[0], args[1], is_transposed=args[6]
+            ):
+                raise _FoundError(args[0], args[1], args[5])
             return function(*args, **(kwargs or {}))
 
+    black, white = torch.zeros(3, 1, 1) if black is None else black, torch.ones(3, 1, 1) if white is None else white
     parameter = next(module.parameters(), torch.empty(0))
-    picture = torch.zeros(1, *shape, device=parameter.device, dtype=parameter.dtype)
+    pictures = _one_pixel(size, black, white).to(parameter.device, parameter.dtype)
     try:
         with torch.inference_mode(False), torch.no_grad(), Watching():
-            module(picture)
+            module(pictures)
     except _FoundError as found:
-        weights: Array = found.weights.detach().cpu().float().numpy()
-        return weights
+        weights = _spread(_as_array(found.weights), found.dilation)
+        of_pixel = _of_pixel(_as_array(found.inputs), _as_array(pictures))
+        if of_pixel is None:
+            of_pixel = np.diag((white - black).numpy().ravel())
+        return FirstFilters(
+            np.einsum("nkyx,ck->ncyx", weights, of_pixel).astype(np.float32), max(map(int, found.dilation))
+        )
     return None
+
+
+def _one_pixel(size: tuple[int, int], black: "torch.Tensor", white: "torch.Tensor") -> "torch.Tensor":
+    """Return four black pictures, of which the last three have the pixel in the middle white in one channel each."""
+    pictures = black.expand(4, 3, *size).clone()
+    for channel in range(3):
+        pictures[1 + channel, channel, size[0] // 2, size[1] // 2] = white[channel, 0, 0]
+    return pictures
+
+
+def _of_pixel(inputs: Array, pictures: Array) -> Array | None:
+    """Return what the channels of a pixel become before the convolution, shape (3 of the picture, 3 of its input).
+
+    None where its input is not one of pixels, each of the pixel at its place alone.
+    """
+    if inputs.shape != pictures.shape:
+        return None
+    changes, middle = inputs[1:] - inputs[:1], tuple(n // 2 for n in pictures.shape[2:])
+    of_pixel = changes[:, :, middle[0], middle[1]].copy()
+    changes[:, :, middle[0], middle[1]] = 0
+    return of_pixel if not changes.any() else None
+
+
+def _spread(weights: Array, dilation: Sequence[int]) -> Array:
+    """Lay weights, (n_filters, 3, height, width), on the pixels that they meet: with zeros between, where dilated."""
+    height, width = ((n - 1) * by + 1 for n, by in zip(weights.shape[2:], dilation, strict=True))
+    spread = np.zeros((*weights.shape[:2], height, width), weights.dtype)
+    spread[:, :, :: dilation[0], :: dilation[1]] = weights
+    return spread
+
+
+def _as_array(tensor: "torch.Tensor") -> Array:
+    values: Array = tensor.detach().cpu().float().numpy()
+    return values
 
 
 class _FoundError(Exception):
     """Ends a pass when the filters are found."""
 
-    def __init__(self, weights: "torch.Tensor") -> None:
+    def __init__(self, inputs: "torch.Tensor", weights: "torch.Tensor", dilation: Sequence[int]) -> None:
         super().__init__()
-        self.weights = weights
+        self.inputs, self.weights, self.dilation = inputs, weights, dilation
 
 
-def _sees_colours(inputs: "torch.Tensor", weights: "torch.Tensor") -> bool:
-    return weights.ndim == 4 and weights.shape[1] == 3 and inputs.shape[1] == 3
+def _sees_colours(inputs: "torch.Tensor", weights: "torch.Tensor", *, is_transposed: bool) -> bool:
+    return not is_transposed and weights.ndim == 4 and weights.shape[1] == 3 and inputs.shape[1] == 3
 
 
 # -------------------------------------------------------------------------------------------- what they are
@@ -189,12 +266,13 @@ def grating_amplitudes(weights: Array, frequencies: Array, orientations_deg: Arr
     return np.asarray(np.sqrt(of_filters))
 
 
-def grating_tuning(weights: Array) -> tuple[Array, Array, Array]:
+def grating_tuning(weights: Array, dilation: int = 1) -> tuple[Array, Array, Array]:
     """Return the orientation of filters, how selective they are for it, and their spatial frequency.
 
     Gratings of 180 orientations and of frequencies from half a period in the kernel up to 0.5 cycles per pixel are
-    shown, as to a neuron. The preferred grating has the highest amplitude A. The selectivity is 1 - the circular
-    variance over orientations a at the preferred frequency [1]_:
+    shown, as to a neuron; up to half a cycle from one pixel that a filter sees to the next, where it is dilated: finer
+    ones are the same to it as coarser ones. The preferred grating has the highest amplitude A. The selectivity is 1 -
+    the circular variance over orientations a at the preferred frequency [1]_:
 
         selectivity = |sum(A(a) exp(2 i a))| / sum(A(a))
 
@@ -205,6 +283,8 @@ def grating_tuning(weights: Array) -> tuple[Array, Array, Array]:
     ----------
     weights : array, shape (n_filters, 3, height, width)
         The filters.
+    dilation : int
+        As in `FirstFilters`.
 
     Returns
     -------
@@ -213,7 +293,7 @@ def grating_tuning(weights: Array) -> tuple[Array, Array, Array]:
     selectivity : array, shape (n_filters,)
         From 0 to 1; NaN likewise.
     frequency : array, shape (n_filters,)
-        In cycles per pixel; NaN of kernels whose shorter side is below `SMALLEST_SIDE`.
+        In cycles per pixel; NaN of kernels whose shorter side has fewer weights than `SMALLEST_SIDE`.
 
     References
     ----------
@@ -225,15 +305,15 @@ def grating_tuning(weights: Array) -> tuple[Array, Array, Array]:
         nothing = np.full(n, np.nan)
         return nothing, nothing.copy(), nothing.copy()
     orientations_deg = np.arange(N_ORIENTATIONS) * 180.0 / N_ORIENTATIONS
-    lowest = 1 / (2 * side)
-    frequencies = np.linspace(lowest, HIGHEST, max(2, round((HIGHEST - lowest) / FREQUENCY_STEP) + 1))
+    lowest, highest = 1 / (2 * side), HIGHEST / dilation
+    frequencies = np.linspace(lowest, highest, max(2, round((highest - lowest) / FREQUENCY_STEP) + 1))
     found = [
         _tuned(one, frequencies, orientations_deg)
         for start in range(0, n, AT_ONCE)
         for one in grating_amplitudes(weights[start : start + AT_ONCE], frequencies, orientations_deg)
     ]
     orientation, selectivity, frequency = np.array(found, dtype=float).reshape(n, 3).T
-    return orientation, selectivity, frequency if side >= SMALLEST_SIDE else np.full(n, np.nan)
+    return orientation, selectivity, frequency if side > (SMALLEST_SIDE - 1) * dilation else np.full(n, np.nan)
 
 
 def _tuned(amplitudes: Array, frequencies: Array, orientations_deg: Array) -> tuple[float, float, float]:

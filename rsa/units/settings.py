@@ -1,6 +1,7 @@
 """The section `units` of the configuration: which units are looked at, and what is asked of them."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 
 from pydantic import BeforeValidator, Field, model_validator
@@ -193,6 +194,10 @@ class UnitSettings(Section):
     """Neighbours, maps in two dimensions, and read-out of categories; null for none."""
     channels: Channels | None = Channels()
     """In studies with regions: which channels carry the fit of a layer; null for none."""
+
+    def files(self) -> list[Path]:
+        """Return the files that the look at units reads, besides the network, the pictures and the results."""
+        return [] if self.names is None else [Path(self.names)]
 
     def methods(self, *, has_regions: bool) -> list[str]:
         """Return sentences for the methods text: what was asked of the units, in a study with regions or without."""

@@ -262,9 +262,23 @@ class Watched:
         height, width = self.network.prepare(Image.new("RGB", (256, 256))).shape[-2:]
         return int(height), int(width)
 
+    @cached_property
+    def colours(self) -> list[int]:
+        """Which channel of the network's input is red, which green, and which blue: some networks see blue first."""
+        import torch
+
+        pictures = (Image.new("RGB", (256, 256), tuple(255 * (i == k) for i in range(3))) for k in range(3))
+        shown = torch.stack([self._shares(self.network.prepare(picture)).mean(dim=(1, 2)) for picture in pictures])
+        order = [int(channel) for channel in shown.argmax(dim=1)]  # (3 colours, 3 channels) -> (3 colours,)
+        return order if sorted(order) == [0, 1, 2] else [0, 1, 2]
+
+    def _shares(self, inputs: "torch.Tensor") -> "torch.Tensor":
+        """Return inputs, (..., 3, height, width), from 0 for black to 1 for white."""
+        return (inputs.cpu() - self.black) / (self.white - self.black)
+
     def pixels(self, inputs: "torch.Tensor") -> Array:
         """Return inputs, (..., 3, height, width), as the pictures that they are: (..., height, width, 3), 0 to 255."""
-        shares = ((inputs.cpu() - self.black) / (self.white - self.black)).clamp(0, 1)
+        shares = self._shares(inputs).clamp(0, 1)[..., self.colours, :, :]
         return np.asarray((255 * shares).round().movedim(-3, -1).to(dtype=_byte()).numpy())
 
     # --------------------------------------------------------------------------------------- the layers

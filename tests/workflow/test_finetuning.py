@@ -1,5 +1,6 @@
 """Networks among themselves through Snakemake: random ones, and SqueezeNet before and after a short fine-tuning."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,9 +20,14 @@ SQUEEZENET = {
 
 
 @pytest.fixture(scope="module")
-def results(make_sandbox: Callable[[str], Sandbox], data: Path) -> Path:
-    sandbox = make_sandbox("networks")
+def sandbox(make_sandbox: Callable[[str], Sandbox]) -> Sandbox:
+    return make_sandbox("networks")
+
+
+@pytest.fixture(scope="module")
+def results(sandbox: Sandbox, data: Path) -> Path:
     finetuned(data, sandbox.folder)
+    shutil.copy(data / "photos_labelled" / "imagenet_labels.txt", sandbox.folder / "names.txt")
     settings = {
         "study": "networks",
         "stimuli": {"folder": str(data / "cichy92" / "stimuli")},
@@ -47,6 +53,7 @@ def results(make_sandbox: Callable[[str], Sandbox], data: Path) -> Path:
             "chosen": [{"layers": ["features.9", "features.12"], "n": 1}],
             **dict.fromkeys(["preferred", "fields", "codes", "channels"]),
             "filters": False,
+            "names": "names.txt",
         },
     }
     (sandbox.folder / "networks.yaml").write_text(yaml.safe_dump(settings))
@@ -116,3 +123,10 @@ def test_the_page_tells_of_each_comparison(results: Path, tmp_path: Path) -> Non
     assert 'href="unit-changes.html"' in text
     names = [f"networks/{name}" for name in ("variants", "finetuning", "training")]
     redrawn(results, tmp_path, [*names, *(f"units/changes/{name}" for name in ("finetuning_layers", "training_curve"))])
+
+
+def test_units_are_looked_at_again_when_the_names_of_classes_change(sandbox: Sandbox, results: Path) -> None:
+    names = sandbox.folder / "names.txt"
+    lines = names.read_text(encoding="utf-8").splitlines()
+    names.write_text("\n".join(lines[1:] + lines[:1]), encoding="utf-8")
+    assert sandbox.rules("--configfile", "networks.yaml") >= {"units", "report"}

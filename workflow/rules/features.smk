@@ -96,6 +96,7 @@ if STUDY.units is not None:
         input:
             stimuli=lambda wildcards: PLAN.model_stimuli(wildcards.watched),
             weights=lambda wildcards: PLAN.model(wildcards.watched).files(),
+            names=lambda wildcards: STUDY.watched[wildcards.watched].files(),
             rdms=lambda wildcards: PLAN.path("model_rdms", model=wildcards.watched),
             brain=PLAN.all("region_rdms"),
             fits=PLAN.all("region_fits"),

@@ -73,7 +73,7 @@ def units(
         Pictures per forward pass; chosen for the device if it is not given.
     """
     settings = units or UnitSettings()
-    inputs = [*model.files(), *stimuli.files(), *([] if rdms is None else [rdms]), *(brain or [])]
+    inputs = [*model.files(), *stimuli.files(), *settings.files(), *([] if rdms is None else [rdms]), *(brain or [])]
     said = {"model": model.model_dump(), "stimuli": stimuli.model_dump(), "units": settings.model_dump()}
     with own_device(device) as place, provenance_of(inputs, **said) as provenance:
         images = stimuli.load()
