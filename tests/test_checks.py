@@ -19,6 +19,7 @@ from rsa.core import RDMs
 from rsa.errors import Problems
 from rsa.files import io
 from rsa.files.records import copies
+from rsa.models import Torchvision
 from rsa.pipeline import checks, cli
 from rsa.pipeline.config import load_study
 from rsa.pipeline.plan import Plan
@@ -103,6 +104,14 @@ def test_a_sound_study_has_no_problems(lab: Path) -> None:
     text = checks.summary(study())
     assert "conditions  4" in text
     assert "'alexnet features.1', 'alexnet classifier.6'" in text
+
+
+def test_weights_of_a_network_are_checked_once(lab: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    checked: list[str] = []
+    problems = Torchvision.problems
+    monkeypatch.setattr(Torchvision, "problems", lambda model: [checked.append(model.label), *problems(model)][1:])
+    assert checks.problems_of(study()) == []
+    assert checked == ["alexnet"]
 
 
 def test_categories_and_layers_of_codes_that_are_named_are_there(lab: Path) -> None:

@@ -361,8 +361,9 @@ class Exported(FileNetwork):
     def describe(self) -> pd.DataFrame:
         """Return the layers in forward order: modules of which something is computed, and parts of their output."""
         takes, table = _known(self.file, _stamp(self.file))
-        size = self.preparation().crop
-        return table.copy() if takes.size is not None else _described(load_program(self.file), takes, size)
+        if takes.size is None:
+            table = _sized(self.file, _stamp(self.file), self.preparation().crop)
+        return table.copy()
 
 
 def _stamp(path: str) -> tuple[int, int]:
@@ -378,6 +379,12 @@ def _known(path: str, stamp: tuple[int, int]) -> tuple[PictureInput, pd.DataFram
     program = load_program(path)
     takes = _takes(program, path)
     return takes, pd.DataFrame() if takes.size is None else _described(program, takes, takes.size)
+
+
+@lru_cache(maxsize=16)
+def _sized(path: str, stamp: tuple[int, int], size: tuple[int, int]) -> pd.DataFrame:
+    """Return the layers of a program that takes pictures of any size, for those of one."""
+    return _described(load_program(path), _known(path, stamp)[0], size)
 
 
 def _takes(program: Any, file: str) -> PictureInput:

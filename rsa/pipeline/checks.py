@@ -29,6 +29,7 @@ from rsa.inputs.regions import known_names, problems_of_regions, region_files, r
 from rsa.inputs.templates import problems_of_template, template_files
 from rsa.maps import DATA_QUALITY, MAPS
 from rsa.meeg.timecourse import MOVIE_DISTANCES
+from rsa.models import Model
 from rsa.names import label_of, map_path, require_distinct_labels
 from rsa.neighbourhood import sphere_offsets
 from rsa.pipeline.config import Inference, Movie, Searchlight, Study, load_study, read_yaml
@@ -94,11 +95,12 @@ def problems_of(study: Study) -> list[str]:
 
     Files that the study itself is going to simulate or to fetch are not looked for.
     """
-    if long := list(_too_long(study)):  # before a file of such a name is looked for
-        return long
+    of_networks = [(model, model.problems()) for model in study.networks]  # reads files of weights, so once
+    if long := list(_too_long(study, [model for model, problems in of_networks if not problems])):
+        return long  # before a file of such a name is looked for
     if absent := _contents(study):
         return list(dict.fromkeys([*_structure(study), *absent]))
-    stimuli, models = list(_stimuli(study)), list(_models(study))
+    stimuli, models = list(_stimuli(study)), list(_models(study, of_networks))
     few = [] if stimuli else list(_few_conditions(study)) or list(_few_for_halves(study))
     problems = [*_structure(study), *few, *stimuli, *models, *_regions(study), *_simulation(study)]
     problems += _references(study) if not (stimuli or few) else _missing_references(study)
@@ -492,11 +494,14 @@ def _named(study: Study) -> Iterator[str]:
         yield from _shared_labels(subjects, what)
 
 
-def _too_long(study: Study) -> Iterator[str]:
-    """Check that the names of maps, the longest of all files, are no longer than file systems take."""
+def _too_long(study: Study, networks: Sequence[Model]) -> Iterator[str]:
+    """Check that the names of maps, the longest of all files, are no longer than file systems take.
+
+    Layers are those of networks without problems.
+    """
     space = "" if study.brain is None else study.brain.space
     template = "" if study.template is None else study.template.space
-    layers = [label_of(layer) for model in study.networks if not model.problems() for layer in model.layer_names()]
+    layers = [label_of(layer) for model in networks for layer in model.layer_names()]
     labels = {
         "subject": [*study.subjects, *study.meeg_subjects],
         "space": [space, template],
@@ -560,11 +565,10 @@ def _stimuli(study: Study) -> Iterator[str]:
             yield f"models need pictures, and {study.stimuli.table} has no column {study.stimuli.file_column!r}."
 
 
-def _models(study: Study) -> Iterator[str]:
+def _models(study: Study, of_networks: Iterable[tuple[Model, list[str]]]) -> Iterator[str]:
     for model in study.models:
         yield from model.problems_of_variants()
-    for model in study.networks:
-        problems = model.problems()
+    for model, problems in of_networks:
         yield from problems
         if not problems:
             yield from _shared_labels(model.layer_names(), f"layers of {model.label}")
