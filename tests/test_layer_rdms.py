@@ -21,7 +21,7 @@ from rsa.models import Torchvision, kept, layer_rdms, pictures
 from rsa.models.extraction import extract
 from rsa.models.kept import Gathered
 from rsa.models.modules import TorchNetwork
-from rsa.models.passing import PassSettings, pass_batches
+from rsa.models.passing import Asked, PassSettings, pass_batches
 from rsa.models.pictures import cropped_by
 from rsa.models.source import Source
 
@@ -282,9 +282,8 @@ def passed(network: Small) -> dict[str, list[float]]:
         found[layer] += responses[:, 0].tolist()
 
     moved = [(place, batch) for place, batch in batches]
-    for _ in pass_batches(
-        network, ["first", "second"], moved, lambda layer, output: output.cpu(), take, PassSettings("meta", 5)
-    ):
+    asked = Asked(network, ["first", "second"], lambda layer, output: output.cpu(), take, PassSettings("meta", 5))
+    for _ in pass_batches(asked, moved):
         pass
     return found
 

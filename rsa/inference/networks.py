@@ -345,18 +345,19 @@ def _differences(first: pd.DataFrame, other: pd.DataFrame, region: str) -> Itera
 
 def _summary(scores: pd.DataFrame) -> dict[str, Any]:
     """Summarise scores of networks (rows) and subjects (columns)."""
-    of_subjects, of_networks = scores.mean(axis=0, skipna=False), scores.mean(axis=1, skipna=False)
-    lower, upper = mean_interval(of_subjects.to_numpy(), 0.95)
-    return {
+    of_networks = scores.mean(axis=1, skipna=False)
+    return _over_subjects(scores.mean(axis=0, skipna=False)) | {
         "n_networks": len(scores),
-        "mean": float(of_subjects.mean(skipna=False)),
-        "lower": lower,
-        "upper": upper,
         "spread": float(of_networks.std(ddof=1)) if len(scores) > 1 else np.nan,
         "lowest": float(of_networks.min()),
         "highest": float(of_networks.max()),
-        "n_subjects": scores.shape[1],
     }
+
+
+def _over_subjects(scores: pd.Series) -> dict[str, Any]:
+    """Return the mean over subjects with its interval; NaN where a subject has no score."""
+    lower, upper = mean_interval(scores.to_numpy(), 0.95)
+    return {"mean": float(scores.mean(skipna=False)), "lower": lower, "upper": upper, "n_subjects": len(scores)}
 
 
 def before_after(
@@ -395,12 +396,10 @@ def before_after(
         if (region, layer) not in sides[1].index:
             continue
         own, new = (side.loc[(region, layer)] for side in sides)
-        lower, upper = mean_interval((new - own).to_numpy(), 0.95)
+        place = {"region": region, "layer": layer, "rdm_distance": moved.get(layer, np.nan)}
         means = {"before": own.mean(skipna=False), "after": new.mean(skipna=False)}
-        rows.append(
-            {"region": region, "layer": layer, "rdm_distance": moved.get(layer, np.nan), **means, "lower": lower}
-            | {"upper": upper, "difference": (new - own).mean(skipna=False), "n_subjects": len(own)}
-        )
+        apart = _over_subjects(new - own)
+        rows.append({**place, **means, **apart, "difference": apart["mean"]})
     return pd.DataFrame(rows, columns=list(BEFORE_AFTER_COLUMNS))
 
 
@@ -443,10 +442,7 @@ def training(
     rows = []
     for (region, layer), own in scores.groupby(level=["region", "layer"], sort=False):
         for name in names:
-            of_subjects = own.loc[(region, layer, name)]
-            lower, upper = mean_interval(of_subjects.to_numpy(), 0.95)
             place = {"region": region, "layer": layer, "step": checkpoints[name], "network": name}
-            bounds = {"mean": of_subjects.mean(skipna=False), "lower": lower, "upper": upper}
-            apart = {"rdm_distance_to_last": moved[name].get(layer, np.nan), "n_subjects": len(of_subjects)}
-            rows.append(place | bounds | apart)
+            apart = {"rdm_distance_to_last": moved[name].get(layer, np.nan)}
+            rows.append({**place, **_over_subjects(own.loc[(region, layer, name)]), **apart})
     return pd.DataFrame(rows, columns=list(TRAINING_COLUMNS))

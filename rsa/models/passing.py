@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
     import torch
 
 __all__ = [
+    "Asked",
     "PassSettings",
     "Take",
     "ahead",
@@ -83,32 +83,42 @@ class PassSettings:
 # ------------------------------------------------------------------------------------------ the batches
 
 
-def pass_batches(
-    network: Network,
-    layers: Sequence[str],
-    batches: "Iterable[tuple[int, torch.Tensor]]",
-    keep: "Callable[[str, torch.Tensor], torch.Tensor]",
-    take: Take,
-    settings: PassSettings,
-) -> Iterator[tuple[int, float]]:
-    """Pass batches of pictures through a network, and hand over what its layers answer.
-
-    A batch that does not fit into the memory of a device is passed in smaller parts, and so are those after it.
+@dataclass(frozen=True)
+class Asked:
+    """Some layers of a network that are asked, and who takes their answers.
 
     Parameters
     ----------
     network : Network
         On the device.
     layers : sequence of str
-        The layers that are asked.
-    batches : iterable of (int, tensor)
-        The place of the first picture of each batch, and the batch, shape (n_pictures, 3, height, width).
+        The layers.
     keep : callable
         ``layer, output -> responses``: what counts of an output, on the CPU.
     take : callable
         ``place, layer, responses -> None``; see `Take`.
     settings : PassSettings
         The device and the precision.
+    """
+
+    network: Network
+    layers: Sequence[str]
+    keep: "Callable[[str, torch.Tensor], torch.Tensor]"
+    take: Take
+    settings: PassSettings
+
+
+def pass_batches(asked: Asked, batches: "Iterable[tuple[int, torch.Tensor]]") -> Iterator[tuple[int, float]]:
+    """Pass batches of pictures through a network, and hand over what its layers answer.
+
+    A batch that does not fit into the memory of a device is passed in smaller parts, and so are those after it.
+
+    Parameters
+    ----------
+    asked : Asked
+        The network, and what is done with its answers.
+    batches : iterable of (int, tensor)
+        The place of the first picture of each batch, and the batch, shape (n_pictures, 3, height, width).
 
     Yields
     ------
@@ -120,36 +130,24 @@ def pass_batches(
     UserError
         If not even one picture fits into the memory of the device.
     """
-    size = settings.size
-    for start, batch in batches:
+    size = asked.settings.size
+    for place, batch in batches:
         began = monotonic()
-        size = _pass(network, layers, batch, keep, partial(_from_place, take, start), settings, size)
+        size = _pass(asked, batch, place, size)
         yield len(batch), monotonic() - began
 
 
-def _from_place(take: Take, start: int, place: int, layer: str, responses: "torch.Tensor") -> None:
-    take(start + place, layer, responses)
-
-
-def _pass(
-    network: Network,
-    layers: Sequence[str],
-    batch: "torch.Tensor",
-    keep: "Callable[[str, torch.Tensor], torch.Tensor]",
-    take: Take,
-    settings: PassSettings,
-    size: int,
-) -> int:
+def _pass(asked: Asked, batch: "torch.Tensor", place: int, size: int) -> int:
     """Pass a batch in parts of at most `size` pictures, or of fewer if they do not fit; return how many fitted."""
     start = 0
     while start < len(batch):
         part = batch[start : start + size]
         try:
-            _answered(network, layers, part, keep, partial(_from_place, take, start), settings)
+            _answer(asked, part, place + start)
         except RuntimeError as error:
             if not is_out_of_memory(error):
                 raise
-            size = fewer(min(size, len(part)), settings.device, error)
+            size = fewer(min(size, len(part)), asked.settings.device, error)
             continue
         start += len(part)
     return size
@@ -170,25 +168,24 @@ def fewer(size: int, device: str, error: RuntimeError) -> int:
     return size // 2
 
 
-def _answered(
-    network: Network,
-    layers: Sequence[str],
-    batch: "torch.Tensor",
-    keep: "Callable[[str, torch.Tensor], torch.Tensor]",
-    take: Take,
-    settings: PassSettings,
-) -> None:
+def _answer(asked: Asked, batch: "torch.Tensor", place: int) -> None:
     """Ask a network; of a device that may run out of memory, answers are taken once all are there."""
+    kept: dict[str, torch.Tensor] = {}
+
+    def take(layer: str, output: "torch.Tensor") -> None:
+        asked.take(place, layer, asked.keep(layer, output.float()))
+
+    def hold(layer: str, output: "torch.Tensor") -> None:
+        kept[layer] = asked.keep(layer, output.float())
+
+    settings = asked.settings
     with _in_precision(settings.precision, settings.kind):
         if settings.kind == "cpu":
-            network.answer(batch, layers, lambda layer, output: take(0, layer, keep(layer, output.float())))
-            return
-        kept: dict[str, torch.Tensor] = {}
-        network.answer(
-            batch.to(settings.device), layers, lambda layer, output: kept.update({layer: keep(layer, output.float())})
-        )
+            asked.network.answer(batch, asked.layers, take)
+        else:
+            asked.network.answer(batch.to(settings.device), asked.layers, hold)
     for layer, responses in kept.items():
-        take(0, layer, responses)
+        asked.take(place, layer, responses)
 
 
 def _in_precision(precision: Precision, kind: str) -> Any:

@@ -17,7 +17,7 @@ from rsa.distances import Distance
 from rsa.errors import UserError, listed
 from rsa.files.io import content_hash
 from rsa.models import Model
-from rsa.models.passing import PassSettings, pass_batches
+from rsa.models.passing import Asked, PassSettings, pass_batches
 from rsa.models.pictures import input_batches, pixels_file
 from rsa.models.representation import ProjectionError, Representation
 
@@ -229,8 +229,8 @@ class Run:
         prepare, size = self.network.prepare, self.settings.size
         kept = None if self.folder is None else pixels_file(self.folder, prepare, self.pictures.contents)
         batches = input_batches(prepare, self.pictures.files, size, start, kept)
-        passed = pass_batches(self.network, layers, batches, keep, taken, self.settings)
-        for n, seconds in passed:
+        asked = Asked(self.network, layers, keep, taken, self.settings)
+        for n, seconds in pass_batches(asked, batches):
             self.seconds += seconds - busy
             self.n_passed += n
             busy = 0.0

@@ -166,10 +166,15 @@ class Look:
         return replace(there, values=there.values[rows], table=there.table.iloc[rows])
 
     @cached_property
-    def coded(self) -> Coded | None:
-        """The conditions with their categories; None where codes are not asked for."""
+    def coded(self) -> tuple[Coded, Codes] | None:
+        """The conditions with their categories, and what is asked of their codes; None where nothing is.
+
+        It is nothing, too, where the network has none of the layers that are asked for.
+        """
         codes = self.settings.codes
-        return None if codes is None else coded(self.watched, self.beside.stimuli, codes)
+        if codes is None or not self.code_layers:
+            return None
+        return coded(self.watched, self.beside.stimuli, codes), codes
 
 
 def looked_at(look: Look) -> Iterator[tuple[str, Found]]:
@@ -221,24 +226,19 @@ def _filters(look: Look) -> Found | None:
 
 
 def _neighbours(look: Look) -> Found | None:
-    settings, who = look.settings.codes, look.coded
-    if settings is None or who is None or not look.code_layers:
-        return None
-    return neighbours(look.code_rdms, who, settings)
+    return None if look.coded is None else neighbours(look.code_rdms, *look.coded)
 
 
 def _embeddings(look: Look) -> Found | None:
-    settings, who = look.settings.codes, look.coded
-    if settings is None or who is None or not look.code_layers:
-        return None
-    return embeddings(look.code_rdms, who, settings)
+    return None if look.coded is None else embeddings(look.code_rdms, *look.coded)
 
 
 def _readout(look: Look) -> Found | None:
-    settings, who, watched = look.settings.codes, look.coded, look.watched
-    if settings is None or who is None or who.categories is None or not look.code_layers:
+    if look.coded is None:
         return None
-    if (design := design_of(who.categories, settings.n_folds, settings.seed)) is None:
+    (who, settings), watched = look.coded, look.watched
+    design = None if who.categories is None else design_of(who.categories, settings.n_folds, settings.seed)
+    if design is None:
         return None
     model = watched.model.model_copy(update={"layers": tuple(look.code_layers)})
     run = Run(model, watched.pictures, watched.settings)

@@ -16,7 +16,7 @@ from rsa.errors import UserError
 from rsa.inputs.stimuli import read_image
 from rsa.models import Model
 from rsa.models.modules import TorchNetwork
-from rsa.models.passing import PassSettings, exactly, keeping_memory, pass_batches
+from rsa.models.passing import Asked, PassSettings, exactly, keeping_memory, pass_batches
 from rsa.models.pictures import input_batches
 from rsa.models.representation import Axes
 from rsa.models.run import Pictures, by_condition
@@ -358,7 +358,7 @@ class Watched:
             def take(_: int, layer: str, maps: "torch.Tensor", parts: Any = parts) -> None:
                 parts[layer].append(maps.clone())
 
-            for _ in pass_batches(self.network, list(layers), [(0, batch)], keep, take, self.settings):
+            for _ in pass_batches(Asked(self.network, layers, keep, take, self.settings), [(0, batch)]):
                 pass
             yield place, {layer: _joined(found) for layer, found in parts.items()}
 
