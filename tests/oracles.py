@@ -7,8 +7,8 @@ from functools import partial
 from itertools import combinations, pairwise, product
 
 import numpy as np
-from scipy.spatial.distance import pdist
-from scipy.stats import pearsonr, rankdata, spearmanr, t
+from scipy.spatial.distance import pdist, squareform
+from scipy.stats import norm, pearsonr, rankdata, spearmanr, t
 
 from rsa import comparisons, distances
 
@@ -607,6 +607,39 @@ def channel_scores(
     return own, together(responses), without
 
 
+def best_in_orders(
+    responses: np.ndarray, regions: np.ndarray, halves: np.ndarray, orders: np.ndarray, distance: str, n_best: int
+) -> list[float]:
+    """Choose channels on one half and score them together on the other, order by order and pair by pair.
+
+    Spearman's ranks of regions, (n_subjects, n_pairs), are those among all pairs, so scores are a product with these
+    ranks at the pairs of a half, over the root of the share of these pairs.
+    """
+    n = len(responses)
+    brain = np.mean([(r - r.mean()) / np.linalg.norm(r - r.mean()) for r in map(rankdata, regions)], axis=0)
+    square = squareform(brain)
+
+    def score(made: np.ndarray, moved: np.ndarray) -> float:
+        ranks = rankdata(made.round(9)) - (len(made) + 1) / 2
+        share = len(made) / (n * (n - 1) / 2)
+        return ranks @ moved / np.linalg.norm(ranks) / np.sqrt(share) if ranks.any() else np.nan
+
+    found = []
+    for order in orders:
+        scores = []
+        for half in range(len(halves)):
+            own, other = np.flatnonzero(halves[half]), np.flatnonzero(halves[half ^ 1])
+            of_own, of_other = (
+                np.array([square[order[a], order[b]] for a, b in combinations(one, 2)]) for one in (own, other)
+            )
+            alone = [score(rdm_of_channel(responses[other, c], distance), of_other) for c in range(responses.shape[1])]
+            best = sorted((c for c in range(len(alone)) if not np.isnan(alone[c])), key=lambda c: -alone[c])[:n_best]
+            together = rdm_of_channel(responses[own][:, sorted(best)].reshape(len(own), -1), distance)
+            scores.append(score(together, of_own))
+        found.append(np.nanmean(scores))
+    return found
+
+
 def nearest(square: np.ndarray, i: int) -> list[int]:
     """List the others of an item, the nearest first, and the earlier one first of those that are as near."""
     return sorted((j for j in range(len(square)) if j != i), key=lambda j: (square[i, j], j))
@@ -625,6 +658,29 @@ def read_out(
         train = folds != fold
         classifier = RidgeClassifier(alpha=penalty, class_weight="balanced").fit(patterns[train], numbers[train])
         found[~train] = classifier.predict(patterns[~train])
+    return found
+
+
+def paired_p(before: np.ndarray, after: np.ndarray, is_second: np.ndarray, n_folds: int) -> tuple[float, list[float]]:
+    """Test a difference of balanced accuracy by all ways to lose and gain conditions; and list all p it could have."""
+    change = after.astype(int) - before.astype(int)
+    weights = np.where(is_second, 1 / is_second.sum(), 1 / (~is_second).sum())
+    moved = weights[change != 0]
+    ways = np.array([np.dot(signs, moved) for signs in product((-1, 1), repeat=len(moved))])
+    spread = np.sqrt((ways**2).mean() * (1 + n_folds / (n_folds - 1)))
+
+    def p(difference: float) -> float:
+        return 2 * norm.sf(abs(difference) / spread) if spread else 1.0
+
+    return p(np.dot(weights, change)), sorted({round(p(way), 12) for way in ways})
+
+
+def holm(p: np.ndarray) -> np.ndarray:
+    """Correct p values one after the other, the lowest first."""
+    found, highest = np.empty(len(p)), 0.0
+    for step, i in enumerate(np.argsort(p, kind="stable")):
+        highest = max(highest, min(1, (len(p) - step) * p[i]))
+        found[i] = highest
     return found
 
 

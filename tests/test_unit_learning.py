@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,9 @@ import pytest
 import torch
 from networks import small_network
 from PIL import Image
-from scipy.stats import fisher_exact
+from scipy.stats import binom, norm
 
+from rsa.distances import cross_products
 from rsa.errors import UserError
 from rsa.files import io
 from rsa.models.python import Python
@@ -29,8 +31,10 @@ from rsa.units.learning import (
     CATEGORY_COLUMNS,
     CURVE_COLUMNS,
     UNIT_COLUMNS,
+    Discordant,
     Responses,
     category_changes,
+    corrected_p,
     layer_changes,
     learning_curve,
     n_top,
@@ -40,7 +44,8 @@ from rsa.units.learning import (
     unit_changes,
 )
 from rsa.units.look import PARTS, Beside, Look
-from rsa.units.settings import UnitSettings
+from rsa.units.readout import PairReadouts, design_of, readout
+from rsa.units.settings import Codes, UnitSettings
 from rsa.units.watched import Watched
 
 N = 24
@@ -144,40 +149,97 @@ def test_unrelated_units_overlap_by_chance(rng: np.random.Generator) -> None:
     assert top_overlap(a[:2], b[:2], 2)[0] == 1, "all pictures are the same pictures"
 
 
-def pairs(**accuracies: float) -> pd.DataFrame:
-    rows = [
-        {
-            "layer": "fc",
-            "category_a": name[0],
-            "category_b": name[1],
-            "accuracy": value,
-            "n": 20,
-            "n_right": round(20 * value),
-        }
-        for name, value in accuracies.items()
-    ]
-    return pd.DataFrame(rows)
+def read_out(*, sizes: tuple[int, int] = (10, 10), **pairs: tuple[float, float]) -> PairReadouts:
+    """Return read-outs of pairs of categories, by names of two letters and the share of each that is right."""
+    rows, singles = [], []
+    for name, shares in pairs.items():
+        which = np.repeat([False, True], sizes)
+        is_right = np.concatenate([np.arange(n) < round(n * share) for n, share in zip(sizes, shares, strict=True)])
+        rows.append({"layer": "fc", "category_a": name[0], "category_b": name[1], "accuracy": np.mean(shares)})
+        rows[-1] |= {"n": len(which), "n_right": is_right.sum()}
+        singles.append({"place": np.arange(len(which)), "is_second": which, "is_right": is_right})
+    return PairReadouts(pd.DataFrame(rows), singles, 5)
 
 
-def test_forgotten_categories_come_first() -> None:
-    table = category_changes(pairs(ab=0.9, ac=1.0, bc=0.6), pairs(bc=0.65, ab=0.95, ac=0.5))
-    assert list(table) == list(CATEGORY_COLUMNS)
-    assert (table["category_a"] + table["category_b"]).tolist() == ["ac", "ab", "bc"]
-    np.testing.assert_allclose(table["difference"], [-0.5, 0.05, 0.05])
-    assert table["p"][0] == pytest.approx(fisher_exact([[20, 0], [10, 10]]).pvalue)
-    assert table["p"][0] < 0.001
-    assert table["p"][1] == 1
+@pytest.fixture
+def forgotten() -> pd.DataFrame:
+    before = read_out(ab=(0.9, 0.9), ac=(1.0, 1.0), bc=(0.6, 0.6))
+    return category_changes(before, read_out(bc=(0.6, 0.7), ab=(1.0, 0.9), ac=(0.0, 0.2)))
 
 
-def test_conditions_are_counted_where_one_category_has_most() -> None:
+def test_forgotten_categories_come_first(forgotten: pd.DataFrame) -> None:
+    assert list(forgotten) == list(CATEGORY_COLUMNS)
+    assert (forgotten["category_a"] + forgotten["category_b"]).tolist() == ["ac", "ab", "bc"]
+    np.testing.assert_allclose(forgotten["difference"], [-0.9, 0.05, 0.05])
+    assert forgotten[["n_lost", "n_gained"]].to_numpy().tolist() == [[18, 0], [0, 1], [0, 1]]
+    z = 18 / np.sqrt(2.25 * 18)  # equal categories: McNemar's, and the variance of five folds
+    assert forgotten["p"][0] == pytest.approx(2 * norm.sf(z))
+    assert forgotten["p_corrected"][0] == forgotten["p"][0], "one condition can never give such a p"
+    assert forgotten["p_corrected"].tolist()[1:] == [1, 1]
+
+
+def test_p_is_that_of_all_ways_to_gain_and_lose(rng: np.random.Generator) -> None:
+    """The variance is that over all ways in which discordant conditions may be lost or gained, times 1 + 5/4."""
+    for _ in range(5):
+        before, after = rng.random((2, 11)) < 0.5
+        single = {"place": np.arange(11), "is_second": np.arange(11) > 6}
+        one = Discordant.of({**single, "is_right": before}, {**single, "is_right": after})
+        p, every = oracles.paired_p(before, after, single["is_second"], 5)
+        assert one.p(5) == pytest.approx(p)
+        np.testing.assert_allclose(one.possible(5), every)
+    assert Discordant((3, 3), (0, 0), (0, 0)).p(5) == 1
+
+
+def test_correction_is_holms_where_every_p_is_possible_and_lower_where_few_are(rng: np.random.Generator) -> None:
+    p = rng.random(12) ** 3
+    fine = [np.unique([*np.linspace(0.001, 1, 1000), *p])] * 12
+    np.testing.assert_allclose(corrected_p(p, fine), oracles.holm(p))
+    coarse = [np.array([own, 1.0]) for own in p]
+    found = corrected_p(p, coarse)
+    assert (found >= p).all()
+    assert (found <= oracles.holm(p)).all()
+    assert found.min() == p.min()
+    assert corrected_p(np.zeros(0), []).shape == (0,)
+
+
+def test_read_outs_of_other_conditions_are_told_in_a_line() -> None:
+    one, other = read_out(ab=(1.0, 1.0)), read_out(ab=(1.0, 1.0))
+    other.singles[0]["place"][0] = 99
+    with pytest.raises(UserError, match="before and after are of other conditions; run the study again"):
+        category_changes(one, other)
+    with pytest.raises(UserError, match="have different folds; run the study again"):
+        category_changes(one, replace(one, n_folds=4))
+
+
+def test_unbalanced_categories_have_the_same_weight() -> None:
     """Of 18 conditions and 2: all of the many and none of the few are right, then half of the many and both."""
-    rows = {"layer": ["fc"], "category_a": ["a"], "category_b": ["b"], "n": [20]}
-    before, after = (
-        pd.DataFrame({**rows, "accuracy": [share], "n_right": [n]}) for share, n in ((0.5, 18), (0.75, 11))
-    )
-    found = category_changes(before, after)
+    found = category_changes(read_out(ab=(1.0, 0.0), sizes=(18, 2)), read_out(ab=(0.5, 1.0), sizes=(18, 2)))
     assert found["difference"][0] == 0.25
-    assert found["p"][0] == pytest.approx(fisher_exact([[18, 2], [11, 9]]).pvalue)
+    assert found[["n_lost", "n_gained"]].to_numpy().tolist() == [[9, 2]]
+    assert found["p"][0] == pytest.approx(2 * norm.sf((2 / 2 - 9 / 18) / np.sqrt(2.25 * (2 / 4 + 9 / 324))))
+
+
+def test_noise_is_no_loss() -> None:
+    """Two layers of noise, 60 studies: p of .05 or less is rarer than by chance, and holds over all pairs."""
+    kinds, lowest = np.repeat(["a", "b", "c"], 12), []
+    for seed in range(60):
+        rng, design = np.random.default_rng(seed), design_of(kinds, 5, seed)
+        assert design is not None
+        both = []
+        for _ in range(2):
+            layers = [(name, cross_products([rng.standard_normal((36, 40))], "feature")) for name in "xy"]
+            found = readout(layers, 2, design, Codes(permutations=0))
+            rows, singles = found.tables["readout_pairs"].rows, []
+            for i in range(6):
+                singles.append({name: values[24 * i : 24 * (i + 1)] for name, values in found.arrays.items()})
+            both.append(PairReadouts(rows, singles, 5))
+        table = category_changes(*both)
+        assert (table["p_corrected"] >= table["p"]).all()
+        lowest.append((table["p"].min(), table["p_corrected"].min(), (table["p"] <= 0.05).sum()))
+    single, corrected, n_low = np.array(lowest).T
+    assert n_low.sum() <= binom.ppf(0.99999, 6 * 60, 0.05)
+    assert (corrected <= 0.05).sum() <= binom.ppf(0.99999, 60, 0.05)
+    assert single.min() < 0.2, "differences are found at all"
 
 
 def curve_of(rng: np.random.Generator) -> tuple[pd.DataFrame, list[Responses]]:
@@ -317,11 +379,14 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
         arrays: dict[str, Any] = {f"peaks_{k}": values for k, values in enumerate(peaks.values())}
         arrays |= {"layers": np.array(list(peaks)), "conditions": np.array([f"c{i:02}" for i in range(20)])}
         to = folder / f"model-runepoch{number}"
-        readout = pd.DataFrame({"layer": list(peaks), "accuracy": [0.9, 0.9 / number], "chance": 1 / 3})
-        pair = pd.concat([pairs(ab=0.9, ac=1.0, bc=0.9 / number).assign(layer=layer) for layer in peaks])
-        tables = {"readout": Table(readout, dict.fromkeys(readout, "x"))}
+        whole_readout = pd.DataFrame({"layer": list(peaks), "accuracy": [0.9, 0.9 / number], "chance": 1 / 3})
+        told = read_out(ab=(0.9, 0.9), ac=(1.0, 1.0), bc=(0.9 / number, 0.6 / number**3))
+        pair = pd.concat([told.rows.assign(layer=layer) for layer in peaks])
+        singles = {name: np.concatenate([one[name] for one in told.singles * 2]) for name in told.singles[0]}
+        tables = {"readout": Table(whole_readout.assign(n_folds=5), dict.fromkeys([*whole_readout, "n_folds"], "x"))}
         tables["readout_pairs"] = Table(pair, dict.fromkeys(pair, "x"))
-        save_found(to, "responses", Found(tables, arrays))
+        save_found(to, "readout", Found(tables, singles))
+        save_found(to, "responses", Found({}, arrays))
         whole = np.zeros((0, 16, 16, 3), np.uint8)
         save_found(to, "pictures", Found({}, {"small": small, "whole": whole, "numbers": np.zeros(0, int)}))
     units = [folder / f"model-runepoch{number}" for number in (1, 2, 3)]
@@ -358,7 +423,7 @@ def test_the_page_tells_of_units_categories_and_training(written: Path) -> None:
         "Units along a training: steps",
     ]
     assert "No unit of features.9 puts the pictures in another order" in sections[0].html
-    assert "Of 6 comparisons 2 have p &lt; .05" in sections[2].html
+    assert "Of 6 comparisons 2 have p &lt; .05, corrected for their number (and 2 without a" in sections[2].html
     assert all(len(one.figures) == 1 and one.table is not None for one in sections)
     assert change_sections("nothing", *where) == []
 
@@ -373,12 +438,18 @@ def test_most_and_least_changed_units_are_apart(written: Path) -> None:
     assert chosen_layers(table) == ["classifier"]
 
 
-def test_figures_show_the_numbers(rng: np.random.Generator) -> None:
-    table = category_changes(pairs(ab=0.9, ac=1.0, bc=0.6), pairs(bc=0.65, ab=0.95, ac=0.5))
-    (axes,) = draw_categories(table).axes
-    assert {text.get_text() for text in axes.texts} == {"\N{MINUS SIGN}.50\N{BULLET}", ".05"}
+def test_folders_of_earlier_versions_are_told_in_a_line(written: Path, tmp_path: Path) -> None:
+    for name in ("readout_pairs.tsv", "readout.tsv"):
+        (tmp_path / name).write_bytes((written / "model-runepoch1" / name).read_bytes())
+    with pytest.raises(UserError, match="does not say which conditions were read out; run the study again"):
+        PairReadouts.of(tmp_path)
+
+
+def test_figures_show_the_numbers(rng: np.random.Generator, forgotten: pd.DataFrame) -> None:
+    (axes,) = draw_categories(forgotten).axes
+    assert {text.get_text() for text in axes.texts} == {"\N{MINUS SIGN}.90\N{BULLET}", ".05"}
     shown = np.asarray(axes.images[0].get_array())
-    assert shown[1, 0] == -0.5
+    assert shown[1, 0] == -0.9
     curve, _ = curve_of(rng)
     similarity, readout = draw_curve(curve).axes
     np.testing.assert_array_equal(

@@ -15,6 +15,7 @@ from rsa.inference.networks import NetworkComparison
 from rsa.models import Model
 from rsa.units.choosing import layers_of_units
 from rsa.units.found import load_arrays
+from rsa.units.readout import PairReadouts
 from rsa.units.settings import UnitSettings
 from rsa.units.watched import layer_maps
 
@@ -23,8 +24,10 @@ __all__ = [
     "CURVE_COLUMNS",
     "LAYER_COLUMNS",
     "UNIT_COLUMNS",
+    "Discordant",
     "Responses",
     "category_changes",
+    "corrected_p",
     "layer_changes",
     "learning_curve",
     "n_top",
@@ -76,8 +79,11 @@ CATEGORY_COLUMNS = {
     "accuracy_after": "The same after",
     "difference": "After minus before",
     "n": "Number of conditions of the two",
-    "p": "p value of Fisher's exact test of the two numbers of correct conditions, as if before and after were of "
-    "other conditions, which makes it rather too large; not corrected for the number of rows",
+    "n_lost": "Number of these whose category is read out before and not after",
+    "n_gained": "Number of these whose category is read out after and not before",
+    "p": "p value, two-sided, of the difference, by these conditions (McNemar's test of paired read-outs, both "
+    "categories with the same weight), with a variance for read-outs that share what they learned from",
+    "p_corrected": "The same, corrected for all rows (Holm), rows that could have no p as low left out",
 }
 """The columns of the table of pairs of categories before and after."""
 
@@ -244,32 +250,146 @@ def layer_changes(units: pd.DataFrame) -> pd.DataFrame:
 # ------------------------------------------------------------------------------------------- categories
 
 
-def category_changes(before: pd.DataFrame, after: pd.DataFrame) -> pd.DataFrame:
+def category_changes(before: PairReadouts, after: PairReadouts) -> pd.DataFrame:
     """Compare how well pairs of categories are told apart before and after, the largest loss first.
-
-    Parameters
-    ----------
-    before, after : DataFrame
-        Columns `layer`, `category_a`, `category_b`, `accuracy`, `n`, `n_right`.
 
     Returns
     -------
     DataFrame
         Columns `CATEGORY_COLUMNS`.
+
+    Raises
+    ------
+    UserError
+        If the read-outs are of other conditions, or in other folds.
     """
     keys = ["layer", "category_a", "category_b", "n"]
-    both = before.merge(after, on=keys, suffixes=("_before", "_after"))
+    first, second = (one.rows.assign(row=np.arange(len(one.rows))) for one in (before, after))
+    both = first.merge(second, on=keys, suffixes=("_before", "_after"))
+    rows = both[["row_before", "row_after"]].itertuples(index=False, name=None)
+    pairs = [Discordant.of(before.singles[i], after.singles[j]) for i, j in rows]
+    if before.n_folds != after.n_folds:
+        raise UserError("The read-outs before and after have different folds; run the study again.")
     both["difference"] = both["accuracy_after"] - both["accuracy_before"]
-    counts = both[["n_right_before", "n_right_after", "n"]].astype(int)
-    both["p"] = [_fisher_p(*row) for row in counts.itertuples(index=False, name=None)]
+    both["n_lost"], both["n_gained"] = [sum(one.lost) for one in pairs], [sum(one.gained) for one in pairs]
+    both["p"] = [one.p(before.n_folds) for one in pairs]
+    both["p_corrected"] = corrected_p(both["p"].to_numpy(float), [one.possible(before.n_folds) for one in pairs])
     return both.sort_values("difference", kind="stable", ignore_index=True)[list(CATEGORY_COLUMNS)]
 
 
-def _fisher_p(before: int, after: int, n: int) -> float:
-    """Test whether two numbers of correct conditions, of n, differ."""
-    from scipy.stats import fisher_exact
+@dataclass(frozen=True)
+class Discordant:
+    """The conditions of two categories that are read out before or after, and not both times.
 
-    return float(fisher_exact([[right, n - right] for right in (before, after)]).pvalue)
+    Parameters
+    ----------
+    sizes : tuple of int
+        Conditions of each category.
+    lost, gained : tuple of int
+        Of these, read out before and not after, and after and not before.
+    """
+
+    sizes: tuple[int, int]
+    lost: tuple[int, int]
+    gained: tuple[int, int]
+
+    @classmethod
+    def of(cls, before: Mapping[str, Array], after: Mapping[str, Array]) -> "Discordant":
+        """Count them in read-outs of single conditions (see `PairReadouts`)."""
+        if list(before["place"]) != list(after["place"]):
+            raise UserError("The read-outs before and after are of other conditions; run the study again.")
+        which, was, is_right = before["is_second"].astype(int), before["is_right"], after["is_right"]
+        sizes, lost, gained = (
+            np.bincount(which[some], minlength=2) for some in (np.s_[:], was & ~is_right, is_right & ~was)
+        )
+        return cls((int(sizes[0]), int(sizes[1])), (int(lost[0]), int(lost[1])), (int(gained[0]), int(gained[1])))
+
+    def p(self, n_folds: int) -> float:
+        """Test whether the balanced accuracies before and after differ (two-sided).
+
+        As in McNemar's test [1]_, each discordant condition is as likely lost as gained where nothing changed. The
+        read-outs of conditions are not independent, as they share most of what they learn from; the variance is
+        that of independent ones times 1 + n_folds / (n_folds - 1) [2]_.
+
+        References
+        ----------
+        .. [1] McNemar Q (1947). Note on the sampling error of the difference between correlated proportions or
+           percentages. Psychometrika 12:153-157.
+        .. [2] Nadeau C, Bengio Y (2003). Inference for the generalization error. Mach Learn 52:239-281.
+
+        Examples
+        --------
+        >>> round(Discordant((12, 12), (8, 7), (0, 1)).p(n_folds=5), 4)
+        0.0196
+        """
+        difference = [gained - lost for gained, lost in zip(self.gained, self.lost, strict=True)]
+        return float(_p_of(np.array(difference)[None], self, n_folds)[0])
+
+    def possible(self, n_folds: int) -> Array:
+        """Return the p values that so many discordant conditions of each category can have, ascending."""
+        numbers = [np.arange(-n, n + 1, 2) for n in self.numbers]
+        return np.unique(_p_of(np.stack(np.meshgrid(*numbers), axis=-1).reshape(-1, 2), self, n_folds))
+
+    @property
+    def numbers(self) -> tuple[int, int]:
+        """Number of discordant conditions of each category."""
+        return self.lost[0] + self.gained[0], self.lost[1] + self.gained[1]
+
+
+def _p_of(differences: Array, one: Discordant, n_folds: int) -> Array:
+    """Return p values of conditions gained less conditions lost, (n, 2) -> (n,): of the normal distribution."""
+    from scipy.special import erfc
+
+    sizes, numbers = np.array(one.sizes), np.array(one.numbers)
+    variance = (1 + n_folds / (n_folds - 1)) * (numbers / sizes**2).sum()
+    z = np.abs((differences / sizes).sum(axis=1)) / np.sqrt(max(variance, np.finfo(float).tiny))
+    return np.asarray(erfc(np.round(z, 12) / np.sqrt(2)))
+
+
+def corrected_p(p: Array, possible: Sequence[Array]) -> Array:
+    """Correct p values for their number, as Holm does, with tests that can have few p values (family-wise error).
+
+    Bonferroni's p is a sum over all tests of the chance that each has a p as low. Of a test that can have few p values
+    this chance is at most the highest that is no higher, or 0 where there is none, and not p [1]_. Tests with a lower p
+    are left out of the sum, step by step [2]_.
+
+    Parameters
+    ----------
+    p : array, shape (n_tests,)
+        p values.
+    possible : sequence of array
+        For each test all that it can have, ascending.
+
+    Returns
+    -------
+    array, shape (n_tests,)
+        Never lower than p, and never higher than Holm's.
+
+    References
+    ----------
+    .. [1] Westfall PH, Wolfinger RD (1997). Multiple tests with discrete distributions. Am Stat 51:3-8.
+    .. [2] Holm S (1979). A simple sequentially rejective multiple test procedure. Scand J Stat 6:65-70.
+
+    Examples
+    --------
+    >>> corrected_p(np.array([0.01, 0.5, 1.0]), [np.array([0.01, 1.0]), np.array([0.1, 0.5, 1.0]), np.array([1.0])])
+    array([0.01, 0.5 , 1.  ])
+    """
+    order = np.argsort(p, kind="stable")
+    ascending, total = p[order], np.zeros(len(p))
+    for kind, tests in _alike(possible, order):
+        chance = np.concatenate([[0.0], kind])[np.searchsorted(kind, ascending * (1 + 1e-9), side="right")]
+        total += chance * np.cumsum(tests[::-1])[::-1]
+    corrected = np.empty(len(p))
+    corrected[order] = np.minimum(np.maximum.accumulate(total), 1)
+    return corrected
+
+
+def _alike(possible: Sequence[Array], order: Array) -> Iterator[tuple[Array, Array]]:
+    """Yield each kind of test, by the p values that it can have, and which tests, in an order, are of that kind."""
+    kinds, firsts = pd.factorize(np.array([one.tobytes().hex() for one in possible], dtype=object))
+    for kind in range(len(firsts)):
+        yield possible[int(np.argmax(kinds == kind))], kinds[order] == kind
 
 
 # --------------------------------------------------------------------------------------------- training

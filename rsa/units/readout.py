@@ -9,18 +9,30 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import combinations
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from rsa.core import Array
 from rsa.distances import CrossProducts
-from rsa.errors import listed
+from rsa.errors import UserError, listed
+from rsa.files import io
 from rsa.progress import progress
-from rsa.units.found import Found, Table
+from rsa.units.found import Found, Table, load_arrays
 from rsa.units.settings import Codes
 
-__all__ = ["READOUT", "Design", "accuracy", "design_of", "fits_of_layers", "kernel_of", "predictions", "readout"]
+__all__ = [
+    "READOUT",
+    "Design",
+    "PairReadouts",
+    "accuracy",
+    "design_of",
+    "fits_of_layers",
+    "kernel_of",
+    "predictions",
+    "readout",
+]
 
 log = logging.getLogger(__name__)
 
@@ -57,6 +69,9 @@ PAIRS = {
     "n_right": "Number of these whose category is read out",
 }
 """The columns of the table of pairs of categories."""
+
+SINGLES = ("place", "is_second", "is_right")
+"""What is kept of each condition of each pair of categories: see `readout`."""
 
 FITS = {
     "layer": "Layer of the network",
@@ -363,16 +378,19 @@ def readout(layers: Iterable[tuple[str, CrossProducts]], n_layers: int, design: 
     Returns
     -------
     Found
-        The tables `readout` and `readout_pairs`.
+        The tables `readout` and `readout_pairs`; of all conditions of each pair, one after the other, `place` among all
+        conditions, `is_second`, whether it is of the second category, and `is_right`, whether that is read out.
     """
     orders = _orders(design, settings)
-    names, accuracies, pairs = [], [], []
+    names, accuracies, pairs, singles = [], [], [], list[dict[str, Array]]()
     with progress(n_layers, "layers", "read-out of categories") as advance:
         for layer, products in layers:
             kernel = kernel_of(products, design.places)
             names.append(layer)
             accuracies.append(_of_orders(kernel, design, orders))
-            pairs += [{"layer": layer, **one} for one in _pairs(kernel, design)]
+            for pair, single in _pairs(kernel, design):
+                pairs.append({"layer": layer, **pair})
+                singles.append(single)
             advance(1)
     rows = pd.DataFrame({"layer": names, **_tested(np.stack(accuracies))}).assign(
         chance=design.chance,
@@ -380,7 +398,8 @@ def readout(layers: Iterable[tuple[str, CrossProducts]], n_layers: int, design: 
         n_categories=len(design.names),
         n_folds=design.n_folds,
     )
-    return Found({"readout": Table(rows, READOUT), "readout_pairs": Table(pd.DataFrame(pairs), PAIRS)})
+    tables = {"readout": Table(rows, READOUT), "readout_pairs": Table(pd.DataFrame(pairs), PAIRS)}
+    return Found(tables, {name: np.concatenate([single[name] for single in singles]) for name in SINGLES})
 
 
 def _tested(accuracies: Array) -> dict[str, Array]:
@@ -393,18 +412,59 @@ def _tested(accuracies: Array) -> dict[str, Array]:
     return {"accuracy": true, "p": own, "p_corrected": corrected}
 
 
-def _pairs(kernel: Array, design: Design) -> Iterator[dict[str, object]]:
-    """Tell each category from each other one."""
+def _pairs(kernel: Array, design: Design) -> Iterator[tuple[dict[str, object], dict[str, Array]]]:
+    """Tell each category from each other one: a row of `PAIRS`, and what is read out of single conditions."""
     for a, b in combinations(range(len(design.names)), 2):
         own, pair = design.of_pair(a, b)
         read = predictions(kernel[np.ix_(own, own)], pair, np.arange(len(own))[None])
-        yield {
+        is_right = read[0] == pair.numbers
+        row = {
             "category_a": design.names[a],
             "category_b": design.names[b],
             "accuracy": float(accuracy(read, pair)[0]),
             "n": len(own),
-            "n_right": int((read[0] == pair.numbers).sum()),
+            "n_right": int(is_right.sum()),
         }
+        yield row, {"place": pair.places, "is_second": pair.numbers == 1, "is_right": is_right}
+
+
+@dataclass(frozen=True, eq=False)
+class PairReadouts:
+    """How well each two categories are told apart, condition by condition.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        Columns `PAIRS`.
+    singles : sequence of mapping
+        Of the conditions of each row, in the same order: `place`, `is_second` and `is_right` (see `readout`), shape
+        (n,) each.
+    n_folds : int
+        Folds of the cross-validation.
+    """
+
+    rows: pd.DataFrame
+    singles: Sequence[dict[str, Array]]
+    n_folds: int
+
+    @classmethod
+    def of(cls, folder: Path) -> "PairReadouts | None":
+        """Read them from the folder of a network's units; None where no categories were read out.
+
+        Raises
+        ------
+        UserError
+            If there is nothing of single conditions, as in folders of earlier versions.
+        """
+        if not (folder / "readout_pairs.tsv").is_file():
+            return None
+        rows, arrays = io.load_table(folder / "readout_pairs.tsv", ("n_right",)), load_arrays(folder, "readout")
+        ends = rows["n"].cumsum().to_numpy()
+        if any(len(arrays.get(name, ())) != ends[-1] for name in SINGLES):
+            raise UserError(f"{folder} does not say which conditions were read out; run the study again.")
+        parts = {name: np.split(arrays[name], ends[:-1]) for name in SINGLES}
+        singles = [{name: part[i] for name, part in parts.items()} for i in range(len(rows))]
+        return cls(rows, singles, int(io.load_table(folder / "readout.tsv")["n_folds"].iloc[0]))
 
 
 def fits_of_layers(fits: pd.DataFrame, model: str, layers: Sequence[str]) -> Table | None:

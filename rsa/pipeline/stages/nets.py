@@ -1,6 +1,6 @@
 """Networks among themselves: their tables, and maps of where the fit moved."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from rsa.pipeline.stages.common import stacked
 from rsa.units import learning
 from rsa.units.found import Found, Table, save_found
 from rsa.units.learning import Responses
+from rsa.units.readout import PairReadouts
 
 __all__ = ["networks", "unit_changes"]
 
@@ -103,7 +104,7 @@ def _changed_units(one: BeforeAfter, study: Study, folders: Mapping[str, Path]) 
         "layers": Table(learning.layer_changes(changed), learning.LAYER_COLUMNS),
         "units": Table(changed, learning.UNIT_COLUMNS),
     }
-    pairs = [_table_in(folder, "readout_pairs", ("n_right",)) for folder in folders.values()]
+    pairs = [PairReadouts.of(folder) for folder in folders.values()]
     if pairs[0] is not None and pairs[1] is not None:
         tables["categories"] = Table(learning.category_changes(pairs[0], pairs[1]), learning.CATEGORY_COLUMNS)
     return tables
@@ -120,9 +121,9 @@ OF_UNITS: dict[str, Callable[..., dict[str, Table]]] = {"before_after": _changed
 """What compares units in each kind of comparison: tables by what follows the name of the comparison in theirs."""
 
 
-def _table_in(folder: Path, name: str, required: Sequence[str] = ()) -> pd.DataFrame | None:
+def _table_in(folder: Path, name: str) -> pd.DataFrame | None:
     path = folder / f"{name}.tsv"
-    return io.load_table(path, required) if path.is_file() else None
+    return io.load_table(path) if path.is_file() else None
 
 
 def _steps(one: Training, study: Study) -> dict[str, int]:

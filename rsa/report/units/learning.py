@@ -54,8 +54,8 @@ CAPTIONS = {
     "response first. Below the number of a unit: Spearman's correlation over all pictures of its responses before and "
     "after.",
     "categories": "Pairs of categories that a layer tells apart less (blue) or better (red) after: balanced "
-    "accuracy of a linear read-out after minus before, in the layers with the largest losses. A dot marks p < .05 by "
-    "Fisher's exact test, not corrected: of 20 pairs one has it by chance.",
+    "accuracy of a linear read-out after minus before, in the layers with the largest losses. A dot marks p < .05, "
+    "corrected for all pairs of all layers.",
     "curve": "Units along a training, layer by layer from the first (dark) to the last (bright). Left: Spearman's "
     "correlation over pictures of the highest responses of a unit at each checkpoint and at the last, mean over units. "
     "Right: how well a linear read-out tells the categories (balanced accuracy); the dashed line is chance.",
@@ -234,7 +234,7 @@ def _matrix(axes: Axes, table: pd.DataFrame, names: Sequence[str]) -> None:
     for one in table.to_dict("records"):
         column, row = sorted((at[one["category_a"]], at[one["category_b"]]))
         values[row - 1, column] = one["difference"]
-        number = _two_digits(one["difference"]).replace("0.", ".") + "\N{BULLET}" * bool(one["p"] < 0.05)
+        number = _two_digits(one["difference"]).replace("0.", ".") + "\N{BULLET}" * bool(one["p_corrected"] < 0.05)
         colour = "white" if abs(one["difference"]) > 0.3 else INK
         axes.text(column, row - 1, number, fontsize=SMALL, color=colour, ha="center", va="center")
     axes.imshow(values, cmap=SIGNED, vmin=-0.5, vmax=0.5)
@@ -342,10 +342,11 @@ def _told_of_units(rows: pd.DataFrame) -> str:
 
 
 def _told_of_categories(rows: pd.DataFrame) -> str:
-    n_low, n_pairs = int((rows["p"] < 0.05).sum()), len(rows)
+    n_low, n_alone, n_pairs = int((rows["p_corrected"] < 0.05).sum()), int((rows["p"] < 0.05).sum()), len(rows)
     return (
-        f"The largest losses first. Of {n_pairs} comparisons {n_low} have p < .05, and up to {n_pairs / 20:.3g} would "
-        "by chance. With few pictures of a category, a difference has to be large to be more than chance."
+        f"The largest losses first. Of {n_pairs} comparisons {n_low} have p < .05, corrected for their number (and "
+        f"{n_alone} without a correction). With few pictures of a category, a difference has to be large to be more "
+        "than chance."
     )
 
 
