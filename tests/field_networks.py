@@ -11,6 +11,7 @@ KNOWN = {
     "even": (4, lambda: [nn.Conv2d(3, 2, 4)]),
     "padded": (5, lambda: [nn.Conv2d(3, 2, 5, padding=2)]),
     "two with strides": (3 + 4 * 2, lambda: [nn.Conv2d(3, 4, 3, stride=2), nn.Conv2d(4, 2, 5, padding=1)]),
+    "uneven": (5, lambda: [nn.Conv2d(3, 2, 5, stride=(2, 1), padding=(1, 3))]),
     "dilated": (9, lambda: [nn.Conv2d(3, 2, 3, dilation=4)]),
     "pooled": (3 + 2, lambda: [nn.Conv2d(3, 2, 3), nn.AvgPool2d(3, stride=2)]),
 }

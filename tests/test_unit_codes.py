@@ -419,3 +419,10 @@ def test_layers_have_to_be_of_a_network() -> None:
 def test_fits_of_other_networks_are_not_shown() -> None:
     fits = pd.DataFrame({"subject": ["1"], "region": ["IT"], "model": ["other"], "layer": ["1"], "score": [0.1]})
     assert fits_of_layers(fits, "net", LAYERS) is None
+
+
+def test_subjects_without_a_score_do_not_count_among_those_of_a_fit() -> None:
+    labels = {"subject": ["1", "2"], "region": "IT", "model": "net", "layer": LAYERS[0]}
+    found = fits_of_layers(pd.DataFrame({**labels, "score": [0.1, np.nan]}), "net", LAYERS)
+    assert found is not None
+    assert found.rows[["score", "n_subjects"]].to_numpy().tolist() == [[0.1, 1]]

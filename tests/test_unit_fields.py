@@ -65,7 +65,7 @@ def test_extent_is_the_theoretical_field(images, kind, patch, stride):
     assert found.arrays["mean_0"].shape == (side, side)
 
 
-@pytest.mark.parametrize(("kind", "patch", "stride"), [("two with strides", 1, 1), ("odd", 4, 1), ("dilated", 3, 2)])
+@pytest.mark.parametrize(("kind", "patch", "stride"), [("two with strides", 1, 1), ("uneven", 3, 1), ("dilated", 3, 2)])
 def test_maps_are_those_of_pixels_covered_one_by_one(images, kind, patch, stride):
     watched = watch(images, kind=kind)
     found, _, peaks = of_last(watched, Fields(n_pictures=2, patch_px=patch, stride_px=stride))

@@ -69,7 +69,8 @@ BEST_COLUMNS = {
     "layer": "Layer of the network",
     "n_channels": "Number of channels of the layer",
     "n_best": "Number of channels that are chosen",
-    "score_layer": "Fit of the whole layer with all conditions, as in the table of fits: mean over subjects",
+    "score_layer": "Fit of all channels of the layer with all conditions: mean over subjects. As in the table of fits, "
+    "if all units of the layer count there",
     "layer_lower": "95 % confidence interval of this mean over subjects, lower bound",
     "layer_upper": "95 % confidence interval of this mean over subjects, upper bound",
     "score_best": "Fit of the channels that are best on one half of the conditions, together, on the other half: mean "

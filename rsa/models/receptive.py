@@ -24,9 +24,12 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from rsa.models.modules import parts_of
 from rsa.models.source import PART
 
-__all__ = ["receptive_fields"]
+__all__ = ["GRID", "receptive_fields", "receptive_grids"]
 
 Tensor = torch.Tensor
+
+GRID = ("field_px", "jump_down_px", "centre_down_px", "jump_across_px", "centre_across_px")
+"""What `receptive_grids` tells of a layer."""
 
 NOTHING, EVERYTHING = float("inf"), float("-inf")
 """How far a unit reaches that depends on no pixel, and one that depends on all of the picture."""
@@ -94,6 +97,36 @@ def receptive_fields(network: torch.nn.Module, input_shape: Sequence[int]) -> pd
     1     1      11.0      4.0        0.0
     2     2       inf      NaN        NaN
     """
+    grids = receptive_grids(network, input_shape)
+    table = grids[["layer", "field_px"]].copy()
+    for name in ("jump", "centre"):
+        down, across = grids[f"{name}_down_px"], grids[f"{name}_across_px"]
+        table[f"{name}_px"] = down.where(down == across)
+    return table
+
+
+def receptive_grids(network: torch.nn.Module, input_shape: Sequence[int]) -> pd.DataFrame:
+    """Return the theoretical receptive field of each layer, and where fields lie, down and across.
+
+    Parameters
+    ----------
+    network, input_shape
+        As for `receptive_fields`.
+
+    Returns
+    -------
+    DataFrame
+        `layer` and `field_px`, as `receptive_fields` returns them, and its jumps and centres for rows and for columns:
+        `jump_down_px`, `centre_down_px`, `jump_across_px`, `centre_across_px`. They differ after strides or paddings
+        that do.
+
+    Examples
+    --------
+    >>> from torch.nn import Conv2d, Sequential
+    >>> network = Sequential(Conv2d(3, 4, 3, stride=(2, 1), padding=(0, 1)))
+    >>> receptive_grids(network.eval(), (3, 32, 32))[list(GRID)].to_numpy().tolist()
+    [[3.0, 2.0, 1.0, 1.0, 0.0]]
+    """
     first = next(iter([*network.parameters(), *network.buffers()]), torch.empty(0))
     dtype = first.dtype if first.is_floating_point() else torch.float32
     picture = torch.zeros(1, *input_shape, dtype=dtype, device=first.device)
@@ -118,7 +151,7 @@ def receptive_fields(network: torch.nn.Module, input_shape: Sequence[int]) -> pd
     each = dict.fromkeys(reach for calls in found.values() for reach in calls)  # many layers have the same
     numbers = {reach: _numbers(reach) for reach in each}
     rows = {layer: _same_of([numbers[reach] for reach in calls]) for layer, calls in found.items()}
-    table = pd.DataFrame.from_dict(rows, orient="index", columns=["field_px", "jump_px", "centre_px"], dtype=float)
+    table = pd.DataFrame.from_dict(rows, orient="index", columns=list(GRID), dtype=float)
     return table.rename_axis("layer").reset_index()
 
 
@@ -143,18 +176,17 @@ def _of_pixels(shape: Sequence[int]) -> Reach:
 # -------------------------------------------------------------------------------------------- numbers
 
 
-def _numbers(reach: Reach | None) -> tuple[float, float, float]:
-    """Return the largest field, the jump and the first centre; NaN for what is unknown."""
-    unknown = (np.nan, np.nan, np.nan)
+def _numbers(reach: Reach | None) -> tuple[float, ...]:
+    """Return the largest field, and the jumps and first centres, down and across (`GRID`); NaN for what is unknown."""
+    unknown = (np.nan,) * len(GRID)
     if reach is None or not reach.sides[0].numel():
         return unknown
     top, bottom, left, right = (_thin(side).double() for side in reach.sides)
     sides = [float((-(first + last) + 1).max()) for first, last in ((top, bottom), (left, right))]
     largest = max(side if side > EVERYTHING else np.nan for side in sides)  # minus infinity is what sees nothing
     if not np.isfinite(largest):
-        return (largest, np.nan, np.nan)
-    (jump, centre), (jump_across, centre_across) = _grid(top - bottom), _grid(left - right)
-    return (largest, jump if jump == jump_across else np.nan, centre if centre == centre_across else np.nan)
+        return (largest, *unknown[1:])
+    return (largest, *_grid(top - bottom), *_grid(left - right))
 
 
 def _grid(twice_centres: Tensor) -> tuple[float, float]:
@@ -165,10 +197,9 @@ def _grid(twice_centres: Tensor) -> tuple[float, float]:
     return float(steps[0]) if len(steps) == 1 else np.nan, float(found[0]) if len(found) else np.nan
 
 
-def _same_of(calls: Sequence[tuple[float, float, float]]) -> tuple[float, float, float]:
+def _same_of(calls: Sequence[tuple[float, ...]]) -> tuple[float, ...]:
     """Return the numbers of all calls of a layer; NaN where they differ."""
-    a, b, c = (same[0] if len(set(same)) == 1 else np.nan for same in zip(*calls, strict=True))
-    return a, b, c
+    return tuple(same[0] if len(set(same)) == 1 else np.nan for same in zip(*calls, strict=True))
 
 
 # -------------------------------------------------------------------------------------------- the pass

@@ -469,7 +469,7 @@ class PairReadouts:
 
 def fits_of_layers(fits: pd.DataFrame, model: str, layers: Sequence[str]) -> Table | None:
     """Return how well layers of a network fit regions, mean over subjects (and times); None if no fit is of it."""
-    own = fits[(fits["model"] == model) & fits["layer"].isin(list(layers))]
+    own = fits[(fits["model"] == model) & fits["layer"].isin(list(layers)) & fits["score"].notna()]
     if own.empty:
         return None
     groups = own.groupby(["region", "layer"], sort=False)

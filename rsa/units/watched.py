@@ -49,6 +49,8 @@ class LayerMap:
         Height and width of the network's input.
     field_px, jump_px, centre_px : float
         The theoretical receptive field; see `rsa.models.receptive.receptive_fields`. NaN where it is not known.
+    jump_across_px, centre_across_px : float, optional
+        The same for columns, where `jump_px` and `centre_px` are of rows alone; by default they are of both.
     """
 
     layer: str
@@ -59,6 +61,18 @@ class LayerMap:
     field_px: float = np.nan
     jump_px: float = np.nan
     centre_px: float = np.nan
+    jump_across_px: float | None = None
+    centre_across_px: float | None = None
+
+    @property
+    def jumps_px(self) -> tuple[float, float]:
+        """How far it is from a unit's field to the next, down and across."""
+        return self.jump_px, self.jump_px if self.jump_across_px is None else self.jump_across_px
+
+    @property
+    def first_centres_px(self) -> tuple[float, float]:
+        """The middle of the field of the first unit: row and column."""
+        return self.centre_px, self.centre_px if self.centre_across_px is None else self.centre_across_px
 
     @property
     def n_channels(self) -> int:
@@ -85,9 +99,10 @@ class LayerMap:
     @property
     def is_regular(self) -> bool:
         """Whether fields are known to lie as far apart as units: not in windows of attention, whose units share one."""
-        spans = [self.jump_px * (n - 1) for n in self.grid]
+        spans = [jump * (n - 1) for jump, n in zip(self.jumps_px, self.grid, strict=True)]
         fits = [span <= size + min(self.field_px, size / 2) for span, size in zip(spans, self.input_px, strict=True)]
-        return bool(np.isfinite([self.field_px, self.jump_px, self.centre_px]).all()) and all(fits)
+        known = np.isfinite([self.field_px, *self.jumps_px, *self.first_centres_px])
+        return bool(known.all()) and all(fits)
 
     def maps(self, output: "torch.Tensor") -> "torch.Tensor":
         """Return the maps of all channels, (n_pictures, n_channels, height, width), of an output (n_pictures, ...)."""
@@ -104,7 +119,8 @@ class LayerMap:
         Where theoretical fields are not known, or units share one, units are taken to lie evenly over the picture.
         """
         if self.is_regular:
-            return self.centre_px + self.jump_px * np.asarray(row), self.centre_px + self.jump_px * np.asarray(column)
+            (down, across), (first_row, first_column) = self.jumps_px, self.first_centres_px
+            return first_row + down * np.asarray(row), first_column + across * np.asarray(column)
         (height, width), (n_rows, n_columns) = self.input_px, self.grid
         return (
             (np.asarray(row) + 0.5) * height / n_rows - 0.5,
@@ -298,14 +314,13 @@ class Watched:
     def _fields(self) -> pd.DataFrame:
         import torch
 
-        from rsa.models.receptive import receptive_fields
+        from rsa.models.receptive import GRID, receptive_grids
 
-        columns = ["field_px", "jump_px", "centre_px"]
         if self.module is None:
-            return pd.DataFrame(columns=columns)
+            return pd.DataFrame(columns=list(GRID))
         with torch.inference_mode(False):  # in which operations cannot be followed
-            found = receptive_fields(self.module, (3, *self.input_px))
-        return found.drop_duplicates("layer").set_index("layer")[columns]
+            found = receptive_grids(self.module, (3, *self.input_px))
+        return found.drop_duplicates("layer").set_index("layer")[list(GRID)]
 
     @cached_property
     def _maps(self) -> dict[str, LayerMap]:
@@ -316,8 +331,15 @@ class Watched:
         found = self._maps[layer]
         if layer not in self._fields.index:
             return found
-        field_px, jump_px, centre_px = (float(value) for value in self._fields.loc[layer])
-        return replace(found, field_px=field_px, jump_px=jump_px, centre_px=centre_px)
+        field_px, jump_px, centre_px, jump_across_px, centre_across_px = map(float, self._fields.loc[layer])
+        return replace(
+            found,
+            field_px=field_px,
+            jump_px=jump_px,
+            centre_px=centre_px,
+            jump_across_px=jump_across_px,
+            centre_across_px=centre_across_px,
+        )
 
     # ------------------------------------------------------------------------------------- its responses
 
