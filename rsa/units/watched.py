@@ -179,6 +179,18 @@ class Peaks:
     places: Array
     lowest: Array
 
+    @classmethod
+    def to_be_filled(cls, n_pictures: int, n_channels: int) -> "Peaks":
+        """Make room for so many pictures and channels, at once: small arrays between batches would scatter memory."""
+        shape = n_pictures, n_channels
+        return cls(np.empty(shape, np.float32), np.empty(shape, np.int64), np.empty(shape, np.float32))
+
+    def fill(self, place: int, flat: "torch.Tensor") -> None:
+        """Fill in the pictures from a place on, by the responses of all units, (n_pictures, n_channels, n_places)."""
+        rows, highest = slice(place, place + len(flat)), flat.max(dim=2)
+        self.values[rows], self.places[rows] = highest.values.numpy(), highest.indices.numpy()
+        self.lowest[rows] = flat.amin(dim=2).numpy()
+
     @property
     def is_dead(self) -> Array:
         """Whether a channel has one and the same response at all places of all pictures."""
@@ -400,18 +412,13 @@ class Watched:
         UserError
             If a response is NaN or infinite.
         """
-        parts: dict[str, list[tuple[Array, Array, Array]]] = {layer: [] for layer in layers}
+        found = {layer: Peaks.to_be_filled(self.n_pictures, self.map_of(layer).n_channels) for layer in layers}
         for place, maps in self.maps(layers, f"{self.model.label}: what units respond to") if layers else ():
             for layer, of_layer in maps.items():
                 flat = of_layer.flatten(2)
-                highest = flat.max(dim=2)
                 self._require_finite(layer, place, flat)
-                found = highest.values.numpy(), highest.indices.numpy(), flat.amin(dim=2).numpy()
-                parts[layer].append(found)
-        return {
-            layer: Peaks(*(np.concatenate(list(one)) for one in zip(*found, strict=True)))
-            for layer, found in parts.items()
-        }
+                found[layer].fill(place, flat)
+        return found
 
     def _require_finite(self, layer: str, place: int, flat: "torch.Tensor") -> None:
         import torch

@@ -1,5 +1,6 @@
 """What the units of a network see: all that the section `units` asks, for one network."""
 
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -80,7 +81,8 @@ def units(
         require_units(model, images, settings)
         watched = Watched.of(model, images, place, batch_size)
         watched.require_several()
-        of_layers = io.load_rdms(rdms) if rdms is not None else model_rdms(model, images, distance, device=place).rdms
+        make = partial(model_rdms, device=place, batch_size=batch_size, memory_mb=memory_mb)
+        of_layers = io.load_rdms(rdms) if rdms is not None else make(model, images, distance).rdms
         beside = Beside(
             images,
             of_layers,
