@@ -11,7 +11,6 @@ import torch
 from figure_faults import faults
 from PIL import Image
 
-from rsa.core import RDMs
 from rsa.errors import UserError
 from rsa.models.python import Python
 from rsa.models.representation import axes_of
@@ -214,8 +213,7 @@ def test_heat_maps_are_drawn_over_their_pictures(corners, images, tmp_path, monk
         | {"chosen": [{"layers": ["1"]}], "filters": False}
         | {"heat_maps": [{"unit": 2}, {"name": "best", "measure": "response", "pictures": ["b"]}]}
     )
-    empty = RDMs(np.zeros((0, 1)), ["a", "b"], pd.DataFrame({"layer": []}))
-    for part, found in looked_at(Look(corners, settings, Beside(images, empty))):
+    for part, found in looked_at(Look(corners, settings, Beside(images))):
         save_found(tmp_path, part, found)
     named = pd.read_csv(tmp_path / "units.tsv", sep="\t").set_index("unit")["name"]
     assert dict(named) == {0: "north-west", 1: "north-east", 2: "south-west, down left", 3: "south-east"}

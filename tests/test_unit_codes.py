@@ -24,8 +24,9 @@ from rsa.models.layer_rdms import layer_products, model_rdms
 from rsa.models.python import Python
 from rsa.models.run import Run
 from rsa.report.html import Link
+from rsa.report.panels import few_of
 from rsa.report.style import caption_of
-from rsa.report.units.codes import OTHERS, _colours, few_layers, spread
+from rsa.report.units.codes import OTHERS, _colours, shown_conditions
 from rsa.report.units.draw import unit_figures
 from rsa.report.units.page import HEADINGS, unit_sections
 from rsa.units.codes import Coded, coded, embeddings, neighbours, problems_of_codes, problems_of_layers, stress
@@ -369,10 +370,10 @@ def test_pages_show_shares_and_link_all_tables(seen: Path, tmp_path: Path) -> No
 
 
 def test_what_is_shown_is_spread_over_layers_and_categories() -> None:
-    assert few_layers(list("abcd")) == ["a", "b", "d"]
+    assert few_of(list("abcd")) == ["a", "b", "d"]
     kinds = np.array(list("abab" * 12))
-    assert sorted(kinds[spread(kinds, 48)]) == ["a"] * 6 + ["b"] * 6
-    assert spread(None, 5).tolist() == [0, 1, 2, 3, 4]
+    assert sorted(kinds[shown_conditions(kinds, 48)]) == ["a"] * 6 + ["b"] * 6
+    assert shown_conditions(None, 5).tolist() == [0, 1, 2, 3, 4]
 
 
 def test_squeezenet_tells_faces_of_monkeys_from_those_of_people_in_its_last_layer(data: Path) -> None:

@@ -10,7 +10,6 @@ import torch
 from PIL import Image
 from torch import nn
 
-from rsa.core import RDMs
 from rsa.errors import UserError
 from rsa.models.exported import Exported
 from rsa.models.onnx import Onnx
@@ -322,8 +321,7 @@ def test_sparseness_is_that_of_the_papers(rng):
 
 def test_a_look_that_was_stopped_is_not_drawn(images, tmp_path):
     watched = watch(images, "with_filters")
-    empty = RDMs(np.zeros((0, 1)), list(images["condition"][:2]), pd.DataFrame({"layer": []}))
-    for part, found in looked_at(Look(watched, UnitSettings(), Beside(images, empty))):
+    for part, found in looked_at(Look(watched, UnitSettings(), Beside(images))):
         save_found(tmp_path, part, found)
         if part == "preferred":
             break
@@ -511,8 +509,7 @@ def test_all_that_drives_units_is_drawn(spots, tmp_path):
         {"chosen": [{"layers": ["1"], "units": [0, 1]}, {"layers": ["3"], "n": 2}], "fields": None, "codes": None}
         | {"channels": None, "maximised": {"n_steps": 2}}
     )
-    empty = RDMs(np.zeros((0, 15)), list("abcdef"), pd.DataFrame({"layer": []}))
-    for part, found in looked_at(Look(watch(spots, "with_steps"), settings, Beside(spots, empty))):
+    for part, found in looked_at(Look(watch(spots, "with_steps"), settings, Beside(spots))):
         save_found(tmp_path / "tables", part, found)
     names = ["preferred_00_1.png", "preferred_01_3.png", "filters.png", "maximised.png"]
     assert [path.name for path in unit_figures(tmp_path / "tables", tmp_path)] == names

@@ -11,7 +11,6 @@ import torch
 from figure_faults import faults
 from PIL import Image
 
-from rsa.core import RDMs
 from rsa.errors import UserError
 from rsa.models.python import Python
 from rsa.models.torchvision import Torchvision
@@ -225,8 +224,7 @@ def test_fields_are_drawn_for_each_layer_and_all_together(images, tmp_path, monk
         {"chosen": [{"layers": ["0", "1"], "units": [1, 0]}], "preferred": None, "filters": False, "codes": None}
         | {"channels": None, "fields": {"n_pictures": 2}}
     )
-    empty = RDMs(np.zeros((0, 3)), list("abc"), pd.DataFrame({"layer": []}))
-    look = Look(watch(images, kind="two with strides"), settings, Beside(images, empty))
+    look = Look(watch(images, kind="two with strides"), settings, Beside(images))
     for part, found in looked_at(look):
         save_found(tmp_path, part, found)
     paths = fields.field_figures(UnitsFolder(tmp_path), tmp_path)

@@ -86,8 +86,7 @@ def responses(tmp_path_factory: pytest.TempPathFactory) -> list[Responses]:
     settings, found = UnitSettings.model_validate({"chosen": [{"layers": ["0", "5"]}]}), []
     for name in ("before", "after"):
         watched = Watched.of(Python.model_validate({"function": f"{__file__}:{name}"}), pictures)
-        beside: Any = Beside(pictures, None)  # type: ignore[arg-type]
-        part = PARTS["responses"](Look(watched, settings, beside))
+        part = PARTS["responses"](Look(watched, settings, Beside(pictures)))
         assert part is not None
         save_found(folder / name, "responses", part)
         found.append(Responses.of(folder / name, name))

@@ -1,7 +1,7 @@
 """Panels beside and below each other: their places, titles, scales, the layers along them, and legends."""
 
 from collections.abc import Sequence
-from typing import Any, Literal, cast
+from typing import Any, Literal, TypeVar, cast
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -9,7 +9,9 @@ from matplotlib.lines import Line2D
 
 from rsa.report.style import FAINT, INK, SMALL, TEXT, TITLE, axes_at, fitted, inches_of, plain, short_names
 
-__all__ = ["GAP", "dress", "foot_of", "give_title", "layer_handles", "layers_below", "panels"]
+__all__ = ["GAP", "dress", "few_of", "foot_of", "give_title", "layer_handles", "layers_below", "panels"]
+
+T = TypeVar("T")
 
 HEIGHT, GAP, ABOVE, LINE = 1.7, 0.55, 0.35, 0.165
 """Height of a panel, room left of it for its scale, above it for its title, and for a line of the legend, in inches."""
@@ -89,5 +91,16 @@ def foot_of(layers: Sequence[str]) -> float:
 
 def layer_handles(layers: Sequence[str], colours: Sequence[Any]) -> list[Line2D]:
     """Return what a legend shows of layers in order: all of a few, or else the first, the middle one and the last."""
-    shown = [0, len(layers) // 2, len(layers) - 1] if len(layers) > FEW else range(len(layers))
+    shown = few_of(range(len(layers))) if len(layers) > FEW else range(len(layers))
     return [Line2D([], [], color=colours[i], label=plain(layers[i] or "layer", 24)) for i in shown]
+
+
+def few_of(some: Sequence[T]) -> list[T]:
+    """Return the first, the one in the middle, and the last of several.
+
+    Examples
+    --------
+    >>> few_of(["a", "b", "c", "d", "e"]), few_of(["a"])
+    (['a', 'c', 'e'], ['a'])
+    """
+    return list(dict.fromkeys([some[0], some[(len(some) - 1) // 2], some[-1]])) if some else []

@@ -1,10 +1,10 @@
 """Receptive fields as they are: where in its pictures an occluder changes the response of a unit."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -12,7 +12,7 @@ import pandas as pd
 from rsa.core import Array
 from rsa.errors import listed
 from rsa.models import Model
-from rsa.models.passing import keeping_memory
+from rsa.models.passing import exactly, keeping_memory
 from rsa.progress import progress
 from rsa.units.choosing import Unit, layers_of_units
 from rsa.units.found import Found, Table
@@ -312,7 +312,7 @@ def receptive(watched: Watched, units: Sequence[Unit], peaks: Mapping[str, Peaks
     inputs = [occluders.together([one.field for one in own]) for occluders, own in todo]
     label = f"{watched.model.label}: receptive fields"
     n_inputs = sum(len(some) + 1 for some in inputs)
-    with watched.exactly(), keeping_memory(), progress(n_inputs, "covered pictures", label) as advance:
+    with exactly(), keeping_memory(), progress(n_inputs, "covered pictures", label) as advance:
         for (occluders, own), places in zip(todo, inputs, strict=True):
             _look_at(watched, occluders, own, places, settings.seed, gathered, advance)
     return _found(watched, units, gathered, settings)
@@ -361,7 +361,7 @@ def _look_at(
     places: Sequence[Sequence[tuple[int, int]]],
     seed: int,
     gathered: Mapping[int, Gathered],
-    advance: Any,
+    advance: Callable[[int], None],
 ) -> None:
     """Cover a picture, and add what it tells of each unit that is watched in it."""
     by_layer: dict[str, list[Aim]] = {}

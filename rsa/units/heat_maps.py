@@ -10,7 +10,7 @@ from rsa.core import Array
 from rsa.errors import listed
 from rsa.files.sources import load_text
 from rsa.models import Model
-from rsa.models.passing import keeping_memory
+from rsa.models.passing import exactly, keeping_memory
 from rsa.models.source import usable_layers
 from rsa.progress import progress
 from rsa.units.found import Found, Table
@@ -270,7 +270,7 @@ def heat_maps(watched: Watched, settings: UnitSettings) -> Found | None:
     occluders = {(patch, stride): Occluders(watched.input_px, patch, stride) for patch, stride, _ in todo}
     n_inputs = sum(1 + np.prod(occluders[patch, stride].shape) for patch, stride, _ in todo)
     names, found = class_names(settings), []
-    with watched.exactly(), keeping_memory(), progress(int(n_inputs), "covered pictures", _label(watched)) as advance:
+    with exactly(), keeping_memory(), progress(int(n_inputs), "covered pictures", _label(watched)) as advance:
         for (patch, stride, picture), own in todo.items():
             found += _of_picture(watched, picture, occluders[patch, stride], own, names, advance)
     order = {one.name: i for i, one in enumerate(asked)}

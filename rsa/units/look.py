@@ -39,8 +39,8 @@ class Beside:
     ----------
     stimuli : DataFrame
         A row per picture, with further columns, such as `category`.
-    rdms : RDMs
-        Those of the layers that codes are told of, over the conditions of the pictures, in their order.
+    rdms : RDMs, optional
+        Those of layers whose codes are looked at, over the conditions of the pictures, in their order; others are made.
     regions : RDMs, optional
         Those of regions, with `subject` and `region` in the table.
     fits : DataFrame, optional
@@ -52,7 +52,7 @@ class Beside:
     """
 
     stimuli: pd.DataFrame
-    rdms: RDMs
+    rdms: RDMs | None = None
     regions: RDMs | None = None
     fits: pd.DataFrame | None = None
     distance: str = "correlation"
@@ -149,8 +149,9 @@ class Look:
     @cached_property
     def code_rdms(self) -> RDMs:
         """Their RDMs: those that are there, and others are made."""
-        there, model = self.beside.rdms, self.watched.model
-        if missing := [layer for layer in self.code_layers if layer not in set(there.table["layer"])]:
+        parts, model = [] if self.beside.rdms is None else [self.beside.rdms], self.watched.model
+        known = {layer for part in parts for layer in part.table["layer"]}
+        if missing := [layer for layer in self.code_layers if layer not in known]:
             other, how = model.model_copy(update={"layers": tuple(missing)}), self.watched.settings
             made = model_rdms(
                 other,
@@ -160,7 +161,8 @@ class Look:
                 batch_size=how.batch_size,
                 memory_mb=self.beside.memory_mb,
             )
-            there = concatenate([there, made.rdms])
+            parts.append(made.rdms)
+        there = concatenate(parts)
         place = {layer: i for i, layer in enumerate(there.table["layer"])}
         rows = [place[layer] for layer in self.code_layers]
         return replace(there, values=there.values[rows], table=there.table.iloc[rows])

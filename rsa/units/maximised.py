@@ -9,7 +9,7 @@ import pandas as pd
 
 from rsa.core import Array
 from rsa.errors import UserError
-from rsa.models.passing import fewer, is_out_of_memory
+from rsa.models.passing import exactly, fewer, is_out_of_memory
 from rsa.progress import progress
 from rsa.units.choosing import Unit
 from rsa.units.found import Found, Table
@@ -68,7 +68,7 @@ def maximised(watched: Watched, units: Sequence[Unit], peaks: Mapping[str, Peaks
     rows: list[dict[str, Any]] = []
     layers = list(dict.fromkeys(one.layer for one in units))
     total = len(units) * settings.n_steps
-    with watched.exactly(), progress(total, "steps", f"{watched.model.label}: pictures for units") as advance:
+    with exactly(), progress(total, "steps", f"{watched.model.label}: pictures for units") as advance:
         for layer in layers:
             numbers = [one.unit for one in units if one.layer == layer]
             pictures = _in_parts(watched, layer, numbers, settings, advance)

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from rsa.core import Array
+from rsa.models.passing import exactly
 from rsa.units.choosing import Unit
 from rsa.units.found import Found, Table
 from rsa.units.settings import Preferred
@@ -168,7 +169,7 @@ def activation_maps(watched: Watched, units: Sequence[Unit], pictures: Mapping[i
         for start in range(0, len(wanted), size)
     )
     found: dict[tuple[int, int], Array] = {}
-    with watched.exactly():
+    with exactly():
         for start, maps in watched.responses(batches, layers):
             for k, one in enumerate(units):
                 of_layer = maps[one.layer]

@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -20,7 +19,6 @@ from rsa.models.passing import Asked, PassSettings, exactly, keeping_memory, pas
 from rsa.models.pictures import input_batches
 from rsa.models.representation import Axes
 from rsa.models.run import Pictures, by_condition
-from rsa.models.source import Layers, chosen_layers
 from rsa.progress import progress
 
 if TYPE_CHECKING:
@@ -316,12 +314,6 @@ class Watched:
         """All layers; see `rsa.models.source.Source.describe`."""
         return self.model.describe()
 
-    def layers(self, wanted: Layers) -> list[str]:
-        """Return layers by names and globs, or those of the model, in forward order."""
-        if wanted == "default":
-            return self.model.layer_names()
-        return chosen_layers(wanted, self.described, self.model.called, self.model.word)
-
     @cached_property
     def _fields(self) -> pd.DataFrame:
         import torch
@@ -354,10 +346,6 @@ class Watched:
         )
 
     # ------------------------------------------------------------------------------------- its responses
-
-    def exactly(self) -> AbstractContextManager[None]:
-        """Compute in full precision, the same each time, without gradients, for a block."""
-        return exactly()
 
     def responses(
         self,

@@ -1,6 +1,5 @@
 """What the units of a network see: all that the section `units` asks, for one network."""
 
-from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -9,7 +8,6 @@ from rsa.errors import Problems
 from rsa.files import io
 from rsa.inputs.stimuli import Stimuli
 from rsa.models import Model
-from rsa.models.layer_rdms import model_rdms
 from rsa.models.own_device import own_device
 from rsa.pipeline.config import ComparisonName, DistanceName
 from rsa.pipeline.stages.common import provenance_of, stacked
@@ -63,7 +61,7 @@ def units(
     output : path
         Folder of the tables (TSV, with a JSON data dictionary each) and of arrays (NPZ).
     rdms : path
-        RDMs of its layers (HDF5); without them they are made.
+        RDMs of its layers (HDF5); those that are needed and not there are made.
     brain : list of path
         RDMs of the regions of each subject (HDF5), with which channels are compared.
     distance : str
@@ -81,16 +79,14 @@ def units(
         require_units(model, images, settings)
         watched = Watched.of(model, images, place, batch_size)
         watched.require_several()
-        make = partial(model_rdms, device=place, batch_size=batch_size, memory_mb=memory_mb)
-        of_layers = io.load_rdms(rdms) if rdms is not None else make(model, images, distance).rdms
         beside = Beside(
             images,
-            of_layers,
-            stacked(brain) if brain else None,
-            None if fits is None else io.load_table(fits),
-            distance,
-            comparison,
-            memory_mb,
+            rdms=None if rdms is None else io.load_rdms(rdms),
+            regions=stacked(brain) if brain else None,
+            fits=None if fits is None else io.load_table(fits),
+            distance=distance,
+            comparison=comparison,
+            memory_mb=memory_mb,
         )
         look = Look(watched, settings, beside)
         look.require()

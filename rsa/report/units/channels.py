@@ -62,6 +62,7 @@ def channel_figures(folder: UnitsFolder, to: Path) -> list[Path]:
     table, best = folder.table("channels"), folder.table("channels_best")
     if table is None or best is None:
         return []
+    arrays = folder.arrays("channels")
     n_regions, drawn = best["region"].nunique(), _drawn_regions(best)
     n, n_best = int(best["n_subjects"].max()), int(best["n_best"].max())
     lines = " Lines: 95 % intervals over subjects." if n > 1 else ""
@@ -70,7 +71,7 @@ def channel_figures(folder: UnitsFolder, to: Path) -> list[Path]:
     caption = CAPTION.format(n=n, s="s" if n > 1 else "", n_best=n_best, lines=lines)
     made = [save_figure(to / "channels.png", _scores_figure(table, best[best["region"].isin(drawn)]), caption)]
     for k, (region, rows) in enumerate(best.groupby("region", sort=False)):
-        layer, driving = best_layer(rows), folder.arrays("channels").get(f"driving_{k}")
+        layer, driving = best_layer(rows), arrays.get(f"driving_{k}")
         if region not in drawn or layer is None or driving is None or not len(driving):
             continue
         own = table[(table["region"] == region) & (table["layer"] == layer)].set_index("unit")
@@ -146,7 +147,7 @@ def _driving_sheet(folder: UnitsFolder, channels: pd.DataFrame, driving: np.ndar
         for unit, score, loss in zip(shown.index, shown["own_score"], shown["loss"], strict=True)
     ]
     height, width = folder.input_px
-    sheet = Tiles(names, driving.shape[1], height / width, words=[False] * len(shown), largest=0.8)
+    sheet = Tiles(names, driving.shape[1], height / width, words=[0] * len(shown), largest=0.8)
     for row in range(len(shown)):
         for column, number in enumerate(driving[row]):
             sheet.show(row, column, folder.picture(int(number)))

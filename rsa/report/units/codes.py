@@ -13,11 +13,12 @@ from matplotlib.patches import Patch, Rectangle
 
 from rsa.core import Array
 from rsa.names import label_of
+from rsa.report.panels import few_of
 from rsa.report.style import GREY, INK, PAGE, TEXT, TITLE, axes_at, blank, inches_of, model_colours, plain, save_figure
 from rsa.report.units.folder import UnitsFolder
 from rsa.report.units.tiles import DPI, MOST_ROWS, Tiles, short
 
-__all__ = ["embedding_figures", "few_layers", "neighbour_figures", "spread"]
+__all__ = ["embedding_figures", "neighbour_figures", "shown_conditions"]
 
 MOST_COLOURS = 7
 """So many categories have a colour that any eye can tell from others; of more, the smaller ones share a grey."""
@@ -44,25 +45,12 @@ METHODS = {"mds": "MDS: stress {:.2f}", "tsne": "t-SNE: divergence {:.2f}"}
 """What stands above each map."""
 
 
-def few_layers(layers: Sequence[str]) -> list[str]:
-    """Return the first layer, the middle one and the last.
-
-    Examples
-    --------
-    >>> few_layers(["a", "b", "c", "d", "e"])
-    ['a', 'c', 'e']
-    >>> few_layers(["a"])
-    ['a']
-    """
-    return list(dict.fromkeys([layers[0], layers[(len(layers) - 1) // 2], layers[-1]])) if layers else []
-
-
-def spread(categories: Array | None, n: int, most: int = MOST_ROWS) -> Array:
+def shown_conditions(categories: Array | None, n: int, most: int = MOST_ROWS) -> Array:
     """Return the numbers of conditions that are shown, spread evenly over all of them, sorted by category.
 
     Examples
     --------
-    >>> spread(np.array(["a", "b", "a", "b"]), 4, most=2)
+    >>> shown_conditions(np.array(["a", "b", "a", "b"]), 4, most=2)
     array([0, 1])
     """
     order = np.arange(n)
@@ -81,9 +69,9 @@ def neighbour_figures(folder: UnitsFolder, to: Path) -> list[Path]:
     if table is None or table.empty:
         return []
     conditions, categories = list(arrays["conditions"]), arrays.get("categories")
-    shown = spread(categories, len(conditions))
+    shown = shown_conditions(categories, len(conditions))
     made = []
-    for number, layer in enumerate(few_layers(list(dict.fromkeys(table["layer"].astype(str)))), 1):
+    for number, layer in enumerate(few_of(list(dict.fromkeys(table["layer"].astype(str)))), 1):
         sheet = _neighbours(folder, table[table["layer"].astype(str) == layer], arrays, shown)
         caption = _neighbours_caption(layer, len(shown), len(conditions), categories is not None)
         made.append(save_figure(to / f"neighbours_{number}_{label_of(layer)}.png", sheet.figure, caption, DPI))
@@ -134,7 +122,7 @@ def embedding_figures(folder: UnitsFolder, to: Path) -> list[Path]:
     if table is None or table.empty:
         return []
     made = []
-    for number, layer in enumerate(few_layers(list(dict.fromkeys(table["layer"].astype(str)))), 1):
+    for number, layer in enumerate(few_of(list(dict.fromkeys(table["layer"].astype(str)))), 1):
         figure = _maps(folder, table[table["layer"].astype(str) == layer], arrays)
         colours = _colours(arrays)
         made.append(

@@ -46,19 +46,19 @@ SIZES_CAPTION = (
 
 def field_figures(folder: UnitsFolder, to: Path) -> list[Path]:
     """Draw receptive fields, figures for each layer, and one of all sizes."""
-    table, units = folder.table("fields"), folder.table("units")
+    table, units, arrays = folder.table("fields"), folder.table("units"), folder.arrays("fields")
     if table is None or units is None:
         return []
     made = []
     places = {(layer, unit): k for k, (layer, unit) in enumerate(zip(units["layer"], units["unit"], strict=True))}
     for place, (layer, of_layer) in enumerate(table.groupby("layer", sort=False)):
-        window = folder.arrays("fields")[f"mean_{places[layer, of_layer['unit'].iloc[0]]}"].shape
+        window = arrays[f"mean_{places[layer, of_layer['unit'].iloc[0]]}"].shape
         is_small = max(window) < SMALL_SHARE * min(folder.input_px)
         caption = MAPS_CAPTION.format(layer=layer, middle=ENLARGED if is_small else WHOLE)
         for start in range(0, len(of_layer), MOST_ROWS):
             some = of_layer.iloc[start : start + MOST_ROWS]
             end = f"_{start // MOST_ROWS + 1}" if len(of_layer) > MOST_ROWS else ""
-            sheet = _maps(folder, some, [places[layer, unit] for unit in some["unit"]], is_small)
+            sheet = _maps(folder, some, arrays, [places[layer, unit] for unit in some["unit"]], is_small)
             path = to / f"fields_{place:02}_{label_of(str(layer))}{end}.png"
             made.append(save_figure(path, sheet.figure, caption, DPI))
     if (sizes := _sizes(table)) is not None:
@@ -66,9 +66,10 @@ def field_figures(folder: UnitsFolder, to: Path) -> list[Path]:
     return made
 
 
-def _maps(folder: UnitsFolder, of_layer: pd.DataFrame, places: Sequence[int], is_small: bool) -> Tiles:
+def _maps(
+    folder: UnitsFolder, of_layer: pd.DataFrame, arrays: dict[str, Array], places: Sequence[int], is_small: bool
+) -> Tiles:
     """Show a row for each unit: its best picture, the map over it, and the mean map."""
-    arrays = folder.arrays("fields")
     names = [f"unit {unit}" for unit in of_layer["unit"]]
     heads = ["best picture", *(["its field", "map of it"] if is_small else ["map of it"]), "mean map"]
     height, width = folder.input_px

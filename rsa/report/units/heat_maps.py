@@ -32,7 +32,7 @@ CAPTION = (
 
 def heat_map_figures(folder: UnitsFolder, to: Path) -> list[Path]:
     """Draw heat maps over their pictures, figures for each that was asked for."""
-    table = folder.table("heat_maps")
+    table, arrays = folder.table("heat_maps"), folder.arrays("heat_maps")
     if table is None:
         return []
     made = []
@@ -40,16 +40,16 @@ def heat_map_figures(folder: UnitsFolder, to: Path) -> list[Path]:
         for start in range(0, len(own), ACROSS * DOWN):
             some = own.iloc[start : start + ACROSS * DOWN]
             end = f"_{start // (ACROSS * DOWN) + 1}" if len(own) > ACROSS * DOWN else ""
-            sheet = _sheet(folder, some)
+            sheet = _sheet(folder, some, arrays)
             what = "the probability" if (some["measure"] == "probability").all() else "the response"
             path = to / f"heat_maps_{label_of(str(name))}{end}.png"
             made.append(save_figure(path, sheet.figure, CAPTION.format(what=what), DPI))
     return made
 
 
-def _sheet(folder: UnitsFolder, table: pd.DataFrame) -> Tiles:
+def _sheet(folder: UnitsFolder, table: pd.DataFrame, arrays: dict[str, Array]) -> Tiles:
     """Show pictures and maps by turns, `ACROSS` of each beside each other, with the colours explained at their left."""
-    arrays, rows = folder.arrays("heat_maps"), list(table.itertuples())
+    rows = list(table.itertuples())
     n_across = min(ACROSS, len(rows))
     n_down = -(-len(rows) // n_across)
     height, width = folder.input_px

@@ -31,7 +31,7 @@ from rsa.report.style import (
 )
 from rsa.report.units.folder import UnitsFolder
 from rsa.report.units.tiles import DPI, Tiles
-from rsa.units.learning import Responses
+from rsa.units.learning import Responses, n_top
 
 __all__ = ["change_figures", "change_sections", "chosen_layers", "extremes"]
 
@@ -171,7 +171,7 @@ def draw_units(units: pd.DataFrame, peaks: Sequence[Array], pictures: Sequence[A
     ]
     heads = ["before", *[""] * n, "after", *[""] * (n - 1)]
     height, width = pictures[0].shape[1:3]
-    sheet = Tiles(names, 2 * n + 1, height / width, heads, largest=0.5, words=[False] * len(names))
+    sheet = Tiles(names, 2 * n + 1, height / width, heads, largest=0.5, words=[0] * len(names))
     for row, unit in enumerate(units["unit"]):
         for side in (0, 1):
             best = np.argsort(-peaks[side][:, unit], kind="stable")[:n]
@@ -186,11 +186,10 @@ def _two_digits(value: float) -> str:
 
 def _unit_figures(table: pd.DataFrame, folders: Mapping[str, Path], path: Path) -> list[Path]:
     """Draw how much layers changed, and single units of those that changed most, a figure each."""
-    n_pictures = len(Responses.of(*_first(folders)).conditions)
-    n = round(float(table["chance"].iloc[0]) * n_pictures)
+    responses = [Responses.of(folder, label) for label, folder in folders.items()]
+    n = n_top(len(responses[0].conditions))
     name = path.stem.removesuffix("_units")
     made = [save_figure(path.with_name(f"{name}_layers.png"), draw_layers(table), CAPTIONS["layers"].format(n=n))]
-    responses = [Responses.of(folder, label) for label, folder in folders.items()]
     pictures = [UnitsFolder(folder).thumbnails for folder in folders.values()]
     for layer in chosen_layers(table):
         own = table[table["layer"] == layer].set_index("unit", drop=False)
@@ -199,11 +198,6 @@ def _unit_figures(table: pd.DataFrame, folders: Mapping[str, Path], path: Path) 
         caption = CAPTIONS["units"].format(layer=layer, most=len(most), least=len(least))
         made.append(save_figure(path.with_name(f"{name}_units_{label_of(layer)}.png"), figure, caption, DPI))
     return made
-
-
-def _first(folders: Mapping[str, Path]) -> tuple[Path, str]:
-    label = next(iter(folders))
-    return folders[label], label
 
 
 # ------------------------------------------------------------------------------------------- categories

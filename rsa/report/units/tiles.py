@@ -23,7 +23,6 @@ MOST_ROWS = 12
 GAP, WORD, NAME = 0.05, 0.14, 0.9
 """Room between pictures, below each for a word, and left of a row for its name, in inches."""
 
-
 BEYOND = 214
 """Grey of what is beyond the border of a picture, from 0 to 255: many pictures have a white ground themselves."""
 
@@ -43,8 +42,8 @@ class Tiles:
         What stands above each column.
     largest : float
         The largest width of a picture, in inches.
-    words : sequence of bool, optional
-        Whether words stand below the pictures of each row, or how many lines; by default one below all.
+    words : sequence of int, optional
+        How many lines of words stand below the pictures of each row; by default one.
     """
 
     def __init__(
