@@ -1,5 +1,6 @@
 """Files of the user are never replaced or deleted, and results that were damaged are found."""
 
+import json
 import os
 import subprocess
 from pathlib import Path
@@ -19,6 +20,7 @@ from rsa.files import io, records
 from rsa.inputs.stimuli import Stimuli
 from rsa.pipeline import cli
 from rsa.pipeline.plan import Plan, read_plan
+from rsa.pipeline.replaced import problems_of_inputs, replaced
 from rsa.pipeline.results import problems_of_folder, verified
 from rsa.simulation.settings import Simulation
 from rsa.simulation.write import write_brain, write_stimuli
@@ -397,3 +399,64 @@ def test_snakemake_refuses_what_check_refuses(lab: Path) -> None:
     assert done.returncode == 2
     assert "`simulate` would write" in done.stderr
     assert contents(*OWN) == before
+
+
+# ------------------------------------------------------------------------- inputs that were replaced
+
+OLD, MADE = 1_000_000_000, 1_500_000_000
+"""When inputs were written, and when an output was made of them, in s: both before any file of a test."""
+
+
+@pytest.fixture
+def made(tmp_path):
+    """A folder of results, made of two pictures that are older."""
+    pictures, output = tmp_path / "pictures", tmp_path / "results" / "units"
+    pictures.mkdir()
+    output.mkdir(parents=True)
+    (tmp_path / "results" / records.FOLDER).mkdir()
+    files = [pictures / "a.png", pictures / "b.png"]
+    for file in files:
+        write_old(file, file.stem)
+    inputs = {str(file): records.sha256_of(file) for file in files}
+    (output / "provenance.json").write_text(json.dumps({"inputs": inputs}))
+    os.utime(output, (MADE, MADE))
+    return output, files
+
+
+def write_old(file, text):
+    file.write_text(text)
+    os.utime(file, (OLD, OLD))
+
+
+def test_inputs_that_were_replaced_by_older_files_are_found(made):
+    output, (first, second) = made
+    assert replaced([output], made[1]) == []
+    write_old(second, "c")
+    assert replaced([output], made[1]) == [str(second)]
+    assert replaced([output], [first]) == [], "it is no input any more"
+    (problem,) = problems_of_inputs(output.parent, [output], made[1])
+    assert problem.startswith(f"{second} is not what the results in {output.parent} were made of, but older")
+    assert "Give it the date of now (`touch`)" in problem
+    second.touch()
+    assert replaced([output], made[1]) == [], "Snakemake sees it"
+
+
+def test_a_folder_that_took_the_name_of_another_is_looked_at(made):
+    output, files = made
+    folder = files[0].parent
+    other = folder.with_name("other")
+    other.mkdir()
+    for file in files:
+        write_old(other / file.name, "c")
+    folder.rename(folder.with_name("before"))
+    other.rename(folder)
+    assert replaced([output], files) == list(map(str, files))
+    (problem,) = problems_of_inputs(output.parent, [output], files)
+    assert problem.startswith("2 inputs are not what")
+
+
+def test_inputs_are_read_once(made, monkeypatch):
+    output, files = made
+    assert problems_of_inputs(output.parent, [output], files) == []
+    monkeypatch.setattr(records, "sha256_of", None)
+    assert problems_of_inputs(output.parent, [output], files) == []

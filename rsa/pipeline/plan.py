@@ -19,6 +19,7 @@ from rsa.inputs.templates import template_files
 from rsa.models import Model
 from rsa.pipeline import checks, sizes
 from rsa.pipeline.config import RESULTS, Study, Surfaces, load_study, read_yaml
+from rsa.pipeline.replaced import problems_of_inputs
 from rsa.pipeline.results import problems_of_folder
 from rsa.settings import fill, placeholders
 
@@ -643,13 +644,13 @@ class Plan:
         simulated = set(self._simulated())  # `checks` look after these
         outputs = [path for path in self.outputs() if path not in simulated]
         problems = [*checks.problems_of(self.study), *problems_of_folder(self.folder, outputs)]
-        if problems := problems or self._braces():
+        if problems := problems or self._braces() or self._replaced():
             raise Problems("The configuration", problems)
         for text in checks.warnings_of(self.study):
             logger.warning("%s", text)
 
-    def _braces(self) -> list[str]:
-        """Say which inputs of jobs have words in braces in their names, which Snakemake would replace or refuse."""
+    def inputs(self) -> list[Path]:
+        """Return the files of users that jobs read."""
         inputs = [*self.stimulus_files(), *self.simulation_files(), *self.fetched()]
         inputs += [path for label in self._models for path in self.model(label).files()]
         inputs += [] if self.study.units is None else self.study.units.files()
@@ -659,7 +660,16 @@ class Plan:
             inputs += self.anatomy(subject)
         for subject in self.study.meeg_subjects if not checks.awaits_epochs(self.study) else ():
             inputs += self.meeg_files(subject)
-        found = [str(path) for path in dict.fromkeys(inputs) if BRACES.search(str(path))]
+        return list(dict.fromkeys(inputs))
+
+    def _replaced(self) -> list[str]:
+        """Say which inputs were replaced by files that are older than what was made of them."""
+        kinds = ("activations", "model_rdms", "reference_rdms", "brain", "region_rdms", "movie", "resampled", "units")
+        return problems_of_inputs(self.folder, self.every(*kinds), self.inputs())
+
+    def _braces(self) -> list[str]:
+        """Say which inputs of jobs have words in braces in their names, which Snakemake would replace or refuse."""
+        found = [str(path) for path in self.inputs() if BRACES.search(str(path))]
         if not found:
             return []
         return [
