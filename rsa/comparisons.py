@@ -6,18 +6,24 @@ any number of others, most of them in one matrix product.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 
 from rsa.core import Array
 
-__all__ = ["COMPARISONS", "Comparison", "compare_vectors", "score_rows"]
+__all__ = ["COMPARISONS", "Comparison", "Drawn", "compare_vectors", "score_rows"]
 
 TIE = 2.0**-40
 """Dissimilarities that differ by less than this share of the largest one in their RDM are ties (see `ranks`)."""
 
 SCORED_ROWS = 8
 """Rows that are scored in one product where only those in the same place are wanted."""
+
+
+Drawn: TypeAlias = Callable[[Array], Array]
+"""How often each pair was drawn, (n_pairs,) -> RDMs over those that were, (n_rdms, n_drawn), whose products are scores;
+NaN where an RDM is NaN, or constant among them."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +56,9 @@ class Comparison:
     scaled : callable, optional
         ``(n_rdms, n_pairs) -> (n_rdms, n_pairs)``: what makes the score of two prepared RDMs their plain product; NaN
         where an RDM is constant. Without it, no product is the score.
+    drawn : callable, optional
+        ``(n_rdms, n_pairs) -> Drawn`` of prepared RDMs: the same product for pairs of conditions that were drawn, each
+        as often as it was. Without it, conditions cannot be resampled.
     on_gpu : pair of str, optional
         The functions of `rsa.gpu` that prepare and score the same in torch; without them, the CPU does the work.
     """
@@ -64,6 +73,7 @@ class Comparison:
     words: str = ""
     paper: str = ""
     scaled: Callable[[Array], Array] | None = None
+    drawn: Callable[[Array], "Drawn"] | None = None
     on_gpu: tuple[str, str] | None = None
 
 
@@ -169,6 +179,83 @@ def _squares(rows: Array) -> Array:
     return squares
 
 
+# ------------------------------------------------------------------------------------------ resampling
+
+
+def ranks_drawn(prepared: Array) -> Drawn:
+    """Rank RDMs of ranks again among the pairs that are drawn: products are Spearman's rho."""
+    ranked = _ranks_drawn(prepared)
+    return lambda counts: _nonzero_unit(ranked(counts))
+
+
+def rho_a_drawn(prepared: Array) -> Drawn:
+    """Rank RDMs of ranks again among the pairs that are drawn: products are rho-a."""
+    ranked = _ranks_drawn(prepared)
+
+    def drawn(counts: Array) -> Array:
+        rows, n_pairs = ranked(counts), int(counts.sum())
+        varies = _squares(rows)[:, None] > 0
+        return np.where(varies, rows * np.sqrt(12 / (float(n_pairs) ** 3 - n_pairs)), np.nan)
+
+    return drawn
+
+
+def values_drawn(prepared: Array) -> Drawn:
+    """Centre RDMs again over the pairs that are drawn: products are Pearson's r."""
+
+    def drawn(counts: Array) -> Array:
+        which = np.flatnonzero(counts)
+        weights = counts[which]
+        values = prepared[:, which]
+        same = np.ptp(values, axis=1, keepdims=True) <= _noise(values)
+        values = np.where(same, 0, values - (values @ (weights / weights.sum()))[:, None])
+        return _nonzero_unit(values * np.sqrt(weights))
+
+    return drawn
+
+
+def lengths_drawn(prepared: Array) -> Drawn:
+    """Take RDMs over the pairs that are drawn: products are cosines."""
+    known = np.isfinite(prepared).all(axis=1)
+
+    def drawn(counts: Array) -> Array:
+        which = np.flatnonzero(counts)
+        rows = _nonzero_unit(prepared[:, which] * np.sqrt(counts[which]))
+        rows[~known] = np.nan
+        return rows
+
+    return drawn
+
+
+def _ranks_drawn(prepared: Array) -> Drawn:
+    """Return what ranks RDMs of ranks among some pairs, times the root of how often each was drawn."""
+    from rsa.kernels import rank_drawn
+
+    known = np.isfinite(prepared).all(axis=1)
+    orders = np.argsort(prepared, axis=1, kind="stable").astype(np.int32)
+    in_order = np.take_along_axis(prepared, orders, axis=1)
+    ties = np.zeros(prepared.shape, dtype=bool)
+    ties[:, 1:] = in_order[:, 1:] == in_order[:, :-1]
+
+    def drawn(counts: Array) -> Array:
+        which = np.flatnonzero(counts)
+        slots = np.zeros(len(counts), dtype=np.int32)
+        slots[which] = np.arange(len(which))
+        ranked = np.empty((len(orders), len(which)))
+        rank_drawn(orders, ties, counts, slots, np.sqrt(counts[which]), ranked)
+        ranked[~known] = np.nan
+        return ranked
+
+    return drawn
+
+
+def _nonzero_unit(rows: Array) -> Array:
+    """Scale rows to length 1, in place; NaN where one is zero."""
+    lengths = np.sqrt(_squares(rows))[:, None]
+    lengths[lengths == 0] = np.nan
+    return np.divide(rows, lengths, out=rows)
+
+
 # ------------------------------------------------------------------------------------------ averaging
 
 
@@ -201,6 +288,7 @@ COMPARISONS: dict[str, Comparison] = {
         unrelated_score_0=True,
         words="Spearman's rank correlation",
         scaled=unit_length,
+        drawn=ranks_drawn,
         on_gpu=("centred_ranks", "normalised_product"),
     ),
     "pearson": Comparison(
@@ -211,6 +299,7 @@ COMPARISONS: dict[str, Comparison] = {
         unrelated_score_0=True,
         words="Pearson's correlation",
         scaled=unit_length,
+        drawn=values_drawn,
         on_gpu=("centred", "normalised_product"),
     ),
     "kendall_tau_a": Comparison(
@@ -231,6 +320,7 @@ COMPARISONS: dict[str, Comparison] = {
         unrelated_score_0=True,
         words="Spearman's rho-a",
         scaled=unit_ranks,
+        drawn=rho_a_drawn,
         paper="Schütt et al., 2023",
         on_gpu=("centred_ranks", "rank_product"),
     ),
@@ -241,6 +331,7 @@ COMPARISONS: dict[str, Comparison] = {
         "cosine of the angle between RDMs, of crossnobis distances",
         words="cosine similarity",
         scaled=unit_length,
+        drawn=lengths_drawn,
         on_gpu=("unchanged", "normalised_product"),
     ),
 }

@@ -20,6 +20,7 @@ __all__ = [
     "differences",
     "normalised",
     "permute",
+    "rank_drawn",
     "rank_rows",
     "sphere_products",
     "transformed_statistics",
@@ -384,6 +385,45 @@ def rank_rows(rdms: Array, lowest: float, tie: float) -> Array:
     ends = rdms.min(axis=1, initial=np.inf), rdms.max(axis=1, initial=-np.inf)
     rank_each(rdms, *ends, lowest, tie, place_bits, 32 - place_bits if short else place_bits + 7, words, spare, ranks)
     return ranks
+
+
+@compiled
+def rank_drawn(orders, ties, counts, slots, roots, ranked):
+    """Rank what was drawn of RDMs, each pair as often as it was, about a mean of 0; times the root of how often.
+
+    Parameters
+    ----------
+    orders : array of int, shape (n_rdms, n_pairs)
+        Pairs in ascending order of their dissimilarity.
+    ties : array of bool, shape (n_rdms, n_pairs)
+        Whether the pair at this place of the order ties with the one before.
+    counts : array of int, shape (n_pairs,)
+        How often each pair was drawn.
+    slots : array of int, shape (n_pairs,)
+        Column of each pair that was drawn.
+    roots : array, shape (n_drawn,)
+        Root of how often the pair of each column was drawn.
+    ranked : array, shape (n_rdms, n_drawn)
+        The result.
+    """
+    n_rdms, n_pairs = orders.shape
+    middle = (counts.sum() + 1) / 2
+    for row in range(n_rdms):
+        order, tie = orders[row], ties[row]
+        below, start = 0, 0
+        while start < n_pairs:
+            n_tied, stop = counts[order[start]], start + 1
+            while stop < n_pairs and tie[stop]:
+                n_tied += counts[order[stop]]
+                stop += 1
+            if n_tied:
+                rank = below + (n_tied + 1) / 2 - middle
+                for place in range(start, stop):
+                    pair = order[place]
+                    if counts[pair]:
+                        ranked[row, slots[pair]] = rank * roots[slots[pair]]
+            below += n_tied
+            start = stop
 
 
 @compiled

@@ -75,6 +75,7 @@ PAPERS = {
     "levels. J Bus Econ Stat 1:292-298.",
     "Winkler et al., 2014": "Winkler AM, Ridgway GR, Webster MA, Smith SM, Nichols TE (2014). Permutation inference "
     "for the general linear model. NeuroImage 92:381-397.",
+    "Holm, 1979": "Holm S (1979). A simple sequentially rejective multiple test procedure. Scand J Stat 6:65-70.",
     "Nichols & Holmes, 2002": "Nichols TE, Holmes AP (2002). Nonparametric permutation tests for functional "
     "neuroimaging: a primer with examples. Hum Brain Mapp 15:1-25.",
     "Benjamini & Hochberg, 1995": "Benjamini Y, Hochberg Y (1995). Controlling the false discovery rate: a practical "

@@ -690,3 +690,32 @@ def mean_falls(respond, picture, cover, patch: int, stride: int):
     for pixel, own in changes_under_patches(respond, picture, cover, patch, stride).items():
         falls[pixel] = -np.mean(own)
     return falls
+
+
+def drawn_rdm(square: np.ndarray, drawn: Sequence[int]) -> np.ndarray:
+    """Put an RDM of conditions that were drawn into a vector; what was drawn twice has no pair with itself."""
+    return np.array([square[i, j] for place, i in enumerate(drawn) for j in drawn[place + 1 :] if i != j])
+
+
+def mean_over_subjects_drawn(scores: np.ndarray) -> tuple[float, float]:
+    """Draw subjects in all ways that there are: mean and variance of the mean of their scores, (n_subjects,)."""
+    means = [scores[list(drawn)].mean() for drawn in product(range(len(scores)), repeat=len(scores))]
+    return float(np.mean(means)), float(np.var(means))
+
+
+def variance_over_both(observed: np.ndarray, samples: np.ndarray, n_conditions: int) -> float:
+    """Estimate the variance of a mean over subjects and conditions from scores in samples, (n_samples, n_subjects)."""
+    n = len(observed)
+    of_subjects = mean_over_subjects_drawn(observed)[1]
+    means, spreads = zip(*(mean_over_subjects_drawn(sample) for sample in samples), strict=True)
+    of_conditions, of_both = float(np.var(samples.mean(axis=1))), float(np.var(means) + np.mean(spreads))
+    few, fewer = n / (n - 1), n_conditions / (n_conditions - 1)
+    once = few * of_subjects + fewer * of_conditions - few * fewer * (of_both - of_subjects - of_conditions)
+    least = max(few * of_subjects, fewer * of_conditions)
+    return min(max(once, least), max(of_both, least))
+
+
+def holm(p: Sequence[float]) -> list[float]:
+    """Multiply the lowest p by n, the next by n - 1, and so on; none is below that of a lower one."""
+    ordered = sorted(p)
+    return [max(min(1, (len(p) - i) * lower) for i, lower in enumerate(ordered) if lower <= one) for one in p]

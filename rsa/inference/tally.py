@@ -32,6 +32,7 @@ __all__ = [
     "Tested",
     "adjusted_p",
     "families_of",
+    "holm",
     "tally",
 ]
 
@@ -329,6 +330,36 @@ def rows_of(table: pd.DataFrame, maps: Sequence[tuple[str, Array]]) -> tuple[Arr
     """Return the values and the table of maps of a test: the rows of the first statistic, of the second, ..."""
     tables = [table.assign(statistic=name, role=TEST) for name, _ in maps]
     return np.concatenate([values for _, values in maps]), pd.concat(tables, ignore_index=True)
+
+
+def holm(p: Array) -> Array:
+    """Correct p values for their number by Holm's method [1]_, which holds for tests that depend on each other.
+
+    Parameters
+    ----------
+    p : array, any shape
+        Of one family; NaN where there is no test.
+
+    Returns
+    -------
+    array, the same shape
+
+    References
+    ----------
+    .. [1] Holm S (1979). A simple sequentially rejective multiple test procedure. Scand J Stat 6:65-70.
+
+    Examples
+    --------
+    >>> holm(np.array([0.01, 0.04, 0.03]))
+    array([0.03, 0.06, 0.06])
+    """
+    corrected = np.full(p.shape, np.nan)
+    known = np.isfinite(p)
+    order = np.argsort(p[known], kind="stable")
+    n_left = np.arange(len(order), 0, -1)
+    in_order = np.minimum(np.maximum.accumulate(n_left * p[known][order]), 1)
+    corrected[known] = in_order[np.argsort(order, kind="stable")]
+    return corrected
 
 
 def adjusted_p(p: Array, procedure: str = "bh") -> Array:

@@ -226,6 +226,9 @@ class Inference(Section):
     drawn again and again (Stelzer et al., 2013)."""
     permutations_each: int = Field(100, ge=1)
     """How many orders of their own, if they are drawn like this."""
+    bootstrap: int | None = Field(1000, ge=100)
+    """How many times conditions are drawn anew, with replacement, for intervals and p of regions that hold for other
+    subjects and other pictures at once (Schütt et al., 2023); null for none. Not with groups or covariates."""
     each_subject: bool = False
     """Test the maps of each subject as well, over conditions; the maps of a single subject are in any case."""
     seed: int = Field(0, ge=0)
@@ -247,6 +250,11 @@ class Inference(Section):
         alone = {"over": "conditions", "combine": "same_order", "contrasts": (), "each_subject": False}
         of_subjects = dict.fromkeys(("participants", "groups", "levels"), None)
         return self.model_copy(update={**alone, **of_subjects, "covariates": (), "statistic": None})
+
+    def resamples_regions(self, comparison: str) -> bool:
+        """Whether scores in regions, by this comparison, get intervals over subjects and conditions."""
+        of_mean = self.groups is None and not self.covariates
+        return self.bootstrap is not None and of_mean and COMPARISONS[comparison].drawn is not None
 
     def correction(self, graph: Graph | None) -> Correction:
         """Return how p values are corrected, on a graph of places; without one, by the maximum alone."""

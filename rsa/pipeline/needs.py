@@ -13,6 +13,7 @@ from functools import cached_property
 from rsa.distances import BLOCK
 from rsa.files.io import IN_MEMORY
 from rsa.files.memory import MB
+from rsa.inference.bootstrap import COPIES, ROOM_BYTES
 from rsa.inference.channels import AT_ONCE, MOST_KEPT
 from rsa.inference.group import COMBINED_SCORES
 from rsa.inference.permutation import BLOCK_BYTES, MOST_CENTRES, PERMUTED, RDM_BYTES
@@ -327,12 +328,16 @@ def _region_fits(runs: Runs) -> Need:
     size = runs.extent
     n_rdms = max(1, size.n_subjects) * size.n_regions * size.n_delays
     rdms = DOUBLE * n_rdms * size.n_pairs
-    table = 400 * n_rdms * size.n_references
+    held, table = 4.0 * rdms, 400 * n_rdms * size.n_references
     seconds = 10 + 3e-9 * n_rdms * size.n_references * size.n_pairs
     inference = runs.study.inference
     if inference is not None and not inference.over_subjects:
         seconds += 1e-10 * inference.permutations * n_rdms * size.n_references * size.n_pairs
-    return Need(KERNELS_MB, 4 * rdms + _references(size, size.n_references) + 3 * table, None, seconds, table)
+    if inference is not None and inference.bootstrap is not None and size.n_subjects > 1:
+        products = 1e-10 * n_rdms * size.n_references + 1e-8 * (2 * n_rdms + size.n_references)
+        seconds += inference.bootstrap * size.n_pairs * products
+        held += rdms + min(COPIES * rdms, ROOM_BYTES)
+    return Need(KERNELS_MB, held + _references(size, size.n_references) + 3 * table, None, seconds, table)
 
 
 def _ranking(runs: Runs) -> Need:

@@ -105,7 +105,7 @@ CLUSTERS = (
     "its size, the sum of its scores (mass: no threshold is taken off), its highest score with its place, and "
     "the smallest corrected p in it."
 )
-TESTED = ["lower", "upper", "p", "p_corrected", "q"]
+TESTED = ["lower", "upper", "p", "p_corrected", "q", "both_lower", "both_upper", "p_both_corrected"]
 """Columns of the tests of regions that stand beside their means."""
 LATENCIES += ["onset_s", "onset_lower_s", "onset_upper_s", "n_subjects"]
 

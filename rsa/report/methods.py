@@ -19,6 +19,7 @@ from rsa.inference.tally import FDR
 from rsa.meeg.timecourse import MOVIE_DISTANCES
 from rsa.noise import SHRINKAGES
 from rsa.papers import cited, joined
+from rsa.rdm import chance_is_0
 
 __all__ = ["Measured", "counts", "methods_text", "mixed_versions", "usual_versions"]
 
@@ -409,7 +410,7 @@ def _inference(study: Any, measured: Measured) -> list[str]:
         sentences.append(
             f"The maps of each subject were tested over conditions, by their scores {_orders(inference, measured)}."
         )
-    sentences += [_corrected(study, measured), *_clusters(study)]
+    sentences += [_corrected(study, measured), *_clusters(study), *_over_both(study, measured)]
     side = "two-sided" if inference.alternative == "two-sided" else "one-sided, for scores above what permutations give"
     dependence = "any dependence" if inference.fdr == "by" else "independent or positively dependent tests"
     sentences += [
@@ -470,6 +471,25 @@ def _over_conditions(study: Any, measured: Measured) -> list[str]:
         f"The {score} was compared with what it is {_orders(inference, measured)}, the same for all {shared} "
         "(Nichols & Holmes, 2002).",
     ]
+
+
+def _over_both(study: Any, measured: Measured) -> list[str]:
+    """Say what holds for other subjects and other conditions."""
+    inference, n = study.inference, _n_subjects(study)
+    if not measured.regions or n < 2 or not inference.resamples_regions(study.comparison):
+        return []
+    return [
+        f"Mean scores of regions also have intervals{' and p values' * _is_tested(study)} for other subjects who see "
+        f"other conditions: conditions were drawn {inference.bootstrap:,} times with replacement, and the variance "
+        "over subjects and conditions was estimated by the corrected two-factor bootstrap (Schütt et al., 2023), with "
+        f"Student's t of {min(n, measured.n_conditions) - 1} degrees of freedom; p values were corrected by Holm's "
+        "method (Holm, 1979)."
+    ]
+
+
+def _is_tested(study: Any) -> bool:
+    """Whether scores are 0 where there is nothing."""
+    return chance_is_0(study.comparison, study.brain_rdm_distance)
 
 
 def _orders(inference: Any, measured: Measured) -> str:

@@ -15,6 +15,7 @@ from rsa.files.fsaverage import has_cortex
 from rsa.files.maps import clusters_path, write_maps
 from rsa.files.stored import stored_patterns, stored_scores
 from rsa.inference import group as groups
+from rsa.inference.bootstrap import BOTH_COLUMNS, bootstrapped_regions
 from rsa.inference.ceiling import noise_ceilings
 from rsa.inference.clusters import CLUSTER_COLUMNS, cluster_table
 from rsa.inference.contrasts import known_contrasts
@@ -247,7 +248,20 @@ def region_fits(
         table = region_group(plain, tested=False).drop(columns=["t", "p", "p_corrected", "q"])
         keys = [name for name in ("region", "model", "layer", "time_s") if name in table]
         table = table.merge(permuted_regions(regions, own, measure_of, correction, **how), on=keys, how="left")
-    io.save_table(group, table, dictionary(table, REGION_GROUP_COLUMNS, analysis, comparison))
+    if analysis.is_main and inference.bootstrap is not None and inference.resamples_regions(comparison):
+        resampled = bootstrapped_regions(
+            regions,
+            own,
+            comparison,
+            correction,
+            contrasts=known_contrasts(inference.contrasts, plain),
+            n_samples=inference.bootstrap,
+            seed=inference.seed,
+            tested=rdm.chance_is_0(comparison, distance),
+        )
+        keys = [name for name in ("region", "model", "layer", "time_s") if name in table]
+        table = table.merge(resampled, on=keys, how="left")
+    io.save_table(group, table, dictionary(table, REGION_GROUP_COLUMNS | BOTH_COLUMNS, analysis, comparison))
 
 
 def maps(

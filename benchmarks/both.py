@@ -1,0 +1,107 @@
+"""Measure intervals for other subjects and other conditions: how often they hold the truth, how often p errs.
+
+Each study draws subjects and conditions anew. What a region and models see of a condition are some of 6 numbers; each
+subject mixes its own into 12 measured ones, with noise. It prints a table for docs/inference.md.
+"""
+
+import argparse
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+
+import numpy as np
+import pandas as pd
+from scipy.spatial.distance import pdist
+from scipy.stats import binomtest
+
+from rsa.core import RDMs
+from rsa.inference.bootstrap import bootstrapped_regions
+from rsa.inference.contrasts import Contrast
+from rsa.inference.regions import region_group
+from rsa.inference.tally import Correction
+from rsa.rdm import region_fits
+
+STUDIES = [(6, 24), (15, 24), (6, 48), (15, 48), (30, 48), (15, 92)]
+"""Subjects and conditions."""
+N_SAMPLES, N_TRUTH = 300, 2000
+"""Samples of the conditions of each study, and studies whose mean is the truth."""
+MODELS = {"first half": slice(0, 2), "second half": slice(2, 4), "whole": slice(0, 4)}
+"""Which of the numbers that a region sees each model sees; "unrelated" sees others."""
+WHAT = {
+    "unrelated": "a model that has nothing to do with the region",
+    "first half": "a model that has half of what the region has",
+    "difference": "difference between two such models, of two halves",
+}
+
+
+def drawn(n_subjects: int, n_conditions: int, seed: int) -> tuple[RDMs, RDMs]:
+    """Draw a study: the RDMs of subjects in a region, and those of models."""
+    rng = np.random.default_rng((seed, n_subjects, n_conditions))
+    seen = rng.standard_normal((n_conditions, 6))
+    names = [f"c{number:02d}" for number in range(n_conditions)]
+    shared = np.eye(6, 12) * (np.arange(6) < 4)[:, None]
+    brain = [
+        pdist(seen @ (shared + 0.35 * rng.standard_normal((6, 12))) + rng.standard_normal((n_conditions, 12)))
+        for _ in range(n_subjects)
+    ]
+    subjects = pd.DataFrame({"subject": [f"{number:02d}" for number in range(n_subjects)], "region": "IT"})
+    models = {name: pdist(seen[:, which]) for name, which in MODELS.items()}
+    models["unrelated"] = pdist(rng.standard_normal((n_conditions, 3)))
+    table = pd.DataFrame({"model": list(models), "layer": ""})
+    return RDMs(np.array(brain), names, subjects), RDMs(np.array(list(models.values())), names, table)
+
+
+def scores(n_subjects: int, n_conditions: int, seed: int) -> pd.Series:
+    """Return the mean scores of a study."""
+    fits = region_fits(*drawn(n_subjects, n_conditions, 10**6 + seed), "spearman")
+    means = fits.groupby("model")["score"].mean()
+    z = fits.assign(z=np.arctanh(fits["score"])).groupby("model")["z"].mean()
+    means["difference"] = z["first half"] - z["second half"]
+    return means
+
+
+def study(n_subjects: int, n_conditions: int, seed: int) -> pd.DataFrame:
+    """Return the intervals and p of a study."""
+    brain, models = drawn(n_subjects, n_conditions, seed)
+    contrasts = [Contrast(name="difference", a="first half", b="second half")]
+    fits = region_fits(brain, models, "spearman")
+    of_subjects = region_group(fits, contrasts=contrasts, n_permutations=1).set_index("model")[["lower", "upper"]]
+    how = {"contrasts": contrasts, "n_samples": N_SAMPLES, "seed": seed}
+    both = bootstrapped_regions(brain, models, "spearman", Correction("two-sided"), **how)
+    return both.set_index("model").join(of_subjects)
+
+
+def share(of: np.ndarray) -> str:
+    interval = binomtest(int(np.sum(of)), len(of)).proportion_ci()
+    return f"{np.mean(of):.3f} ({interval.low:.3f} to {interval.high:.3f})"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--studies", type=int, default=400)
+    parser.add_argument("--cores", type=int, default=1)
+    asked = parser.parse_args()
+    print("| subjects, conditions | of what | truth | over subjects | over both | p ≤ .05 over both |")
+    print("|---|---|---|---|---|---|")
+    with ProcessPoolExecutor(asked.cores) as pool:
+        for sizes in STUDIES:
+            truth = pd.DataFrame(pool.map(partial(scores, *sizes), range(N_TRUTH), chunksize=50)).mean()
+            truth[["unrelated", "difference"]] = 0.0  # by symmetry
+            found = list(pool.map(partial(study, *sizes), range(asked.studies), chunksize=10))
+            for name, what in WHAT.items():
+                rows = pd.DataFrame([one.loc[name] for one in found])
+                held = [
+                    share(((rows[f"{kind}lower"] <= truth[name]) & (truth[name] <= rows[f"{kind}upper"])).to_numpy())
+                    for kind in ("", "both_")
+                ]
+                p = share((rows["p_both"] <= 0.05).to_numpy())
+                print(f"| {sizes[0]}, {sizes[1]} | {what} | {truth[name]:.3f} | {' | '.join(held)} | {p} |", flush=True)
+            below = share(np.array([one.loc["whole", "p_below_ceiling"] <= 0.05 for one in found]))
+            half = share(np.array([one.loc["first half", "p_below_ceiling"] <= 0.05 for one in found]))
+            print(
+                f"| {sizes[0]}, {sizes[1]} | below the ceiling: a model of all, of half | | | | {below}; {half} |",
+                flush=True,
+            )
+
+
+if __name__ == "__main__":
+    main()
