@@ -7,11 +7,15 @@ import numpy as np
 import oracles
 import pandas as pd
 import pytest
+from scipy.spatial.distance import pdist
+from scipy.stats import t as t_distribution
 
 from rsa import rdm, searchlight
 from rsa.comparisons import COMPARISONS, compare_vectors
 from rsa.core import Patterns, RDMs, Residuals, Volume
 from rsa.distances import DISTANCES, rdm_vectors
+from rsa.inference.bootstrap import bootstrapped_regions
+from rsa.inference.tally import Correction
 from rsa.neighbourhood import from_masks, spheres
 from rsa.searchlight import RdmSettings
 
@@ -114,6 +118,23 @@ def test_rsatoolbox_has_the_same_noise_ceiling(rsatoolbox, rng, ours, theirs):
     subjects = RDMs(values, [f"c{n}" for n in range(8)], pd.DataFrame({"subject": range(5)}))
     peer = rsatoolbox.inference.boot_noise_ceiling(rsatoolbox.rdm.RDMs(values), method=theirs)
     np.testing.assert_allclose(rdm.noise_ceiling(subjects, ours), peer, atol=1e-9)
+
+
+def test_rsatoolbox_has_the_same_variance_over_subjects_and_conditions(rsatoolbox, rng):
+    """Both by 150 samples; their random numbers differ, so standard errors do by up to a quarter."""
+    names, table = [f"c{n:02d}" for n in range(12)], pd.DataFrame({"subject": list("abcdef"), "region": "IT"})
+    seen = rng.standard_normal((12, 4))
+    brain = [pdist(seen + 0.5 * rng.standard_normal((12, 4))) for _ in range(6)]
+    models = np.array([pdist(seen[:, :2]), pdist(seen), pdist(rng.standard_normal((12, 4)))])
+    references = RDMs(models, names, pd.DataFrame({"model": ["half", "whole", "none"], "layer": ""}))
+    own = RDMs(np.array(brain), names, table)
+    found = bootstrapped_regions(own, references, "pearson", Correction(), n_samples=150)
+    half = (found["both_upper"] - found["both_lower"]) / 2
+    peer_models = [rsatoolbox.model.ModelFixed(str(n), rsatoolbox.rdm.RDMs(one[None])) for n, one in enumerate(models)]
+    np.random.seed(0)  # noqa: NPY002  it draws from these
+    peer = rsatoolbox.inference.eval_dual_bootstrap(peer_models, rsatoolbox.rdm.RDMs(own.values), method="corr", N=150)
+    assert peer.dof == 5
+    np.testing.assert_allclose(half, t_distribution(5).ppf(0.975) * np.sqrt(peer.model_var), rtol=0.25)
 
 
 # -------------------------------------------------------------------------------------------- mne-rsa
