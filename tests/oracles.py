@@ -713,9 +713,3 @@ def variance_over_both(observed: np.ndarray, samples: np.ndarray, n_conditions: 
     once = few * of_subjects + fewer * of_conditions - few * fewer * (of_both - of_subjects - of_conditions)
     least = max(few * of_subjects, fewer * of_conditions)
     return min(max(once, least), max(of_both, least))
-
-
-def holm(p: Sequence[float]) -> list[float]:
-    """Multiply the lowest p by n, the next by n - 1, and so on; none is below that of a lower one."""
-    ordered = sorted(p)
-    return [max(min(1, (len(p) - i) * lower) for i, lower in enumerate(ordered) if lower <= one) for one in p]

@@ -102,7 +102,7 @@ def test_intervals_and_p_are_those_of_the_slow_version(rng):
     centres = found.assign(mean=(found["both_lower"] + found["both_upper"]) / 2).set_index(["layer", "region"])["mean"]
     pd.testing.assert_series_equal(centres[fits.index], fits, check_names=False)
     family = found[found["layer"] == "l1"]
-    np.testing.assert_allclose(family["p_both_corrected"], slow_holm(family["p_both"]))
+    np.testing.assert_allclose(family["p_both_corrected"], slow_holm(family["p_both"].to_numpy()))
 
 
 def test_neither_threads_nor_memory_nor_other_regions_change_a_number(rng):
