@@ -12,6 +12,7 @@ import oracles
 import pandas as pd
 import pytest
 import torch
+from figure_faults import faults
 from networks import small_network
 from PIL import Image
 from scipy.stats import binom, norm
@@ -449,6 +450,8 @@ def test_figures_show_the_numbers(rng: np.random.Generator, forgotten: pd.DataFr
     assert {text.get_text() for text in axes.texts} == {"\N{MINUS SIGN}.90\N{BULLET}", ".05"}
     shown = np.asarray(axes.images[0].get_array())
     assert shown[1, 0] == -0.9
+    layers = [forgotten.assign(layer=f"features.{i}.expand3x3.activation") for i in range(3)]
+    assert faults(draw_categories(pd.concat(layers))) == []
     curve, _ = curve_of(rng)
     similarity, readout = draw_curve(curve).axes
     np.testing.assert_array_equal(

@@ -152,7 +152,7 @@ class Source(Section):
     is a model of its own; its label ends with the seed, such as alexnetseed0."""
     layers: Layers = "default"
     """Layers by name or by glob (`features.*`), one or a list; `python -m rsa layers NETWORK` shows their names. A glob
-    leaves out layers that do not have exactly one output."""
+    leaves out layers that do not have exactly one output, and, unless it names them (`lstm:*`), parts of an output."""
     units: UnitsName | dict[str, UnitsName] = "all"
     """Which units of a layer enter its RDM: all; the mean or max of each channel over space or tokens; those in the
     centre (the middle half of the picture); or cls, the class token of a transformer. One word is for every layer with

@@ -59,10 +59,10 @@ def _n_beside(handles: Sequence[Line2D], width: float) -> int:
     return max(1, min(len(handles), int(width // widest)))
 
 
-def give_title(axes: Axes, title: str, pad: float = 3) -> None:
-    """Write a title above a panel, in small type or shortened where it is longer than the panel is wide."""
+def give_title(axes: Axes, title: str, pad: float = 3, beyond: float = 0.2) -> None:
+    """Write a title above a panel, in small type or shortened where it is longer than the panel and `beyond` inches."""
     figure = cast(Figure, axes.figure)
-    width = axes.get_position().width * float(figure.get_figwidth()) + 0.2  # as far as the edge
+    width = axes.get_position().width * float(figure.get_figwidth()) + beyond
     (shown,), size = fitted([title], width, TITLE, n_lines=1)
     axes.set_title(shown, fontsize=size, color=INK, pad=pad)
 

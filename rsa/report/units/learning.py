@@ -19,13 +19,11 @@ from rsa.report.style import (
     PAGE,
     SIGNED,
     SMALL,
-    TITLE,
     axes_at,
     caption_of,
     inches_of,
     layer_colours,
     model_colours,
-    plain,
     save_figure,
     short_names,
 )
@@ -215,7 +213,7 @@ def draw_categories(table: pd.DataFrame) -> Figure:
     for i, layer in enumerate(layers):
         axes = axes_at(figure, room + i * (side + 0.15), room, side, side)
         _matrix(axes, table[table["layer"] == layer], names)
-        axes.set_title(plain(layer, 22), fontsize=TITLE, color=INK, pad=3)
+        give_title(axes, layer, beyond=0.05)
         axes.set_xticks(range(len(names) - 1), shown[:-1], rotation=90)
         axes.set_yticks(range(len(names) - 1), shown[1:] if i == 0 else [""] * (len(names) - 1))
         axes.tick_params(labelsize=SMALL, length=0, colors=INK)
