@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import pandas as pd
 from PIL import Image
@@ -23,6 +23,7 @@ from rsa.errors import UserError, did_you_mean
 from rsa.files.io import reading
 from rsa.models.files import FileNetwork, PictureInput, in_batches, picture_input, require_file
 from rsa.models.graphs import Step, stages
+from rsa.models.modules import tokens_before
 from rsa.models.preprocessing import Preparation
 from rsa.models.source import LAYER_COLUMNS, PART
 from rsa.models.weights import weights_sha256
@@ -356,11 +357,16 @@ class Exported(FileNetwork):
 
     def takes(self) -> PictureInput:
         """Return what the network takes."""
-        return _known(self.file, _stamp(self.file))[0]
+        return _known(self.file, _stamp(self.file)).takes
+
+    @property
+    def n_tokens_before(self) -> int:
+        """Number of tokens that stand before those of space, by the names of the program's parameters."""
+        return _known(self.file, _stamp(self.file)).n_tokens_before
 
     def describe(self) -> pd.DataFrame:
         """Return the layers in forward order: modules of which something is computed, and parts of their output."""
-        takes, table = _known(self.file, _stamp(self.file))
+        takes, table, _ = _known(self.file, _stamp(self.file))
         if takes.size is None:
             table = _sized(self.file, _stamp(self.file), self.preparation().crop)
         return table.copy()
@@ -373,12 +379,21 @@ def _stamp(path: str) -> tuple[int, int]:
     return there.st_mtime_ns, there.st_size
 
 
+class _Known(NamedTuple):
+    """What a program takes, its layers if pictures have a fixed size, and how many tokens are before those of space."""
+
+    takes: PictureInput
+    layers: pd.DataFrame
+    n_tokens_before: int
+
+
 @lru_cache(maxsize=16)
-def _known(path: str, stamp: tuple[int, int]) -> tuple[PictureInput, pd.DataFrame]:
-    """Return what a program takes, and its layers if its pictures have a fixed size."""
+def _known(path: str, stamp: tuple[int, int]) -> _Known:
+    """Return what is known of a program."""
     program = load_program(path)
     takes = _takes(program, path)
-    return takes, pd.DataFrame() if takes.size is None else _described(program, takes, takes.size)
+    layers = pd.DataFrame() if takes.size is None else _described(program, takes, takes.size)
+    return _Known(takes, layers, tokens_before(program.state_dict))
 
 
 @lru_cache(maxsize=16)

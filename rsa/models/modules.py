@@ -50,11 +50,9 @@ class TorchNetwork:
 
     def to(self, device: str) -> "TorchNetwork":
         """Return the network on a device."""
-        import torch
-
         module = self.module.to(device)
         if self.channels_last:
-            module = module.to(memory_format=torch.channels_last)
+            _lay_channels_last(module)
         return replace(self, module=module)
 
     def answer(self, batch: "torch.Tensor", layers: Sequence[str], take: "Callable[[str, torch.Tensor], None]") -> None:
@@ -79,17 +77,26 @@ class TorchNetwork:
         return weights_sha256(self.module.state_dict())
 
 
+def _lay_channels_last(module: "torch.nn.Module") -> None:
+    """Put channels last in memory in all parameters of maps; those of other ranks, as of volumes, stay as they are."""
+    import torch
+
+    for one in module.parameters():
+        if one.ndim == 4 and not one.is_meta:
+            one.data = one.data.contiguous(memory_format=torch.channels_last)
+
+
 class _AllAnsweredError(Exception):
     """Ends a pass when all layers have answered: what comes after them is not needed."""
 
 
-def tokens_before(state: "Mapping[str, torch.Tensor]") -> int:
+def tokens_before(state: "Mapping[str, Any]") -> int:
     """Return how many tokens of a transformer stand before those of space, by the names of its parameters.
 
     Parameters
     ----------
     state : mapping
-        The state dict: name -> tensor, of which the shapes count.
+        The state dict: name -> tensor, or what has its `shape`.
     """
     found = 0
     for name, tensor in state.items():

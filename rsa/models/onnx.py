@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -16,6 +17,7 @@ from rsa.errors import UserError, did_you_mean, one_line
 from rsa.files.io import reading
 from rsa.models.files import FileNetwork, PictureInput, in_batches, picture_input, require_file
 from rsa.models.graphs import Step, stages
+from rsa.models.modules import tokens_before
 from rsa.models.source import LAYER_COLUMNS, problems_of_torch_alone, require_extra
 from rsa.models.weights import weights_sha256
 
@@ -147,8 +149,9 @@ class Graph:
             model = onnx.shape_inference.infer_shapes(model, data_prop=True)
         except Exception:  # the library raises what its C++ does; shapes are then told by a run
             return {}
-        values = [*model.graph.value_info, *model.graph.output]
-        return {one.name: (_dtype(one.type.tensor_type.elem_type), _sizes(one.type.tensor_type)) for one in values}
+        values = [(one.name, one.type.tensor_type) for one in (*model.graph.value_info, *model.graph.output)]
+        # without a shape nothing is told, not even how many axes there are; a scalar has a shape without numbers
+        return {name: (_dtype(one.elem_type), _sizes(one)) for name, one in values if one.HasField("shape")}
 
     def cut(self, outputs: Sequence[str]) -> Any:
         """Return the part of the model that computes some values, which become its outputs."""
@@ -172,6 +175,12 @@ class Graph:
         graph = onnx.GraphProto(name=self.model.graph.name, input=self.model.graph.input)
         graph.sparse_initializer.extend(self.model.graph.sparse_initializer)
         return onnx.ModelProto(ir_version=self.model.ir_version, opset_import=self.model.opset_import, graph=graph)
+
+    @cached_property
+    def n_tokens_before(self) -> int:
+        """Number of tokens that stand before those of space, by the names of weights; 0 if these were changed."""
+        shapes = {one.name: SimpleNamespace(shape=tuple(one.dims)) for one in self.model.graph.initializer}
+        return tokens_before(shapes)
 
     def weights(self) -> "dict[str, torch.Tensor]":
         """Read the weights: tensors of the graph, by name."""
@@ -358,6 +367,11 @@ class Onnx(FileNetwork):
     def takes(self) -> PictureInput:
         """Return what the network takes."""
         return _known(self.file, *_stamp(self.file)).takes
+
+    @property
+    def n_tokens_before(self) -> int:
+        """Number of tokens that stand before those of space, by the names of the weights in the file."""
+        return _known(self.file, *_stamp(self.file)).n_tokens_before
 
     def describe(self) -> pd.DataFrame:
         """Return the layers in forward order: outputs of nodes that compute something, by their names in the file."""

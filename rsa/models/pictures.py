@@ -192,8 +192,8 @@ def _prepared(
         shape = shape or picture.shape
         if picture.shape != shape:
             raise UserError(
-                f"Pictures become inputs of different sizes: {tuple(shape)} and, of {files[i]}, "
-                f"{tuple(picture.shape)}; scale or crop all to one size in the preprocessing."
+                f"Pictures become inputs of different sizes: {tuple(shape)} of {files[start]}, and "
+                f"{tuple(picture.shape)} of {files[i]}; scale or crop all to one size in the preprocessing."
             )
         batch.append(picture)
         if len(batch) == size or i + 1 == len(files):

@@ -14,7 +14,7 @@ from hashlib import sha256
 from pathlib import Path
 from traceback import extract_tb
 from types import ModuleType
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -24,7 +24,7 @@ from pydantic import AfterValidator, Field, ValidationInfo
 from rsa.errors import UserError, did_you_mean, listed, one_line
 from rsa.models.architectures import defaults
 from rsa.models.default_layers import outline
-from rsa.models.modules import TorchNetwork, own_random_numbers, traced
+from rsa.models.modules import TorchNetwork, own_random_numbers, tokens_before, traced
 from rsa.models.source import Source
 from rsa.settings import below_data_root
 
@@ -38,8 +38,8 @@ EXPECTED = {
 }
 """What a function has to return, by `returns`."""
 
-TEST_SIZE = (320, 240)
-"""Width and height of the picture that shows what shape a transform gives, in pixels."""
+TEST_SIZES = (320, 240), (180, 200)
+"""Width and height of the pictures that show what shape a transform gives, in pixels."""
 
 
 def _with_path(function: str, info: ValidationInfo) -> str:
@@ -59,7 +59,8 @@ class Python(Source):
     """The function: `package.module:function`, which Python can import, or `path/to/file.py:function`."""
     returns: Literal["network", "responses"] = "network"
     """What it returns: `network`, a module of torch and a function from an RGB picture (of PIL) to its input, a tensor
-    of shape (3, height, width); or `responses`, labels of conditions and arrays with a row for each, by layer:
+    of shape (3, height, width), or (1, height, width) of networks that see grey alone, and of one size whatever the
+    size of the picture; or `responses`, labels of conditions and arrays with a row for each, by layer:
     `(conditions, {layer: array})`."""
     arguments: dict[str, Any] = Field(default_factory=dict)
     """What the function is given, by name. A text that names a file counts as an input: what was computed with another
@@ -109,7 +110,9 @@ class Python(Source):
             If there is no such function, it fails, or it returns something else.
         """
         made = _call(self.function, self.arguments, self.seed, self.returns)
-        return made if isinstance(made, Arrays) else TorchNetwork(made[0].eval().requires_grad_(False), made[1])
+        if isinstance(made, Arrays):
+            return made
+        return TorchNetwork(made[0].eval().requires_grad_(False), made[1], self.channels_last)
 
     def preprocessing(self) -> str:
         """Describe the preprocessing of pictures in one line."""
@@ -117,9 +120,22 @@ class Python(Source):
 
     def describe(self) -> pd.DataFrame:
         """Return the layers in the order in which a picture passes them; the function is called for that."""
+        return self._seen().layers.copy()
+
+    @property
+    def n_tokens_before(self) -> int:
+        """Number of tokens that stand before those of space, by the names of the network's parameters."""
+        return self._seen().n_tokens_before
+
+    @property
+    def n_colours(self) -> int:
+        """Number of colours that the network sees: three, or grey alone, or what else the transform makes."""
+        return self._seen().n_colours
+
+    def _seen(self) -> "_Seen":
         arguments = json.dumps(self.arguments, sort_keys=True)
         changed = tuple(path.stat().st_mtime_ns for path in self.files() if path.is_file())
-        return _described(self.function, arguments, self.seed, self.returns, changed).copy()
+        return _seen(self.function, arguments, self.seed, self.returns, changed)
 
     def files(self) -> list[Path]:
         """Return the file of the function, those beside it that it imports, and files that the arguments name."""
@@ -358,12 +374,20 @@ def _arrays(conditions: Any, layers: Mapping[Any, Any], function: str) -> Arrays
     return Arrays(labels, arrays)
 
 
+class _Seen(NamedTuple):
+    """What is seen of what a function makes: its layers, tokens before those of space, and colours of its input."""
+
+    layers: pd.DataFrame
+    n_tokens_before: int = 0
+    n_colours: int = 3
+
+
 @cache
-def _described(function: str, arguments: str, seed: int, returns: str, changed: tuple[int, ...]) -> pd.DataFrame:
-    """Return the layers of what the function makes; once for the times at which its files were changed."""
+def _seen(function: str, arguments: str, seed: int, returns: str, changed: tuple[int, ...]) -> _Seen:
+    """Return what is seen of what the function makes; once for the times at which its files were changed."""
     made = _call(function, json.loads(arguments), seed, returns)
     if isinstance(made, Arrays):
-        return pd.DataFrame([_row_of(layer, values.shape[1:]) for layer, values in made.layers.items()])
+        return _Seen(pd.DataFrame([_row_of(layer, values.shape[1:]) for layer, values in made.layers.items()]))
     module, transform = made
     shape = _input_shape(transform, function)
     try:
@@ -371,7 +395,7 @@ def _described(function: str, arguments: str, seed: int, returns: str, changed: 
     except Exception as error:
         raise _failed(f"The network of {function}, given pictures of shape {shape},", error) from error
     chosen = outline(table)
-    return defaults(table, lambda layer, _: layer in chosen)
+    return _Seen(defaults(table, lambda layer, _: layer in chosen), tokens_before(module.state_dict()), shape[0])
 
 
 def _row_of(layer: str, shape: Sequence[int]) -> dict[str, Any]:
@@ -380,15 +404,35 @@ def _row_of(layer: str, shape: Sequence[int]) -> dict[str, Any]:
 
 
 def _input_shape(transform: Any, function: str) -> tuple[int, ...]:
-    """Return the shape of what the transform makes of a picture: (3, height, width)."""
+    """Return the shape of what the transform makes of any picture: (n_colours, height, width).
+
+    Raises
+    ------
+    UserError
+        If the transform fails, makes something else, or inputs of other sizes of pictures of other sizes.
+    """
+    shapes = {size: _shape_of(transform, size, function) for size in TEST_SIZES}
+    first, second = TEST_SIZES
+    if shapes[first] != shapes[second]:
+        raise UserError(
+            f"The transform of {function} makes inputs of different sizes: {shapes[first]} of a picture of "
+            f"{first[0]} x {first[1]} pixels, and {shapes[second]} of one of {second[0]} x {second[1]}; scale or crop "
+            "all to one size in it, as by Resize((224, 224))."
+        )
+    return shapes[first]
+
+
+def _shape_of(transform: Any, size: tuple[int, int], function: str) -> tuple[int, ...]:
+    """Return the shape of what the transform makes of a picture of a width and height."""
     import torch
 
     try:
-        made = transform(Image.new("RGB", TEST_SIZE, "grey"))
+        made = transform(Image.new("RGB", size, "grey"))
     except Exception as error:
         raise _failed(f"The transform of {function}", error) from error
-    if not isinstance(made, torch.Tensor) or made.ndim != 3 or not made.is_floating_point():
-        found = f"{made.dtype} of shape {tuple(made.shape)}" if isinstance(made, torch.Tensor) else type(made).__name__
+    is_tensor = isinstance(made, torch.Tensor)
+    if not is_tensor or made.ndim != 3 or not made.is_floating_point():
+        found = f"{made.dtype} of shape {tuple(made.shape)}" if is_tensor else type(made).__name__
         raise UserError(
             f"The transform of {function} makes a {found} of a picture; expected is a tensor of floating-point numbers "
             "of shape (3, height, width)."

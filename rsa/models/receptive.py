@@ -186,7 +186,17 @@ def _numbers(reach: Reach | None) -> tuple[float, ...]:
     largest = max(side if side > EVERYTHING else np.nan for side in sides)  # minus infinity is what sees nothing
     if not np.isfinite(largest):
         return (largest, *unknown[1:])
+    if not (_is_even(top, bottom) and _is_even(left, right)):
+        return (largest, *unknown[1:])
     return (largest, *_grid(top - bottom), *_grid(left - right))
+
+
+def _is_even(first: Tensor, last: Tensor) -> bool:
+    """Say whether fields of each size there is lie everywhere: not of units that see more the later they come."""
+    seen = torch.isfinite(first) & torch.isfinite(last)
+    middles, sizes = ((one[seen].long().unique(return_inverse=True)) for one in (first - last, first + last))
+    n_pairs = len((middles[1] * len(sizes[0]) + sizes[1]).unique())
+    return n_pairs == len(middles[0]) * len(sizes[0])
 
 
 def _grid(twice_centres: Tensor) -> tuple[float, float]:

@@ -1,6 +1,6 @@
 """What of a layer's output counts: all units, or their mean, maximum or centre over space, a token, or a projection."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from math import isqrt, log, prod
@@ -19,19 +19,26 @@ __all__ = ["UNITS", "Axes", "ProjectionError", "Representation", "Units", "axes_
 
 
 class Axes(NamedTuple):
-    """Which axes of a layer's output for one picture go over space, and which over channels."""
+    """Which axes of a layer's output for one picture go over space, and which over channels.
+
+    Where `channels` is None, all axes that do not go over space are of channels.
+    """
 
     space: tuple[int, ...]
     channels: int | None
 
 
-def axes_of(shape: Sequence[int], is_channels_last: bool = False, aspect: float = 1.0) -> Axes:
+def axes_of(
+    shape: Sequence[int], is_channels_last: bool = False, aspect: float = 1.0, tokens: Collection[int] = ()
+) -> Axes:
     """Tell the axes of an output apart.
 
     Of three axes, the two that are equal go over space: channels are first in most networks, and last in some
     transformers; where all are equal they are first, unless other layers tell that they are last. Of pictures that are
-    not square, the two go over space whose lengths have the `aspect` of maps, height over width. Of two axes, the first
-    goes over tokens, the second over channels. One axis has no space.
+    not square, the two go over space whose lengths have the `aspect` of maps, height over width. Queries, keys and
+    weights of attention have three axes of which none is of a map: heads, tokens, and channels or tokens again. They
+    are known by the second, which is as long as a number of `tokens` that other outputs have. Of two axes, the first
+    goes over tokens, the second over channels. One axis has no space, nor have four.
 
     Examples
     --------
@@ -41,11 +48,15 @@ def axes_of(shape: Sequence[int], is_channels_last: bool = False, aspect: float 
     Axes(space=(0, 1), channels=2)
     >>> axes_of((16, 16, 32), aspect=0.5)
     Axes(space=(1, 2), channels=0)
+    >>> axes_of((12, 197, 64), tokens={197})
+    Axes(space=(1,), channels=None)
     >>> axes_of((197, 768))
     Axes(space=(0,), channels=1)
     >>> axes_of((1000,))
     Axes(space=(), channels=0)
     """
+    if len(shape) == 3 and shape[1] in tokens:
+        return Axes((1,), None)
     if len(shape) == 3:
         if aspect == 1:
             is_last = shape[0] == shape[1] and (shape[1] != shape[2] or is_channels_last)
@@ -94,7 +105,10 @@ def _max(output: "torch.Tensor", axes: Axes, n_before: int) -> "torch.Tensor":
 
 def _over_space(output: "torch.Tensor", axes: Axes, n_before: int) -> "torch.Tensor":
     """Leave out the tokens that stand before those of space: of the class, and registers."""
-    return output[:, n_before:] if len(axes.space) == 1 else output
+    if len(axes.space) != 1:
+        return output
+    axis = axes.space[0] + 1
+    return output.narrow(axis, n_before, output.shape[axis] - n_before)
 
 
 def _centre(output: "torch.Tensor", axes: Axes, n_before: int) -> "torch.Tensor":
@@ -106,11 +120,11 @@ def _centre(output: "torch.Tensor", axes: Axes, n_before: int) -> "torch.Tensor"
             first, length = _middle(output.shape[axis + 1])
             output = output.narrow(axis + 1, first, length)
         return output
-    tokens = output[:, n_before:]
-    side = isqrt(tokens.shape[1])
+    tokens, axis = _over_space(output, axes, n_before), axes.space[0] + 1
+    side = isqrt(tokens.shape[axis])
     first, length = _middle(side)
     rows = torch.arange(side * side, device=output.device).reshape(side, side)
-    return tokens[:, rows[first : first + length, first : first + length].flatten()]
+    return tokens.index_select(axis, rows[first : first + length, first : first + length].flatten())
 
 
 def _middle(length: int) -> tuple[int, int]:
@@ -120,7 +134,7 @@ def _middle(length: int) -> tuple[int, int]:
 
 
 def _first_token(output: "torch.Tensor", axes: Axes, n_before: int) -> "torch.Tensor":
-    return output[:, 0]
+    return output.select(axes.space[0] + 1, 0)
 
 
 UNITS: dict[str, Units] = {
@@ -204,7 +218,7 @@ class Representation:
     def __post_init__(self) -> None:
         needs, axes = UNITS[self.units].needs, self.axes
         shape = "x".join(map(str, self.shape))
-        n_tokens = self.shape[0] - self.n_before if len(axes.space) == 1 else 1
+        n_tokens = self.shape[axes.space[0]] - self.n_before if len(axes.space) == 1 else 1
         if needs == "space" and (not axes.space or n_tokens < 1):
             raise UserError(
                 f"its output, {shape}, has no space, of which `units: {self.units}` is; take all units of this layer"

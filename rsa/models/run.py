@@ -216,6 +216,7 @@ class Run:
         def keep(layer: str, output: "torch.Tensor") -> "torch.Tensor":
             nonlocal busy
             began = monotonic()
+            self._require_shape(layer, output)
             kept = self.representations[layer].of(output, (errors or {}).get(layer))
             busy += monotonic() - began
             return kept
@@ -236,6 +237,15 @@ class Run:
             busy = 0.0
             yield n
 
+    def _require_shape(self, layer: str, output: "torch.Tensor") -> None:
+        """Raise a `UserError` if an output, (n_pictures, ...), is not of the shape that is known of the layer."""
+        came, expected = tuple(output.shape[1:]), self.representations[layer].shape
+        if came != expected:
+            raise UserError(
+                f"{self.who(layer)} has the shape {_by(came)} for {self.pictures.files[0]}, and {_by(expected)} was "
+                "expected of any picture: let the preprocessing make inputs of one size, whatever that of the picture."
+            )
+
     def cost(self) -> dict[str, Any]:
         """Return how long a picture takes, if some have passed."""
         if not self.n_passed:
@@ -252,6 +262,10 @@ class Run:
     def who(self, layer: str) -> str:
         """Say whose responses these are."""
         return f"The output of layer {layer!r} of {self.model.label}"
+
+
+def _by(shape: Sequence[int]) -> str:
+    return "x".join(map(str, shape))
 
 
 def run_of(model: Model, images: pd.DataFrame, device: str, batch_size: int | None, folder: Path | None = None) -> Run:

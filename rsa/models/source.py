@@ -24,6 +24,7 @@ __all__ = [
     "PART",
     "Globs",
     "Layers",
+    "LayersOrNone",
     "Layout",
     "Network",
     "Responses",
@@ -65,6 +66,11 @@ Globs = Annotated[tuple[str, ...], Field(min_length=1)]
 Layers = Annotated[Literal["default"] | Globs, BeforeValidator(_as_tuple, json_schema_input_type=str | Globs)]
 """The word "default", or names and globs; one alone needs no list."""
 
+LayersOrNone = Annotated[
+    Literal["default"] | tuple[str, ...],
+    BeforeValidator(_as_tuple, json_schema_input_type=str | tuple[str, ...]),
+]
+"""The same, or no layer."""
 
 UnitsName = Annotated[str, *choice_of(UNITS, "choice of units")]
 
@@ -320,6 +326,11 @@ class Source(Section):
         """Number of tokens that stand before those of space: of the class, of distillation, and registers."""
         return 0
 
+    @property
+    def n_colours(self) -> int:
+        """Number of colours that the network sees."""
+        return 3
+
     def representations(self) -> dict[str, Representation]:
         """Return what becomes of the output of each chosen layer, in forward order.
 
@@ -359,7 +370,7 @@ class Source(Section):
         shapes = _shapes(described, self.n_tokens_before if has_tokens else 0)
         axes = _axes_of_layers(described)
         return {
-            layer: Layout(shape, axes[layer], n_before if len(shape) == 2 else 0)
+            layer: Layout(shape, axes[layer], n_before if len(axes[layer].space) == 1 else 0)
             for layer, (shape, n_before) in shapes.items()
         }
 
@@ -429,8 +440,26 @@ def _shapes(described: pd.DataFrame, n_first: int) -> dict[str, tuple[tuple[int,
         if shape
     }
     n_tokens = {shape[0] for shape in shapes.values() if len(shape) == 2}
-    # where there are as many fewer tokens, the first are put before those of this layer later on
-    return {layer: (shape, 0 if shape[0] + n_first in n_tokens else n_first) for layer, shape in shapes.items()}
+    of_attention = _token_counts(described)
+
+    def n_before(shape: tuple[int, ...]) -> int:
+        own = shape[1] if len(shape) == 3 and shape[1] in of_attention else shape[0]
+        return 0 if own + n_first in n_tokens else n_first  # the first are put before those of this layer later on
+
+    return {layer: (shape, n_before(shape)) for layer, shape in shapes.items()}
+
+
+def _token_counts(described: pd.DataFrame) -> frozenset[int]:
+    """Return how many tokens outputs of two axes have, without those that are sides of maps as well.
+
+    Examples
+    --------
+    >>> _token_counts(pd.DataFrame({"type": ["Conv2d", "Linear", "GRU"], "shape": ["8x14x14", "196x8", "14x8"]}))
+    frozenset({196})
+    """
+    shapes = [(kind, shape.split("x")) for kind, shape in zip(described["type"], described["shape"], strict=True)]
+    sides = {n for kind, shape in shapes if kind in CHANNELS_FIRST and len(shape) == 3 for n in shape[1:]}
+    return frozenset(int(shape[0]) for _, shape in shapes if len(shape) == 2 and shape[0] not in {"1", *sides})
 
 
 def _axes_of_layers(described: pd.DataFrame) -> dict[str, Axes]:
@@ -446,14 +475,14 @@ def _axes_of_layers(described: pd.DataFrame) -> dict[str, Axes]:
     >>> [axes.channels for axes in found.values()]
     [0, 0, 2]
     """
-    is_last, aspect = _is_channels_last(described["shape"]), _aspect(described)
+    is_last, aspect, tokens = _is_channels_last(described["shape"]), _aspect(described), _token_counts(described)
     is_first = described["type"].isin(CHANNELS_FIRST)
     like = {shape for shape in described["shape"][is_first] if len({*shape.split("x")}) > 1}
     found = {}
     for layer, shape, known in zip(described["layer"], described["shape"], is_first, strict=True):
         lengths = tuple(int(n) for n in shape.split("x")) if shape else ()
         is_told = len(lengths) == 3 and (known or shape in like)
-        found[layer] = Axes((1, 2), 0) if is_told else axes_of(lengths, is_last, aspect)
+        found[layer] = Axes((1, 2), 0) if is_told else axes_of(lengths, is_last, aspect, tokens)
     return found
 
 

@@ -22,6 +22,8 @@ from rsa.pipeline.config import RESULTS, Study, Surfaces, load_study, read_yaml
 from rsa.pipeline.replaced import problems_of_inputs
 from rsa.pipeline.results import problems_of_folder
 from rsa.settings import fill, placeholders
+from rsa.units.codes import with_own_layers
+from rsa.units.settings import UnitSettings
 
 __all__ = ["OUTPUTS", "Output", "Plan", "plan_of_results", "read_plan", "study_of"]
 
@@ -376,6 +378,10 @@ class Plan:
     def watched(self) -> list[str]:
         """Return the labels of the networks whose units are looked at."""
         return list(self.study.watched)
+
+    def units(self, label: str) -> UnitSettings:
+        """Return what is asked of the units of a network; of codes, for those layers alone that it has."""
+        return with_own_layers(self.study.watched[label], self.model(label))
 
     def settings(self) -> str:
         """Return all settings of the study as JSON."""

@@ -31,6 +31,9 @@ __all__ = [
 
 log = logging.getLogger(__name__)
 
+COLOURS = (1, 3)
+"""How many colours a picture may have to be shown: grey alone, or red, green and blue."""
+
 N_EACH, N_LAYERS = 4, 5
 """So many units of so many layers are looked at, if nothing is said."""
 
@@ -136,8 +139,31 @@ def problems_of_units(settings: UnitSettings, models: Sequence[Model], regions: 
         if one.like is not None and regions is not None and one.like not in regions:
             there = f"there are {listed(list(regions))}" if regions else "the study has no regions"
             found.append(f"{wanted}: `like: {one.like}` is no region; {there}.")
+    if not found:
+        found += [_without_units(settings, model, described[model.label]) for model in models]
+    found += [_of_odd_colours(model) for model in models]
     found += _without_gradients(settings, models)
     return [*dict.fromkeys(filter(None, found))]
+
+
+def _without_units(settings: UnitSettings, model: Model, described: pd.DataFrame) -> str:
+    """Say that entries of `chosen` are of a network as well, and it has a layer of none of them."""
+    if not selection(settings, model) or layers_of_units(settings, model, described):
+        return ""
+    return (
+        f"{model.label} has a layer of no entry of `chosen`: add one for it, name in `models` of the entries the "
+        "networks that they are for, or leave it out of `units.models`."
+    )
+
+
+def _of_odd_colours(model: Model) -> str:
+    """Say that inputs of a network cannot be shown as pictures."""
+    if model.n_colours in COLOURS:
+        return ""
+    return (
+        f"inputs of {model.label} have {model.n_colours} colours, and are shown as pictures in `units`: of grey, or of "
+        "red, green and blue; leave it out of `units.models`."
+    )
 
 
 def _without_gradients(settings: UnitSettings, models: Sequence[Model]) -> list[str]:

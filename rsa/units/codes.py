@@ -12,10 +12,10 @@ from rsa.core import Array, RDMs
 from rsa.errors import UserError, listed
 from rsa.labels import as_label
 from rsa.models import Model
-from rsa.models.source import Layers, usable_layers
+from rsa.models.source import LayersOrNone, usable_layers
 from rsa.progress import progress
 from rsa.units.found import Found, Table
-from rsa.units.settings import Codes
+from rsa.units.settings import Codes, UnitSettings
 from rsa.units.watched import Watched
 
 __all__ = [
@@ -29,6 +29,7 @@ __all__ = [
     "problems_of_layers",
     "require_categories",
     "stress",
+    "with_own_layers",
 ]
 
 log = logging.getLogger(__name__)
@@ -121,7 +122,7 @@ def coded(watched: Watched, stimuli: pd.DataFrame, settings: Codes) -> Coded:
     return Coded(conditions, first, np.array([of_each.get(name, "") for name in conditions], dtype=str))
 
 
-def problems_of_layers(wanted: Layers, models: Sequence[Model]) -> list[str]:
+def problems_of_layers(wanted: LayersOrNone, models: Sequence[Model]) -> list[str]:
     """Return what is wrong with the layers whose codes are looked at, a line for each name that no network has."""
     if wanted == "default" or not models:
         return []
@@ -132,6 +133,14 @@ def problems_of_layers(wanted: Layers, models: Sequence[Model]) -> list[str]:
         for glob in wanted
         if not any(layers_of_codes((glob,), model) for model in models)
     ]
+
+
+def with_own_layers(settings: UnitSettings, model: Model) -> UnitSettings:
+    """Return what is asked of a network without the layers that others alone have."""
+    if settings.layers == "default":
+        return settings
+    own = tuple(glob for glob in settings.layers if layers_of_codes((glob,), model))
+    return settings.model_copy(update={"layers": own})
 
 
 def problems_of_codes(settings: Codes, stimuli: pd.DataFrame) -> list[str]:
@@ -165,7 +174,7 @@ def _categories(stimuli: pd.DataFrame, column: str) -> list[tuple[str, str]]:
     return [pair for pair in dict.fromkeys(pairs) if pair[1]]
 
 
-def layers_of_codes(wanted: Layers, model: Model) -> list[str]:
+def layers_of_codes(wanted: LayersOrNone, model: Model) -> list[str]:
     """Return the layers of a network whose codes are looked at, in forward order; none where it has none of them."""
     if wanted == "default":
         return model.layer_names()

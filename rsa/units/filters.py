@@ -10,7 +10,7 @@ import pandas as pd
 
 from rsa.core import Array
 from rsa.units.found import Found, Table
-from rsa.units.watched import Watched
+from rsa.units.watched import N_COLOURS, Watched
 
 if TYPE_CHECKING:
     import torch
@@ -65,8 +65,11 @@ def filters(watched: Watched) -> Found | None:
         a pixel that goes from black (0) to white (1). None of a network without such a convolution, or of which torch
         knows no modules.
     """
+    if watched.module is None:
+        log.info("%s is computed from a file, not from modules, so its filters are not known", watched.model.label)
+        return None
     of_input = None
-    if watched.module is not None:
+    if len(watched.black) == N_COLOURS:
         of_input = first_filters(watched.module, watched.input_px, watched.black, watched.white)
     if of_input is None:
         log.info("%s: no convolution sees the colours of the picture, so there are no filters", watched.model.label)

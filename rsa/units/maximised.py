@@ -123,7 +123,8 @@ def _highest(watched: Watched, layer: str, units: Sequence[int], pictures: Array
     """Return the highest response at any place of each unit to its picture, (n_units, height, width, 3), 0 to 255."""
     import torch
 
-    inputs = _inputs(watched, torch.from_numpy(pictures).movedim(-1, -3).float() / 255)
+    shown = torch.from_numpy(pictures)[..., : watched.input_shape[0]]
+    inputs = _inputs(watched, shown.movedim(-1, -3).float() / 255)
     size = watched.settings.size
     batches = ((start, inputs[start : start + size]) for start in range(0, len(inputs), size))
     found: list[float] = []
@@ -231,7 +232,7 @@ def _beginning(watched: Watched, settings: Maximised) -> "torch.Tensor":
     import torch
 
     generator = torch.Generator().manual_seed(settings.seed)
-    return (0.5 + CONTRAST * torch.randn(3, *watched.input_px, generator=generator)).clamp(0, 1)
+    return (0.5 + CONTRAST * torch.randn(watched.input_shape, generator=generator)).clamp(0, 1)
 
 
 def _movements(where: LayerMap, settings: Maximised) -> list[list[int]]:

@@ -175,7 +175,7 @@ def require_occluder(patch: int, stride: int, input_px: tuple[int, int], where: 
 
 
 def random_pixels(watched: Watched, picture: int, seed: int) -> "torch.Tensor":
-    """Return a picture of random pixels, between black and white in each channel, shape (3, height, width).
+    """Return a picture of random pixels, between black and white in each colour, shape (n_colours, height, width).
 
     A patch at a place shows what this picture has there. So a patch is another one at each place, as its own pattern
     must not count, and each pixel of the input has one value under all patches; nothing depends on the order in which
@@ -183,13 +183,13 @@ def random_pixels(watched: Watched, picture: int, seed: int) -> "torch.Tensor":
     """
     import torch
 
-    shares = np.random.default_rng([seed, picture]).random((3, *watched.input_px), dtype=np.float32)
+    shares = np.random.default_rng([seed, picture]).random(watched.input_shape, dtype=np.float32)
     return watched.black + torch.from_numpy(shares) * (watched.white - watched.black)
 
 
 def grey(watched: Watched) -> "torch.Tensor":
-    """Return a picture of the mid grey between black and white, shape (3, height, width)."""
-    return ((watched.black + watched.white) / 2).expand(3, *watched.input_px)
+    """Return a picture of the mid grey between black and white, shape (n_colours, height, width)."""
+    return ((watched.black + watched.white) / 2).expand(watched.input_shape)
 
 
 # ------------------------------------------------------------------------------------------ the passes
@@ -212,7 +212,7 @@ def answers_to_covered(
         The network.
     picture : int
         Number of the picture.
-    cover : tensor, shape (3, height, width)
+    cover : tensor, shape (n_colours, height, width)
         What is seen where it is covered.
     inputs : sequence of sequences of Box
         The parts that are covered at once, for each input.

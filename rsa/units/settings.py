@@ -7,7 +7,7 @@ from typing import Annotated, Literal, TypeVar
 from pydantic import BeforeValidator, Field, model_validator
 
 from rsa.errors import listed
-from rsa.models.source import Globs, Layers
+from rsa.models.source import Globs, LayersOrNone
 from rsa.papers import joined
 from rsa.settings import DataPath, Label, Names, Section
 
@@ -176,8 +176,9 @@ class UnitSettings(Section):
     models: Names = ()
     """Labels of the networks whose units are looked at, or of models for all of their seeds or checkpoints; by default
     all. Networks that `network_comparisons` follow have their responses and `codes` alone, unless they are named."""
-    layers: Layers = "default"
-    """Layers whose `codes` and `channels` are looked at; by default those of the model, whose RDMs the study has."""
+    layers: LayersOrNone = "default"
+    """Layers whose `codes` and `channels` are looked at, `[]` for none; by default those of the model, whose RDMs the
+    study has."""
     names: DataPath | None = None
     """Text file with a line for each unit of the last layer of the networks: what its class is called."""
     preferred: Preferred | None = Preferred()

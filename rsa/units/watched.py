@@ -4,6 +4,7 @@ import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from math import prod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,7 +25,10 @@ from rsa.progress import progress
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["LayerMap", "Peaks", "Watched", "layer_maps"]
+__all__ = ["N_COLOURS", "LayerMap", "Peaks", "Watched", "layer_maps"]
+
+N_COLOURS = 3
+"""Of a picture that is shown: red, green and blue, or three times the same grey."""
 
 log = logging.getLogger(__name__)
 
@@ -75,7 +79,7 @@ class LayerMap:
     @property
     def n_channels(self) -> int:
         """Number of channels: of units, in a layer without space."""
-        return 1 if self.axes.channels is None else self.shape[self.axes.channels]
+        return prod(n for axis, n in enumerate(self.shape) if axis not in self.axes.space)
 
     @property
     def grid(self) -> tuple[int, int]:
@@ -107,8 +111,9 @@ class LayerMap:
         if len(self.axes.space) == 2:
             return output if self.axes.channels == 0 else output.movedim(-1, 1)
         if len(self.axes.space) == 1:
-            tokens = output[:, self.n_before :].movedim(2, 1)
-            return tokens.reshape(*tokens.shape[:2], *self.grid)
+            axis = self.axes.space[0] + 1
+            tokens = output.narrow(axis, self.n_before, output.shape[axis] - self.n_before)
+            return tokens.movedim(axis, -1).reshape(len(output), self.n_channels, *self.grid)
         return output.flatten(1)[:, :, None, None]
 
     def centre_of(self, row: Array | float, column: Array | float) -> tuple[Any, Any]:
@@ -242,7 +247,7 @@ class Watched:
         return len(self.pictures.files)
 
     def input_of(self, picture: int) -> "torch.Tensor":
-        """Return the network's input of a picture, shape (3, height, width), on the CPU."""
+        """Return the network's input of a picture, shape (n_colours, height, width), on the CPU."""
         prepared: torch.Tensor = self.network.prepare(read_image(self.pictures.files[picture]))
         return prepared
 
@@ -256,7 +261,7 @@ class Watched:
 
     @property
     def _range_of_pictures(self) -> "tuple[torch.Tensor, torch.Tensor]":
-        """The lowest and the highest value of all pictures, (3, 1, 1) each: where each is standardised by itself."""
+        """The lowest and the highest of all pictures, (n_colours, 1, 1) each: where each is standardised by itself."""
         import torch
 
         log.info(
@@ -270,7 +275,7 @@ class Watched:
 
     @property
     def black(self) -> "torch.Tensor":
-        """What a black pixel is in the network's input, shape (3, 1, 1).
+        """What a black pixel is in the network's input, shape (n_colours, 1, 1).
 
         Where each picture is standardised by itself, a black one and a white one are alike: then the lowest value of
         all pictures is meant, and by `white` the highest.
@@ -279,19 +284,30 @@ class Watched:
 
     @property
     def white(self) -> "torch.Tensor":
-        """What a white pixel is in the network's input, shape (3, 1, 1)."""
+        """What a white pixel is in the network's input, shape (n_colours, 1, 1)."""
         return self._range[1]
 
     @cached_property
+    def input_shape(self) -> tuple[int, int, int]:
+        """Number of colours, height and width of the network's input."""
+        n_colours, height, width = self.input_of(0).shape
+        return int(n_colours), int(height), int(width)
+
+    @property
     def input_px(self) -> tuple[int, int]:
         """Height and width of the network's input."""
-        height, width = self.network.prepare(Image.new("RGB", (256, 256))).shape[-2:]
-        return int(height), int(width)
+        return self.input_shape[1:]
 
     @cached_property
     def colours(self) -> list[int]:
-        """Which channel of the network's input is red, which green, and which blue: some networks see blue first."""
+        """Which channel of the network's input is red, which green, and which blue: some networks see blue first.
+
+        Of a network that sees grey, it is all three.
+        """
         import torch
+
+        if self.input_shape[0] == 1:
+            return [0] * N_COLOURS
 
         pictures = (Image.new("RGB", (256, 256), tuple(255 * (i == k) for i in range(3))) for k in range(3))
         shown = torch.stack([self._shares(self.network.prepare(picture)).mean(dim=(1, 2)) for picture in pictures])
@@ -303,7 +319,7 @@ class Watched:
         return (inputs.cpu() - self.black) / (self.white - self.black)
 
     def pixels(self, inputs: "torch.Tensor") -> Array:
-        """Return inputs, (..., 3, height, width), as the pictures that they are: (..., height, width, 3), 0 to 255."""
+        """Return inputs, (..., n_colours, height, width), as pictures: (..., height, width, 3), 0 to 255."""
         shares = self._shares(inputs).clamp(0, 1)[..., self.colours, :, :]
         return np.asarray((255 * shares).round().movedim(-3, -1).to(dtype=_byte()).numpy())
 
@@ -323,7 +339,7 @@ class Watched:
         if self.module is None:
             return pd.DataFrame(columns=list(GRID))
         with torch.inference_mode(False):  # in which operations cannot be followed
-            found = receptive_grids(self.module, (3, *self.input_px))
+            found = receptive_grids(self.module, self.input_shape)
         return found.drop_duplicates("layer").set_index("layer")[list(GRID)]
 
     @cached_property

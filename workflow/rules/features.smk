@@ -114,9 +114,7 @@ if STUDY.units is not None:
         params:
             model=lambda wildcards: options_of("model", PLAN.model(wildcards.watched)),
             stimuli=options("stimuli", STUDY.stimuli),
-            units=lambda wildcards: options_of(
-                "units", STUDY.watched[wildcards.watched]
-            ),
+            units=lambda wildcards: options_of("units", PLAN.units(wildcards.watched)),
             distance=STUDY.layer_distance,
             comparison=STUDY.comparison,
         shell:

@@ -12,6 +12,7 @@ from rsa.models.own_device import own_device
 from rsa.pipeline.config import ComparisonName, DistanceName
 from rsa.pipeline.stages.common import provenance_of, stacked
 from rsa.units.choosing import problems_of_units, without_others
+from rsa.units.codes import problems_of_codes, problems_of_layers
 from rsa.units.fields import problems_of_fields
 from rsa.units.found import remove_found, save_found
 from rsa.units.heat_maps import problems_of_heat_maps
@@ -28,6 +29,8 @@ def require_units(model: Model, images: pd.DataFrame, settings: UnitSettings) ->
     problems = [
         *problems_of_units(settings, [model], None),
         *problems_of_fields(settings, [model]),
+        *problems_of_layers(settings.layers, [model]),
+        *(problems_of_codes(settings.codes, images) if settings.codes is not None else ()),
         *problems_of_heat_maps(settings, [model], images),
     ]
     if problems:
