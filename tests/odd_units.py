@@ -75,6 +75,13 @@ def colours(n=1):
     return network, lambda picture: transform(picture, 1).repeat(n, 1, 1)
 
 
+def blue_first():
+    network, _ = colours(3)
+    with torch.no_grad():
+        network[0].weight *= torch.tensor([3.0, 1.0, 0.1])[:, None, None]
+    return network, lambda picture: transform(picture).flip(0)
+
+
 def unscaled():
     return nn.Sequential(nn.Conv2d(3, 4, 5), nn.AdaptiveAvgPool2d(1), nn.Flatten()), as_it_is
 

@@ -23,12 +23,13 @@ from rsa.models.onnx import Onnx
 from rsa.models.python import Python
 from rsa.pipeline.stages.looks import require_units
 from rsa.report.units.draw import unit_figures
-from rsa.units.choosing import problems_of_units
+from rsa.units.choosing import Unit, problems_of_units
 from rsa.units.codes import with_own_layers
 from rsa.units.found import Found, save_found
 from rsa.units.look import Beside, Look, looked_at
+from rsa.units.maximised import ascended, maximised
 from rsa.units.occlusion import grey
-from rsa.units.settings import UnitSettings
+from rsa.units.settings import Maximised, UnitSettings
 from rsa.units.watched import Peaks, Watched, layer_maps
 
 N = 4
@@ -215,6 +216,18 @@ def test_units_of_attention_and_of_grey_are_drawn(looks, tmp_path):
         assert drawn == {"preferred", "fields"}
 
 
+def test_pictures_that_are_made_are_measured_in_the_order_of_colours_that_a_network_sees(pictures):
+    one, settings = Watched.of(model("blue_first"), pictures), Maximised(n_steps=5, jitter_px=0)
+    assert one.colours == [2, 1, 0]
+    units = [Unit("4", unit, "asked for") for unit in range(3)]
+    found = maximised(one, units, one.peaks(["4"]), settings).tables["maximised"].rows["made"]
+    with one.exactly(), torch.inference_mode(False):
+        made = one.black.clone() + (one.white - one.black).clone() * ascended(one, "4", [0, 1, 2], settings)
+        with torch.no_grad():
+            expected = one.network.module(made).diagonal()
+    np.testing.assert_allclose(found, expected.numpy(), atol=5e-3)
+
+
 @pytest.mark.parametrize("kind", ["attention", "memory", "colours"])
 def test_heat_maps_are_those_of_places_covered_one_by_one(kind, looks, watched):
     one = watched[kind]
@@ -245,7 +258,7 @@ def test_a_network_without_any_layer_of_chosen_is_told_before_its_job(pictures):
     asked = UnitSettings.model_validate({"chosen": [{"layers": "memory"}]})
     (problem,) = problems_of_units(asked, [model("memory"), model("volume")], None)
     assert problem.startswith("volume has a layer of no entry of `chosen`: add one for it, name in `models`")
-    named = UnitSettings.model_validate({"chosen": [{"layers": "memory", "models": "memory"}]})
+    named = UnitSettings.model_validate({"chosen": [{"layers": "memory", "models": ["memory"]}]})
     assert problems_of_units(named, [model("memory"), model("volume")], None) == []
 
 
@@ -282,7 +295,5 @@ def test_pictures_that_become_inputs_of_different_sizes_are_named(tmp_path):
     one = model("sometimes", layers=["0"])
     with pytest.raises(UserError, match=r"different sizes: \(3, 30, 30\) of .*a\.png, and \(3, 20, 30\) of .*b\.png;"):
         model_rdms(one, images, "euclidean", device="cpu")
-    with pytest.raises(
-        UserError, match=r"'0' of sometimes has the shape 4x26x26 for .*a\.png, and 4x20x20 was expected"
-    ):
+    with pytest.raises(UserError, match=r"has the shape 4x26x26 for .*a\.png, and 4x20x20 was expected"):
         model_rdms(one, images.assign(file=str(tmp_path / "a.png")), "euclidean", device="cpu")

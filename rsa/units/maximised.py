@@ -123,7 +123,7 @@ def _highest(watched: Watched, layer: str, units: Sequence[int], pictures: Array
     """Return the highest response at any place of each unit to its picture, (n_units, height, width, 3), 0 to 255."""
     import torch
 
-    shown = torch.from_numpy(pictures)[..., : watched.input_shape[0]]
+    shown = torch.from_numpy(pictures)[..., [watched.colours.index(i) for i in range(watched.input_shape[0])]]
     inputs = _inputs(watched, shown.movedim(-1, -3).float() / 255)
     size = watched.settings.size
     batches = ((start, inputs[start : start + size]) for start in range(0, len(inputs), size))
