@@ -20,6 +20,7 @@ from rsa.models.exported import Exported
 from rsa.models.layer_rdms import model_rdms
 from rsa.models.modules import recording
 from rsa.models.onnx import Onnx
+from rsa.models.passing import exactly
 from rsa.models.python import Python
 from rsa.pipeline.stages.looks import require_units
 from rsa.report.units.draw import unit_figures
@@ -221,7 +222,7 @@ def test_pictures_that_are_made_are_measured_in_the_order_of_colours_that_a_netw
     assert one.colours == [2, 1, 0]
     units = [Unit("4", unit, "asked for") for unit in range(3)]
     found = maximised(one, units, one.peaks(["4"]), settings).tables["maximised"].rows["made"]
-    with one.exactly(), torch.inference_mode(False):
+    with exactly(), torch.inference_mode(False):
         made = one.black.clone() + (one.white - one.black).clone() * ascended(one, "4", [0, 1, 2], settings)
         with torch.no_grad():
             expected = one.network.module(made).diagonal()
