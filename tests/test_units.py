@@ -270,8 +270,14 @@ def test_a_dead_layer_is_refused(pictures: pd.DataFrame) -> None:
 @pytest.mark.parametrize(
     ("chosen", "line"),
     [
-        ({"layers": "conv9"}, "units of 'conv9': no layer of 'withdeadunits' is called so"),
-        ({"layers": "1", "units": 8}, "Layer '1' of withdeadunits has no unit 8: it has 8, numbered from 0 to 7."),
+        (
+            {"layers": "conv9"},
+            "units of 'conv9': no layer of 'withdeadunits' is called 'conv9' and has one output; `python -m rsa layers",
+        ),
+        (
+            {"layers": "1", "units": 8},
+            "units of '1': layer '1' of withdeadunits has no unit 8: it has 8, numbered from 0 to 7.",
+        ),
         ({"layers": "1", "models": ["alexnet"]}, "there is no network 'alexnet'; there are 'withdeadunits'."),
         ({"layers": "1", "like": "V4"}, "`like: V4` is no region; there are 'V1', 'IT'."),
     ],
@@ -289,7 +295,7 @@ def test_of_a_study_a_network_is_asked_for_what_it_has(pictures: pd.DataFrame) -
     own = without_others(asked, net, net.describe())
     assert (own.chosen, own.heat_maps, own.maximised) == (asked.chosen[:1], (), None)
     require_units(net, pictures, asked)
-    with pytest.raises(UserError, match=r"units of 'elsewhere': no layer of .* is called so"):
+    with pytest.raises(UserError, match=r"units of 'elsewhere': no layer of .* is called 'elsewhere' and"):
         require_units(net, pictures, settings(chosen=others))
 
 

@@ -22,6 +22,8 @@ __all__ = [
     "chosen_units",
     "layers_like_regions",
     "layers_of_units",
+    "no_such_layer",
+    "no_such_unit",
     "problems_of_units",
     "selection",
     "spread",
@@ -129,13 +131,11 @@ def problems_of_units(settings: UnitSettings, models: Sequence[Model], regions: 
         asked = [model for model in models if one.is_of(model.label)]
         layers = {model.label: usable_layers(described[model.label], one.layers) for model in asked}
         if not any(layers.values()):
-            found.append(
-                f"{wanted}: no layer of {listed([model.label for model in asked])} is called so and has one output; "
-                f"`python -m rsa layers {asked[0].word}` lists them."
-            )
+            found.append(f"{wanted}: {no_such_layer(one.layers, asked)}")
         for model in asked if one.units is not None else ():
             maps = layer_maps(model, described[model.label])
-            found += [_beyond(maps[layer], max(one.units or ()), model) for layer in layers[model.label]]
+            beyond = [no_such_unit(maps[layer], max(one.units or ()), model) for layer in layers[model.label]]
+            found += [f"{wanted}: {problem}" for problem in beyond if problem]
         if one.like is not None and regions is not None and one.like not in regions:
             there = f"there are {listed(list(regions))}" if regions else "the study has no regions"
             found.append(f"{wanted}: `like: {one.like}` is no region; {there}.")
@@ -143,7 +143,7 @@ def problems_of_units(settings: UnitSettings, models: Sequence[Model], regions: 
         found += [_without_units(settings, model, described[model.label]) for model in models]
     found += [_of_odd_colours(model) for model in models]
     found += _without_gradients(settings, models)
-    return [*dict.fromkeys(filter(None, found))]
+    return [*dict.fromkeys(found)]
 
 
 def _without_units(settings: UnitSettings, model: Model, described: pd.DataFrame) -> str:
@@ -183,13 +183,20 @@ def _without_gradients(settings: UnitSettings, models: Sequence[Model]) -> list[
     ]
 
 
-def _beyond(one: LayerMap, number: int, model: Model) -> str:
-    if number < one.n_channels:
-        return ""
+def no_such_layer(names: Sequence[str], models: Sequence[Model]) -> str:
+    """Say that no layer of some networks has one of these names, or matches one of these globs."""
     return (
-        f"Layer {one.layer!r} of {model.label} has no unit {number}: it has {one.n_channels}, numbered from 0 to "
-        f"{one.n_channels - 1}."
+        f"no layer of {listed([model.label for model in models])} is called {listed(list(names))} and has one output; "
+        f"`python -m rsa layers {models[0].word}` lists them."
     )
+
+
+def no_such_unit(where: LayerMap, number: int, model: Model) -> str:
+    """Say that a layer has fewer units; nothing if it has this one."""
+    n = where.n_channels
+    if number < n:
+        return ""
+    return f"layer {where.layer!r} of {model.label} has no unit {number}: it has {n}, numbered from 0 to {n - 1}."
 
 
 def chosen_units(

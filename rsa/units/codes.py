@@ -14,6 +14,7 @@ from rsa.labels import as_label
 from rsa.models import Model
 from rsa.models.source import LayersOrNone, usable_layers
 from rsa.progress import progress
+from rsa.units.choosing import no_such_layer
 from rsa.units.found import Found, Table
 from rsa.units.settings import Codes, UnitSettings
 from rsa.units.watched import Watched
@@ -126,10 +127,8 @@ def problems_of_layers(wanted: LayersOrNone, models: Sequence[Model]) -> list[st
     """Return what is wrong with the layers whose codes are looked at, a line for each name that no network has."""
     if wanted == "default" or not models:
         return []
-    labels = listed([model.label for model in models])
     return [
-        f"`units.layers`: no layer of {labels} is called {glob!r} and has one output; "
-        f"`python -m rsa layers {models[0].word}` lists them."
+        f"`units.layers`: {no_such_layer([glob], models)}"
         for glob in wanted
         if not any(layers_of_codes((glob,), model) for model in models)
     ]

@@ -13,6 +13,7 @@ from rsa.models import Model
 from rsa.models.passing import exactly, keeping_memory
 from rsa.models.source import usable_layers
 from rsa.progress import progress
+from rsa.units.choosing import no_such_layer, no_such_unit
 from rsa.units.found import Found, Table
 from rsa.units.occlusion import Occluders, answers_to_covered, grey, require_occluder
 from rsa.units.settings import HeatMap, UnitSettings
@@ -110,14 +111,10 @@ def _problems(
     found = [] if stimuli is None else _problems_of_stimuli(one, stimuli)
     having = {model.label: model for model in asked if _has_layer(one, described[model.label])}
     if not having:
-        word = asked[0].word
-        found.append(
-            f"no layer of {listed([model.label for model in asked])} with one output is called {one.layer!r}; "
-            f"`python -m rsa layers {word}` lists them."
-        )
+        found.append(no_such_layer([str(one.layer)], asked))
     for label, model in having.items():
         layer = one.layer or last_layer(described[label])
-        found += _problems_of_layer(one, label, layer_maps(model, described[label])[layer], stimuli)
+        found += _problems_of_layer(one, model, layer_maps(model, described[label])[layer], stimuli)
     return found
 
 
@@ -130,8 +127,8 @@ def last_layer(described: pd.DataFrame) -> str:
     return usable_layers(described)[-1]
 
 
-def _problems_of_layer(one: HeatMap, label: str, where: LayerMap, stimuli: pd.DataFrame | None) -> list[str]:
-    found = []
+def _problems_of_layer(one: HeatMap, model: Model, where: LayerMap, stimuli: pd.DataFrame | None) -> list[str]:
+    found, label = [], model.label
     if one.measure == "probability" and where.grid != (1, 1):
         found.append(
             f"layer {where.layer!r} of {label} has {where.grid[0]} x {where.grid[1]} places, and probabilities are of "
@@ -143,11 +140,8 @@ def _problems_of_layer(one: HeatMap, label: str, where: LayerMap, stimuli: pd.Da
             "`measure: response`."
         )
     units = [one.unit] if one.unit is not None else _units_of(one, stimuli)
-    if units and max(units) >= where.n_channels:
-        found.append(
-            f"layer {where.layer!r} of {label} has no unit {max(units)}: it has {where.n_channels}, numbered from 0 to "
-            f"{where.n_channels - 1}."
-        )
+    if units and (problem := no_such_unit(where, max(units), model)):
+        found.append(problem)
     return found
 
 

@@ -66,20 +66,12 @@ def maximised(watched: Watched, units: Sequence[Unit], peaks: Mapping[str, Peaks
         )
     made: list[Array] = []
     rows: list[dict[str, Any]] = []
-    layers = list(dict.fromkeys(one.layer for one in units))
     total = len(units) * settings.n_steps
     with exactly(), progress(total, "steps", f"{watched.model.label}: pictures for units") as advance:
-        for layer in layers:
+        for layer in dict.fromkeys(one.layer for one in units):
             numbers = [one.unit for one in units if one.layer == layer]
-            pictures = _in_parts(watched, layer, numbers, settings, advance)
-            made.append(pictures)
-            grey = watched.pixels(_inputs(watched, _beginning(watched, settings)))
-            before = _highest(watched, layer, numbers, np.repeat(grey[None], len(numbers), axis=0))
-            after = _highest(watched, layer, numbers, pictures)
-            rows += [
-                _row(watched, layer, unit, peaks[layer].values[:, unit], *both)
-                for unit, *both in zip(numbers, before, after, strict=True)
-            ]
+            made.append(_in_parts(watched, layer, numbers, settings, advance))
+            rows += _rows(watched, layer, numbers, peaks[layer], made[-1], settings)
     table = Table(pd.DataFrame(rows, columns=list(COLUMNS)), COLUMNS)
     best = [int(peaks[one.layer].values[:, one.unit].argmax()) for one in units]
     seen = [field_at_peak(watched, one, peaks[one.layer], k) for one, k in zip(units, best, strict=True)]
@@ -91,6 +83,19 @@ def maximised(watched: Watched, units: Sequence[Unit], peaks: Mapping[str, Peaks
         "best_fields": np.array(seen),
     }
     return Found({"maximised": table}, arrays, frozenset(best))
+
+
+def _rows(
+    watched: Watched, layer: str, units: Sequence[int], peaks: Peaks, made: Array, settings: Maximised
+) -> list[dict[str, Any]]:
+    """Return the rows of the units of a layer, for which pictures, (n_units, height, width, 3), were made."""
+    grey = watched.pixels(_inputs(watched, _beginning(watched, settings)))
+    before = _highest(watched, layer, units, np.repeat(grey[None], len(units), axis=0))
+    after = _highest(watched, layer, units, made)
+    return [
+        _row(watched, layer, unit, peaks.values[:, unit], *both)
+        for unit, *both in zip(units, before, after, strict=True)
+    ]
 
 
 def _row(watched: Watched, layer: str, unit: int, of_pictures: Array, before: float, after: float) -> dict[str, Any]:
