@@ -143,7 +143,7 @@ def problems_of_units(settings: UnitSettings, models: Sequence[Model], regions: 
         found += [_without_units(settings, model, described[model.label]) for model in models]
     found += [_of_odd_colours(model) for model in models]
     found += _without_gradients(settings, models)
-    return [*dict.fromkeys(found)]
+    return [*dict.fromkeys(filter(None, found))]
 
 
 def _without_units(settings: UnitSettings, model: Model, described: pd.DataFrame) -> str:
