@@ -402,7 +402,7 @@ def test_stage_writes_a_table_and_a_figure_of_each(written: Path) -> None:
         assert set(json.loads(path.with_suffix(".json").read_text())) == set(io.load_table(path))
     drawn = sorted((written / "figures").glob("*.png"))
     assert [path.stem for path in drawn] == [
-        *("steps_curve", "tuned_categories", "tuned_layers", "tuned_units_classifier")
+        *("steps_curve", "tuned_categories", "tuned_layers", "tuned_units_1_classifier")
     ], "no unit of features.9 changed"
     assert all(caption_of(path) for path in drawn)
     assert "that changed most, then the 6 that" in caption_of(drawn[-1])

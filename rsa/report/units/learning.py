@@ -178,6 +178,11 @@ def draw_units(units: pd.DataFrame, peaks: Sequence[Array], pictures: Sequence[A
     return sheet.figure
 
 
+def _ends(table: pd.DataFrame) -> dict[str, str]:
+    """Return the ends of the names of the figures of units, by layer; names of layers may have the same letters."""
+    return {layer: f"_{place}_{label_of(layer)}" for place, layer in enumerate(chosen_layers(table), 1)}
+
+
 def _two_digits(value: float) -> str:
     return f"{round(value, 2) + 0.0:.2f}".replace("-", "\N{MINUS SIGN}")
 
@@ -189,12 +194,12 @@ def _unit_figures(table: pd.DataFrame, folders: Mapping[str, Path], path: Path) 
     name = path.stem.removesuffix("_units")
     made = [save_figure(path.with_name(f"{name}_layers.png"), draw_layers(table), CAPTIONS["layers"].format(n=n))]
     pictures = [UnitsFolder(folder).thumbnails for folder in folders.values()]
-    for layer in chosen_layers(table):
+    for layer, end in _ends(table).items():
         own = table[table["layer"] == layer].set_index("unit", drop=False)
         most, least = extremes(own)
         figure = draw_units(own.loc[[*most, *least]], [one.peaks[layer] for one in responses], pictures)
         caption = CAPTIONS["units"].format(layer=layer, most=len(most), least=len(least))
-        made.append(save_figure(path.with_name(f"{name}_units_{label_of(layer)}.png"), figure, caption, DPI))
+        made.append(save_figure(path.with_name(f"{name}_units{end}.png"), figure, caption, DPI))
     return made
 
 
@@ -300,7 +305,7 @@ def change_sections(
         rows = _table(tables, name, part)
         if rows is None:
             continue
-        each = [f"_{label_of(layer)}" for layer in chosen_layers(rows)] if part == "units" else [""]
+        each = _ends(rows).values() if part == "units" else [""]
         pictures = [figures / f"{name}_{part}{end}.png" for end in each]
         drawn = [(caption_of(path), path) for path in pictures if path.is_file()]
         links = [*files(tables / f"{name}_{part}.tsv"), *beside]
