@@ -202,7 +202,7 @@ def bootstrapped_regions(
     tested : bool
         Whether scores are 0 where there is nothing; otherwise they have no p.
     run : RunSettings
-        Threads, and memory.
+        Threads, memory, and progress: how many regions of how many samples are done.
 
     Returns
     -------
@@ -291,7 +291,8 @@ class _Study:
         whose = subjects if "subject" in references.table else subjects[:1]
         own = [align(brain.conditions, own_references(references, one), "brain RDMs") for one in whose]
         names = [name for name in ("model", "layer", "time_s") if name in own[0].table]
-        labels = own[0].table[names].assign(role=REFERENCE)
+        texts = {name: own[0].table[name].fillna("").astype(str) for name in ("model", "layer") if name in names}
+        labels = own[0].table[names].assign(**texts, role=REFERENCE)
         labels = labels.loc[np.repeat(labels.index, len(times_s))].reset_index(drop=True)
         if "time_s" in brain.table:
             labels["time_s"] = np.tile(times_s, len(own[0]))
@@ -350,8 +351,10 @@ def _resampled(
         return of_some
 
     chunks = [range(first, min(first + CHUNK, len(samples))) for first in range(0, len(samples), CHUNK)]
-    for _, one in in_threads(some, chunks, run.n_threads):
+    for numbers, one in in_threads(some, chunks, run.n_threads):
         spread.add_all(one)
+        if run.progress is not None:
+            run.progress(len(numbers) * brain.shape[2])
     return spread
 
 

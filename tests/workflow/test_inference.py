@@ -260,7 +260,9 @@ def test_shares_of_variance_have_no_p_over_subjects(flipped: Path) -> None:
     folder = flipped / "analyses" / "partition"
     assert not (io.load_scores(folder / "scores" / "group_scores.h5").table["role"] == TEST).any()
     assert not list(folder.glob("group/*clusters*"))
-    assert table(folder / "regions_group.tsv")["p"].isna().all()
+    group = table(folder / "regions_group.tsv")
+    assert group["p"].isna().all()
+    assert "both_lower" not in group
 
 
 def test_regions_are_tested_over_subjects_with_contrasts(flipped: Path) -> None:
@@ -278,6 +280,9 @@ def test_regions_are_tested_over_subjects_with_contrasts(flipped: Path) -> None:
         np.testing.assert_allclose(rows["p"], p_of(statistics), atol=1e-5)
         np.testing.assert_allclose(rows["p_corrected"], p_of_highest(statistics[:, None])[0], atol=1e-5)
     assert group.loc[group["model"] == "meeg", "p"].isna().all(), "one M/EEG RDM is the same for all subjects"
+    np.testing.assert_allclose((group["both_lower"] + group["both_upper"]) / 2, group["mean"], atol=2e-5)
+    assert (group["both_upper"] > group["upper"]).mean() > 0.5, "other pictures add to the variance"
+    assert (group["p_both_corrected"] >= group["p_both"]).all()
     low = group[(group["model"] == "size") & (group["region"] == "low")]
     assert low["p_corrected"].item() <= 0.05
 
@@ -411,6 +416,7 @@ def test_regions_and_times_are_tested_over_conditions(permuted: Path) -> None:
     scores = np.array([[[spearmanr(one, row).statistic for one in brain.values] for brain in brains] for row in rows])
     means = scores.mean(axis=1)  # (61, n_regions)
     group = table(permuted / "regions_group.tsv")
+    np.testing.assert_allclose((group["both_lower"] + group["both_upper"]) / 2, group["mean"], atol=2e-5)
     found_p = group[group["model"] == "size"].set_index("region").loc[list(brains[0].table["region"])]
     np.testing.assert_allclose(found_p["mean"], means[0], atol=1e-5)
     np.testing.assert_allclose(found_p["p"], p_of(means), atol=1e-5)

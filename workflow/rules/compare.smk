@@ -154,6 +154,7 @@ rule region_fits:
         f"{LOGS}/{{part}}region_fits.log",
     conda:
         "../../envs/cpu.yaml"
+    threads: threads_of("region_fits")
     resources:
         **needs("region_fits"),
     params:
@@ -163,4 +164,5 @@ rule region_fits:
         group=lambda wildcards, output: output.get("group", ""),
     shell:
         "python -m rsa region-fits --brain {input.brain} --references {input.references} --comparison {params.comparison} "
-        "{params.analysis} {params.inference} --group {params.group} --output {output.table} --log {log}"
+        "{params.analysis} {params.inference} --group {params.group} --threads {threads} --output {output.table} "
+        "--log {log}"

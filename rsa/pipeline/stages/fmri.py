@@ -207,6 +207,7 @@ def region_fits(
     analysis: Analysis | PlainComparison = PLAIN,
     inference: Inference | None = None,
     group: Path | None = None,
+    threads: int = 1,
 ) -> None:
     """Compare the RDMs of regions of all subjects with all reference RDMs: a table with noise ceilings.
 
@@ -247,18 +248,21 @@ def region_fits(
     else:
         table = region_group(plain, tested=False).drop(columns=["t", "p", "p_corrected", "q"])
         keys = [name for name in ("region", "model", "layer", "time_s") if name in table]
-        table = table.merge(permuted_regions(regions, own, measure_of, correction, **how), on=keys, how="left")
+        run = RunSettings(n_threads=threads)
+        table = table.merge(permuted_regions(regions, own, measure_of, correction, **how, run=run), on=keys, how="left")
     if analysis.is_main and inference.bootstrap is not None and inference.resamples_regions(comparison):
-        resampled = bootstrapped_regions(
-            regions,
-            own,
-            comparison,
-            correction,
-            contrasts=known_contrasts(inference.contrasts, plain),
-            n_samples=inference.bootstrap,
-            seed=inference.seed,
-            tested=rdm.chance_is_0(comparison, distance),
-        )
+        with progress(inference.bootstrap * plain["region"].nunique(), "samples of regions") as advance:
+            resampled = bootstrapped_regions(
+                regions,
+                own,
+                comparison,
+                correction,
+                contrasts=known_contrasts(inference.contrasts, plain),
+                n_samples=inference.bootstrap,
+                seed=inference.seed,
+                tested=rdm.chance_is_0(comparison, distance),
+                run=RunSettings(n_threads=threads, progress=advance),
+            )
         keys = [name for name in ("region", "model", "layer", "time_s") if name in table]
         table = table.merge(resampled, on=keys, how="left")
     io.save_table(group, table, dictionary(table, REGION_GROUP_COLUMNS | BOTH_COLUMNS, analysis, comparison))
