@@ -714,3 +714,10 @@ def test_json_is_readable_and_ends_with_a_newline(tmp_path):
     text = (tmp_path / "a.json").read_text()
     assert json.loads(text) == {"path": str(tmp_path), "n": 3}
     assert text.endswith("}\n")
+
+
+def test_a_file_that_another_process_finishes_meanwhile_is_none_that_a_killed_job_left(tmp_path):
+    (tmp_path / ".partial-a.txt-gone.txt").symlink_to(tmp_path / "renamed")  # it is listed, and no longer there
+    with io.writing(tmp_path / "a.txt") as temporary:
+        temporary.write_text("mine")
+    assert (tmp_path / "a.txt").read_text() == "mine"

@@ -1,5 +1,6 @@
 """RDMs of layers, made in memory, through a file, from what is kept, and after interruptions: always the same bits."""
 
+import fcntl
 import json
 import logging
 from pathlib import Path
@@ -252,6 +253,32 @@ def test_two_runs_at_once_do_not_write_into_one_file(tmp_path):
         assert first.path == path
         assert second.path.parent.parent == tmp_path / "s"
     assert Gathered(path).n_done(["a"]) == 0
+
+
+def test_a_lock_that_its_holder_removed_meanwhile_is_taken_anew(tmp_path, monkeypatch):
+    """One process has opened the lock, and the one that held it removes it: a third would find, and lock, a new one."""
+    path, flock, calls = tmp_path / "responses" / "one.h5", fcntl.flock, []
+
+    def late(file, how):
+        calls.append(file)
+        if len(calls) == 1:
+            path.with_suffix(".lock").unlink()
+        flock(file, how)
+
+    monkeypatch.setattr(fcntl, "flock", late)
+    with kept.gathering(path, tmp_path / "s") as first, kept.gathering(path, tmp_path / "s") as second:
+        assert first.path == path
+        assert second.path != path
+    assert len(calls) == 3
+    assert list(path.parent.iterdir()) == []
+
+
+def test_rdms_that_were_kept_tell_what_a_picture_cost_when_they_were_made(tmp_path, images):
+    cold = layer_rdms.model_rdms(Grid(), images, "correlation", device="cpu", cache=tmp_path)
+    warm = layer_rdms.model_rdms(Grid(), images, "correlation", device="cpu", cache=tmp_path)
+    assert cold.cost["forward_ms_per_picture"] > 0
+    assert warm.cost == cold.cost
+    assert "cost" not in warm.about
 
 
 # ---------------------------------------------------------------------------------------- out of memory

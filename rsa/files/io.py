@@ -17,7 +17,7 @@ import tokenize
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from io import StringIO
@@ -226,8 +226,9 @@ def require_space(path: str | Path, n_bytes: int) -> None:
 def _remove_abandoned(path: Path) -> None:
     """Remove what killed jobs left of this file more than an hour ago; a younger one may still be written."""
     for abandoned in path.parent.glob(f".partial-{glob.escape(path.name)}-*"):
-        if time.time() - abandoned.stat().st_mtime > 3600:
-            abandoned.unlink(missing_ok=True)
+        with suppress(FileNotFoundError):  # it got its name just now
+            if time.time() - abandoned.stat().st_mtime > 3600:
+                abandoned.unlink()
 
 
 def _is_full_disk(error: OSError) -> bool:

@@ -9,13 +9,14 @@ import fcntl
 import hashlib
 import json
 import logging
+import os
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import h5py
 import pandas as pd
@@ -179,11 +180,25 @@ def gathering(path: Path | None, scratch: Path) -> Iterator[Gathered]:
 
 def _locked(stack: ExitStack, path: Path) -> bool:
     """Lock a file for this process until the stack unwinds; say whether that worked."""
+    file = path.with_suffix(".lock")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        lock = stack.enter_context(path.with_suffix(".lock").open("w"))
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        while not _is_held(file, lock := stack.enter_context(file.open("w"))):
+            lock.close()
     except OSError:
         return False
-    stack.callback(path.with_suffix(".lock").unlink, missing_ok=True)
+    stack.callback(file.unlink, missing_ok=True)
     return True
+
+
+def _is_held(file: Path, lock: IO[str]) -> bool:
+    """Lock a file that is open; say whether it is still there.
+
+    The process that held the lock removes the file when it ends. Whoever had opened it before then locks what nobody
+    else will find, while others make a new file.
+    """
+    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    try:
+        return os.path.samestat(os.fstat(lock.fileno()), file.stat())
+    except FileNotFoundError:
+        return False

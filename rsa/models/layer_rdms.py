@@ -157,7 +157,8 @@ class ModelRDMs:
     about : dict
         For the provenance: device, hash of the weights, layers, numbers of parameters, errors of projections.
     cost : dict
-        `forward_ms_per_picture` and the `device`, if a picture has passed; no two runs agree in it.
+        `forward_ms_per_picture` up to the last layer, and the `device`: of this run, or of the one that made the RDM of
+        that layer, where it was kept; of ready responses nothing. No two runs agree in it.
     """
 
     rdms: RDMs
@@ -413,7 +414,8 @@ class _Making:
         who, conditions = self.run.who(layer), self.run.pictures.conditions
         values, undefined = _rdm(sums, self.measure, conditions, who, self.run.model.pca)
         error = self._passing.errors.get(layer)
-        said = {"undefined": undefined, **({} if error is None else {"projection": error.told()})}
+        said = {"undefined": undefined, "cost": self.run.cost()}
+        said |= {} if error is None else {"projection": error.told()}
         one = LayerRDM(values, sums.n_features, said)
         self.kept.keep(layer, one, self.distance)
         self._take(layer, one)
@@ -432,7 +434,8 @@ class _Making:
             log.info("%s, layer %s: error of the projection: %s", label, layer, json.dumps(told))
         rows = [{"model": label, "layer": layer, "n_units": self.said[layer]["n_units"]} for layer in self.layers]
         rdms = RDMs(self.values, self.run.pictures.conditions, pd.DataFrame(rows), self.distance)
-        return ModelRDMs(rdms, {**self.run.about, **({"projection_errors": errors} if errors else {})}, self.run.cost())
+        about = {**self.run.about, **({"projection_errors": errors} if errors else {})}
+        return ModelRDMs(rdms, about, dict(self.said[self.layers[-1]]["cost"]))  # up to the last layer a picture passes
 
 
 def _room_for(n_rdms: int, n_pairs: int, scratch: Path) -> Array:
