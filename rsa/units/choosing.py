@@ -121,29 +121,34 @@ def problems_of_units(settings: UnitSettings, models: Sequence[Model], regions: 
     regions : sequence of str, optional
         The names of the regions of the study, where they are known; none in a study without regions.
     """
-    found: list[str] = []
     described = {model.label: model.describe() for model in models}
-    for one in settings.chosen:
-        wanted = f"units of {listed(list(one.layers))}"
-        if problem := one.problem_of_models(list(described)):
-            found.append(f"{wanted}: {problem}")
-            continue
-        asked = [model for model in models if one.is_of(model.label)]
-        layers = {model.label: usable_layers(described[model.label], one.layers) for model in asked}
-        if not any(layers.values()):
-            found.append(f"{wanted}: {no_such_layer(one.layers, asked)}")
-        for model in asked if one.units is not None else ():
-            maps = layer_maps(model, described[model.label])
-            beyond = [no_such_unit(maps[layer], max(one.units or ()), model) for layer in layers[model.label]]
-            found += [f"{wanted}: {problem}" for problem in beyond if problem]
-        if one.like is not None and regions is not None and one.like not in regions:
-            there = f"there are {listed(list(regions))}" if regions else "the study has no regions"
-            found.append(f"{wanted}: `like: {one.like}` is no region; {there}.")
+    found = [
+        f"units of {listed(list(one.layers))}: {problem}"
+        for one in settings.chosen
+        for problem in _problems_of_entry(one, models, described, regions)
+    ]
     if not found:
         found += [_without_units(settings, model, described[model.label]) for model in models]
     found += [_of_odd_colours(model) for model in models]
     found += _without_gradients(settings, models)
     return [*dict.fromkeys(filter(None, found))]
+
+
+def _problems_of_entry(
+    one: Chosen, models: Sequence[Model], described: Mapping[str, pd.DataFrame], regions: Sequence[str] | None
+) -> list[str]:
+    if problem := one.problem_of_models(list(described)):
+        return [problem]
+    asked = [model for model in models if one.is_of(model.label)]
+    layers = {model.label: usable_layers(described[model.label], one.layers) for model in asked}
+    found = [] if any(layers.values()) else [no_such_layer(one.layers, asked)]
+    for model in asked if one.units is not None else ():
+        maps = layer_maps(model, described[model.label])
+        found += [no_such_unit(maps[layer], max(one.units or ()), model) for layer in layers[model.label]]
+    if one.like is not None and regions is not None and one.like not in regions:
+        there = f"there are {listed(list(regions))}" if regions else "the study has no regions"
+        found.append(f"`like: {one.like}` is no region; {there}.")
+    return [problem for problem in found if problem]
 
 
 def _without_units(settings: UnitSettings, model: Model, described: pd.DataFrame) -> str:
