@@ -267,14 +267,46 @@ def layer_rdms(folder: Path, size: int) -> Case:
 
 def model_rdms(folder: Path, size: int) -> Case:
     architecture, n_pictures = [("squeezenet1_1", 8), ("vgg11", 60), ("resnet50", 92)][size]
-    rng = np.random.default_rng(1)
+    known = _network(architecture, n_pictures)[1]
+    write_pictures(folder, n_pictures)
+    words = ["model-rdms", f"--model-architecture={architecture}", "--model-weights=untrained"]
+    words += [f"--stimuli-folder={folder / 'pictures'}", "--output", folder / "o.h5"]
+    return Case("model_rdms", words, known, f"{architecture}, all default layers, {n_pictures} pictures")
+
+
+def units(folder: Path, size: int) -> Case:
+    """Look at a unit of each of five layers in one picture, and read categories out of all default layers."""
+    architecture, n_pictures = [("squeezenet1_1", 14), ("squeezenet1_1", 300), ("resnet50", 92)][size]
+    model, known = _network(architecture, n_pictures)
+    pictures = write_pictures(folder, n_pictures)
+    pictures.to_csv(folder / "stimuli.tsv", sep="\t", index=False)
+    table = pd.DataFrame({"model": model.label, "layer": model.layer_names()})
+    values = np.random.default_rng(0).random((len(table), n_pictures * (n_pictures - 1) // 2))
+    io.save(folder / "r.h5", RDMs(values, list(pictures["condition"]), table, "correlation"), provenance())
+    asked = {"fields": {"n_pictures": 1}, "codes": {"permutations": 20}}
+    asked["chosen"] = [{"layers": [layer], "n": 1} for layer in model.layer_names()[:-1:2]]
+    words = ["units", f"--model-architecture={architecture}", "--model-weights=untrained"]
+    words += [f"--stimuli-table={folder / 'stimuli.tsv'}", "--rdms", folder / "r.h5", "--output", folder / "out"]
+    words += [f"--units-{key}={json.dumps(value)}" for key, value in asked.items()]
+    what = f"{architecture}, all default layers, {n_pictures} pictures"
+    return Case("units", words, known, what, {"units": asked})
+
+
+def write_pictures(folder: Path, n_pictures: int) -> pd.DataFrame:
+    """Write pictures of noise, of two categories by turns; return their table."""
+    rng, files = np.random.default_rng(1), [folder / "pictures" / f"{i:03d}.png" for i in range(n_pictures)]
     (folder / "pictures").mkdir()
-    for i in range(n_pictures):
-        picture = Image.fromarray(rng.integers(0, 256, (16, 16, 3), dtype=np.uint8)).resize((224, 224))
-        picture.save(folder / "pictures" / f"{i:03d}.png")
+    for file in files:
+        Image.fromarray(rng.integers(0, 256, (16, 16, 3), dtype=np.uint8)).resize((224, 224)).save(file)
+    kinds = [f"kind {i % 2}" for i in range(n_pictures)]
+    return pd.DataFrame({"condition": [file.stem for file in files], "file": files, "category": kinds})
+
+
+def _network(architecture: str, n_pictures: int) -> tuple[Torchvision, Extent]:
+    """Return a network with random weights, and what a study of it and of so many pictures knows of its size."""
     model = Torchvision(architecture=architecture, weights="untrained")
     layers = list(model.representations().values())
-    known = Extent(
+    return model, Extent(
         n_conditions=n_pictures,
         n_images=n_pictures,
         n_layers=len(layers),
@@ -283,9 +315,6 @@ def model_rdms(folder: Path, size: int) -> Case:
         n_all_units=sum(one.n_units for one in layers),
         n_weights=model.n_weight_bytes(),
     )
-    words = ["model-rdms", f"--model-architecture={architecture}", "--model-weights=untrained"]
-    words += [f"--stimuli-folder={folder / 'pictures'}", "--output", folder / "o.h5"]
-    return Case("model_rdms", words, known, f"{architecture}, all default layers, {n_pictures} pictures")
 
 
 def group_movie(folder: Path, size: int) -> Case:
@@ -360,7 +389,7 @@ CASES: dict[str, Callable[[Path, int], Case]] = {
     made.__name__: made
     for made in (
         *(brain, searchlight, noise_ceiling, noise_ceiling_in_slabs, region_rdms, resample, maps, group),
-        *(flip_subjects, permute_conditions, layer_rdms, model_rdms, group_movie, layer_time),
+        *(flip_subjects, permute_conditions, layer_rdms, model_rdms, units, group_movie, layer_time),
         *(draw_references, draw_subject, draw_group, explore),
     )
 }

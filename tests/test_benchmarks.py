@@ -8,7 +8,9 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
+from PIL import Image
 
 ROOT = Path(__file__).parent.parent
 
@@ -85,3 +87,33 @@ def test_crossnobis_of_the_check_is_unbiased_and_uses_other_runs(benchmarks, rng
     steps = [[run[i] - run[j] for run in runs] for i, j in pairs]
     expected = [sum(d[r] @ d[s] for r in range(3) for s in range(3) if r != s) / 6 / 7 for d in steps]
     np.testing.assert_allclose(found, expected, atol=1e-12)
+
+
+BY_OTHERS = {"report", "explorer", "performance_growth", "units_readout"}
+"""Pictures of docs by screenshots.py and searchlight.py, and one of a study that is not among those of config/."""
+
+
+def test_each_picture_of_the_docs_has_a_command(benchmarks):
+    pictures = benchmarks("pictures")
+    assert {*pictures.FIGURES, *pictures.PARTS, *BY_OTHERS} == {path.stem for path in ROOT.glob("docs/images/*.png")}
+
+
+def test_pictures_of_the_docs_are_figures_or_some_of_their_rows(benchmarks, tmp_path, monkeypatch):
+    pictures, drawn = benchmarks("pictures"), []
+    results, whole = tmp_path / "results", tmp_path / "results/one/figures/whole.png"
+    whole.parent.mkdir(parents=True)
+    Image.new("RGB", (30, 20), (200, 10, 10)).save(whole)
+    pd.DataFrame({"layer": ["a", "b", "b"], "unit": [1, 2, 3]}).to_csv(results / "units.tsv", sep="\t", index=False)
+
+    def draw(folder, to):
+        drawn.append(folder.table("units"))
+        Image.new("RGB", (8, 8), (0, 0, 250)).save(to / "part.png")
+        return [to / "part.png"]
+
+    monkeypatch.setattr(pictures, "FIGURES", {"whole": "one/figures/whole.png"})
+    monkeypatch.setattr(pictures, "PARTS", {"part": pictures.Part("", draw, "units", "layer == 'b' and unit == 3")})
+    pictures.save_pictures(results, tmp_path, ["whole", "part"])
+    assert drawn[0].to_dict("index") == {2: {"layer": "b", "unit": 3}}
+    made = {name: Image.open(tmp_path / f"{name}.png").convert("RGB") for name in ("whole", "part")}
+    assert (made["whole"].size, made["whole"].getpixel((3, 3))) == ((30, 20), (200, 10, 10))
+    assert made["part"].getpixel((3, 3)) == (0, 0, 250)

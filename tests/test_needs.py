@@ -290,3 +290,18 @@ def test_time_of_covered_pictures_is_known_beforehand():
     assert needs.seconds_of_covering(none, 14) == 0
     maps = UnitSettings(fields=None, heat_maps=(HeatMap(), HeatMap(name="two", pictures=("a", "b"))))
     assert needs.seconds_of_covering(maps, 14) == 16 * needs.COVERED_S
+
+
+@pytest.mark.parametrize(
+    ("network", "n_pictures", "measured_mb"),
+    [
+        ({"n_layers": 10, "n_outputs": 788_544, "n_all_units": 2_240_040, "n_weights": 4_941_984}, 1000, 10_280),
+        ({"n_layers": 19, "n_outputs": 802_816, "n_all_units": 5_723_112, "n_weights": 102_441_032}, 1, 1_990),
+    ],
+    ids=["squeezenet1_1, read out of 1,000 pictures at once", "resnet50, covered pictures"],
+)
+def test_units_ask_for_what_they_take_and_can_do_with_less(network, n_pictures, measured_mb):
+    known = Extent(n_conditions=n_pictures, n_images=n_pictures, n_units=network["n_outputs"], **network)
+    need = NEEDS["units"](Runs(known, default_study()))
+    assert 0.75 <= need.peak_mb / measured_mb <= 1.25
+    assert need.least_mb <= 2_200

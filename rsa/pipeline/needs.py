@@ -73,8 +73,9 @@ SLOWEST_S = 3e-7
 N_COVERED = 20
 """Units that are looked at where nothing is said, each in pictures of its own."""
 
-COVERED_S = 15.0
-"""Seconds in which a picture passes with 1,500 places of it covered, one after the other."""
+COVERED_S, USUAL_UNITS = 15.0, 2_200_000
+"""Seconds in which a picture passes with 1,500 places of it covered, one after the other, through a network that has so
+many units in all of its layers; larger networks take as many times longer."""
 
 SLOWNESS = 4
 """Jobs ask for so many times what they took on a processor of 2020: others are slower, and disks are shared."""
@@ -481,22 +482,29 @@ N_CHANNELS = 500
 
 
 def _units(runs: Runs) -> Need:
-    """Hold the network, two batches of all layers, the responses of one layer, and what gradients are made of."""
-    size = runs.extent
-    batch = 2 * SINGLE * BATCH_SIZE * size.n_outputs + 600 * MB + 1.3 * size.n_weights
-    responses = 3 * SINGLE * size.n_conditions * size.n_units + 4 * DOUBLE * size.n_conditions**2
-    made = runs.study.units is not None and runs.study.units.maximised is not None
-    gradients = (6 * SINGLE * BATCH_SIZE * size.n_all_units + 200 * MB) * made  # of all that lies between layers, too
-    rdms, compared = _channels(runs)
-    held = batch + responses + max(gradients, rdms)
-    return Need(TORCH_MB, held, None, 300 + _looking(runs) + compared, 100 * MB)
+    """Hold the network, batches, and the largest of: what lies between layers, a layer beside regions, or a read-out.
+
+    What lies between layers is that of covered pictures, or of made ones, which have gradients. Of layers that are read
+    out it holds as many as fit, as `_model_rdms` does, and the inverses that orders share.
+    """
+    size, asked = runs.extent, runs.study.units or UnitSettings()
+    batch = 2 * SINGLE * BATCH_SIZE * size.n_outputs + 450 * MB + 1.3 * size.n_weights
+    between = SINGLE * BATCH_SIZE * size.n_all_units
+    between = 4 * between if asked.maximised is None else 6 * between + 200 * MB
+    compared, seconds = _channels(runs)
+    responses = SINGLE * size.n_conditions * size.n_all_units * (asked.codes is not None)
+    products = 12 * DOUBLE * size.n_conditions**2
+    held = batch + max(between, compared, products + responses)
+    least = batch + max(between, compared, products + responses / MOST_PASSES)
+    return Need(TORCH_MB, held, least, 300 + _looking(runs) + seconds, 100 * MB)
 
 
 def _looking(runs: Runs) -> float:
     """Return the seconds that covered and made pictures, maps and the read-out take."""
     size, asked = runs.extent, runs.study.units or UnitSettings()
-    seconds = 2.0 * size.n_images + seconds_of_covering(asked, size.n_images)
-    seconds += 0 if asked.maximised is None else 4 * asked.maximised.n_steps
+    larger = max(1.0, size.n_all_units / USUAL_UNITS)
+    seconds = 2.0 * size.n_images + larger * seconds_of_covering(asked, size.n_images)
+    seconds += 0 if asked.maximised is None else larger * 4 * asked.maximised.n_steps
     if asked.codes is not None:
         seconds += 6e-11 * size.n_layers * asked.codes.permutations * size.n_conditions**3
         seconds += 2e-8 * size.n_layers * size.n_conditions**3
@@ -504,11 +512,12 @@ def _looking(runs: Runs) -> float:
 
 
 def _channels(runs: Runs) -> tuple[float, float]:
-    """Return the bytes of RDMs of channels that are held at once, and the seconds to compare those of all layers."""
+    """Return the bytes of a layer and of RDMs of its channels, and the seconds to compare those of all layers."""
     size, asked = runs.extent, None if runs.study.units is None else runs.study.units.channels
     if asked is None or not size.n_regions:
         return 0.0, 0.0
     kept = 2 * SINGLE * min(MOST_KEPT, N_CHANNELS * size.n_pairs) + 5 * DOUBLE * max(AT_ONCE, size.n_pairs)
+    kept += 3 * SINGLE * size.n_conditions * size.n_units
     return kept, 5e-7 * N_CHANNELS * max(1, size.n_layers) * size.n_pairs
 
 

@@ -76,7 +76,7 @@ def _sheet(
     """Draw some units of a layer."""
     names = {"field": "its field", "map": "its responses"}
     known = units.reindex(columns=["unit", "name"])
-    called = [f"unit {unit}\n{class_name(name)}".strip() for unit, name in known.itertuples(index=False)]
+    called = {k: f"unit {unit}\n{class_name(name)}".strip() for k, unit, name in known.itertuples()}
     rows = [names.get(kind, called[k]) for k in numbers for kind in kinds]
     words = {"picture": 1 if "map" in kinds else 2, "field": 0, "map": 1}
     height, width = folder.input_px

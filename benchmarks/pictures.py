@@ -1,0 +1,116 @@
+"""The pictures of docs and README that are figures of studies, from the results of these studies.
+
+    python benchmarks/pictures.py results docs/images
+    python benchmarks/pictures.py results docs/images --only units_preferred units_maximised
+
+Each is of the study whose folder its line below begins with, and which the page beside it names: those of config/, and
+that of `learning` in docs/units.md. What shows photographs is of data/photos_labelled alone, whose licences are known.
+"""
+
+import argparse
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+from PIL import Image
+
+from rsa.report.units.folder import UnitsFolder
+from rsa.report.units.heat_maps import heat_map_figures
+from rsa.report.units.maximised import maximised_figures
+from rsa.report.units.preferred import preferred_figures
+
+__all__ = ["FIGURES", "PARTS", "Part", "save_pictures"]
+
+FIGURES = {
+    "cichy92_regions": "cichy92/figures/regions/regions.png",
+    "networks92_ranking": "networks92/figures/ranking/ranking.png",
+    "units_fields": "units/figures/units/model-squeezenet11/fields.png",
+    "units_filters": "units/figures/units/model-squeezenet11/filters.png",
+    "units_learning_layers": "learning/figures/units/changes/animacy_layers.png",
+    "units92_channels": "units92/figures/units/model-squeezenet11/channels.png",
+}
+"""Whole figures: name of the picture -> file in the folder of results."""
+
+
+@dataclass
+class SomeRows(UnitsFolder):
+    """A folder of units, of which some rows of a table are shown.
+
+    Parameters
+    ----------
+    name, rows : str
+        Name of the table, and which of its rows, as `DataFrame.query` takes it.
+    """
+
+    name: str = ""
+    rows: str = ""
+
+    def table(self, name: str) -> pd.DataFrame | None:
+        """Return a table, or some rows of it; these keep their numbers, by which arrays are found."""
+        found = super().table(name)
+        return found.query(self.rows) if found is not None and name == self.name else found
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of the figures of some units.
+
+    Parameters
+    ----------
+    folder : str
+        Of the units of a network, in the folder of results.
+    draw : callable
+        What draws figures of such a folder.
+    table, rows : str
+        See `SomeRows`.
+    """
+
+    folder: str
+    draw: Callable[[UnitsFolder, Path], list[Path]]
+    table: str
+    rows: str
+
+    def drawn(self, results: Path, to: Path) -> Path:
+        """Draw it, in one figure."""
+        (path,) = self.draw(SomeRows(results / self.folder, self.table, self.rows), to)
+        return path
+
+
+UNITS = "units/units/model-squeezenet11"
+PHOTOGRAPHS = "['dragonfly.jpg', 'hot_dog.jpg', 'grace_hopper.jpg', 'cat_test_0.jpg']"
+
+PARTS = {
+    "units_preferred": Part(UNITS, preferred_figures, "units", "layer == 'features.12' and unit == 487"),
+    "units_maximised": Part(
+        UNITS, maximised_figures, "maximised", "layer in ['features.4', 'features.7', 'classifier']"
+    ),
+    "units_heat_maps": Part(UNITS, heat_map_figures, "heat_maps", f"condition in {PHOTOGRAPHS}"),
+}
+"""Parts of figures, drawn anew from tables and arrays: name of the picture -> what it shows."""
+
+
+def save_pictures(results: Path, folder: Path, names: Sequence[str]) -> None:
+    """Write some pictures, with the colours that they need and no more, so that the pages load fast."""
+    for name in names:
+        with tempfile.TemporaryDirectory() as scratch:
+            path = results / FIGURES[name] if name in FIGURES else PARTS[name].drawn(results, Path(scratch))
+            picture = Image.open(path).convert("RGB")
+        few = picture.quantize(palette=picture.quantize(256), dither=Image.Dither.FLOYDSTEINBERG)
+        few.save(folder / f"{name}.png", optimize=True)
+
+
+def main() -> None:
+    """Write all pictures, or some."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("results", type=Path)
+    parser.add_argument("folder", type=Path)
+    names = [*FIGURES, *PARTS]
+    parser.add_argument("--only", nargs="+", choices=names, default=names, metavar="NAME", help=", ".join(names))
+    given = parser.parse_args()
+    save_pictures(given.results, given.folder, given.only)
+
+
+if __name__ == "__main__":
+    main()
