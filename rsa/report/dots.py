@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from rsa.report.ceilings import LINES, ceiling_handles, drawn_ceiling, noise_words
-from rsa.report.panels import dress, give_title
+from rsa.report.panels import dress, give_title, put_legend
 from rsa.report.style import (
     GREY,
     INK,
@@ -142,15 +142,4 @@ def _legend(figure: Figure, table: pd.DataFrame) -> None:
         Line2D([], [], color="none", markeredgecolor=GREY, markersize=4.5, **dot, label="not cross-validated"),
     ]
     handles += ceiling_handles() if table["ceiling_lower"].notna().any() else []
-    room = float(figure.get_figwidth())
-    widest = inches_of([str(handle.get_label()) for handle in handles]) + 0.45
-    n_across = max(1, min(len(handles), int(room // widest)))
-    n_down = -(-len(handles) // n_across)
-    width, height = figure.get_size_inches()
-    grown = height + 0.14 * (n_down - 1)
-    for axes in figure.axes:
-        left, bottom, across, up = axes.get_position().bounds
-        axes.set_position((left, bottom * height / grown, across, up * height / grown))
-    figure.set_size_inches(width, grown)
-    look: dict[str, Any] = {"fontsize": TEXT, "frameon": False, "labelcolor": INK, "handlelength": 1.4}
-    figure.legend(handles=handles, loc="upper center", ncols=n_across, borderaxespad=0.1, **look)
+    put_legend(figure, handles, n_lines=1)

@@ -4,7 +4,6 @@ import math
 from collections.abc import Callable, Sequence
 from itertools import groupby, pairwise
 from operator import itemgetter
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -18,7 +17,7 @@ from rsa.errors import UserError, listed
 from rsa.names import full_models, full_name
 from rsa.registry import pick
 from rsa.report.ceilings import LINES, ceiling_handles
-from rsa.report.panels import dress, give_title
+from rsa.report.panels import dress, give_title, put_legend
 from rsa.report.style import (
     FAINT,
     GREY,
@@ -428,20 +427,4 @@ def _legend(figure: Figure, colours: dict[str, str], has_ceiling: bool) -> None:
     handles: list[Artist] = [Patch(color=colour, label=plain(model, 30)) for model, colour in colours.items()]
     handles += ceiling_handles() if has_ceiling else []
     if len(handles) > 1 or not colours:
-        room = figure.get_figwidth() - 0.1
-        widest = inches_of([str(handle.get_label()) for handle in handles]) + 0.55
-        n_across = max(min(int(room / widest), len(handles)), 1)
-        n_down = -(-len(handles) // n_across)
-        _grow(figure, 0.14 * (n_down - 1))
-        look: dict[str, Any] = {"fontsize": TEXT, "frameon": False, "labelcolor": INK, "handlelength": 1.8}
-        figure.legend(handles=handles, loc="upper center", ncols=n_across, borderaxespad=0.1, **look)
-
-
-def _grow(figure: Figure, inches: float) -> None:
-    """Add room at the top of a figure, for a legend of several lines."""
-    width, height = figure.get_size_inches()
-    for axes in figure.axes:
-        left, bottom, across, up = axes.get_position().bounds
-        share = height / (height + inches)
-        axes.set_position((left, bottom * share, across, up * share))
-    figure.set_size_inches(width, height + inches)
+        put_legend(figure, handles, n_lines=1)

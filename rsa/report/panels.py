@@ -3,13 +3,14 @@
 from collections.abc import Sequence
 from typing import Any, Literal, TypeVar, cast
 
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from rsa.report.style import FAINT, INK, SMALL, TEXT, TITLE, axes_at, fitted, inches_of, plain, short_names
 
-__all__ = ["GAP", "dress", "few_of", "foot_of", "give_title", "layer_handles", "layers_below", "panels"]
+__all__ = ["GAP", "dress", "few_of", "foot_of", "give_title", "layer_handles", "layers_below", "panels", "put_legend"]
 
 T = TypeVar("T")
 
@@ -39,24 +40,46 @@ def panels(
     handles : sequence of Line2D
         What the legend shows.
     """
-    width = sum(widths) + GAP * len(widths) + 0.1
-    n_across = _n_beside(handles, width)
-    figure = Figure((width, n_down * (HEIGHT + ABOVE) + foot + LINE * -(-len(handles) // n_across)))
-    look: dict[str, Any] = {"fontsize": TEXT, "frameon": False, "labelcolor": INK, "handlelength": 1.6}
-    if handles:
-        figure.legend(handles=list(handles), loc="upper center", ncols=n_across, borderaxespad=0.1, **look)
+    figure = Figure((sum(widths) + GAP * len(widths) + 0.1, n_down * (HEIGHT + ABOVE) + foot))
     lefts = [GAP * (i + 1) + sum(widths[:i]) for i in range(len(widths))]
     bottoms = [foot + (n_down - 1 - row) * (HEIGHT + ABOVE) for row in range(n_down)]
-    return figure, [
+    rows = [
         [axes_at(figure, left, bottom, width, HEIGHT) for left, width in zip(lefts, widths, strict=True)]
         for bottom in bottoms
     ]
+    put_legend(figure, handles)
+    return figure, rows
 
 
-def _n_beside(handles: Sequence[Line2D], width: float) -> int:
-    """Return how many entries of a legend fit beside each other in a width in inches."""
+def put_legend(figure: Figure, handles: Sequence[Artist], n_lines: int = 0) -> None:
+    """Put a legend above all panels, if it has an entry, in as many lines as it needs.
+
+    Parameters
+    ----------
+    figure : Figure
+        Becomes higher.
+    handles : sequence of Artist
+        What the legend shows.
+    n_lines : int
+        For so many lines there is room already.
+    """
+    if not handles:
+        return
     widest = inches_of([str(handle.get_label()) for handle in handles]) + 0.5
-    return max(1, min(len(handles), int(width // widest)))
+    n_across = max(1, min(len(handles), int(figure.get_figwidth() // widest)))
+    _grow(figure, LINE * (-(-len(handles) // n_across) - n_lines))
+    look: dict[str, Any] = {"fontsize": TEXT, "frameon": False, "labelcolor": INK, "handlelength": 1.6}
+    figure.legend(handles=list(handles), loc="upper center", ncols=n_across, borderaxespad=0.1, **look)
+
+
+def _grow(figure: Figure, inches: float) -> None:
+    """Add room at the top of a figure."""
+    width, height = figure.get_size_inches()
+    share = height / (height + inches)
+    for axes in figure.axes:
+        left, bottom, across, up = axes.get_position().bounds
+        axes.set_position((left, bottom * share, across, up * share))
+    figure.set_size_inches(width, height + inches)
 
 
 def give_title(axes: Axes, title: str, pad: float = 3, beyond: float = 0.2) -> None:
