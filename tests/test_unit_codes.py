@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -19,10 +20,12 @@ from scipy.stats import binom
 from rsa.core import RDMs
 from rsa.distances import DISTANCES, cross_products
 from rsa.errors import UserError
+from rsa.files import io
 from rsa.models import Torchvision
 from rsa.models.layer_rdms import layer_products, model_rdms
 from rsa.models.python import Python
 from rsa.models.run import Run
+from rsa.pipeline.stages.looks import rdms_of_layers
 from rsa.report.html import Link
 from rsa.report.panels import few_of
 from rsa.report.style import caption_of
@@ -298,6 +301,22 @@ def test_noise_is_read_out_at_chance(sizes: tuple[int, ...], rng: np.random.Gene
 
 
 # ------------------------------------------------------------------------------------------- whole networks
+
+
+def test_given_rdms_are_brought_into_the_order_of_the_pictures(
+    watched: Watched, pictures: pd.DataFrame, tmp_path: Path
+) -> None:
+    rdms = model_rdms(model(), pictures, "euclidean", device="cpu").rdms
+    path = tmp_path / "rdms.h5"
+    io.save(path, rdms.reordered(rdms.conditions[::-1]))
+    found = rdms_of_layers(path, watched, "euclidean")
+    assert list(found.conditions) == list(watched.pictures.conditions)
+    np.testing.assert_array_equal(found.values, rdms.values)
+    with pytest.raises(UserError, match="are of the distance 'euclidean', and 'correlation' is asked for"):
+        rdms_of_layers(path, watched, "correlation")
+    io.save(path, replace(rdms, table=rdms.table.assign(model="other")))
+    with pytest.raises(UserError, match=f"has RDMs of 'other', and not of {watched.model.label} alone"):
+        rdms_of_layers(path, watched, "euclidean")
 
 
 @pytest.mark.parametrize("memory_mb", [None, 1])

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from rsa.errors import Problems
+from rsa.core import RDMs, align
+from rsa.errors import Problems, UserError, listed
 from rsa.files import io
 from rsa.inputs.stimuli import Stimuli
 from rsa.models import Model
@@ -35,6 +36,25 @@ def require_units(model: Model, images: pd.DataFrame, settings: UnitSettings) ->
     ]
     if problems:
         raise Problems("`units`", problems)
+
+
+def rdms_of_layers(path: Path, watched: Watched, distance: str) -> RDMs:
+    """Read the RDMs of the layers of a network, over the conditions of its pictures, in their order.
+
+    Raises
+    ------
+    UserError
+        If they are of another network, another distance or other conditions.
+    """
+    found, label = io.load_rdms(path), watched.model.label
+    if others := sorted({*found.table["model"].astype(str)} - {label}):
+        raise UserError(f"{path} has RDMs of {listed(others)}, and not of {label} alone; name those of {label}.")
+    if found.distance != distance:
+        raise UserError(
+            f"The RDMs in {path} are of the distance {found.distance!r}, and {distance!r} is asked for; name that of "
+            "the RDMs, or leave them out."
+        )
+    return align(watched.pictures.conditions, found, "the pictures", str(path))
 
 
 def units(
@@ -75,7 +95,8 @@ def units(
         Pictures per forward pass; chosen for the device if it is not given.
     """
     settings = units or UnitSettings()
-    inputs = [*model.files(), *stimuli.files(), *settings.files(), *([] if rdms is None else [rdms]), *(brain or [])]
+    given = [path for path in (rdms, *(brain or []), fits) if path is not None]
+    inputs = [*model.files(), *stimuli.files(), *settings.files(), *given]
     said = {"model": model.model_dump(), "stimuli": stimuli.model_dump(), "units": settings.model_dump()}
     with own_device(device) as place, provenance_of(inputs, **said) as provenance:
         images = stimuli.load()
@@ -84,7 +105,7 @@ def units(
         watched.require_several()
         beside = Beside(
             images,
-            rdms=None if rdms is None else io.load_rdms(rdms),
+            rdms=None if rdms is None else rdms_of_layers(rdms, watched, distance),
             regions=stacked(brain) if brain else None,
             fits=None if fits is None else io.load_table(fits),
             distance=distance,
