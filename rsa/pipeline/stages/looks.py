@@ -102,7 +102,6 @@ def units(
         images = stimuli.load()
         require_units(model, images, settings)
         watched = Watched.of(model, images, place, batch_size)
-        watched.require_several()
         beside = Beside(
             images,
             rdms=None if rdms is None else rdms_of_layers(rdms, watched, distance),
