@@ -202,6 +202,27 @@ def test_rows_of_pictures_are_averaged_for_their_conditions(tmp_path, rng):
         Features(file=str(tmp_path / "a.npz")).responses(stimuli.assign(file=["1/w.png", "x.png", "2/w.png", "z.png"]))
 
 
+def test_rows_of_pictures_may_be_labelled_with_their_conditions(tmp_path, rng):
+    stimuli = pd.DataFrame({"condition": ["b", "a", "b", "a", "a"], "file": [f"{n}.png" for n in "vwxyz"]})
+    values = rng.standard_normal((5, 6))
+    expected = np.stack([values[[1, 4]].mean(axis=0), values[[0, 2, 3]].mean(axis=0)])
+
+    def read_labelled(n=5, **labels):
+        np.savez(tmp_path / "a.npz", fc=values[:n], **labels)
+        return Features(file=str(tmp_path / "a.npz")).responses(stimuli)
+
+    for name in ("conditions", "labels", "names"):
+        ready = read_labelled(**{name: list("abaab")})
+        assert list(ready.conditions) == ["b", "a"]
+        np.testing.assert_allclose(ready.of("fc")[:], expected)
+    with pytest.raises(UserError, match=r"rows of 'fc' in .* that 'labels' calls 'b': 3, and the stimuli have 2"):
+        read_labelled(labels=list("bbaab"))
+    with pytest.raises(UserError, match=r"'labels', 'names' label its rows with different conditions; keep one"):
+        read_labelled(labels=list("abaab"), names=list("abbaa"))
+    with pytest.raises(UserError, match=r"that 'labels' calls 'b': 1, and the stimuli have 2 pictures of it"):
+        read_labelled(n=4, labels=list("abaa"))
+
+
 def test_what_thingsvision_writes(tmp_path, layers):
     """An array of NumPy, and the names of the pictures' files, sorted."""
     np.save(tmp_path / "features.npy", layers["conv10"])

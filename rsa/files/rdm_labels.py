@@ -17,7 +17,15 @@ from rsa.core import as_label, as_labels, difference_of_conditions, n_conditions
 from rsa.errors import UserError, listed
 from rsa.files.io import reading
 
-__all__ = ["LABELS_KEY", "Column", "columns_of", "dataset_names", "labels_of_rows", "numbers_of_conditions"]
+__all__ = [
+    "LABELS_KEY",
+    "Column",
+    "columns_of",
+    "dataset_names",
+    "labels_of_rows",
+    "labels_with_repeats",
+    "numbers_of_conditions",
+]
 
 LABELS_KEY = "conditions"
 """Name of the array that holds the labels, whatever others there are."""
@@ -163,6 +171,24 @@ def labels_of_rows(
     if wanted is None:
         raise UserError(f"{what} holds no labels, so the order of its conditions is not known; {CURE_OR_TABLE}.")
     return wanted
+
+
+def labels_with_repeats(columns: Sequence[Column], array: str, n_rows: int) -> dict[str, tuple[str, ...]]:
+    """Return what may label the rows of an array with their conditions, some of these several times.
+
+    Parameters
+    ----------
+    columns : sequence of Column
+        What the file holds; see `columns_of`.
+    array : str
+        Name of the array.
+    n_rows : int
+        Number of its rows.
+    """
+    there = _of_rows(columns, array, (n_rows, n_rows), None)
+    named = [column for column in there if column.n == n_rows and (column.kind == "text" or column.is_called_labels)]
+    found = {column.name: tuple(as_labels(column.labels)) for column in named if column.kind != "locked"}
+    return {name: labels for name, labels in found.items() if len({*labels}) < len(labels)}
 
 
 # ---------------------------------------------------------------------------------- which are the labels

@@ -3,6 +3,7 @@
 import hashlib
 import math
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -17,7 +18,7 @@ from rsa.core import Array, difference_of_conditions
 from rsa.errors import UserError, listed
 from rsa.files.io import content_hash
 from rsa.files.rdm_files import read_conditions
-from rsa.files.rdm_labels import Column, columns_of, labels_of_rows
+from rsa.files.rdm_labels import Column, columns_of, labels_of_rows, labels_with_repeats
 from rsa.files.sources import load_text, require_content
 from rsa.models.arrays import Stored, arrays_in, in_natural_order, rows_of
 from rsa.models.source import LAYER_COLUMNS, Source, problems_of_torch_alone
@@ -250,8 +251,12 @@ class Features(Source):
         conditions = None if stimuli is None else list(dict.fromkeys(stimuli["condition"].astype(str)))
         told, in_order = self._told(conditions)
         tell = partial(labels_of_rows, columns, stored.name, (stored.shape[0],) * 2, what=what)
-        if stimuli is not None and "file" in stimuli and stored.shape[0] == len(stimuli) != len(conditions or ()):
-            return _of_pictures(tell, stimuli, what)
+        if stimuli is not None and "file" in stimuli and stored.shape[0] != len(conditions or ()):
+            by_condition = _labelled_by_condition(columns, stored, stimuli, what)
+            if by_condition is not None:
+                return by_condition
+            if stored.shape[0] == len(stimuli):
+                return _of_pictures(tell, stimuli, what)
         labels = tell(given=told, in_order=in_order)
         if len(labels) != stored.shape[0]:
             raise UserError(
@@ -289,6 +294,35 @@ def _labels_beside(stored: Stored) -> list[Column]:
         return columns
     lines = [line.strip() for line in load_text(beside, "list of files").splitlines() if line.strip()]
     return [*columns, Column(FILE_NAMES, "text", tuple(lines))] if len(lines) == stored.shape[0] else columns
+
+
+def _labelled_by_condition(
+    columns: Sequence[Column], stored: Stored, stimuli: pd.DataFrame, what: str
+) -> tuple[list[str], list[Array]] | None:
+    """Return the conditions and their rows, where each row is of a picture and labelled with its condition.
+
+    None where no labels are such: conditions alone, each once or more often, some of them several times.
+
+    Raises
+    ------
+    UserError
+        If conditions have other numbers of rows than of pictures, or two kinds of labels differ.
+    """
+    wanted = Counter(stimuli["condition"].astype(str))
+    several = labels_with_repeats(columns, stored.name, stored.shape[0])
+    found = {name: labels for name, labels in several.items() if {*labels} <= {*wanted}}
+    for name, labels in found.items():
+        there = Counter(labels)
+        if differ := [one for one in wanted if there[one] != wanted[one]]:
+            raise UserError(
+                f"Number of rows of {what} that {name!r} calls {differ[0]!r}: {there[differ[0]]}, and the stimuli have "
+                f"{wanted[differ[0]]} pictures of it; give it a row for each picture, or one for each condition."
+            )
+    if len({*found.values()}) > 1:
+        raise UserError(f"{what}: {listed(list(found))} label its rows with different conditions; keep one of them.")
+    for labels in found.values():
+        return list(wanted), [np.flatnonzero(np.array(labels) == condition) for condition in wanted]
+    return None
 
 
 def _of_pictures(tell: Any, stimuli: pd.DataFrame, what: str) -> tuple[list[str], list[Array]]:
