@@ -24,6 +24,7 @@ from rsa.models.passing import exactly
 from rsa.models.python import Python
 from rsa.pipeline.stages.looks import require_units
 from rsa.report.units.draw import unit_figures
+from rsa.report.units.fields import _sizes
 from rsa.units.choosing import Unit, problems_of_units
 from rsa.units.codes import with_own_layers
 from rsa.units.found import Found, save_found
@@ -215,6 +216,13 @@ def test_units_of_attention_and_of_grey_are_drawn(looks, tmp_path):
             save_found(tmp_path / kind, part, looks[kind][part])
         drawn = {path.stem.split("_")[0] for path in unit_figures(tmp_path / kind, tmp_path / kind)}
         assert drawn == {"preferred", "fields"}
+
+
+def test_sizes_of_fields_of_one_layer_have_a_number_on_each_axis():
+    figure = _sizes(pd.DataFrame({"layer": ["patch"] * 2, "field_px": [16.0] * 2, "size_px": [15.0, 16.0]}))
+    figure.canvas.draw()
+    (axes,) = figure.axes
+    assert [[label.get_text() for label in axis.get_ticklabels()] for axis in (axes.xaxis, axes.yaxis)] == [["16"]] * 2
 
 
 def test_pictures_that_are_made_are_measured_in_the_order_of_colours_that_a_network_sees(pictures):

@@ -128,6 +128,18 @@ def _over(picture: Array, mapped: Array) -> Array:
     return np.asarray((255 * mixed).clip(0, 255).astype(np.uint8))
 
 
+def _ticks(least: float, most: float, sizes: "pd.Series[float]") -> list[float]:
+    """Return where a logarithmic axis has numbers: at round ones, or where it is too short for them, at sizes.
+
+    Examples
+    --------
+    >>> _ticks(8, 60, pd.Series([11.0, 51.0])), _ticks(12.8, 18.4, pd.Series([16.0]))
+    ([10.0, 20.0, 50.0], [16.0])
+    """
+    round_ones = [float(tick) for tick in (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000) if least <= tick <= most]
+    return round_ones if len(round_ones) > 1 else sorted({float(sizes.min()), float(sizes.max())})
+
+
 def _sizes(table: pd.DataFrame) -> Figure | None:
     """Draw empirical against theoretical sizes; None where no layer has both."""
     known = table[np.isfinite(table["field_px"]) & np.isfinite(table["size_px"])]
@@ -148,7 +160,7 @@ def _sizes(table: pd.DataFrame) -> Figure | None:
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_formatter(ScalarFormatter())
         axis.set_minor_formatter("")
-        axis.set_ticks([tick for tick in (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000) if least <= tick <= most])
+        axis.set_ticks(_ticks(least, most, known["field_px"]))
     axes.set_xlabel("theoretical field in px", fontsize=TEXT, color=INK)
     axes.set_ylabel("empirical field in px", fontsize=TEXT, color=INK)
     dress(axes, TEXT, grid=None)
