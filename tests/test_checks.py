@@ -378,7 +378,7 @@ def test_stimuli_with_problems_hide_no_others(lab: Path) -> None:
         assert any(words in problem for problem in problems), problems
 
 
-def test_delays_in_a_table_cannot_be_fused(lab: Path) -> None:
+def test_delays_in_a_table_can_be_neither_fused_nor_ranked(lab: Path) -> None:
     write_movies()
     write_net()
     for subject in ("01", "02"):
@@ -386,8 +386,12 @@ def test_delays_in_a_table_cannot_be_fused(lab: Path) -> None:
             path = Path(f"sub-{subject}_run-{run}.tsv")
             twice = pd.DataFrame({"condition": CONDITIONS[:2] * 2, "delay_s": [2, 2, 4, 4]})
             twice.to_csv(path, sep="\t", index=False)
-    problems = checks.problems_of(study(meeg=MOVIE, fusion=True, stimuli=None, models=[], references=[NET]))
-    assert any("needs one response per condition, and there are 2 delays." in problem for problem in problems), problems
+    asked: dict[str, Any] = {"meeg": MOVIE, "fusion": True, "ranking": {}, "regions": {"spheres": {"a": [0, 0, 0]}}}
+    asked["network_comparisons"] = [{"kind": "before_after", "name": "tuning", "before": "a", "after": "b"}]
+    problems = checks.problems_of(study(**asked, stimuli=None, models=[], references=[NET]))
+    for who in ("fusion needs", "`ranking` needs", "`network_comparisons` of fits in regions need"):
+        words = f"{who} one response per condition, and there are 2 delays."
+        assert any(words in problem for problem in problems), problems
 
 
 @pytest.mark.parametrize("distance", ["correlation", "cosine", "euclidean", "sqeuclidean", "cv_correlation"])

@@ -890,11 +890,18 @@ def _runs(study: Study) -> Iterator[str]:
 
 
 def _delays(study: Study) -> Iterator[str]:
-    """Check that what is compared with M/EEG over time has no delays of its own."""
-    if study.fusion and study.brain is not None:
-        n_delays = {subject: len(study.brain.delays_s(subject)) for subject in study.subjects}
-        text = "fusion needs one response per condition, and there are {} delays."
-        yield from by_subject([(subject, text.format(n)) for subject, n in n_delays.items() if n])
+    """Check that what needs one response per condition has no delays, where only the tables of images tell them."""
+    needing = {
+        "fusion needs": bool(study.fusion),
+        "`ranking` needs": study.ranking is not None,
+        "`network_comparisons` of fits in regions need": bool(study.network_comparisons) and study.regions is not None,
+    }
+    if study.brain is None or not any(needing.values()):
+        return
+    n_delays = {subject: len(study.brain.delays_s(subject)) for subject in study.subjects}
+    for who, is_asked in needing.items():
+        text = f"{who} one response per condition, and there are {{}} delays."
+        yield from by_subject([(subject, text.format(n)) for subject, n in n_delays.items() if n and is_asked])
 
 
 def _regions(study: Study) -> Iterator[str]:

@@ -76,7 +76,7 @@ SINGLES = ("place", "is_second", "is_right")
 FITS = {
     "layer": "Layer of the network",
     "region": "Region of interest",
-    "score": "Similarity of the RDMs of layer and region, mean over subjects",
+    "score": "Similarity of the RDMs of layer and region, mean over subjects (and delays, if there are several)",
     "n_subjects": "Number of subjects",
 }
 """The columns of the table of fits beside the read-out."""
