@@ -15,6 +15,7 @@ import torch
 from networks import small_network
 from PIL import Image
 from scipy.spatial.distance import squareform
+from scipy.stats import binom
 
 from rsa.comparisons import COMPARISONS, compare_vectors
 from rsa.core import RDMs
@@ -23,11 +24,14 @@ from rsa.errors import UserError
 from rsa.inference.channels import (
     Compared,
     best_channels,
+    best_in_orders,
     best_rows,
     channel_rows,
     corrected_p,
     own_scores,
+    p_of_orders,
     rdm_of_channel,
+    scores_on_halves,
     scores_without,
     without_gaps,
 )
@@ -114,23 +118,54 @@ def test_a_channel_that_answers_to_one_condition_alone_has_a_score_and_a_dead_on
     assert np.isnan(scores_without(responses[:, :1], compared, CORRELATION)[1]).all(), "no other channel is left"
 
 
-def test_conditions_in_which_the_best_channels_are_silent_are_left_out(rng: np.random.Generator) -> None:
+def test_conditions_in_which_the_best_channels_are_silent_are_equal(rng: np.random.Generator) -> None:
     responses, regions = noise(rng, 9, 3, 5) + np.float32(0.1), rng.random((2, 36))
-    responses[4] = 0
+    responses[[4, 6]] = 0
     compared = compared_with(regions, 9)
     best = best_channels(responses, compared, "V1", own_scores(responses, compared, CORRELATION), CORRELATION, 3)
-    others = np.delete(np.arange(9), 4)
-    first, second = np.triu_indices(9, 1)
-    kept = np.isin(first, others) & np.isin(second, others)
-    expected = compared_with(regions[:, kept], 8).scores(
-        rdm_vectors(responses[others].reshape(8, -1), CORRELATION)[None]
-    )[:, 0]
+    expected = compared.scores(oracles.rdm_of_channel(responses.reshape(9, -1), "correlation")[None])[:, 0]
     np.testing.assert_allclose(best.naive, expected, atol=1e-12)
+
+
+@pytest.mark.parametrize("distance", ["correlation", "euclidean", "cosine"])
+@pytest.mark.parametrize("n_places", [1, 4])
+def test_the_best_in_other_orders_are_those_of_the_slow_way(
+    rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch, distance: str, n_places: int
+) -> None:
+    monkeypatch.setattr("rsa.inference.channels.MOST_SUMMED", 10_000 if n_places == 1 else 0)
+    responses = rng.normal(size=(13, 7, n_places)).astype(np.float32)
+    responses[:, 3], responses[rng.random((13, 7)) < 0.15] = 0, 0  # a dead channel, and some that are silent
+    compared = replace(compared_with(rng.random((3, 78)), 13, 3), n_permutations=12)
+    found = best_in_orders(responses, compared, DISTANCES[distance], 3)["V1"]
+    given = compared.regions.values, compared.halves, compared.tested
+    np.testing.assert_allclose(found, oracles.best_in_orders(responses, *given, distance, 3), atol=1e-6)
+    assert found.shape == (13,)
+
+
+def test_scores_of_a_layer_on_halves_are_those_of_its_rdm_on_them(rng: np.random.Generator) -> None:
+    responses, values = noise(rng, 9, 4, 3), rng.random((2, 36))
+    compared = compared_with(values, 9, 2)
+    of_halves = []
+    for half in compared.halves:
+        of_half = compared_with(
+            np.stack([squareform(squareform(row)[np.ix_(half, half)]) for row in values]), half.sum()
+        )
+        of_halves.append(of_half.scores(rdm_vectors(responses[half].reshape(half.sum(), -1), CORRELATION)[None])[:, 0])
+    found = scores_on_halves(responses, compared, CORRELATION)
+    np.testing.assert_allclose(found, np.mean(of_halves, axis=0), atol=1e-12)
+
+
+def test_p_of_the_best_holds_over_layers() -> None:
+    one, other = np.array([0.5, 0.1, 0.6, 0.2]), np.array([0.1, 0.7, 0.2, 0.3])
+    assert p_of_orders(one) == 2 / 4
+    assert p_of_orders(one, np.maximum(one, other)) == 3 / 4
+    assert np.isnan(p_of_orders(None))
+    assert np.isnan(p_of_orders(np.array([np.nan, 0.1])))
 
 
 def test_the_best_of_noise_fit_other_conditions_no_better_than_chance(rng: np.random.Generator) -> None:
     """64 channels of noise, 40 studies: the naive score is far above 0, the one held out is not."""
-    naive, held_out = [], []
+    naive, held_out, p = [], [], []
     for _ in range(40):
         responses = noise(rng, 16, 64, 1)
         compared = compared_with(rng.random((3, 120)), 16, 2)
@@ -138,9 +173,12 @@ def test_the_best_of_noise_fit_other_conditions_no_better_than_chance(rng: np.ra
         best = best_channels(responses, compared, "V1", own, EUCLIDEAN, 8)
         naive.append(best.naive.mean())
         held_out.append(best.held_out.mean())
+        p.append(p_of_orders(best_in_orders(responses, replace(compared, n_permutations=39), EUCLIDEAN, 8)["V1"]))
     error = np.std(held_out, ddof=1) / np.sqrt(40)
     assert abs(np.mean(held_out)) < 3 * error < 0.06
     assert np.mean(naive) > 0.1
+    assert (np.array(p) <= 0.05).sum() <= binom.ppf(0.99999, 40, 0.05)
+    assert 0.25 < np.mean(p) < 0.75
 
 
 @pytest.fixture(scope="module")
@@ -176,10 +214,17 @@ def test_the_tables_say_what_was_found(planted: tuple[np.ndarray, Compared]) -> 
     assert (first["p_corrected"] < 0.05).all()
     assert first["loss"].min() > table["loss"][4:].mean()
     best = {"V1": best_channels(responses, compared, "V1", own, EUCLIDEAN, 4)}
-    (row,) = best_rows("conv", compared, 64, whole, best).to_dict("records")
+    on_halves = scores_on_halves(responses, compared, EUCLIDEAN)
+    in_orders = best_in_orders(responses, compared, EUCLIDEAN, 4)
+    (row,) = best_rows("conv", compared, 64, whole, on_halves, best, in_orders).to_dict("records")
     assert (row["n_channels"], row["n_best"], row["n_subjects"], row["n_conditions"]) == (64, 4, 6, 60)
     assert row["best_lower"] < row["score_best"] < row["best_upper"]
     assert row["best"].split() == [str(channel) for channel in best["V1"].best]
+    assert row["p"] == 1 / 100
+    np.testing.assert_allclose(row["less_layer"], row["score_best"] - row["score_layer_halves"])
+    np.testing.assert_allclose(row["less_random"], row["score_best"] - row["score_random"])
+    assert 0.1 < row["less_layer_lower"] < row["less_layer"] < row["less_layer_upper"]
+    assert abs(row["score_layer_halves"] - row["score_layer"]) < 0.05
 
 
 @pytest.mark.parametrize("comparison", ["spearman", "pearson", "rho_a", "cosine"])
@@ -206,6 +251,8 @@ def test_scores_that_are_no_products_have_no_p(rng: np.random.Generator) -> None
     compared = Compared(region_rdms(rng.random((3, 10)), 5), compare, np.zeros((0, 5), dtype=bool), 1000)
     own = own_scores(noise(rng, 5, 3, 4), compared, EUCLIDEAN)
     assert np.isnan(corrected_p(own.on_all.mean(axis=0), own.highest["V1"])).all()
+    halved = replace(compared, halves=np.array([[True] * 3 + [False] * 2] * 2))
+    assert best_in_orders(noise(rng, 5, 3, 4), halved, EUCLIDEAN, 2) == {}
 
 
 def test_rdms_with_gaps_are_left_out(rng: np.random.Generator) -> None:
@@ -290,6 +337,8 @@ def test_a_look_at_channels_compares_them_with_each_region(found: tuple[Look, Pa
     assert units["unit"].tolist() == order[:2].tolist()
     assert set(units["why"]) == {"like IT"}
     assert len(table) == 2 * (8 + 5)
+    assert (best["p_corrected"] >= best["p"]).all()
+    assert best["p"].between(1 / 1001, 1).all()
     assert table["rank"].is_monotonic_increasing, "the page shows the first rows"
 
 
@@ -305,6 +354,7 @@ def test_the_pictures_that_drive_the_best_channels_are_kept_and_drawn(found: tup
     drawn = {path.name: path for path in unit_figures(folder, folder / "figures")}
     assert {"channels.png", "channels_00_V1.png", "channels_01_IT.png"} <= set(drawn)
     assert "mean over 3 subjects" in caption_of(drawn["channels.png"])
+    assert "scored on the other; filled where p < .05 by other orders" in caption_of(drawn["channels.png"])
     assert f"channels of layer {layer} that are most like V1" in caption_of(drawn["channels_00_V1.png"])
 
 

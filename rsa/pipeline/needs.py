@@ -14,7 +14,7 @@ from rsa.distances import BLOCK
 from rsa.files.io import IN_MEMORY
 from rsa.files.memory import MB
 from rsa.inference.bootstrap import COPIES, ROOM_BYTES
-from rsa.inference.channels import AT_ONCE, MOST_KEPT
+from rsa.inference.channels import AT_ONCE, MOST_KEPT, MOST_SUMMED, MOST_TESTED
 from rsa.inference.group import COMBINED_SCORES
 from rsa.inference.permutation import BLOCK_BYTES, MOST_CENTRES, PERMUTED, RDM_BYTES
 from rsa.inputs.references import PictureReference
@@ -516,9 +516,15 @@ def _channels(runs: Runs) -> tuple[float, float]:
     size, asked = runs.extent, None if runs.study.units is None else runs.study.units.channels
     if asked is None or not size.n_regions:
         return 0.0, 0.0
+    in_halves, n_rdms = size.n_pairs / 4, size.n_regions * size.n_subjects
     kept = 2 * SINGLE * min(MOST_KEPT, N_CHANNELS * size.n_pairs) + 5 * DOUBLE * max(AT_ONCE, size.n_pairs)
-    kept += 3 * SINGLE * size.n_conditions * size.n_units
-    return kept, 5e-7 * N_CHANNELS * max(1, size.n_layers) * size.n_pairs
+    responses = 3 * SINGLE * size.n_conditions * size.n_units
+    products = DOUBLE * (min(MOST_SUMMED, N_CHANNELS * size.n_pairs) + 3 * N_CHANNELS * in_halves)
+    regions = DOUBLE * n_rdms * (3 * size.n_pairs + 2 * asked.n_splits * in_halves)
+    of_channels = 5e-7 * N_CHANNELS * size.n_pairs
+    of_regions = size.n_regions * (1e-8 * asked.permutations * size.n_pairs)
+    of_regions += size.n_regions * 2 * asked.n_splits * in_halves * 2.5e-8 * min(MOST_TESTED, asked.permutations)
+    return max(kept, products) + responses + regions, max(1, size.n_layers) * (of_channels + of_regions)
 
 
 def seconds_of_covering(units: UnitSettings, n_images: int) -> float:

@@ -19,9 +19,12 @@ from rsa.inference.channels import (
     Compared,
     OwnScores,
     best_channels,
+    best_in_orders,
     best_rows,
     channel_rows,
     own_scores,
+    p_of_orders,
+    scores_on_halves,
     scores_without,
     without_gaps,
 )
@@ -54,8 +57,12 @@ class ChannelFits:
         Scores of each channel by itself.
     whole, without : array, shape (n_rdms,) and (n_rdms, n_channels)
         Scores of the layer, and of the layer without each channel.
+    on_halves : array, shape (n_rdms,)
+        Scores of the layer on halves of the conditions.
     best : dict
         Region -> the best channels.
+    in_orders : dict
+        Region -> scores of the best channels in other orders of the conditions (see `best_in_orders`).
     driving : dict
         Region -> places of the conditions to which each of these responds most, shape (n_best, n_driving).
     """
@@ -65,7 +72,9 @@ class ChannelFits:
     own: OwnScores
     whole: Array
     without: Array
+    on_halves: Array
     best: dict[str, BestChannels]
+    in_orders: dict[str, Array]
     driving: dict[str, Array]
 
     def likeness(self) -> dict[tuple[str, str], Array]:
@@ -166,9 +175,10 @@ def channel_fits(
         asked = (made, settings.n_best, settings.seed)
         best = {region: best_channels(responses, compared, region, own, *asked) for region in compared.rows}
         driving = {region: _driving(responses, one.best) for region, one in best.items()}
-        found[layer] = ChannelFits(
-            layer, compared, own, *scores_without(responses, compared, made), best=best, driving=driving
-        )
+        whole, without = scores_without(responses, compared, made)
+        on_halves = scores_on_halves(responses, compared, made)
+        in_orders = best_in_orders(responses, compared, made, settings.n_best)
+        found[layer] = ChannelFits(layer, compared, own, whole, without, on_halves, best, in_orders, driving)
     return found
 
 
@@ -198,8 +208,10 @@ def channels(watched: Watched, fits: dict[str, ChannelFits]) -> Found:
     singles, together = [], []
     for layer, one in fits.items():
         singles.append(channel_rows(layer, one.compared, one.own, one.whole, one.without))
-        together.append(best_rows(layer, one.compared, one.without.shape[1], one.whole, one.best))
+        scored = one.whole, one.on_halves, one.best, one.in_orders
+        together.append(best_rows(layer, one.compared, one.without.shape[1], *scored))
     best = pd.concat(together, ignore_index=True)
+    best["p_corrected"] = [_p_corrected(fits, *key) for key in zip(best["region"], best["layer"], strict=True)]
     first_of = pd.Series(np.arange(watched.n_pictures)).groupby(watched.pictures.places).first().to_numpy()
     arrays = {}
     for k, (region, rows) in enumerate(best.groupby("region", sort=False)):
@@ -211,6 +223,12 @@ def channels(watched: Watched, fits: dict[str, ChannelFits]) -> Found:
         "channels_best": Table(best, BEST_COLUMNS),
     }
     return Found(tables, arrays, shown)
+
+
+def _p_corrected(fits: dict[str, ChannelFits], region: str, layer: str) -> float:
+    """Return p of the best channels of a layer, corrected for all layers by the highest score of each order."""
+    every = [one.in_orders[region] for one in fits.values() if region in one.in_orders]
+    return p_of_orders(fits[layer].in_orders.get(region), np.fmax.reduce(every) if every else None)
 
 
 def best_layer(rows: pd.DataFrame) -> str | None:

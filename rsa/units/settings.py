@@ -160,7 +160,8 @@ class Channels(Section):
     n_best: int = Field(8, ge=1)
     """How many of the best channels of a layer are scored together."""
     permutations: int = Field(1000, ge=0)
-    """How many orders of the conditions test whether a channel is like a region; none for 0."""
+    """How many orders of the conditions test whether a channel is like a region, and the first 250 of them whether the
+    best together are; none for 0."""
     seed: int = Field(0, ge=0, lt=2**32)
     """Of the splits and orders."""
 
@@ -225,6 +226,8 @@ class UnitSettings(Section):
                 "Which channels carry the fit of a layer to a region was seen by the RDM of each channel alone, and by "
                 "that of the layer without it; the best channels were chosen on one half of the conditions and scored "
                 f"on the other, over {self.channels.n_splits} splits."
+                + " Scores were tested by permutations of the conditions."
+                * (self.channels.permutations > 0)
             )
         return sentences
 

@@ -30,6 +30,9 @@ __all__ = ["channel_figures"]
 HEIGHT, LEFT, GAP, LEGEND = 1.7, 0.5, 0.35, 0.2
 """Height of a panel, room for its scale, between panels and for the legend, in inches."""
 
+LEVEL = 0.05
+"""Of tests of the best channels."""
+
 MOST_REGIONS = 6
 """So many regions are drawn: those that the best channels fit best."""
 
@@ -47,8 +50,10 @@ CAPTION = (
     "How like each region the channels of each layer are: scores compare their RDMs with that of the region, mean over "
     "{n} subject{s}. Grey: each channel by itself, wider where there are more; the highest of many are high by chance. "
     "Blue squares: the whole layer. Orange dots: the {n_best} channels together that are most like the region, chosen "
-    "on one half of the conditions and scored on the other. Green diamonds: as many random channels.{lines}"
+    "on one half of the conditions and scored on the other{tested}. Green diamonds: as many random channels.{lines}"
 )
+
+TESTED = "; filled where p < .05 by other orders of the conditions, corrected for all layers"
 
 OF_REGION = (
     "The channels of layer {layer} that are most like {region} with all conditions, and the pictures to which each "
@@ -68,7 +73,8 @@ def channel_figures(folder: UnitsFolder, to: Path) -> list[Path]:
     lines = " Lines: 95 % intervals over subjects." if n > 1 else ""
     if len(drawn) < n_regions:
         lines += f" The {len(drawn)} of {n_regions} regions that channels fit best; the tables have all."
-    caption = CAPTION.format(n=n, s="s" if n > 1 else "", n_best=n_best, lines=lines)
+    tested = TESTED if best["p_corrected"].notna().any() else ""
+    caption = CAPTION.format(n=n, s="s" if n > 1 else "", n_best=n_best, lines=lines, tested=tested)
     made = [save_figure(to / "channels.png", _scores_figure(table, best[best["region"].isin(drawn)]), caption)]
     for k, (region, rows) in enumerate(best.groupby("region", sort=False)):
         layer, driving = best_layer(rows), arrays.get(f"driving_{k}")
@@ -117,6 +123,8 @@ def _draw_region(axes: Axes, table: pd.DataFrame, best: pd.DataFrame, layers: li
         places = np.arange(len(layers)) + shift
         axes.vlines(places, rows[f"{name}_lower"], rows[f"{name}_upper"], color=colour, linewidth=1.0)
         axes.plot(places, rows[f"score_{name}"], marker, color=colour, markersize=3.5, markeredgewidth=0)
+    untested = (rows["p_corrected"] >= LEVEL).to_numpy()
+    axes.plot(np.arange(len(layers))[untested] + 0.08, rows["score_best"][untested], "o", color="white", markersize=2)
 
 
 def _draw_cloud(axes: Axes, x: int, scores: np.ndarray) -> None:
