@@ -650,7 +650,8 @@ class Plan:
         simulated = set(self._simulated())  # `checks` look after these
         outputs = [path for path in self.outputs() if path not in simulated]
         problems = [*checks.problems_of(self.study), *problems_of_folder(self.folder, outputs)]
-        if problems := problems or self._braces() or self._replaced():
+        problems = problems or self._problems_of_inputs(self.inputs())
+        if problems:
             raise Problems("The configuration", problems)
         for text in checks.warnings_of(self.study):
             logger.warning("%s", text)
@@ -668,16 +669,17 @@ class Plan:
             inputs += self.meeg_files(subject)
         return list(dict.fromkeys(inputs))
 
-    def _replaced(self) -> list[str]:
-        """Say which inputs were replaced by files that are older than what was made of them."""
+    def _problems_of_inputs(self, inputs: Sequence[Path]) -> list[str]:
+        """Say which inputs have names that the workflow cannot have, or were replaced by older files."""
         kinds = ("activations", "model_rdms", "reference_rdms", "brain", "region_rdms", "movie", "resampled", "units")
-        return problems_of_inputs(self.folder, self.every(*kinds), self.inputs())
+        return _braces(inputs) or problems_of_inputs(self.folder, self.every(*kinds), inputs)
 
-    def _braces(self) -> list[str]:
-        """Say which inputs of jobs have words in braces in their names, which Snakemake would replace or refuse."""
-        found = [str(path) for path in self.inputs() if BRACES.search(str(path))]
-        if not found:
-            return []
-        return [
-            f"{listed(found, 3)}: a word in braces stands for something else in the workflow; rename it, or link to it."
-        ]
+
+def _braces(inputs: Sequence[Path]) -> list[str]:
+    """Say which inputs of jobs have words in braces in their names, which Snakemake would replace or refuse."""
+    found = [str(path) for path in inputs if BRACES.search(str(path))]
+    if not found:
+        return []
+    return [
+        f"{listed(found, 3)}: a word in braces stands for something else in the workflow; rename it, or link to it."
+    ]
