@@ -212,6 +212,34 @@ def test_a_constant_layer_has_no_distances_and_the_log_says_so(source, caplog):
     assert f"The correlation distance of layer '{layer}' of mine is undefined for 5 conditions" in caplog.text
 
 
+OWN = {"source": "python", "function": f"{Path(__file__).parent / 'own_networks.py'}:network", "name": "own"}
+
+SEVERAL: dict[str, tuple[Callable[[], dict[str, Any]], str]] = {
+    "seeds": (
+        lambda: {**OWN, "untrained": True, "seeds": [0, 1]},
+        r"settings of own stand for 2: 'ownseed0', 'ownseed1'\. Give a `seed`, and leave `seeds` out",
+    ),
+    "seeds of weights": (lambda: {**OWN, "seeds": 2}, r"own: `seeds` are those of random weights"),
+    "checkpoints": (
+        lambda: {**onnx(), "file": str(onnx_file(Path("step_1.onnx")).with_name("step_*.onnx")), "name": "net"},
+        r"settings of net stand for 1: 'netstep1'\. Give one file as `file`, with the label as `name`",
+    ),
+    "no checkpoints": (lambda: {**onnx(), "file": "step_*.onnx", "name": "net"}, r"net: no file has a name like step_"),
+    "half precision of what is ready": (
+        lambda: features({"fc": np.eye(N_CONDITIONS)}, precision="bfloat16"),
+        r"`precision` is for networks that torch computes, and features\.npz was computed beforehand; leave it out",
+    ),
+}
+"""What the check of a study expands or refuses, and a stage by hand runs as if nothing had been said."""
+
+
+@pytest.mark.usefixtures("lab")
+@pytest.mark.parametrize("case", SEVERAL)
+def test_a_stage_by_hand_is_not_silent_of_what_it_does_not_do(case, capsys):
+    made, expected = SEVERAL[case]
+    assert re.search(expected, stage(made(), capsys))
+
+
 @pytest.mark.usefixtures("lab")
 def test_one_picture_is_too_few(capsys):
     for path in list(Path("pictures").iterdir())[1:]:

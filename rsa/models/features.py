@@ -192,6 +192,8 @@ class Features(Source):
         UserError
             If a file cannot be read, or its rows are not the conditions or it is not known which they are.
         """
+        if refused := problems_of_torch_alone(self, "was computed beforehand"):
+            raise UserError(refused[0])
         there = self._layers()
         found = {layer: self._rows(there[layer], stimuli) for layer in self.layer_names()}
         first = next(iter(found), "")
@@ -319,7 +321,7 @@ def _labelled_by_condition(
                 f"{wanted[differ[0]]} pictures of it; give it a row for each picture, or one for each condition."
             )
     if len({*found.values()}) > 1:
-        raise UserError(f"{what}: {listed(list(found))} label its rows with different conditions; keep one of them.")
+        raise UserError(f"{what}: {listed(sorted(found))} label its rows with different conditions; keep one of them.")
     for labels in found.values():
         return list(wanted), [np.flatnonzero(np.array(labels) == condition) for condition in wanted]
     return None

@@ -235,6 +235,20 @@ class Source(Section):
             return [f"{self.label}: no file has a name like {self.checkpoints}, the glob of its weights."]
         return self._steps_that_come_twice()
 
+    def require_one(self) -> None:
+        """Raise a `UserError` if these settings stand for several networks, or for none."""
+        if problems := self.problems_of_variants():
+            raise UserError(" ".join(problems))
+        several = self.variants()
+        if self.seeds is not None or self.checkpoints:
+            one = (
+                "a `seed`, and leave `seeds` out" if self.seeds is not None else f"one file as `{self.weights_setting}`"
+            )
+            raise UserError(
+                f"One network is run at a time, and these settings of {self.label} stand for {len(several)}: "
+                f"{listed([model.label for model in several])}. Give {one}, with the label as `name`."
+            )
+
     def _steps_that_come_twice(self) -> list[str]:
         """Say which checkpoints have the same step, so that their order is not certain."""
         of_steps: dict[int, list[str]] = {}

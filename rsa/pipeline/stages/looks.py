@@ -94,6 +94,7 @@ def units(
     batch_size : int
         Pictures per forward pass; chosen for the device if it is not given.
     """
+    model.require_one()
     settings = units or UnitSettings()
     given = [path for path in (rdms, *(brain or []), fits) if path is not None]
     inputs = [*model.files(), *stimuli.files(), *settings.files(), *given]

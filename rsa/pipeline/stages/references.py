@@ -69,6 +69,7 @@ def extract(
     batch_size : int
         Pictures per forward pass; chosen for the device if it is not given.
     """
+    model.require_one()
     settings = {"model": model.model_dump(), "stimuli": None if stimuli is None else stimuli.model_dump()}
     with (
         io.writing(output, recorded=False) as temporary,
@@ -134,6 +135,7 @@ def model_rdms(
         Folder of what is kept by its content: layers that are found there are not made again, and a run that was
         interrupted goes on. It may be deleted at any time.
     """
+    model.require_one()
     inputs = _inputs(model, stimuli)
     settings = {"model": model.model_dump(), "stimuli": None if stimuli is None else stimuli.model_dump()}
     with provenance_of(inputs, distance=distance) as provenance, provenance_of(inputs, **settings) as source:
