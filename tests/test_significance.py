@@ -28,7 +28,7 @@ from rsa.files.maps import PEAK_COLUMNS, clusters_path, peaks_path
 from rsa.maps import derive_all, peaks, stack
 from rsa.pipeline.stages.reports import draw_fusion, draw_group, draw_regions, draw_subject
 from rsa.rdm import MEEG
-from rsa.report.assemble import StudyPages, shown_fits, with_region_tests, without_clusters
+from rsa.report.assemble import StudyPages, shown_fits, with_region_tests, with_spans, without_clusters
 from rsa.report.drawing import FADED, outline, threshold_words
 from rsa.report.film import film_strip, film_times
 from rsa.report.glass import glass_grid
@@ -405,6 +405,14 @@ def test_tests_of_regions_stand_beside_their_means_and_contrasts_below():
     assert v1["lower"] == pytest.approx(v1["mean"] - 0.1)
     assert shown.iloc[-1]["model"] == "late less early"
     assert (shown.iloc[-1]["p_corrected"], shown["standard_error"].isna().tolist()) == (0.3, [False] * 4 + [True])
+
+
+def test_bounds_are_written_as_one():
+    shown = pd.DataFrame({"mean": [0.2], "lower": [0.1], "upper": [0.3], "p": [0.01], "both_lower": [np.nan]})
+    found = with_spans(shown.assign(both_upper=np.nan))
+    assert list(found) == ["mean", "interval", "p", "interval for other pictures too"]
+    assert found["interval"].item().replace("\N{NO-BREAK SPACE}", " ") == "0.100 to 0.300"
+    assert found["interval for other pictures too"].item() == ""
 
 
 @pytest.mark.slow

@@ -74,7 +74,7 @@ from rsa.report.overview import (
     telling_picture,
 )
 from rsa.report.pictures import embedded_all
-from rsa.report.ranks import forward_times, pairs_table, ranking_table, ranking_words, unbroken
+from rsa.report.ranks import forward_times, pairs_table, ranking_table, ranking_words, span, unbroken
 from rsa.report.runs import Jobs, read_logs, written_duration
 from rsa.report.study import at_one_time, reasons_table, region_means
 from rsa.report.style import caption_of
@@ -105,8 +105,14 @@ CLUSTERS = (
     "its size, the sum of its scores (mass: no threshold is taken off), its highest score with its place, and "
     "the smallest corrected p in it."
 )
-TESTED = ["lower", "upper", "p", "p_corrected", "q", "both_lower", "both_upper", "p_both_corrected"]
+TESTED = ["lower", "upper", "both_lower", "both_upper", "p", "p_corrected", "q", "p_both_corrected"]
 """Columns of the tests of regions that stand beside their means."""
+SPANS = {
+    "noise ceiling": ("ceiling_lower", "ceiling_upper"),
+    "interval": ("lower", "upper"),
+    "interval for other pictures too": ("both_lower", "both_upper"),
+}
+"""Columns that are written as one, from the one to the other."""
 LATENCIES += ["onset_s", "onset_lower_s", "onset_upper_s", "n_subjects"]
 
 
@@ -624,7 +630,7 @@ class StudyPages:
         if self.fit_table is None:
             return PageSection("")
         tested, table = self.region_tests, shown_fits(self.fit_table)
-        table = table if tested is None else with_region_tests(table, tested)
+        table = with_spans(table if tested is None else with_region_tests(table, tested))
         files = self._files(page_of("regions"), self.fits, self.folder / "regions_group.tsv")
         return PageSection("Regions", figures=self._pictures("regions"), table=table, files=files)
 
@@ -875,6 +881,19 @@ def with_region_tests(shown: pd.DataFrame, tested: pd.DataFrame) -> pd.DataFrame
     contrasts = found[~found["model"].isin(shown["model"])]
     columns = [name for name in beside if name in contrasts]
     return pd.concat([beside, contrasts[columns]], ignore_index=True) if len(contrasts) else beside
+
+
+def with_spans(table: pd.DataFrame) -> pd.DataFrame:
+    """Write two columns that are bounds as one column from one to the other, as far as they are there."""
+    for what, (lower, upper) in SPANS.items():
+        if lower in table and upper in table:
+            written = [
+                span(*row).replace(" ", "\N{NO-BREAK SPACE}") for row in table[[lower, upper]].to_numpy(dtype=float)
+            ]
+            place = table.columns.get_loc(lower)
+            table = table.drop(columns=[lower, upper])
+            table.insert(place, what, written)
+    return table
 
 
 def without_clusters(rows: pd.DataFrame, clusters: pd.DataFrame) -> list[str]:

@@ -9,7 +9,7 @@ import pandas as pd
 
 from rsa.files import io
 
-__all__ = ["forward_times", "pairs_table", "ranking_table", "ranking_words", "unbroken", "written_table"]
+__all__ = ["forward_times", "pairs_table", "ranking_table", "ranking_words", "span", "unbroken", "written_table"]
 
 MINUS = "\N{MINUS SIGN}"
 
@@ -80,9 +80,9 @@ def _row(row: Mapping[Any, Any], times: Mapping[str, str]) -> dict[str, str]:
         "rank": "" if pd.isna(row["rank"]) else f"{int(row['rank'])}",
         "model": str(row["model"]),
         "score": _number(row["score"]),
-        "interval": _span(row["lower"], row["upper"]),
+        "interval": span(row["lower"], row["upper"]),
         "share of the ceiling": _percent(row["share_of_ceiling"]),
-        "noise ceiling": _span(row["ceiling_lower"], row["ceiling_upper"]),
+        "noise ceiling": span(row["ceiling_lower"], row["ceiling_upper"]),
         "layer": layer,
         "chosen": share,
         "layers": f"{row['n_layers']:.0f}",
@@ -100,7 +100,7 @@ def pairs_table(pairs: pd.DataFrame) -> pd.DataFrame:
             "region": str(row["region"]),
             "models": f"{row['model_a']} {MINUS} {row['model_b']}",
             "difference": _number(row["difference"]),
-            "interval": _span(row["lower"], row["upper"]),
+            "interval": span(row["lower"], row["upper"]),
             "p": _p(row["p"]),
             "corrected p": _p(row["p_corrected"]),
         }
@@ -157,7 +157,8 @@ def _percent(share: float) -> str:
     return "" if pd.isna(share) else f"{round(share, 2) + 0.0:.0%}".replace("-", MINUS)
 
 
-def _span(low: float, high: float) -> str:
+def span(low: float, high: float) -> str:
+    """Write bounds as one, "0.12 to 0.25"; "" where one is unknown."""
     return "" if pd.isna(low) or pd.isna(high) else f"{_number(low)} to {_number(high)}"
 
 
