@@ -407,6 +407,7 @@ def test_units_that_are_off_for_grey_get_a_gradient(linear_units):
 def test_made_pictures_are_the_same_each_time_and_of_each_unit_alone(linear_units):
     settings = Maximised(n_steps=6, jitter_px=4, blur_px=0.5)
     units = [Unit("1", 0, ""), Unit("1", 1, "")]
+    made_for(linear_units, units, settings)  # the network is loaded, and its random weights are drawn
     state = torch.get_rng_state()
     first, again = (made_for(linear_units, units, settings).arrays["made"] for _ in range(2))
     np.testing.assert_array_equal(first, again)
