@@ -28,7 +28,7 @@ from rsa.files.maps import PEAK_COLUMNS, clusters_path, peaks_path
 from rsa.maps import derive_all, peaks, stack
 from rsa.pipeline.stages.reports import draw_fusion, draw_group, draw_regions, draw_subject
 from rsa.rdm import MEEG
-from rsa.report.assemble import StudyPages, shown_fits, with_region_tests, with_spans, without_clusters
+from rsa.report.assemble import StudyPages, about_intervals, shown_fits, with_region_tests, with_spans, without_clusters
 from rsa.report.drawing import FADED, outline, threshold_words
 from rsa.report.film import film_strip, film_times
 from rsa.report.glass import glass_grid
@@ -379,6 +379,11 @@ def test_p_are_written_with_as_many_digits_as_they_need():
     assert cells[1] == "0.340"
 
 
+def test_p_for_other_pictures_too_is_written_as_other_p_are():
+    found = parsed(table_html(pd.DataFrame({"p_both_corrected": [0.00001]}))).texts
+    assert [text for tag, text in found if tag in ("th", "td")] == ["corrected p for other pictures too", "< 0.0001"]
+
+
 def test_maps_without_a_cluster_are_named(timed):
     rows = with_results(timed, found_at(timed)).table
     clusters = pd.DataFrame({"model": ["net"], "layer": ["fc"], "cluster": [1]})
@@ -413,6 +418,10 @@ def test_bounds_are_written_as_one():
     assert list(found) == ["mean", "interval", "p", "interval for other pictures too"]
     assert found["interval"].item().replace("\N{NO-BREAK SPACE}", " ") == "0.100 to 0.300"
     assert found["interval for other pictures too"].item() == ""
+    assert about_intervals(found) == about_intervals(found[["mean"]]) == ""
+    assert about_intervals(with_spans(shown.assign(both_lower=0.0, both_upper=0.4))).startswith(
+        "In the table, the first"
+    )
 
 
 @pytest.mark.slow

@@ -434,7 +434,8 @@ def _parsed(value: Any, option: str, name: str, sections: list[type[BaseModel]])
     except ValueError as error:
         if WORD.fullmatch("".join(value)):
             return "".join(value)
-        raise UserError(f"{_flag(option)}: {flattened(''.join(value))[:60]} is not valid JSON: {error}.") from error
+        said = f"{_flag(option)}: {flattened(''.join(value))[:60]} is not valid JSON: {error}."
+        raise UserError(f"{said} Names and words stand in double quotes, and all of it in single ones.") from error
 
 
 # ------------------------------------------------------------------------------- settings -> options

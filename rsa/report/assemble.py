@@ -105,12 +105,18 @@ CLUSTERS = (
     "its size, the sum of its scores (mass: no threshold is taken off), its highest score with its place, and "
     "the smallest corrected p in it."
 )
-TESTED = ["lower", "upper", "both_lower", "both_upper", "p", "p_corrected", "q", "p_both_corrected"]
+TESTED = ["lower", "upper", "p", "p_corrected", "q", "both_lower", "both_upper", "p_both_corrected"]
 """Columns of the tests of regions that stand beside their means."""
+WHICH_INTERVAL = (
+    "In the table, the first interval is for other subjects who see the same pictures. A paper that speaks of people "
+    "and of such pictures in general gives the interval, and the corrected p, for other pictures too."
+)
+"""Said where regions have both intervals."""
+OVER_BOTH = "interval for other pictures too"
 SPANS = {
     "noise ceiling": ("ceiling_lower", "ceiling_upper"),
     "interval": ("lower", "upper"),
-    "interval for other pictures too": ("both_lower", "both_upper"),
+    OVER_BOTH: ("both_lower", "both_upper"),
 }
 """Columns that are written as one, from the one to the other."""
 LATENCIES += ["onset_s", "onset_lower_s", "onset_upper_s", "n_subjects"]
@@ -632,7 +638,8 @@ class StudyPages:
         tested, table = self.region_tests, shown_fits(self.fit_table)
         table = with_spans(table if tested is None else with_region_tests(table, tested))
         files = self._files(page_of("regions"), self.fits, self.folder / "regions_group.tsv")
-        return PageSection("Regions", figures=self._pictures("regions"), table=table, files=files)
+        text = paragraphs(about_intervals(table))
+        return PageSection("Regions", text, self._pictures("regions"), table=table, files=files)
 
     def _ranking(self) -> PageSection:
         """Show models in order in each region, with what they cost, and the differences between them."""
@@ -894,6 +901,11 @@ def with_spans(table: pd.DataFrame) -> pd.DataFrame:
             table = table.drop(columns=[lower, upper])
             table.insert(place, what, written)
     return table
+
+
+def about_intervals(table: pd.DataFrame) -> str:
+    """Say which interval is for what, where a table as `with_spans` writes it has both."""
+    return WHICH_INTERVAL if OVER_BOTH in table and (table[OVER_BOTH] != "").any() else ""
 
 
 def without_clusters(rows: pd.DataFrame, clusters: pd.DataFrame) -> list[str]:

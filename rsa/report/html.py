@@ -16,7 +16,7 @@ from rsa.report.player import film_html
 
 __all__ = ["Chapter", "Link", "Markup", "PageSection", "Place", "definitions", "page", "paragraphs", "table_html"]
 
-P_COLUMNS, LEAST_P = ("p", "p_corrected", "q", "peak_p", "p_uncorrected"), 1e-4
+P_COLUMNS, LEAST_P = ("p", "p_corrected", "q", "peak_p", "p_uncorrected", "p_both_corrected"), 1e-4
 """Columns of tables that hold p values, and below which p only that is written."""
 
 MOST_WARNINGS = 4
@@ -24,6 +24,7 @@ MOST_WARNINGS = 4
 
 HEADS = {
     "p_corrected": "corrected p",
+    "p_both_corrected": "corrected p for other pictures too",
     "peak_p": "corrected p",
     "time_s": "time (s)",
     "x_mm": "x (mm)",
