@@ -3,6 +3,7 @@
 import json
 import os
 import subprocess
+import time
 from pathlib import Path
 from typing import Any
 
@@ -430,15 +431,15 @@ def write_old(file, text):
 
 def test_inputs_that_were_replaced_by_older_files_are_found(made):
     output, (first, second) = made
-    assert replaced([output], made[1]) == []
+    assert replaced([output], made[1]) == {}
     write_old(second, "c")
-    assert replaced([output], made[1]) == [str(second)]
-    assert replaced([output], [first]) == [], "it is no input any more"
+    assert replaced([output], made[1]) == {str(second): [output]}
+    assert replaced([output], [first]) == {}, "it is no input any more"
     (problem,) = problems_of_inputs(output.parent, [output], made[1])
     assert problem.startswith(f"{second} is not what the results in {output.parent} were made of, but older")
     assert "Give it the date of now (`touch`)" in problem
     second.touch()
-    assert replaced([output], made[1]) == [], "Snakemake sees it"
+    assert replaced([output], made[1]) == {}, "Snakemake sees it"
 
 
 def test_a_folder_that_took_the_name_of_another_is_looked_at(made):
@@ -450,7 +451,7 @@ def test_a_folder_that_took_the_name_of_another_is_looked_at(made):
         write_old(other / file.name, "c")
     folder.rename(folder.with_name("before"))
     other.rename(folder)
-    assert replaced([output], files) == list(map(str, files))
+    assert list(replaced([output], files)) == list(map(str, files))
     (problem,) = problems_of_inputs(output.parent, [output], files)
     assert problem.startswith("2 inputs are not what")
 
@@ -460,3 +461,67 @@ def test_inputs_are_read_once(made, monkeypatch):
     assert problems_of_inputs(output.parent, [output], files) == []
     monkeypatch.setattr(records, "sha256_of", None)
     assert problems_of_inputs(output.parent, [output], files) == []
+
+
+def test_a_folder_of_results_is_as_old_as_snakemake_says(made):
+    """A browser of files leaves its own in a folder of results, which makes the folder younger, but not the results."""
+    output, (first, _) = made
+    stamp = output / ".snakemake_timestamp"
+    stamp.touch()
+    os.utime(stamp, (MADE, MADE))
+    (output / ".DS_Store").touch()
+    first.write_text("c")
+    os.utime(first, (MADE + 1, MADE + 1))
+    assert replaced([output], made[1]) == {}, "Snakemake makes it again"
+
+
+def test_a_link_on_the_way_to_inputs_that_leads_elsewhere_is_seen(made, tmp_path):
+    output, files = made
+    data = tmp_path / "data"
+    data.symlink_to(tmp_path)
+    names = [data / "pictures" / file.name for file in files]
+    inputs = {str(name): records.sha256_of(name) for name in names}
+    (output / "provenance.json").write_text(json.dumps({"inputs": inputs}))
+    other = tmp_path / "other" / "pictures"
+    other.mkdir(parents=True)
+    for file in files:
+        write_old(other / file.name, "c")
+    now = time.time()
+    os.utime(output, (now, now))
+    while time.time_ns() < output.stat().st_mtime_ns + 50_000_000:  # a clock of files ticks every few ms
+        time.sleep(0.01)
+    data.unlink()
+    data.symlink_to(other.parent)
+    assert list(replaced([output], names)) == list(map(str, names))
+
+
+def test_what_cannot_be_touched_is_made_again_by_old_results(made, monkeypatch):
+    """Files of others, and results of a machine whose clock is ahead: the advice must help."""
+    output, (_, second) = made
+    write_old(second, "c")
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    (problem,) = problems_of_inputs(output.parent, [output], made[1])
+    assert problem.endswith(f"Give what was made of it an old date (touch -t 197001020000 {output}), and run again.")
+    monkeypatch.undo()
+    hence = time.time() + 3600
+    os.utime(output, (hence, hence))
+    monkeypatch.setattr("rsa.pipeline.replaced._moved_at", lambda folder: 2**62)
+    (problem,) = problems_of_inputs(output.parent, [output], made[1])
+    assert "old date" in problem
+    os.utime(output, (86_400, 86_400))
+    assert problems_of_inputs(output.parent, [output], made[1]) == []
+
+
+def test_inputs_that_cannot_be_read_and_damaged_notes_are_no_traceback(made, monkeypatch):
+    output, (_, second) = made
+    write_old(second, "c")
+    notes = output.parent / records.FOLDER / ".inputs.json"
+    notes.write_text("[]")
+    assert len(problems_of_inputs(output.parent, [output], made[1])) == 1
+    notes.unlink()
+
+    def refused(name):
+        raise PermissionError
+
+    monkeypatch.setattr(records, "sha256_of", refused)
+    assert problems_of_inputs(output.parent, [output], made[1]) == []

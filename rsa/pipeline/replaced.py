@@ -7,7 +7,10 @@ be up to date.
 
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import shlex
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +21,9 @@ __all__ = ["problems_of_inputs", "replaced"]
 
 KNOWN = ".inputs.json"
 """In the hidden folder of checksums of a study: those of inputs that were looked at, and what they looked like then."""
+
+LONG_AGO = "touch -t 197001020000"
+"""The command that makes files older than any input."""
 
 
 def problems_of_inputs(folder: Path, outputs: Sequence[Path], inputs: Iterable[str | Path]) -> list[str]:
@@ -35,18 +41,26 @@ def problems_of_inputs(folder: Path, outputs: Sequence[Path], inputs: Iterable[s
     found = replaced(outputs, inputs, folder / records.FOLDER / KNOWN)
     if not found:
         return []
-    files = f"{len(found)} inputs are" if len(found) > 1 else f"{found[0]} is"
-    several = f": {listed(found, 3)}" if len(found) > 1 else ""
+    files = f"{len(found)} inputs are" if len(found) > 1 else f"{next(iter(found))} is"
+    several = f": {listed(list(found), 3)}" if len(found) > 1 else ""
     return [
         f"{files} not what the results in {folder} were made of, but older than they are, so the results would seem to "
-        f"be up to date{several}. Give {'them' if len(found) > 1 else 'it'} the date of now (`touch`), and run again."
+        f"be up to date{several}. {_advice(found)}, and run again."
     ]
 
 
-def replaced(outputs: Sequence[Path], inputs: Iterable[str | Path], known: Path | None = None) -> list[str]:
+def _advice(found: Mapping[str, Sequence[Path]]) -> str:
+    """Say how jobs run again: by a young input, or, where that cannot be, by old outputs."""
+    dated = list(dict.fromkeys(_dated(output) for outputs in found.values() for output in outputs))
+    if all(os.access(name, os.W_OK) for name in found) and not any(_is_of_future(one) for one in dated):
+        return f"Give {'them' if len(found) > 1 else 'it'} the date of now (`touch`)"
+    return f"Give what was made of {'them' if len(found) > 1 else 'it'} an old date ({LONG_AGO} {shlex.join(dated)})"
+
+
+def replaced(outputs: Sequence[Path], inputs: Iterable[str | Path], known: Path | None = None) -> dict[str, list[Path]]:
     """Return the inputs whose content is not that of which outputs were made, though these are younger.
 
-    A file is read only if it, or a folder that it is in, has changed in any way since the output was made.
+    A file is read only if it, its folder, or a link on the way to it has changed in any way since the output was made.
 
     Parameters
     ----------
@@ -54,23 +68,39 @@ def replaced(outputs: Sequence[Path], inputs: Iterable[str | Path], known: Path 
         As for `problems_of_inputs`.
     known : path, optional
         File in which the checksums of files that were read are kept, so that none is read twice.
+
+    Returns
+    -------
+    dict
+        The outputs that were made of something else, by the name of the input.
     """
-    wanted, kept, found = set(map(str, inputs)), _Kept(known), list[str]()
+    wanted, kept, found = set(map(str, inputs)), _Kept(known), dict[str, list[Path]]()
     for output in outputs:
         made_at = _made_at(output)
         for name, checksum in _made_of(output).items() if made_at is not None else ():
-            if name in wanted and name not in found and _is_moved(name, made_at or 0) and kept.of(name) != checksum:
-                found.append(name)
+            if name in wanted and _is_moved(kept.dates_of(name), made_at or 0) and kept.differs(name, checksum):
+                found.setdefault(name, []).append(output)
     kept.save()
     return found
+
+
+def _dated(output: Path) -> str:
+    """Return the file whose date is that of an output for Snakemake: in a folder, one of its own if it is there."""
+    own = output / ".snakemake_timestamp"
+    return str(own if own.is_file() else output)
 
 
 def _made_at(output: Path) -> int | None:
     """Return when an output was made, as Snakemake takes it, in ns; None if it is not there."""
     try:
-        return output.stat().st_mtime_ns
+        return os.stat(_dated(output)).st_mtime_ns
     except OSError:
         return None
+
+
+def _is_of_future(name: str) -> bool:
+    """Say whether a file has a date to come, by the clock of another machine: what is touched now is not younger."""
+    return os.stat(name).st_mtime_ns > time.time_ns()
 
 
 def _made_of(output: Path) -> Mapping[str, str]:
@@ -85,26 +115,17 @@ def _made_of(output: Path) -> Mapping[str, str]:
         return {}
 
 
-def _is_moved(name: str, made_at: int) -> bool:
+def _is_moved(dates: tuple[int, int] | None, made_at: int) -> bool:
     """Say whether a file is older than an output, and yet came to its place later, or may have."""
-    try:
-        state = os.stat(name)
-        if state.st_mtime_ns > made_at:
-            return False
-        return state.st_ctime_ns > made_at or any(_changed_at(one) > made_at for one in _folders(name))
-    except OSError:
-        return False
+    return dates is not None and dates[0] <= made_at < dates[1]
 
 
-def _folders(name: str) -> Iterator[str]:
-    """Yield the folder of a file, and the link that it may be."""
-    yield os.path.dirname(name) or "."
-    if os.path.islink(name):
-        yield name
-
-
-def _changed_at(name: str) -> int:
-    return os.lstat(name).st_ctime_ns
+def _moved_at(folder: str) -> int:
+    """Return when a folder, or a link on the way to it, last changed, in ns."""
+    on_the_way = [folder, *map(str, Path(folder).parents)]
+    return max(
+        os.stat(folder).st_ctime_ns, *(os.lstat(one).st_ctime_ns for one in on_the_way if os.path.islink(one)), 0
+    )
 
 
 class _Kept:
@@ -112,10 +133,34 @@ class _Kept:
 
     def __init__(self, path: Path | None) -> None:
         self.path, self.is_new = path, False
+        self.dates, self.folders = dict[str, tuple[int, int] | None](), dict[str, int]()
         try:
-            self.found: dict[str, Any] = {} if path is None else json.loads(path.read_text(encoding="utf-8"))
+            found: Any = {} if path is None else json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError):
-            self.found = {}
+            found = {}
+        self.found: dict[str, Any] = found if isinstance(found, dict) else {}
+
+    def dates_of(self, name: str) -> tuple[int, int] | None:
+        """Return the date of a file, and when it last came to its place or may have, in ns; None if it is not there."""
+        if name not in self.dates:
+            try:
+                self.dates[name] = self._look(name)
+            except OSError:
+                self.dates[name] = None
+        return self.dates[name]
+
+    def _look(self, name: str) -> tuple[int, int]:
+        state, folder = os.stat(name), os.path.dirname(os.path.abspath(name))
+        if folder not in self.folders:
+            self.folders[folder] = _moved_at(folder)
+        return state.st_mtime_ns, max(state.st_ctime_ns, os.lstat(name).st_ctime_ns, self.folders[folder])
+
+    def differs(self, name: str, checksum: str) -> bool:
+        """Say whether a file has another content; no, if it cannot be read, which is told elsewhere."""
+        try:
+            return self.of(name) != checksum
+        except OSError:
+            return False
 
     def of(self, name: str) -> str:
         """Return the checksum of a file, which is read if it does not look as it did."""
@@ -131,9 +176,10 @@ class _Kept:
         """Keep what was read for the next time, where that is possible."""
         if self.path is None or not self.is_new or not self.path.parent.is_dir():
             return
-        temporary = self.path.with_name(f".partial-{self.path.name}")
+        temporary = self.path.with_name(f".partial-{self.path.name}-{os.getpid()}")
         try:
             temporary.write_text(json.dumps(self.found), encoding="utf-8")
             os.replace(temporary, self.path)
         except OSError:
-            temporary.unlink(missing_ok=True)
+            with suppress(OSError):
+                temporary.unlink()
