@@ -1,7 +1,7 @@
 """Measure intervals for other subjects and other conditions: how often they hold the truth, how often p errs.
 
 Each study draws subjects and conditions anew. What a region and models see of a condition are some of 6 numbers; each
-subject mixes its own into 12 measured ones, with noise. It prints a table for docs/inference.md.
+subject mixes its own into 12 measured ones, with noise. It prints the tables of docs/inference.md.
 """
 
 import argparse
@@ -32,11 +32,17 @@ MODELS = {
     "right": np.sqrt(np.array([1, 1, 1, 1, 0, 0]) + 12 * OWN**2),
 }
 """How much each model has of the numbers; the right one has what subjects have in the mean, "unrelated" has others."""
-WHAT = {
-    "unrelated": "a model that has nothing to do with the region",
-    "first half": "a model that has half of what the region has",
-    "difference": "difference between two such models, of two halves",
-}
+TRUE = {"unrelated": "unrelated", "first half": "half", "difference": "difference"}
+"""Scores that intervals are to hold: of a model that has nothing to do with the region, of one that has half of what
+the region has, and the difference between two such models, of two halves. The head of each is its column."""
+SMALL = [
+    ("p_both", "unrelated", "unrelated"),
+    ("p_both", "difference", "difference"),
+    ("p_below_ceiling", "right", "right"),
+    ("p_both", "first half", "half"),
+    ("p_below_ceiling", "first half", "half"),
+]
+"""P of which models are counted; the first three are errors where they are small."""
 
 
 def drawn(n_subjects: int, n_conditions: int, seed: int) -> tuple[RDMs, RDMs]:
@@ -76,9 +82,36 @@ def study(n_subjects: int, n_conditions: int, seed: int) -> pd.DataFrame:
     return both.set_index("model").join(of_subjects)
 
 
-def share(of: np.ndarray) -> str:
-    interval = binomtest(int(np.sum(of)), len(of)).proportion_ci()
-    return f"{np.mean(of):.3f} ({interval.low:.3f} to {interval.high:.3f})"
+def shares(found: list[pd.DataFrame], truth: pd.Series) -> dict[str, float]:
+    """Return how often intervals hold the truth, and how often p are .05 or less."""
+    row = {}
+    for prefix, over in {"": "subjects", "both_": "both"}.items():
+        for name, what in TRUE.items():
+            rows = pd.DataFrame([one.loc[name, [f"{prefix}lower", f"{prefix}upper"]] for one in found])
+            held = (rows.iloc[:, 0] <= truth[name]) & (truth[name] <= rows.iloc[:, 1])
+            row[f"over {over}: {what}"] = float(held.mean())
+    for column, name, what in SMALL:
+        row[f"{column}: {what}"] = float(np.mean([one.loc[name, column] <= 0.05 for one in found]))
+    return row
+
+
+def written(table: pd.DataFrame) -> str:
+    """Write a table of shares as Markdown."""
+    lines = [["subjects, conditions", *table.columns], ["---"] * (table.shape[1] + 1)]
+    lines += [
+        [name, *("1" if value == 1 else f"{value:.3f}".removeprefix("0") for value in row)]
+        for name, *row in table.itertuples()
+    ]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def exact(n_studies: int) -> str:
+    """Say how sure shares are."""
+    said = []
+    for part in (0, 0.05, 0.5, 0.95):
+        interval = binomtest(round(part * n_studies), n_studies).proportion_ci()
+        said.append(f"of {part:g} {interval.low:.3f} to {interval.high:.3f}")
+    return f"Exact 95 % intervals of shares of {n_studies} studies: {', '.join(said)}."
 
 
 def main() -> None:
@@ -86,24 +119,20 @@ def main() -> None:
     parser.add_argument("--studies", type=int, default=400)
     parser.add_argument("--cores", type=int, default=1)
     asked = parser.parse_args()
-    print("| subjects, conditions | of what | truth | over subjects | over both | p ≤ .05 over both |")
-    print("|---|---|---|---|---|---|")
+    rows = {}
     with ProcessPoolExecutor(asked.cores) as pool:
         for sizes in STUDIES:
             truth = pd.DataFrame(pool.map(partial(scores, *sizes), range(N_TRUTH), chunksize=50)).mean()
             truth[["unrelated", "difference"]] = 0.0  # by symmetry
             found = list(pool.map(partial(study, *sizes), range(asked.studies), chunksize=10))
-            for name, what in WHAT.items():
-                rows = pd.DataFrame([one.loc[name] for one in found])
-                held = [
-                    share(((rows[f"{kind}lower"] <= truth[name]) & (truth[name] <= rows[f"{kind}upper"])).to_numpy())
-                    for kind in ("", "both_")
-                ]
-                p = share((rows["p_both"] <= 0.05).to_numpy())
-                print(f"| {sizes[0]}, {sizes[1]} | {what} | {truth[name]:.3f} | {' | '.join(held)} | {p} |", flush=True)
-            for name, what in {"right": "the right model", "first half": "a model that has half"}.items():
-                below = share(np.array([one.loc[name, "p_below_ceiling"] <= 0.05 for one in found]))
-                print(f"| {sizes[0]}, {sizes[1]} | {what}, below the ceiling | | | | {below} |", flush=True)
+            rows[f"{sizes[0]}, {sizes[1]}"] = shares(found, truth)
+            print(
+                f"{sizes[0]} subjects, {sizes[1]} conditions: the truth of half is {truth['first half']:.3f}",
+                flush=True,
+            )
+    table = pd.DataFrame(rows).T
+    held = table.columns.str.startswith("over ")
+    print(written(table.loc[:, held]), written(table.loc[:, ~held]), exact(asked.studies), sep="\n\n")
 
 
 if __name__ == "__main__":
