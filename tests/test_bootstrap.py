@@ -138,6 +138,33 @@ def test_times_and_references_of_subjects_are_kept_apart(rng):
     np.testing.assert_allclose(found["p_both"].iloc[1], alone["p_both"].iloc[0])
 
 
+def test_references_of_subjects_are_found_by_their_labels(rng):
+    """In whatever order they are; where a subject lacks one, it alone has no interval."""
+    brain = brain_of(rng, n_subjects=3, regions=("IT",))
+    table = pd.DataFrame({"model": "meeg", "layer": "", "time_s": [0.1, 0.2] * 3, "subject": list("001122")})
+    references = RDMs(rng.standard_normal((6, N_PAIRS)), NAMES, table)
+    found = bootstrapped_regions(brain, references, "spearman", Correction(), n_samples=20)
+    mixed = bootstrapped_regions(brain, references.subset([0, 1, 3, 2, 4, 5]), "spearman", Correction(), n_samples=20)
+    pd.testing.assert_frame_equal(mixed, found)
+    gap = bootstrapped_regions(brain, references.subset([0, 1, 3, 4, 5]), "spearman", Correction(), n_samples=20)
+    assert gap["time_s"].tolist() == [0.1, 0.2]
+    assert gap["both_lower"].isna().tolist() == [True, False]
+    assert gap["both_lower"][1] == found["both_lower"][1]
+
+
+def test_what_differs_by_rounding_alone_has_no_p(rng):
+    """A contrast of two references that are the same but for their scale, as tests over subjects have none."""
+    brain, models = brain_of(rng, regions=("IT",)), rng.standard_normal((2, N_PAIRS))
+    models = models_of(np.vstack([models, models[:1] * 3.3]))
+    contrasts = [Contrast(name="same", a="net l0", b="net l2"), Contrast(name="other", a="net l0", b="net l1")]
+    correction = Correction("two-sided", ("voxels", "models"))
+    found = bootstrapped_regions(brain, models, "pearson", correction, contrasts=contrasts, n_samples=50)
+    of = found.set_index("model")
+    assert abs(of.loc["same", "both_upper"]) < 1e-12
+    assert np.isnan(of.loc["same", ["p_both", "p_both_corrected"]].astype(float)).all()
+    assert of.loc["other", "p_both_corrected"] == of.loc["other", "p_both"], "a family of two, one without p"
+
+
 def test_what_has_no_interval_is_unknown(rng):
     brain, models = brain_of(rng), models_of(with_ties(rng))
     found = bootstrapped_regions(brain.subset(np.arange(2)), models, "spearman", Correction(), n_samples=20)

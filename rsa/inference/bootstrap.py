@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 
 from rsa.comparisons import COMPARISONS, Comparison, Drawn
-from rsa.core import FEWEST_CONDITIONS, REFERENCE, Array, RDMs, align
+from rsa.core import FEWEST_CONDITIONS, REFERENCE, SAME_S, SAME_SCORE, Array, RDMs, align
 from rsa.errors import UserError
 from rsa.inference.contrasts import Contrast, contrast_rows
-from rsa.inference.flips import fisher_z
+from rsa.inference.flips import KNOWN_SPREAD, fisher_z
 from rsa.inference.tally import Correction, families_of, holm
 from rsa.rdm import own_references
 from rsa.registry import pick
@@ -208,7 +208,8 @@ def bootstrapped_regions(
     -------
     DataFrame
         A row per reference (or contrast), time and region: the labels, and the columns `BOTH_COLUMNS`. NaN where a
-        subject has no score, for one subject, and where half of the samples have none: of three conditions, say.
+        subject has no score, for one subject, and where half of the samples have none: of three conditions, say. There
+        is no p where scores, or differences, vary by little more than rounding.
 
     Raises
     ------
@@ -235,8 +236,8 @@ def bootstrapped_regions(
             v = variance_over_both(spread.observed, *spread.variances(n_samples), n_conditions)
             error, n_scores = np.sqrt(v), len(labels) + len(named)
             half = stdtrit(df, (1 + level) / 2) * error[:n_scores]
-            with np.errstate(invalid="ignore", divide="ignore"):  # no variance: no t
-                t = np.where(v > 0, spread.centre / error, np.nan)
+            with np.errstate(invalid="ignore", divide="ignore"):  # no more than rounding: no t
+                t = np.where(error > _rounding(spread.observed, weights), spread.centre / error, np.nan)
             columns["both_lower"][:, regions] = spread.centre[:n_scores] - half
             columns["both_upper"][:, regions] = spread.centre[:n_scores] + half
             above = stdtr(df, -t)
@@ -290,13 +291,12 @@ class _Study:
         values[subject, time, region] = brain.values
         whose = subjects if "subject" in references.table else subjects[:1]
         own = [align(brain.conditions, own_references(references, one), "brain RDMs") for one in whose]
-        names = [name for name in ("model", "layer", "time_s") if name in own[0].table]
-        texts = {name: own[0].table[name].fillna("").astype(str) for name in ("model", "layer") if name in names}
-        labels = own[0].table[names].assign(**texts, role=REFERENCE)
-        labels = labels.loc[np.repeat(labels.index, len(times_s))].reset_index(drop=True)
+        labels, of_subjects = _in_one_order(own)
+        n_references = len(labels)
+        labels = labels.loc[np.repeat(labels.index, len(times_s))].reset_index(drop=True).assign(role=REFERENCE)
         if "time_s" in brain.table:
-            labels["time_s"] = np.tile(times_s, len(own[0]))
-        return cls(list(brain.conditions), subjects, regions, values, [one.values for one in own], labels)
+            labels["time_s"] = np.tile(times_s, n_references)
+        return cls(list(brain.conditions), subjects, regions, values, of_subjects, labels)
 
     def some_regions(self, run: RunSettings) -> Iterator[slice]:
         """Divide the regions, so that the RDMs of some fit into memory."""
@@ -306,10 +306,60 @@ class _Study:
             yield slice(start, min(start + size, len(self.regions)))
 
 
+def _in_one_order(own: Sequence[RDMs]) -> tuple[pd.DataFrame, list[Array]]:
+    """Return the labels of all references, and those of each subject in this order, NaN where a subject lacks one."""
+    names = [name for name in ("model", "layer", "time_s") if name in own[0].table]
+    tables = [
+        one.table[names].assign(**{name: one.table[name].fillna("").astype(str) for name in names if name != "time_s"})
+        for one in own
+    ]
+    if all(_are_same(table, tables[0]) for table in tables):
+        return tables[0], [one.values for one in own]
+    labels = pd.concat(tables, ignore_index=True).drop_duplicates(ignore_index=True)
+    placed = []
+    for table, one in zip(tables, own, strict=True):
+        values = np.full((len(labels), one.values.shape[1]), np.nan)
+        numbered = table.merge(labels.reset_index(names="row"), on=names, how="left")
+        values[numbered["row"]] = one.values
+        placed.append(values)
+    return labels, placed
+
+
+def _are_same(a: pd.DataFrame, b: pd.DataFrame) -> bool:
+    """Say whether two tables label the same references in the same order; times may differ by rounding."""
+    texts = [name for name in a if name != "time_s"]
+    if len(a) != len(b) or (a[texts].to_numpy() != b[texts].to_numpy()).any():
+        return False
+    return "time_s" not in a or np.allclose(a["time_s"], b["time_s"], rtol=0, atol=SAME_S, equal_nan=True)
+
+
 def _differences(labels: pd.DataFrame, contrasts: Sequence[Contrast]) -> tuple[Array, pd.DataFrame]:
     """Return contrasts as weights of rows, shape (n_differences, n_rows), and the labels of the differences."""
     differences, named = contrast_rows(np.eye(len(labels))[None], labels, contrasts)
     return differences[0], named
+
+
+def _rounding(observed: Array, weights: Array) -> Array:
+    """Return what the error of a mean has to exceed to be more than rounding, as `rsa.inference.flips.least_rest` does.
+
+    Parameters
+    ----------
+    observed : array, shape (n_subjects, n_rows + n_differences + n_rows, n_regions)
+        Scores, differences of Fisher's z, and how far scores are below the noise ceiling.
+    weights : array, shape (n_differences, n_rows)
+        Of the differences.
+
+    Returns
+    -------
+    array, shape (n_rows + n_differences + n_rows, n_regions)
+    """
+    n_subjects, n_rows = len(observed), weights.shape[1]
+    of_scores = np.full((n_rows, observed.shape[2]), (SAME_SCORE / 2) ** 2)
+    of_z = (SAME_SCORE / 2 * np.cosh(fisher_z(observed[:, :n_rows]))) ** 2  # (n_subjects, n_rows, n_regions)
+    of_z = of_z.mean(axis=0)
+    of_differences = [(of_z[one != 0] * one[one != 0, None] ** 2).sum(axis=0) for one in weights]
+    squares = np.concatenate([of_scores, *[one[None] for one in of_differences], of_scores])
+    return np.asarray(KNOWN_SPREAD * np.sqrt(squares / n_subjects))
 
 
 def _resampled(
