@@ -1571,6 +1571,15 @@ def test_methods_text_tells_how_scores_were_tested(inference, sections, said, un
         assert part not in text
 
 
+@pytest.mark.parametrize(("comparison", "tested"), [("spearman", True), ("cosine", False)])
+def test_methods_text_tells_of_intervals_for_other_subjects_and_conditions(comparison, tested):
+    given = {"searchlight": {}, "inference": OVER_CONDITIONS, "comparison": comparison, "brain": fmri(6)}
+    text = text_of(given, layers={"animacy": []}, regions=["V1"])
+    assert "for other subjects who see other conditions: conditions were drawn 1,000 times" in text
+    assert "Student's t of 5 degrees of freedom" in text
+    assert ("intervals and p values for" in text, "(Holm, 1979)" in text) == (tested, tested)
+
+
 def test_methods_text_without_inference_speaks_of_no_test():
     text = text_of({"searchlight": {}}, layers={"animacy": []})
     for part in ("tested", "corrected", "Nichols", "significant", "seed"):

@@ -478,12 +478,14 @@ def _over_both(study: Any, measured: Measured) -> list[str]:
     inference, n = study.inference, _n_subjects(study)
     if not measured.regions or n < 2 or not inference.resamples_regions(study.comparison):
         return []
+    also, by = "", ""
+    if _is_tested(study):
+        also, by = " and p values", "; these p values were corrected by Holm's method (Holm, 1979)"
     return [
-        f"Mean scores of regions also have intervals{' and p values' * _is_tested(study)} for other subjects who see "
-        f"other conditions: conditions were drawn {inference.bootstrap:,} times with replacement, and the variance "
-        "over subjects and conditions was estimated by the corrected two-factor bootstrap (Schütt et al., 2023), with "
-        f"Student's t of {min(n, measured.n_conditions) - 1} degrees of freedom; p values were corrected by Holm's "
-        "method (Holm, 1979)."
+        f"Mean scores of regions also have intervals{also} for other subjects who see other conditions: conditions "
+        f"were drawn {inference.bootstrap:,} times with replacement, and the variance over subjects and conditions was "
+        "estimated by the corrected two-factor bootstrap (Schütt et al., 2023), with Student's t of "
+        f"{min(n, measured.n_conditions) - 1} degrees of freedom{by}."
     ]
 
 
