@@ -463,6 +463,15 @@ def test_inputs_are_read_once(made, monkeypatch):
     assert problems_of_inputs(output.parent, [output], files) == []
 
 
+def test_who_waits_until_large_inputs_are_read_is_told_once(made, monkeypatch, caplog):
+    output, files = made
+    monkeypatch.setattr("rsa.pipeline.replaced.LARGE_BYTES", 0)
+    replaced([output], files)
+    assert [record.message.split(":")[0] for record in caplog.records] == [
+        "Inputs came to their places after results were made of them"
+    ]
+
+
 def test_a_folder_of_results_is_as_old_as_snakemake_says(made):
     """A browser of files leaves its own in a folder of results, which makes the folder younger, but not the results."""
     output, (first, _) = made

@@ -6,6 +6,7 @@ be up to date.
 """
 
 import json
+import logging
 import os
 import shlex
 import time
@@ -19,8 +20,13 @@ from rsa.files import io, records
 
 __all__ = ["problems_of_inputs", "replaced"]
 
+log = logging.getLogger(__name__)
+
 KNOWN = ".inputs.json"
 """In the hidden folder of checksums of a study: those of inputs that were looked at, and what they looked like then."""
+
+LARGE_BYTES = 2**30
+"""Whoever waits until more is read is told why."""
 
 LONG_AGO = "touch -t 197001020000"
 """The command that makes files older than any input."""
@@ -132,7 +138,7 @@ class _Kept:
     """Checksums of files, kept with what the files looked like."""
 
     def __init__(self, path: Path | None) -> None:
-        self.path, self.is_new = path, False
+        self.path, self.is_new, self.n_bytes, self.sums = path, False, 0, dict[str, str]()
         self.dates, self.folders = dict[str, tuple[int, int] | None](), dict[str, int]()
         try:
             found: Any = {} if path is None else json.loads(path.read_text(encoding="utf-8"))
@@ -164,13 +170,25 @@ class _Kept:
 
     def of(self, name: str) -> str:
         """Return the checksum of a file, which is read if it does not look as it did."""
+        if name not in self.sums:
+            self.sums[name] = self._sum_of(name)
+        return self.sums[name]
+
+    def _sum_of(self, name: str) -> str:
         state = os.stat(name)
         looks = [state.st_size, state.st_mtime_ns, state.st_ctime_ns, state.st_ino]
         kept = self.found.get(name)
         if not isinstance(kept, list) or kept[:-1] != looks:
+            self._tell_of(state.st_size)
             kept = self.found[name] = [*looks, records.sha256_of(name)]
             self.is_new = True
         return str(kept[-1])
+
+    def _tell_of(self, n_bytes: int) -> None:
+        """Say once that files are read, if they are large."""
+        before, self.n_bytes = self.n_bytes, self.n_bytes + n_bytes
+        if before <= LARGE_BYTES < self.n_bytes:
+            log.warning("Inputs came to their places after results were made of them: each is read once, to compare.")
 
     def save(self) -> None:
         """Keep what was read for the next time, where that is possible."""
