@@ -35,6 +35,8 @@ MODELS = {
 TRUE = {"unrelated": "unrelated", "first half": "half", "difference": "difference"}
 """Scores that intervals are to hold: of a model that has nothing to do with the region, of one that has half of what
 the region has, and the difference between two such models, of two halves. The head of each is its column."""
+CATEGORIES = (2, 3, 4, 6, 12)
+"""Conditions of the categories of references that have nothing to do with the region: a table of its own."""
 SMALL = [
     ("p_both", "unrelated", "unrelated"),
     ("p_both", "difference", "difference"),
@@ -82,6 +84,17 @@ def study(n_subjects: int, n_conditions: int, seed: int) -> pd.DataFrame:
     return both.set_index("model").join(of_subjects)
 
 
+def categories(n_subjects: int, n_conditions: int, seed: int) -> pd.Series:
+    """Say of references of one category whether the intervals of a study hold their truth, which is 0."""
+    brain, _ = drawn(n_subjects, n_conditions, seed)
+    members = (np.arange(n_conditions) < np.array(CATEGORIES)[:, None]).astype(float)
+    table = pd.DataFrame({"model": [f"of {size}" for size in CATEGORIES], "layer": ""})
+    models = RDMs(np.array([pdist(one[:, None]) for one in members]), brain.conditions, table)
+    how = {"n_samples": N_SAMPLES, "seed": seed}
+    both = bootstrapped_regions(brain, models, "spearman", Correction("two-sided"), **how).set_index("model")
+    return (both["both_lower"] <= 0) & (both["both_upper"] >= 0)
+
+
 def shares(found: list[pd.DataFrame], truth: pd.Series) -> dict[str, float]:
     """Return how often intervals hold the truth, and how often p are .05 or less."""
     row = {}
@@ -119,20 +132,24 @@ def main() -> None:
     parser.add_argument("--studies", type=int, default=400)
     parser.add_argument("--cores", type=int, default=1)
     asked = parser.parse_args()
-    rows = {}
+    rows, of_categories = {}, {}
     with ProcessPoolExecutor(asked.cores) as pool:
         for sizes in STUDIES:
             truth = pd.DataFrame(pool.map(partial(scores, *sizes), range(N_TRUTH), chunksize=50)).mean()
             truth[["unrelated", "difference"]] = 0.0  # by symmetry
             found = list(pool.map(partial(study, *sizes), range(asked.studies), chunksize=10))
-            rows[f"{sizes[0]}, {sizes[1]}"] = shares(found, truth)
+            name = f"{sizes[0]}, {sizes[1]}"
+            rows[name] = shares(found, truth)
+            held_0 = list(pool.map(partial(categories, *sizes), range(asked.studies), chunksize=10))
+            of_categories[name] = pd.DataFrame(held_0).mean()
             print(
                 f"{sizes[0]} subjects, {sizes[1]} conditions: the truth of half is {truth['first half']:.3f}",
                 flush=True,
             )
     table = pd.DataFrame(rows).T
     held = table.columns.str.startswith("over ")
-    print(written(table.loc[:, held]), written(table.loc[:, ~held]), exact(asked.studies), sep="\n\n")
+    tables = [table.loc[:, held], table.loc[:, ~held], pd.DataFrame(of_categories).T]
+    print(*map(written, tables), exact(asked.studies), sep="\n\n")
 
 
 if __name__ == "__main__":
