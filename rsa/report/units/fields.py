@@ -32,7 +32,9 @@ MAPS_CAPTION = (
     "field there. {middle} how much the response changes when a small patch of random pixels covers a place, from not "
     "at all (grey) to most (bright). Right: the mean of such maps over the unit's best pictures, laid over each other "
     "by the place of the unit, in a tile as large as the theoretical field, or all that may lie around a unit where "
-    "that has no end. Below it: sides of the empirical field (the area above half the maximum) and the theoretical one."
+    "that has no end. What lies beyond the border of a picture has no part in the mean, so a mean map may have "
+    "straight edges where a picture ends. Below it: sides of the empirical field (the area above half the maximum) and "
+    "the theoretical one."
 )
 
 ENLARGED, WHOLE = "Then the field, enlarged, and over it", "Middle:"
