@@ -221,29 +221,18 @@ def bootstrapped_regions(
     if compared.drawn is None:
         raise UserError(f"Conditions are not drawn anew for {comparison}, whose scores are no products of RDMs.")
     study = _Study.of(brain, references)
-    n_conditions = len(study.conditions)
-    n_subjects = len(study.subjects)
-    labels = study.labels
+    labels, n_conditions, n_subjects = study.labels, len(study.conditions), len(study.subjects)
     weights, named = _differences(labels, contrasts)
     samples = samples_of(n_conditions, n_samples, seed)
     columns = {name: np.full((len(labels) + len(named), len(study.regions)), np.nan) for name in BOTH_COLUMNS}
-    if n_subjects > 1:
-        from scipy.special import stdtr, stdtrit
-
+    for regions in study.some_regions(run) if n_subjects > 1 else ():
+        spread = _resampled(study, regions, compared, samples, weights, run)
+        variance = variance_over_both(spread.observed, *spread.variances(n_samples), n_conditions)
         df = min(n_subjects, n_conditions) - 1
-        for regions in study.some_regions(run):
-            spread = _resampled(study, regions, compared, samples, weights, run)
-            v = variance_over_both(spread.observed, *spread.variances(n_samples), n_conditions)
-            error, n_scores = np.sqrt(v), len(labels) + len(named)
-            half = stdtrit(df, (1 + level) / 2) * error[:n_scores]
-            with np.errstate(invalid="ignore", divide="ignore"):  # no more than rounding: no t
-                t = np.where(error > _rounding(spread.observed, weights), spread.centre / error, np.nan)
-            columns["both_lower"][:, regions] = spread.centre[:n_scores] - half
-            columns["both_upper"][:, regions] = spread.centre[:n_scores] + half
-            above = stdtr(df, -t)
-            p = above[:n_scores] if correction.alternative == "greater" else 2 * stdtr(df, -np.abs(t[:n_scores]))
-            columns["p_both"][:, regions] = p if tested else np.nan
-            columns["p_below_ceiling"][: len(labels), regions] = above[n_scores:]
+        for name, values in _intervals_and_p(spread, variance, weights, df, level, correction.alternative).items():
+            columns[name][: len(values), regions] = values
+    if not tested:
+        columns["p_both"][:] = np.nan
     rows = pd.concat([labels, named[[name for name in labels if name in named]]], ignore_index=True)
     of_rows = families_of(rows, correction.family).of_rows
     for family in np.unique(of_rows):
@@ -337,6 +326,27 @@ def _differences(labels: pd.DataFrame, contrasts: Sequence[Contrast]) -> tuple[A
     """Return contrasts as weights of rows, shape (n_differences, n_rows), and the labels of the differences."""
     differences, named = contrast_rows(np.eye(len(labels))[None], labels, contrasts)
     return differences[0], named
+
+
+def _intervals_and_p(
+    spread: Spread, variance: Array, weights: Array, df: int, level: float, alternative: str
+) -> dict[str, Array]:
+    """Return intervals and p by Student's t: `BOTH_COLUMNS` but the corrected p, each of shape (n, n_regions)."""
+    from scipy.special import stdtr, stdtrit
+
+    n_scores = sum(weights.shape)  # and differences
+    mean, error = spread.centre, np.sqrt(variance)
+    half = stdtrit(df, (1 + level) / 2) * error
+    with np.errstate(invalid="ignore", divide="ignore"):  # no more than rounding: no t
+        t = np.where(error > _rounding(spread.observed, weights), mean / error, np.nan)
+    above = stdtr(df, -t)
+    p = above if alternative == "greater" else 2 * stdtr(df, -np.abs(t))
+    return {
+        "both_lower": (mean - half)[:n_scores],
+        "both_upper": (mean + half)[:n_scores],
+        "p_both": p[:n_scores],
+        "p_below_ceiling": above[n_scores:],
+    }
 
 
 def _rounding(observed: Array, weights: Array) -> Array:
