@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.stats import binomtest
+from shares import print_table, share
 
 from rsa.comparisons import COMPARISONS
 from rsa.core import RDMs
@@ -105,12 +105,6 @@ def interval(values: pd.Series) -> str:
     return f"{values.mean():.3f} ({values.mean() - half:.3f} to {values.mean() + half:.3f})"
 
 
-def share(is_found: pd.Series) -> str:
-    """Return a share with its exact interval."""
-    found = binomtest(int(is_found.sum()), len(is_found)).proportion_ci(0.95, "exact")
-    return f"{is_found.mean():.3f} ({found.low:.3f} to {found.high:.3f})"
-
-
 STUDIES = (
     Studies(5, n_best=2),
     Studies(64),
@@ -125,13 +119,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Print a table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--studies", type=int, default=400, help="studies of each line")
-    n, header = parser.parse_args(arguments).studies, False
-    for studies in STUDIES:
-        row = studies.row(n)
-        if not header:
-            print(f"| {' | '.join(row)} |\n{'|---' * len(row)}|")
-            header = True
-        print(f"| {' | '.join(str(value) for value in row.values())} |", flush=True)
+    n = parser.parse_args(arguments).studies
+    print_table(studies.row(n) for studies in STUDIES)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.stats import binomtest, fisher_exact
+from scipy.stats import fisher_exact
+from shares import print_table, share
 
 from rsa.distances import cross_products
 from rsa.units.learning import category_changes
@@ -116,13 +117,6 @@ def fisher(before: PairReadouts, after: PairReadouts) -> pd.DataFrame:
     return both[KEYS].assign(p_of_fisher=[fisher_exact([[b, n - b], [a, n - a]]).pvalue for b, a, n in counts])
 
 
-def share(is_found: pd.Series) -> str:
-    """Return a share with its exact interval."""
-    n = len(is_found)
-    interval = binomtest(int(is_found.sum()), n).proportion_ci(0.95, "exact")
-    return f"{is_found.mean():.3f} ({interval.low:.3f} to {interval.high:.3f})"
-
-
 STUDIES = (
     Forgetting((6, 6, 6)),
     Forgetting((12, 12, 12)),
@@ -143,13 +137,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Print a table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--networks", type=int, default=1000, help="networks of each line")
-    n, header = parser.parse_args(arguments).networks, False
-    for studies in STUDIES:
-        row = studies.row(n)
-        if not header:
-            print(f"| {' | '.join(row)} |\n{'|---' * len(row)}|")
-            header = True
-        print(f"| {' | '.join(str(value) for value in row.values())} |", flush=True)
+    n = parser.parse_args(arguments).networks
+    print_table(studies.row(n) for studies in STUDIES)
 
 
 if __name__ == "__main__":

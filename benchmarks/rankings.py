@@ -9,7 +9,7 @@ import argparse
 import numpy as np
 import pandas as pd
 from scipy.spatial.distance import pdist
-from scipy.stats import binomtest
+from shares import share
 
 from rsa.core import Array, RDMs
 from rsa.inference.ranking import compared_pairs, ranked
@@ -60,11 +60,6 @@ def of_truth(n_subjects: int, seed: int, shared: Array, layers: Array) -> tuple[
     own = brain(rdms(rng, n_subjects) + 0.7 * shared)
     row = ranked(own, models({"net": layers}), n_splits=N_SPLITS, n_bootstrap=N_BOOTSTRAP).table.iloc[0]
     return row["score"], row["lower"], row["upper"]
-
-
-def share(of: Array) -> str:
-    interval = binomtest(int(np.sum(of)), len(of)).proportion_ci()
-    return f"{np.mean(of):.3f} ({interval.low:.3f} to {interval.high:.3f})"
 
 
 def mean(of: Array) -> str:

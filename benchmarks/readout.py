@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.stats import binomtest
+from shares import print_table, share
 
 from rsa.distances import CrossProducts, cross_products
 from rsa.units.readout import design_of, readout
@@ -68,7 +68,6 @@ class Studies:
         """Return what was found, as a row of a table."""
         found = self.found(n, settings)
         error = 2 * found["accuracy"].std() / np.sqrt(n)
-        share = binomtest(int((found["p"] <= 0.05).sum()), n).proportion_ci(0.95, "exact")
         return {
             "conditions of categories": ", ".join(str(size) for size in self.sizes),
             "units": self.n_units,
@@ -76,7 +75,7 @@ class Studies:
             "folds": int(found["n_folds"].iloc[0]),
             "chance": f"{found['chance'].iloc[0]:.3f}",
             "mean accuracy": f"{found['accuracy'].mean():.3f} ± {error:.3f}",
-            "p of .05 or less": f"{(found['p'] <= 0.05).mean():.3f} ({share.low:.3f} to {share.high:.3f})",
+            "p of .05 or less": share(found["p"] <= 0.05),
         }
 
 
@@ -99,13 +98,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--studies", type=int, default=1000, help="layers of each line")
     n = parser.parse_args(arguments).studies
-    settings, header = Codes(permutations=N_PERMUTATIONS), False
-    for studies in STUDIES:
-        row = studies.row(n, settings)
-        if not header:
-            print(f"| {' | '.join(row)} |\n{'|---' * len(row)}|")
-            header = True
-        print(f"| {' | '.join(str(value) for value in row.values())} |", flush=True)
+    settings = Codes(permutations=N_PERMUTATIONS)
+    print_table(studies.row(n, settings) for studies in STUDIES)
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ __all__ = [
     "ceiling_bounds",
     "chance_is_0",
     "compare_stacks",
+    "in_regions",
     "measured_regions",
     "measured_stack",
     "measures_of",
@@ -362,6 +363,34 @@ def of_one_subject(references: RDMs) -> RDMs:
         return references
     whose = [subject for subject in references.table["subject"].fillna("").astype(str) if subject]
     return own_references(references, whose[0] if whose else "")
+
+
+def in_regions(brain: RDMs, values: Array) -> tuple[list[str], list[float], list[str], Array]:
+    """Put RDMs of subjects in regions, and at times if there are several, into one array.
+
+    Parameters
+    ----------
+    brain : RDMs
+        The table has `subject` and `region`, and `time_s` if there are several times.
+    values : array, shape (n_rdms, n_pairs)
+        Their values, in the order of conditions that is wanted.
+
+    Returns
+    -------
+    subjects, times_s, regions : list
+        Subjects and regions in order of first appearance, times ascending; no times where there is one.
+    values : array, shape (n_subjects, n_times or 1, n_regions, n_pairs)
+        NaN where there is none.
+    """
+    table = brain.table
+    subjects, regions = ([str(name) for name in dict.fromkeys(table[column])] for column in ("subject", "region"))
+    times_s = sorted(set(table["time_s"])) if "time_s" in table else []
+    placed = np.full((len(subjects), max(1, len(times_s)), len(regions), values.shape[1]), np.nan)
+    subject = pd.Index(subjects).get_indexer(table["subject"].astype(str))
+    region = pd.Index(regions).get_indexer(table["region"].astype(str))
+    time = pd.Index(times_s).get_indexer(table["time_s"]) if times_s else np.zeros(len(table), dtype=int)
+    placed[subject, time, region] = values
+    return subjects, times_s, regions, placed
 
 
 def _places_of(brain: RDMs) -> dict[Hashable, Array]:

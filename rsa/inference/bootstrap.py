@@ -13,7 +13,7 @@ from rsa.errors import UserError
 from rsa.inference.contrasts import Contrast, contrast_rows
 from rsa.inference.flips import KNOWN_SPREAD, fisher_z
 from rsa.inference.tally import Correction, families_of, holm
-from rsa.rdm import own_references
+from rsa.rdm import in_regions, own_references
 from rsa.registry import pick
 from rsa.rows import require_count, require_share
 from rsa.searchlight import RunSettings, in_threads
@@ -270,20 +270,13 @@ class _Study:
 
     @classmethod
     def of(cls, brain: RDMs, references: RDMs) -> "_Study":
-        subjects = [str(name) for name in dict.fromkeys(brain.table["subject"])]
-        regions = [str(name) for name in dict.fromkeys(brain.table["region"])]
-        times_s = sorted(set(brain.table["time_s"])) if "time_s" in brain.table else [np.nan]
-        values = np.full((len(subjects), len(times_s), len(regions), brain.values.shape[1]), np.nan)
-        subject = pd.Index(subjects).get_indexer(brain.table["subject"].astype(str))
-        region = pd.Index(regions).get_indexer(brain.table["region"].astype(str))
-        time = pd.Index(times_s).get_indexer(brain.table["time_s"]) if "time_s" in brain.table else 0 * subject
-        values[subject, time, region] = brain.values
+        subjects, times_s, regions, values = in_regions(brain, brain.values)
         whose = subjects if "subject" in references.table else subjects[:1]
         own = [align(brain.conditions, own_references(references, one), "brain RDMs") for one in whose]
         labels, of_subjects = _in_one_order(own)
         n_references = len(labels)
-        labels = labels.loc[np.repeat(labels.index, len(times_s))].reset_index(drop=True).assign(role=REFERENCE)
-        if "time_s" in brain.table:
+        labels = labels.loc[np.repeat(labels.index, values.shape[1])].reset_index(drop=True).assign(role=REFERENCE)
+        if times_s:
             labels["time_s"] = np.tile(times_s, n_references)
         return cls(list(brain.conditions), subjects, regions, values, of_subjects, labels)
 

@@ -14,7 +14,7 @@ from rsa.inference.permutation import ConditionTest, Places
 from rsa.inference.subjects import SUBJECT_STATISTICS, over_subjects, why_not_flipped
 from rsa.inference.tally import Correction
 from rsa.measures import Measure, aligned
-from rsa.rdm import REGION_FIT_COLUMNS, measures_of, require_chance_of_0
+from rsa.rdm import REGION_FIT_COLUMNS, in_regions, measures_of, require_chance_of_0
 from rsa.rows import require_columns, require_known, require_once, require_share
 from rsa.searchlight import RunSettings
 
@@ -148,13 +148,8 @@ def permuted_regions(
         A row per reference, time and region: the labels, `p`, `p_corrected` and `q`. NaN where a subject has no score.
     """
     subjects = [str(name) for name in dict.fromkeys(brain.table["subject"])]
-    regions = list(dict.fromkeys(brain.table["region"]))
-    times_s = sorted(set(brain.table["time_s"])) if "time_s" in brain.table else []
     measures = list(measures_of(references, subjects, measure_of).values())
-    values = np.full((len(subjects), max(1, len(times_s)), len(regions), brain.values.shape[1]), np.nan)
-    subject = pd.Index(subjects).get_indexer(brain.table["subject"].astype(str))
-    time = pd.Index(times_s).get_indexer(brain.table["time_s"]) if times_s else np.zeros(len(brain), dtype=int)
-    values[subject, time, pd.Index(regions).get_indexer(brain.table["region"])] = aligned(measures[0], brain)
+    _, times_s, regions, values = in_regions(brain, aligned(measures[0], brain))
     places = Places.of_rdms(values, times_s, pd.DataFrame({"region": regions}))
     test = ConditionTest(places, measures, correction, n_permutations=n_permutations, seed=seed)
     scores, tested = test.result(run)
