@@ -184,12 +184,12 @@ def long_searchlight(folder: Path) -> list[str]:
 
 
 def long_extraction(folder: Path) -> list[str]:
-    """Write a picture that stands for thousands of conditions; return the options of the stage."""
+    """Write a picture that stands for thousands of conditions; return the options of a stage that writes little."""
     Image.fromarray(np.zeros((224, 224, 3), dtype=np.uint8)).save(folder / "picture.png")
     table = pd.DataFrame({"condition": range(3_000), "file": "picture.png"})
     table.to_csv(folder / "stimuli.tsv", sep="\t", index=False)
     network = ["--model-architecture", "squeezenet1_1", "--model-weights", "untrained"]
-    return ["extract", *network, "--model-layers", "features.0", "--stimuli-table", "stimuli.tsv", "--device", "cpu"]
+    return ["extract", *network, "--model-layers", "classifier", "--stimuli-table", "stimuli.tsv", "--device", "cpu"]
 
 
 def heed_ctrl_c() -> None:
