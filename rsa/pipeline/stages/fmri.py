@@ -5,10 +5,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from rsa import neighbourhood, rdm
 from rsa import searchlight as engine
 from rsa.analyses import PLAIN, Analysis, PlainComparison
-from rsa.core import MAP_COLUMNS, Patterns, ScoreMap, on_voxels, shared_volume
+from rsa.core import MAP_COLUMNS, Patterns, RDMs, ScoreMap, on_voxels, shared_volume
 from rsa.datasets import Dataset
 from rsa.files import io, memory
 from rsa.files.fsaverage import has_cortex
@@ -20,7 +22,7 @@ from rsa.inference.ceiling import noise_ceilings
 from rsa.inference.clusters import CLUSTER_COLUMNS, cluster_table
 from rsa.inference.contrasts import known_contrasts
 from rsa.inference.graph import voxel_graph
-from rsa.inference.regions import REGION_GROUP_COLUMNS, permuted_regions, region_group
+from rsa.inference.regions import REGION_GROUP_COLUMNS, region_group, region_group_over_conditions, with_numbers_of
 from rsa.inputs.regions import Regions, read_regions, region_files
 from rsa.inputs.stimuli import Stimuli
 from rsa.inputs.templates import Template, resample_scores, template_files, template_volume, transform_path
@@ -223,49 +225,53 @@ def region_fits(
     regions, own = stacked(brain), stacked(references)
     measure_of = analysis.measure_of(regions.conditions, comparison)
     fits = rdm.measured_regions(regions, own, measure_of)
-    plain, distance = fits, regions.distance
-    if analysis.is_main:
-        fits = rdm.with_ceilings(fits, regions, comparison)
-    io.save_table(output, fits, dictionary(fits, rdm.REGION_FIT_COLUMNS, analysis, comparison))
+    table = rdm.with_ceilings(fits, regions, comparison) if analysis.is_main else fits
+    io.save_table(output, table, dictionary(table, rdm.REGION_FIT_COLUMNS, analysis, comparison))
     if inference is None or group is None:
         return
-    correction = inference.correction(None)
-    how: dict[str, Any] = {"n_permutations": inference.permutations, "seed": inference.seed}
     if inference.over_subjects:
-        subjects = [str(name) for name in dict.fromkeys(plain["subject"])]
-        design, contrasts = inference.design(subjects), known_contrasts(inference.contrasts, plain)
-        if inference.statistic is not None:
-            how["statistic"] = inference.statistic
-        table = region_group(
-            plain,
-            correction=correction,
-            design=design,
-            contrasts=contrasts,
-            tested=analysis.tested,
-            distance=distance,
-            **how,
-        )
+        means = over_subjects(fits, inference, tested=analysis.tested, distance=regions.distance)
     else:
-        table = region_group(plain, tested=False).drop(columns=["t", "p", "p_corrected", "q"])
-        keys = [name for name in ("region", "model", "layer", "time_s") if name in table]
+        how: dict[str, Any] = {"n_permutations": inference.permutations, "seed": inference.seed}
         run = RunSettings(n_threads=threads)
-        table = table.merge(permuted_regions(regions, own, measure_of, correction, **how, run=run), on=keys, how="left")
-    if analysis.is_main and inference.bootstrap is not None and inference.resamples_regions(comparison):
-        with progress(inference.bootstrap * plain["region"].nunique(), "samples of regions") as advance:
-            resampled = bootstrapped_regions(
-                regions,
-                own,
-                comparison,
-                correction,
-                contrasts=known_contrasts(inference.contrasts, plain),
-                n_samples=inference.bootstrap,
-                seed=inference.seed,
-                tested=rdm.chance_is_0(comparison, distance),
-                run=RunSettings(n_threads=threads, progress=advance),
-            )
-        keys = [name for name in ("region", "model", "layer", "time_s") if name in table]
-        table = table.merge(resampled, on=keys, how="left")
-    io.save_table(group, table, dictionary(table, REGION_GROUP_COLUMNS | BOTH_COLUMNS, analysis, comparison))
+        means = region_group_over_conditions(fits, regions, own, measure_of, inference.correction(None), **how, run=run)
+    if analysis.is_main and inference.resamples_regions(comparison):
+        means = with_numbers_of(means, over_both(regions, own, comparison, inference, fits, threads))
+    io.save_table(group, means, dictionary(means, REGION_GROUP_COLUMNS | BOTH_COLUMNS, analysis, comparison))
+
+
+def over_subjects(fits: pd.DataFrame, inference: Inference, *, tested: bool, distance: str) -> pd.DataFrame:
+    """Test scores in regions over subjects, with their groups and covariates; see `region_group`."""
+    return region_group(
+        fits,
+        statistic=inference.statistic or "t",
+        correction=inference.correction(None),
+        n_permutations=inference.permutations,
+        seed=inference.seed,
+        design=inference.design([str(name) for name in dict.fromkeys(fits["subject"])]),
+        contrasts=known_contrasts(inference.contrasts, fits),
+        tested=tested,
+        distance=distance,
+    )
+
+
+def over_both(
+    brain: RDMs, references: RDMs, comparison: str, inference: Inference, fits: pd.DataFrame, threads: int
+) -> pd.DataFrame:
+    """Resample subjects and conditions, and show how far it is; see `bootstrapped_regions`."""
+    assert inference.bootstrap is not None, "regions are resampled"
+    with progress(inference.bootstrap * fits["region"].nunique(), "samples of regions") as advance:
+        return bootstrapped_regions(
+            brain,
+            references,
+            comparison,
+            inference.correction(None),
+            contrasts=known_contrasts(inference.contrasts, fits),
+            n_samples=inference.bootstrap,
+            seed=inference.seed,
+            tested=rdm.chance_is_0(comparison, brain.distance),
+            run=RunSettings(n_threads=threads, progress=advance),
+        )
 
 
 def maps(
