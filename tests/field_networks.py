@@ -61,6 +61,20 @@ def deaf():
     return nn.Sequential(layer, Ends()), prepare
 
 
+def ends_with_classes():
+    """Return four features, and four scores made of them, which three layers give: two and the block of both."""
+    scores = nn.Sequential(nn.Linear(4, 4), nn.Dropout())
+    return nn.Sequential(nn.Conv2d(3, 4, 8, stride=8), nn.AdaptiveAvgPool2d(1), nn.Flatten(), scores), prepare
+
+
+def ends_with_zeros():
+    """Return four features, and four scores that are zero: features are not."""
+    network, prepared = ends_with_classes()
+    nn.init.zeros_(network[3][0].weight)
+    nn.init.zeros_(network[3][0].bias)
+    return network, prepared
+
+
 def corners():
     """Return scores of four classes, each of which adds up one quarter of the picture."""
     layer = nn.Linear(3 * SIDE * SIDE, 4)

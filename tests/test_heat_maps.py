@@ -18,11 +18,13 @@ from rsa.models.torchvision import Torchvision
 from rsa.report.units import heat_maps as figures
 from rsa.report.units.folder import UnitsFolder
 from rsa.report.units.page import unit_sections
+from rsa.units.choosing import without_others
 from rsa.units.found import save_found
 from rsa.units.heat_maps import _problems_of_layer, heat_maps, measured, problems_of_heat_maps, require_squares
-from rsa.units.look import Beside, Look, looked_at
+from rsa.units.look import PARTS, Beside, Look, looked_at
+from rsa.units.naming import layers_of_classes, names_of_units, problems_of_classes
 from rsa.units.occlusion import grey
-from rsa.units.settings import HeatMap, UnitSettings
+from rsa.units.settings import Chosen, HeatMap, UnitSettings
 from rsa.units.watched import LayerMap, Watched
 
 SIDE = field_networks.SIDE
@@ -116,8 +118,10 @@ def test_the_class_of_a_photograph_is_seen_on_its_object(data):
     model = Torchvision(architecture="squeezenet1_1", weights=weights, preprocess_as="IMAGENET1K_V1")
     names = folder / "imagenet_labels.txt"
     settings = UnitSettings(heat_maps=(HeatMap(unit_column="classes", patch_px=64, stride_px=32),), names=str(names))
-    assert problems_of_heat_maps(settings, [model], table) == []
-    found = heat_maps(Watched.of(model, table), settings)
+    assert problems_of_heat_maps(settings, [model], table) == problems_of_classes(settings, [model]) == []
+    watched = Watched.of(model, table)
+    assert layers_of_classes(watched, ["features.12", "classifier.3", "classifier"]) == ["classifier.3", "classifier"]
+    found = heat_maps(watched, settings, names_of_units(watched, settings, ["classifier"]))
     rows = found.tables["heat_maps"].rows
     assert rows["unit_name"].str.contains("chickadee|dragonfly|hotdog|Labrador").all()
     for i, (name, (_, (top, left, bottom, right))) in enumerate(BOXES.items()):
@@ -176,13 +180,54 @@ def test_probabilities_need_a_layer_without_space(images):
     assert "layer '0' of own has 30 x 30 places, and probabilities are of layers with one" in problem
 
 
-def test_names_have_a_line_for_each_unit(corners, images, tmp_path):
+@pytest.fixture(scope="module")
+def ending(images):
+    """Watch a network whose last layers have the same output."""
+    return Watched.of(Python(function="field_networks:ends_with_classes", name="own"), images)
+
+
+def test_layers_with_the_output_of_the_last_have_its_classes(ending, images):
+    layers = ["0", "1", "2", "3.0", "3.1", "3"]
+    assert list(ending.described["layer"]) == layers
+    assert layers_of_classes(ending, layers) == ["3.0", "3.1", "3"]  # those before have four units of another kind
+    assert layers_of_classes(ending, ["0", "1"], told=["0", "3.*"]) == ["0"]
+    dead = Watched.of(Python(function="field_networks:ends_with_zeros", name="own"), images)
+    assert layers_of_classes(dead, layers) == ["3"]
+
+
+def test_units_of_all_layers_of_classes_have_names(ending, tmp_path):
+    (tmp_path / "names.txt").write_text("a\nb\nc\nd\n", encoding="utf-8")
+    heat = HeatMap(layer="3.1", unit=3, pictures=("b",), patch_px=16, stride_px=16)
+    settings = UnitSettings(
+        names=str(tmp_path / "names.txt"),
+        class_layers=("0",),
+        chosen=(Chosen(layers=("0", "2", "3.0", "3"), units=(1, 2)),),
+        heat_maps=(heat,),
+    )
+    look = Look(ending, settings, Beside(ending.pictures.images))
+    rows = PARTS["units"](look).tables["units"].rows
+    assert list(zip(rows["layer"], rows["name"], strict=True)) == [
+        *[("0", "b"), ("0", "c"), ("2", ""), ("2", "")],
+        *[("3.0", "b"), ("3.0", "c"), ("3", "b"), ("3", "c")],
+    ]
+    assert list(PARTS["heat_maps"](look).tables["heat_maps"].rows["unit_name"]) == ["d"]
+
+
+def test_names_have_a_line_for_each_unit(corners, ending, tmp_path, caplog):
     path = tmp_path / "names.txt"
     path.write_text("one\ntwo\nthree\n", encoding="utf-8")
-    (problem,) = problems_of_heat_maps(UnitSettings(names=str(path)), [corners.model], images)
-    assert problem == (
-        "`units.names` has 3 lines, and the last layer of own, 1, has 4 units; it needs a line for each."
-    )
+    assert problems_of_classes(UnitSettings(names=str(path), class_layers=("0", "9*")), [corners.model]) == [
+        "`units.class_layers`: no layer of 'own' is called '9*' and has one output; "
+        f"`python -m rsa layers {corners.model.word}` lists them.",
+        "`units.names` has 3 lines, and the last layer of own, 1, has 4 units; it needs a line for each.",
+        "`units.names` has 3 lines, and 0 of own has 3072 units; it needs a line for each.",
+    ]
+    settings = UnitSettings(class_layers=("3.*", "9*"))
+    assert problems_of_classes(settings, [ending.model]) == [
+        "`units.class_layers` has no names to give; set `units.names`."
+    ]
+    assert without_others(settings, ending.model, ending.described).class_layers == ("3.*",)
+    assert "`class_layers`: own has no layer '9*'." in caplog.text
 
 
 def test_two_heat_maps_need_two_names(corners, images):

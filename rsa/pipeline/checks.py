@@ -42,6 +42,7 @@ from rsa.units.codes import problems_of_codes, problems_of_layers
 from rsa.units.fields import problems_of_fields
 from rsa.units.heat_maps import problems_of_heat_maps
 from rsa.units.learning import problems_of_changes
+from rsa.units.naming import problems_of_classes
 
 NO_DATA = re.compile(r"mask|design|SPM\.mat|\.(json|tsv|csv|txt)$", re.IGNORECASE)
 """Names of files that are often the same in all subjects and runs."""
@@ -435,6 +436,7 @@ def _units(study: Study) -> Iterator[str]:
     yield from problems
     yield from problems_of_fields(asked, watched)
     yield from problems_of_layers(asked.layers, watched)
+    yield from problems_of_classes(asked, watched)
     if not problems:
         yield from problems_of_changes(asked, study.unit_comparisons, study.named, watched)
 

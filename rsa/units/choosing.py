@@ -91,7 +91,10 @@ def without_others(settings: UnitSettings, model: Model, described: pd.DataFrame
     for one in own.heat_maps:
         if one.layer not in layers:
             log.warning(f"Heat map {one.name!r} is left out: {model.label} has no layer {one.layer!r}.")
-    return own.model_copy(update={"chosen": having or own.chosen, "heat_maps": maps})
+    classes = tuple(glob for glob in own.class_layers if usable_layers(described, [glob]))
+    if absent := [glob for glob in own.class_layers if glob not in classes]:
+        log.warning(f"`class_layers`: {model.label} has no layer {listed(absent)}.")
+    return own.model_copy(update={"chosen": having or own.chosen, "heat_maps": maps, "class_layers": classes})
 
 
 def layers_of_units(settings: UnitSettings, model: Model, described: pd.DataFrame) -> list[str]:
@@ -278,6 +281,6 @@ def unit_table(
         field = watched.map_of(one.layer).field_px
         rows.append(
             {"layer": one.layer, "unit": one.unit, "why": one.why, "mean": values.mean(), "spread": values.std()}
-            | {"name": names[one.layer][one.unit] if names.get(one.layer) else "", "field_px": field}
+            | {"name": names[one.layer][one.unit] if one.layer in names else "", "field_px": field}
         )
     return Table(pd.DataFrame(rows, columns=list(COLUMNS)), COLUMNS)

@@ -1,6 +1,7 @@
 """Where in a picture a class, or another unit, is seen: how its response falls when a part is covered."""
 
 from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -8,13 +9,13 @@ import pandas as pd
 
 from rsa.core import Array
 from rsa.errors import listed
-from rsa.files.sources import load_text
 from rsa.models import Model
 from rsa.models.passing import exactly, keeping_memory
 from rsa.models.source import usable_layers
 from rsa.progress import progress
 from rsa.units.choosing import no_such_layer, no_such_unit
 from rsa.units.found import Found, Table
+from rsa.units.naming import last_layer
 from rsa.units.occlusion import Occluders, answers_to_covered, grey, require_occluder
 from rsa.units.settings import HeatMap, UnitSettings
 from rsa.units.watched import LayerMap, Watched, layer_maps
@@ -24,9 +25,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "HEAT_COLUMNS",
-    "class_names",
     "heat_maps",
-    "last_layer",
+    "layers_of_heat_maps",
     "measured",
     "problems_of_heat_maps",
     "require_squares",
@@ -82,21 +82,13 @@ def problems_of_heat_maps(
         The stimulus table, where it is known.
     """
     found: list[str] = []
-    if not settings.heat_maps and settings.names is None:
+    if not settings.heat_maps:
         return found
     described = {model.label: model.describe() for model in models}
     names = [one.name for one in settings.heat_maps]
     found += [f"Two `heat_maps` are called {name!r}; give each a `name`." for name in {*names} if names.count(name) > 1]
     for one in settings.heat_maps:
         found += [f"Heat map {one.name!r}: {problem}" for problem in _problems(one, models, described, stimuli)]
-    for model in models if settings.names is not None else ():
-        last = last_layer(described[model.label])
-        n_units, n_names = layer_maps(model, described[model.label])[last].n_channels, len(class_names(settings))
-        if n_units != n_names:
-            found.append(
-                f"`units.names` has {n_names} lines, and the last layer of {model.label}, {last}, has {n_units} units; "
-                "it needs a line for each."
-            )
     return [*dict.fromkeys(found)]
 
 
@@ -120,11 +112,6 @@ def _problems(
 
 def _has_layer(one: HeatMap, described: pd.DataFrame) -> bool:
     return one.layer is None or one.layer in set(usable_layers(described))
-
-
-def last_layer(described: pd.DataFrame) -> str:
-    """Return the last layer of a network that has one output: its units are the classes."""
-    return usable_layers(described)[-1]
 
 
 def _problems_of_layer(one: HeatMap, model: Model, where: LayerMap, stimuli: pd.DataFrame | None) -> list[str]:
@@ -190,17 +177,6 @@ def _units_of(one: HeatMap, stimuli: pd.DataFrame | None) -> list[int]:
     return [number for cell in stimuli.loc[asked, one.unit_column] for number in _numbers(cell)]
 
 
-def class_names(settings: UnitSettings) -> list[str]:
-    """Return what the units of the last layer are called; none where no file names them.
-
-    Raises
-    ------
-    UserError
-        If the file cannot be read.
-    """
-    return [] if settings.names is None else [line.strip() for line in load_text(settings.names).splitlines()]
-
-
 # -------------------------------------------------------------------------------------------- the maps
 
 
@@ -229,7 +205,9 @@ def measured(responses: Array, measure: str) -> Array:
     return np.asarray(exponents / exponents.sum(axis=-1, keepdims=True))
 
 
-def heat_maps(watched: Watched, settings: UnitSettings) -> Found | None:
+def heat_maps(
+    watched: Watched, settings: UnitSettings, names: Mapping[str, Sequence[str]] = MappingProxyType({})
+) -> Found | None:
     """Map where units are seen in pictures: how much their responses fall when a part is covered [1]_.
 
     A grey square goes over a picture. The value of a pixel is the mean fall over the squares that cover it: positive
@@ -242,6 +220,8 @@ def heat_maps(watched: Watched, settings: UnitSettings) -> Found | None:
         The network.
     settings : UnitSettings
         The heat maps that are asked for.
+    names : mapping, optional
+        Layer -> what its units are called, where that is known.
 
     Returns
     -------
@@ -263,7 +243,7 @@ def heat_maps(watched: Watched, settings: UnitSettings) -> Found | None:
         return None
     occluders = {(patch, stride): Occluders(watched.input_px, patch, stride) for patch, stride, _ in todo}
     n_inputs = sum(1 + np.prod(occluders[patch, stride].shape) for patch, stride, _ in todo)
-    names, found = class_names(settings), []
+    found = []
     with exactly(), keeping_memory(), progress(int(n_inputs), "covered pictures", _label(watched)) as advance:
         for (patch, stride, picture), own in todo.items():
             found += _of_picture(watched, picture, occluders[patch, stride], own, names, advance)
@@ -272,6 +252,12 @@ def heat_maps(watched: Watched, settings: UnitSettings) -> Found | None:
     arrays = {f"map_{i}": mapped.astype(np.float32) for i, (_, mapped) in enumerate(found)}
     table = pd.DataFrame([row for row, _ in found], columns=list(HEAT_COLUMNS))
     return Found({"heat_maps": Table(table, HEAT_COLUMNS)}, arrays, frozenset(picture for *_, picture in todo))
+
+
+def layers_of_heat_maps(watched: Watched, settings: UnitSettings) -> list[str]:
+    """Return the layers of the heat maps that are of a network."""
+    last = last_layer(watched.described)
+    return list(dict.fromkeys(one.layer or last for one in _asked(watched, settings)))
 
 
 def require_squares(watched: Watched, settings: UnitSettings) -> None:
@@ -306,7 +292,7 @@ def _of_picture(
     picture: int,
     occluders: Occluders,
     own: Sequence[HeatMap],
-    names: Sequence[str],
+    names: Mapping[str, Sequence[str]],
     advance: Callable[[int], None],
 ) -> list[tuple[dict[str, Any], Array]]:
     """Cover a picture, and return a row and a map for each heat map."""
@@ -325,7 +311,7 @@ def _of_picture(
         falls = whole - np.array(others)
         mapped = occluders.mean_map(falls.reshape(occluders.shape))
         row = {"heat_map": one.name, "condition": image["condition"], "file": str(image["file"]), "layer": layer}
-        row |= {"unit": unit, "unit_name": names[unit] if layer == last and unit < len(names) else ""}
+        row |= {"unit": unit, "unit_name": names[layer][unit] if layer in names else ""}
         row |= {"measure": one.measure, "intact": whole, "patch_px": occluders.patch, "stride_px": occluders.stride}
         found.append((row | _where(mapped) | {"picture": picture}, mapped))
     return found

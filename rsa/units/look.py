@@ -18,8 +18,9 @@ from rsa.units.codes import Coded, coded, embeddings, layers_of_codes, neighbour
 from rsa.units.fields import receptive, require_occluders
 from rsa.units.filters import filters
 from rsa.units.found import Found
-from rsa.units.heat_maps import class_names, heat_maps, last_layer, require_squares
+from rsa.units.heat_maps import heat_maps, layers_of_heat_maps, require_squares
 from rsa.units.maximised import maximised
+from rsa.units.naming import names_of_units
 from rsa.units.pictures import shown_pictures
 from rsa.units.preferred import preferred
 from rsa.units.readout import design_of, fits_of_layers, readout
@@ -142,6 +143,12 @@ class Look:
         return chosen_units(self.watched, self.settings, self.peaks, self.likeness)
 
     @cached_property
+    def names(self) -> dict[str, list[str]]:
+        """What units are called, of those layers whose units are the classes."""
+        layers = [*self.layers, *layers_of_heat_maps(self.watched, self.settings)]
+        return names_of_units(self.watched, self.settings, list(dict.fromkeys(layers)))
+
+    @cached_property
     def code_layers(self) -> list[str]:
         """The layers whose codes and channels are looked at, in forward order."""
         return layers_of_codes(self.settings.layers, self.watched.model)
@@ -199,8 +206,7 @@ def looked_at(look: Look) -> Iterator[tuple[str, Found]]:
 
 
 def _units(look: Look) -> Found:
-    names = {last_layer(look.watched.described): class_names(look.settings)}
-    return Found({"units": unit_table(look.watched, look.units, look.peaks, names)})
+    return Found({"units": unit_table(look.watched, look.units, look.peaks, look.names)})
 
 
 def _responses(look: Look) -> Found:
@@ -256,7 +262,7 @@ def _fields(look: Look) -> Found | None:
 
 
 def _heat_maps(look: Look) -> Found | None:
-    return heat_maps(look.watched, look.settings)
+    return heat_maps(look.watched, look.settings, look.names)
 
 
 def _channels(look: Look) -> Found | None:

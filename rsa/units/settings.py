@@ -181,7 +181,11 @@ class UnitSettings(Section):
     """Layers whose `codes` and `channels` are looked at, `[]` for none; by default those of the model, whose RDMs the
     study has."""
     names: DataPath | None = None
-    """Text file with a line for each unit of the last layer of the networks: what its class is called."""
+    """Text file with a line for each class of the networks: what it is called. Units of the last layer have these
+    names, and those of layers whose output has the same values."""
+    class_layers: Names = ()
+    """Further layers whose units are the classes, by name or by glob: for SqueezeNet `["classifier.1"]`, a channel for
+    each class."""
     preferred: Preferred | None = Preferred()
     """The pictures that drive each unit, with its activation maps over them; null for none."""
     fields: Fields | None = Fields()

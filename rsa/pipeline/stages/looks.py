@@ -18,6 +18,7 @@ from rsa.units.fields import problems_of_fields
 from rsa.units.found import remove_found, save_found
 from rsa.units.heat_maps import problems_of_heat_maps
 from rsa.units.look import Beside, Look, looked_at
+from rsa.units.naming import problems_of_classes
 from rsa.units.settings import UnitSettings
 from rsa.units.watched import Watched
 
@@ -33,6 +34,7 @@ def require_units(model: Model, images: pd.DataFrame, settings: UnitSettings) ->
         *problems_of_layers(settings.layers, [model]),
         *(problems_of_codes(settings.codes, images) if settings.codes is not None else ()),
         *problems_of_heat_maps(settings, [model], images),
+        *problems_of_classes(settings, [model]),
     ]
     if problems:
         raise Problems("`units`", problems)
