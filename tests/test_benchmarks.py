@@ -89,13 +89,14 @@ def test_crossnobis_of_the_check_is_unbiased_and_uses_other_runs(benchmarks, rng
     np.testing.assert_allclose(found, expected, atol=1e-12)
 
 
-BY_OTHERS = {"report", "explorer", "performance_growth", "units_readout"}
-"""Pictures of docs by screenshots.py and searchlight.py, and one of a study that is not among those of config/."""
+BY_OTHERS = {"report", "explorer", "performance_growth"}
+"""Pictures of docs by screenshots.py and searchlight.py."""
 
 
 def test_each_picture_of_the_docs_has_a_command(benchmarks):
     pictures = benchmarks("pictures")
-    assert {*pictures.FIGURES, *pictures.PARTS, *BY_OTHERS} == {path.stem for path in ROOT.glob("docs/images/*.png")}
+    own = {*pictures.FIGURES, *pictures.PARTS, *pictures.MADE}
+    assert own | BY_OTHERS == {path.stem for path in ROOT.glob("docs/images/*.png")}
 
 
 def test_pictures_of_the_docs_are_figures_or_some_of_their_rows(benchmarks, tmp_path, monkeypatch):
@@ -112,8 +113,25 @@ def test_pictures_of_the_docs_are_figures_or_some_of_their_rows(benchmarks, tmp_
 
     monkeypatch.setattr(pictures, "FIGURES", {"whole": "one/figures/whole.png"})
     monkeypatch.setattr(pictures, "PARTS", {"part": pictures.Part("", draw, "units", "layer == 'b' and unit == 3")})
-    pictures.save_pictures(results, tmp_path, ["whole", "part"])
+    monkeypatch.setattr(pictures, "MADE", {"made": lambda results, data, to: data / results.name})
+    Image.new("RGB", (5, 5), (0, 250, 0)).save(tmp_path / "other.png")
+    (tmp_path / "other.png").rename(tmp_path / results.name / results.name)
+    pictures.save_pictures(results, results, tmp_path, ["whole", "part", "made"])
     assert drawn[0].to_dict("index") == {2: {"layer": "b", "unit": 3}}
-    made = {name: Image.open(tmp_path / f"{name}.png").convert("RGB") for name in ("whole", "part")}
+    made = {name: Image.open(tmp_path / f"{name}.png").convert("RGB") for name in ("whole", "part", "made")}
     assert (made["whole"].size, made["whole"].getpixel((3, 3))) == ((30, 20), (200, 10, 10))
     assert made["part"].getpixel((3, 3)) == (0, 0, 250)
+    assert made["made"].getpixel((3, 3)) == (0, 250, 0)
+
+
+def test_the_92_photographs_have_their_categories(benchmarks, data):
+    for name in ("cichy92/stimuli", "kriegeskorte92/conditions.tsv"):
+        if not (data / name).exists():
+            pytest.skip(f"data/{name} is not there")
+    table = benchmarks("pictures").labelled92(data)
+    assert table["category"].value_counts(sort=False).to_dict() == {
+        **{"human bodypart": 12, "human face": 12, "nonhuman bodypart": 12, "nonhuman face": 12},
+        **{"natural inanimate": 23, "artificial inanimate": 21},
+    }
+    faces = table.loc[table["category"] == "human face", "condition"]
+    assert [*faces] == [f"image_{number}" for number in range(13, 25)]
