@@ -74,6 +74,7 @@ __all__ = [
     "save_nifti",
     "save_table",
     "save_text",
+    "table_if_there",
     "writing",
 ]
 
@@ -736,6 +737,11 @@ def load_table(path: str | Path, required: Sequence[str] = (), optional: Sequenc
         line = rows[int(table[empty[0]].isna().to_numpy().argmax())][0]
         raise UserError(f"{path} has no value in column {empty[0]!r} on line {line}.")
     return table
+
+
+def table_if_there(path: str | Path) -> pd.DataFrame | None:
+    """Read a table (see `load_table`); None if there is no such file, as what it tells was not asked for."""
+    return load_table(path) if Path(path).is_file() else None
 
 
 def _header_and_rows(path: str | Path) -> tuple[list[str], list[tuple[int, list[str]]]]:

@@ -302,8 +302,7 @@ class StudyPages:
     @cached_property
     def region_tests(self) -> pd.DataFrame | None:
         """The tests of regions, if there are some."""
-        path = self.folder / "regions_group.tsv"
-        return io.load_table(path) if self.study.inference is not None and path.is_file() else None
+        return None if self.study.inference is None else io.table_if_there(self.folder / "regions_group.tsv")
 
     @cached_property
     def measured(self) -> Measured:

@@ -112,18 +112,13 @@ def _changed_units(one: BeforeAfter, study: Study, folders: Mapping[str, Path]) 
 
 def _followed_units(one: Training, study: Study, folders: Mapping[str, Path]) -> dict[str, Table]:
     responses = [Responses.of(folder, label) for label, folder in folders.items()]
-    readouts = [_table_in(folder, "readout") for folder in folders.values()]
+    readouts = [io.table_if_there(folder / "readout.tsv") for folder in folders.values()]
     curve = learning.learning_curve(_steps(one, study), responses, readouts)
     return {"curve": Table(curve, learning.CURVE_COLUMNS)}
 
 
 OF_UNITS: dict[str, Callable[..., dict[str, Table]]] = {"before_after": _changed_units, "training": _followed_units}
 """What compares units in each kind of comparison: tables by what follows the name of the comparison in theirs."""
-
-
-def _table_in(folder: Path, name: str) -> pd.DataFrame | None:
-    path = folder / f"{name}.tsv"
-    return io.load_table(path) if path.is_file() else None
 
 
 def _steps(one: Training, study: Study) -> dict[str, int]:

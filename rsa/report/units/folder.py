@@ -28,8 +28,7 @@ class UnitsFolder:
 
     def table(self, name: str) -> pd.DataFrame | None:
         """Return a table; None if it was not asked for."""
-        path = self.path / f"{name}.tsv"
-        return io.load_table(path) if path.is_file() else None
+        return io.table_if_there(self.path / f"{name}.tsv")
 
     def arrays(self, part: str) -> dict[str, Array]:
         """Return the arrays of a part; nothing if it was not asked for."""

@@ -88,14 +88,9 @@ def change_figures(tables: Path, name: str, folders: Mapping[str, Path], to: Pat
     to : path
         Where the figures go.
     """
-    found = {part: _table(tables, name, part) for part in FIGURES}
+    found = {part: io.table_if_there(tables / f"{name}_{part}.tsv") for part in FIGURES}
     drawn = {part: table for part, table in found.items() if table is not None and len(table)}
     return [path for part, table in drawn.items() for path in FIGURES[part](table, folders, to / f"{name}_{part}.png")]
-
-
-def _table(tables: Path, name: str, part: str) -> pd.DataFrame | None:
-    path = tables / f"{name}_{part}.tsv"
-    return io.load_table(path) if path.is_file() else None
 
 
 # ----------------------------------------------------------------------------------------------- layers
@@ -302,7 +297,7 @@ def change_sections(
     """
     found = []
     for part, heading in HEADINGS.items():
-        rows = _table(tables, name, part)
+        rows = io.table_if_there(tables / f"{name}_{part}.tsv")
         if rows is None:
             continue
         each = _ends(rows).values() if part == "units" else [""]

@@ -58,7 +58,7 @@ def unit_sections(tables: Path, figures: Path, files: Callable[..., Sequence[Lin
         if not table.is_file() and not pictures:
             continue
         stands = tables / f"{IN_PLACE.get(part, part)}.tsv"
-        rows = io.load_table(stands) if stands.is_file() else None
+        rows = io.table_if_there(stands)
         shown = None if rows is None else _shown(rows)
         is_cut = rows is not None and len(rows) > MOST_SHOWN
         text = paragraphs(f"The table has the first {MOST_SHOWN} rows; all are in the file.") if is_cut else ""
