@@ -11,7 +11,7 @@ from functools import partial
 import numpy as np
 import pandas as pd
 from scipy.spatial.distance import pdist
-from scipy.stats import binomtest
+from shares import exact_interval
 
 from rsa.core import RDMs
 from rsa.inference.bootstrap import bootstrapped_regions
@@ -122,8 +122,8 @@ def exact(n_studies: int) -> str:
     """Say how sure shares are."""
     said = []
     for part in (0, 0.05, 0.5, 0.95):
-        interval = binomtest(round(part * n_studies), n_studies).proportion_ci()
-        said.append(f"of {part:g} {interval.low:.3f} to {interval.high:.3f}")
+        low, high = exact_interval(round(part * n_studies), n_studies)
+        said.append(f"of {part:g} {low:.3f} to {high:.3f}")
     return f"Exact 95 % intervals of shares of {n_studies} studies: {', '.join(said)}."
 
 

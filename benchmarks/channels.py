@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from shares import print_table, share
+from shares import print_table, share, with_interval
 
 from rsa.comparisons import COMPARISONS
 from rsa.core import RDMs
@@ -102,7 +102,7 @@ def z_scored(rdm: np.ndarray) -> np.ndarray:
 def interval(values: pd.Series) -> str:
     """Return a mean with its 95 % interval over studies."""
     half = 1.96 * values.std() / np.sqrt(len(values))
-    return f"{values.mean():.3f} ({values.mean() - half:.3f} to {values.mean() + half:.3f})"
+    return with_interval(values.mean(), values.mean() - half, values.mean() + half)
 
 
 STUDIES = (

@@ -21,7 +21,8 @@ import numpy as np
 import pandas as pd
 from scipy.ndimage import gaussian_filter, gaussian_filter1d
 from scipy.spatial.distance import pdist
-from scipy.stats import binomtest, false_discovery_control
+from scipy.stats import false_discovery_control
+from shares import exact_interval, with_interval
 
 from rsa.core import Array, Neighbourhood, Patterns, RDMs, Volume, align
 from rsa.inference.contrasts import Contrast, contrast_rows
@@ -493,8 +494,7 @@ def interval(values: Sequence[float]) -> tuple[float, float, float]:
     """Return a share and its exact 95 % interval; of values that are shares themselves, their mean and two errors."""
     mean = float(np.mean(values))
     if set(values) <= {0.0, 1.0}:
-        bounds = binomtest(int(sum(values)), len(values)).proportion_ci(0.95, "exact")
-        return mean, float(bounds.low), float(bounds.high)
+        return mean, *exact_interval(int(sum(values)), len(values))
     error = float(np.std(values, ddof=1) / np.sqrt(len(values)))
     return mean, mean - 2 * error, mean + 2 * error
 
@@ -506,7 +506,7 @@ def markdown(table: pd.DataFrame) -> Iterator[str]:
     yield "|---" * (len(columns) + 4) + "|"
     keys = ["scenario", "null", "n_studies", "statistic", "family"]
     for (_, null, n, statistic, family), rows in table.groupby(keys, sort=False):
-        cells = {row.correction: f"{row.share:.3f} ({row.low:.3f} to {row.high:.3f})" for row in rows.itertuples()}
+        cells = {row.correction: with_interval(row.share, row.low, row.high) for row in rows.itertuples()}
         yield f"| {null} | {n} | {statistic} | {family} | {' | '.join(cells.get(name, '') for name in columns)} |"
 
 
