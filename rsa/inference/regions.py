@@ -22,7 +22,6 @@ __all__ = [
     "REGION_GROUP_COLUMNS",
     "permuted_regions",
     "region_group",
-    "region_group_over_conditions",
     "with_numbers_of",
 ]
 
@@ -123,36 +122,6 @@ def region_group(
         }.items():  # fmt: skip
             found.loc[places, name] = numbers.ravel()
     return found[[name for name in REGION_GROUP_COLUMNS if name in found]]
-
-
-def region_group_over_conditions(
-    fits: pd.DataFrame,
-    brain: RDMs,
-    references: RDMs,
-    measure_of: Callable[[RDMs], Measure],
-    correction: Correction,
-    *,
-    n_permutations: int,
-    seed: int = 0,
-    run: RunSettings = RunSettings(),
-) -> pd.DataFrame:
-    """Average the scores of subjects in each region, with a confidence interval and a test over conditions.
-
-    Parameters
-    ----------
-    fits : DataFrame
-        As for `region_group`: the scores of these RDMs.
-    brain, references, measure_of, correction, n_permutations, seed, run
-        As for `permuted_regions`.
-
-    Returns
-    -------
-    DataFrame
-        As `region_group`, with the p values of `permuted_regions` and without a statistic.
-    """
-    means = region_group(fits, tested=False).drop(columns=["t", "p", "p_corrected", "q"])
-    how: dict[str, Any] = {"n_permutations": n_permutations, "seed": seed, "run": run}
-    return with_numbers_of(means, permuted_regions(brain, references, measure_of, correction, **how))
 
 
 def with_numbers_of(table: pd.DataFrame, other: pd.DataFrame) -> pd.DataFrame:

@@ -1,6 +1,6 @@
 """fMRI: patterns or ready RDMs, searchlights, regions, and maps of subjects and of the group."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,11 +22,12 @@ from rsa.inference.ceiling import noise_ceilings
 from rsa.inference.clusters import CLUSTER_COLUMNS, cluster_table
 from rsa.inference.contrasts import known_contrasts
 from rsa.inference.graph import voxel_graph
-from rsa.inference.regions import REGION_GROUP_COLUMNS, region_group, region_group_over_conditions, with_numbers_of
+from rsa.inference.regions import REGION_GROUP_COLUMNS, permuted_regions, region_group, with_numbers_of
 from rsa.inputs.regions import Regions, read_regions, region_files
 from rsa.inputs.stimuli import Stimuli
 from rsa.inputs.templates import Template, resample_scores, template_files, template_volume, transform_path
 from rsa.maps import stack
+from rsa.measures import Measure
 from rsa.noise import prepared
 from rsa.pipeline.config import (
     BrainDistanceName,
@@ -232,9 +233,7 @@ def region_fits(
     if inference.over_subjects:
         means = over_subjects(fits, inference, tested=analysis.tested, distance=regions.distance)
     else:
-        how: dict[str, Any] = {"n_permutations": inference.permutations, "seed": inference.seed}
-        run = RunSettings(n_threads=threads)
-        means = region_group_over_conditions(fits, regions, own, measure_of, inference.correction(None), **how, run=run)
+        means = with_numbers_of(without_tests(fits), over_conditions(regions, own, measure_of, inference, threads))
     if analysis.is_main and inference.resamples_regions(comparison):
         means = with_numbers_of(means, over_both(regions, own, comparison, inference, fits, threads))
     io.save_table(group, means, dictionary(means, REGION_GROUP_COLUMNS | BOTH_COLUMNS, analysis, comparison))
@@ -253,6 +252,20 @@ def over_subjects(fits: pd.DataFrame, inference: Inference, *, tested: bool, dis
         tested=tested,
         distance=distance,
     )
+
+
+def without_tests(fits: pd.DataFrame) -> pd.DataFrame:
+    """Average scores in regions over subjects, with intervals alone."""
+    return region_group(fits, tested=False).drop(columns=["t", "p", "p_corrected", "q"])
+
+
+def over_conditions(
+    brain: RDMs, references: RDMs, measure_of: Callable[[RDMs], Measure], inference: Inference, threads: int
+) -> pd.DataFrame:
+    """Test scores in regions over conditions; see `permuted_regions`."""
+    how: dict[str, Any] = {"n_permutations": inference.permutations, "seed": inference.seed}
+    run = RunSettings(n_threads=threads)
+    return permuted_regions(brain, references, measure_of, inference.correction(None), **how, run=run)
 
 
 def over_both(
