@@ -11,6 +11,8 @@ from pydantic import ValidationError
 
 from rsa.errors import UserError
 from rsa.inputs.stimuli import Stimuli, condition_table, read_image
+from rsa.pipeline.config import Study
+from rsa.pipeline.plan import Plan
 
 
 def picture(path: Path, colour=(200, 100, 50), size=(4, 3), **options) -> Path:
@@ -53,6 +55,20 @@ def test_table_keeps_order_text_and_further_columns(tmp_path):
         tmp_path / "stimuli.tsv",
         *(tmp_path / "images" / n for n in ("a.png", "b.png", "c.png")),
     ]
+
+
+def test_stimuli_that_are_read_once_stay_as_they_were(tmp_path):
+    """In the checks of a study, which asks for them again for each subject."""
+    read_each_time = table(tmp_path / "stimuli.tsv", "condition\tfile\nb\t1.png\na\t2.png\n")
+    expected, once = read_each_time.load(), Plan(Study(study="x", stimuli=read_each_time)).study.stimuli
+    assert once is not None
+    assert once.model_dump_json(exclude_unset=True) == read_each_time.model_dump_json(exclude_unset=True)
+    once.load().insert(0, "by a caller", 1)
+    (tmp_path / "stimuli.tsv").unlink()
+    pd.testing.assert_frame_equal(once.load(), expected)
+    assert (once.conditions(), once.files()) == (["b", "a"], [tmp_path / n for n in ("stimuli.tsv", "1.png", "2.png")])
+    with pytest.raises(UserError, match="There is no table"):
+        read_each_time.load()
 
 
 def test_table_with_other_column_names_and_an_absolute_path(tmp_path):

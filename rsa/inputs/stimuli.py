@@ -4,6 +4,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated
 
@@ -108,6 +109,10 @@ class Stimuli(Section):
             rows = _from_folder(Path(str(self.folder)), self.condition_pattern)
         return rows if self.n_conditions is None else _of_first_conditions(rows, self.n_conditions)
 
+    def read_once(self) -> "Stimuli":
+        """Return the same, whose table or folder is read when it is first asked for, and then never again."""
+        return _ReadOnce.model_construct(self.model_fields_set, **dict(self))
+
     def files(self) -> list[Path]:
         """Return the files that `load` and the models read: the table, and each image once."""
         sources = [Path(self.table)] if self.table is not None else []
@@ -162,6 +167,18 @@ class Stimuli(Section):
         if "file" in rows:
             rows["file"] = [str(file) for file in as_on_disk([path.parent / name for name in rows["file"]])]
         return rows[first + [name for name in rows if name not in first]]
+
+
+class _ReadOnce(Stimuli):
+    """Stimuli that remember what they have read."""
+
+    @cached_property
+    def _rows(self) -> pd.DataFrame:
+        return super().load()
+
+    def load(self) -> pd.DataFrame:
+        """Return the stimuli, as `Stimuli.load` did first."""
+        return self._rows.copy()
 
 
 def condition_table(stimuli: pd.DataFrame) -> pd.DataFrame:

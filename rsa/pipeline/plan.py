@@ -282,7 +282,8 @@ class Plan:
     """
 
     def __init__(self, study: Study) -> None:
-        self.study = study
+        stimuli = study.stimuli
+        self.study = study if stimuli is None else study.model_copy(update={"stimuli": stimuli.read_once()})
         self.folder = study.folder
         self.simulates_stimuli = checks.simulates_stimuli(study)
         self.space = "" if study.brain is None else study.brain.space
