@@ -100,6 +100,7 @@ NETWORKS = {
     "branches": (Branches(), ["small", "wide", "pool", "large", "joined", "after"]),
     "channels last": (ChannelsLast(), ["stem", "depthwise", "end"]),
     "shuffled": (Shuffled(), ["stem", "own", "mixed", "last", "scaled"]),
+    "unshuffled": (nn.Sequential(nn.PixelUnshuffle(2), nn.Conv2d(12, 2, 3)), ["1"]),
 }
 NETWORKS["residual"] = (nn.Sequential(Residual(), nn.Conv2d(4, 3, 1), Residual(1)), ["0", "1", "2.second", "2"])
 
@@ -251,3 +252,35 @@ def test_what_is_not_known_is_said():
     assert np.isnan(one["1"][0]), "one place does not tell how far it is to the next"
     edge = fields(nn.Sequential(nn.Conv2d(3, 2, 1), nn.Conv2d(2, 2, 3, stride=6, padding=2)), 3)
     assert (edge["1"][0], edge["1"][2]) == (3, -1), "one window, over a corner, is no window over all"
+
+
+class Moved(nn.Module):
+    """A convolution, and then a change of its places."""
+
+    def __init__(self, move):
+        super().__init__()
+        self.move, self.conv, self.end = move, nn.Conv2d(3, 2, 3), nn.Identity()
+
+    def forward(self, x):
+        return self.end(self.move(self.conv(x)))
+
+
+@pytest.mark.parametrize(
+    "move",
+    [
+        lambda x: x.flip(-1),
+        lambda x: x.transpose(-1, -2),
+        lambda x: torch.cat([x[..., :31, :], x[..., 31:, :].flip(-2)], dim=-2),
+    ],
+    ids=["mirrored", "turned", "half of it mirrored"],
+)
+def test_places_in_another_order_than_those_of_the_picture_are_unknown(move):
+    """A unit in the first column of a mirrored map sees the last one of the picture: no step tells where fields lie."""
+    found = fields(Moved(move))
+    assert found["conv"] == (3, 1, 1)
+    np.testing.assert_array_equal(found["end"], (3, np.nan, np.nan))
+
+
+def test_channels_of_pixels_beside_each_other_have_no_one_place():
+    """Of 2 x 2 pixels each is a channel: a step is of 2 pixels, but channels begin at other ones."""
+    np.testing.assert_array_equal(fields(nn.Sequential(nn.PixelUnshuffle(2)))["0"], (1, np.nan, np.nan))

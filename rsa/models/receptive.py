@@ -21,6 +21,7 @@ import pandas as pd
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from rsa.core import Array
 from rsa.models.modules import parts_of
 from rsa.models.source import PART
 
@@ -188,7 +189,7 @@ def _numbers(reach: Reach | None) -> tuple[float, ...]:
         return (largest, *unknown[1:])
     if not (_is_even(top, bottom) and _is_even(left, right)):
         return (largest, *unknown[1:])
-    return (largest, *_grid(top - bottom), *_grid(left - right))
+    return (largest, *_grids(top - bottom, left - right))
 
 
 def _is_even(first: Tensor, last: Tensor) -> bool:
@@ -199,12 +200,42 @@ def _is_even(first: Tensor, last: Tensor) -> bool:
     return n_pairs == len(middles[0]) * len(sizes[0])
 
 
-def _grid(twice_centres: Tensor) -> tuple[float, float]:
-    """Return how far it is between neighbouring centres, and where the first is."""
-    numbers = twice_centres[torch.isfinite(twice_centres)].long().numpy()
-    found = np.flatnonzero(np.bincount(numbers - numbers.min())) / 2 + numbers.min() / 2 if len(numbers) else numbers
-    steps = np.unique(np.diff(found))
-    return float(steps[0]) if len(steps) == 1 else np.nan, float(found[0]) if len(found) else np.nan
+def _grids(down: Tensor, across: Tensor) -> tuple[float, ...]:
+    """Return jumps and first centres, down and across, of twice the centres; NaN of places in no order of a picture.
+
+    Rows have to lie along one axis, and columns along a later one; or both along one, row by row. So places of a
+    mirrored or turned picture are unknown, and so are those of channels that lie beside each other.
+    """
+    (row_axes, rows), (column_axes, columns) = _varying(down), _varying(across)
+    if row_axes == column_axes and len(row_axes) == 1:
+        seen = np.isfinite(rows) & np.isfinite(columns)
+        by_row, by_column = np.unique(rows[seen]), np.unique(columns[seen])
+        pairs = np.stack(np.meshgrid(by_row, by_column, indexing="ij")).reshape(2, -1)
+        is_ordered = np.array_equal(pairs, np.stack([rows[seen], columns[seen]]))
+        rows, columns = by_row, by_column
+    else:
+        is_ordered = len(row_axes) < 2 and len(column_axes) < 2 and (not column_axes or row_axes < column_axes)
+        is_ordered = is_ordered and all((np.diff(one.ravel()) >= 0).all() for one in (rows, columns))
+    return (*_grid(rows), *_grid(columns)) if is_ordered else (np.nan,) * 4
+
+
+def _varying(numbers: Tensor) -> tuple[tuple[int, ...], Array]:
+    """Return along which axes numbers differ, and them without the others; NaN where none is finite."""
+    axes, kept = [], torch.where(torch.isfinite(numbers), numbers, torch.inf)
+    for axis in reversed(range(numbers.ndim)):
+        lowest, highest = kept.amin(axis), torch.where(torch.isfinite(kept), kept, -torch.inf).amax(axis)
+        if bool((lowest >= highest).all()):
+            kept = lowest
+        else:
+            axes.append(axis)
+    return tuple(reversed(axes)), torch.where(torch.isfinite(kept), kept, torch.nan).numpy()
+
+
+def _grid(twice_centres: Array) -> tuple[float, float]:
+    """Return how far it is from a centre to the next, and where the first is."""
+    numbers = twice_centres.ravel() / 2
+    steps = np.unique(np.diff(numbers))
+    return float(steps[0]) if len(steps) == 1 else np.nan, float(numbers[0]) if len(numbers) else np.nan
 
 
 def _same_of(calls: Sequence[tuple[float, ...]]) -> tuple[float, ...]:
