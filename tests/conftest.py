@@ -1,7 +1,10 @@
 """What all tests share: the real data where they are, a generator of random numbers, and tables that tests extend."""
 
 import os
+import shutil
+import tempfile
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import matplotlib
@@ -25,6 +28,13 @@ matplotlib.use("Agg")
 
 ROOT = Path(__file__).parent.parent
 DATA = Path(os.environ.get("RSA_DATA", ROOT.parent / "shared" / "data"))
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Give a home to whoever has none to write to, as users of containers: Snakemake does not run without one."""
+    if not os.access(os.path.expanduser("~"), os.W_OK):
+        os.environ["HOME"] = tempfile.mkdtemp(prefix="home-")
+        config.add_cleanup(partial(shutil.rmtree, os.environ["HOME"], ignore_errors=True))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-__all__ = ["TOOLS", "WIDTHS", "barriers", "browser", "opened"]
+__all__ = ["PATIENCE_MS", "TOOLS", "WIDTHS", "barriers", "browser", "opened"]
 
 TOOLS = Path(__file__).parent / "browser" / "node_modules"
 """What `make` installs from `package.json`, where there is npm."""
@@ -30,6 +30,8 @@ SWITCHES = [
 ]
 SERIOUS = ("serious", "critical")
 WIDTHS = (390, 1280, 1920)
+PATIENCE_MS = 120_000
+"""So long the browser may take for a step, four times as long as playwright would wait: the machine may be busy."""
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +41,7 @@ def browser() -> Iterator[Any]:
     if not CHROMIUM:
         pytest.skip("there is no Chromium; install it, or set RSA_CHROMIUM to its path")
     with playwright.sync_playwright() as running:
-        started = running.chromium.launch(executable_path=CHROMIUM, args=SWITCHES)
+        started = running.chromium.launch(executable_path=CHROMIUM, args=SWITCHES, timeout=PATIENCE_MS)
         yield started
         started.close()
 
@@ -52,6 +54,7 @@ def opened(browser: Any) -> Iterator[Callable[..., Any]]:
 
     def from_disk(path: Path, fragment: str = "", *, width: int = 1280, height: int = 900, **options: Any) -> Any:
         contexts.append(browser.new_context(viewport={"width": width, "height": height}, **options))
+        contexts[-1].set_default_timeout(PATIENCE_MS)
         page = contexts[-1].new_page()
         page.on("console", lambda said: faults.append(said.text) if said.type in ("error", "warning") else None)
         page.on("pageerror", lambda error: faults.append(str(error)))

@@ -662,7 +662,7 @@ def pointers(folder):
     (folder / "lost.tsv").symlink_to("nowhere.tsv")
     (folder / "folder").symlink_to("nowhere")
     return {
-        "unlocked.tsv": r"git-annex has only the name\. Get it: `datalad get \S+unlocked.tsv`, or `git annex get",
+        "unlocked.tsv": r"git-annex has only the name\. Get it: `datalad get \"?/[^\"]+unlocked.tsv\"?`, or `git annex",
         "no links.tsv": r"git-annex has only the name\. Get it: `datalad get \"[^\"]+no links.tsv\"`",
         "link.tsv": r"git-annex has only the name\. Get it: `datalad get ",
         "link to link.tsv": r"git-annex has only the name\. Get it: `datalad get ",
@@ -693,9 +693,8 @@ def test_many_files_whose_content_is_elsewhere_are_a_line_for_each_place(tmp_pat
     assert lines[0].startswith(
         f"The content of 4 of 8 files ({str(there[0])!r}, {str(there[1])!r}, {str(there[2])!r} and 1"
     )
-    assert lines[0].endswith(
-        f"git-annex has only the name. Get it: `datalad get {tmp_path}`, or `git annex get {tmp_path}`."
-    )
+    place = f'"{tmp_path}"' if " " in str(tmp_path) else tmp_path
+    assert lines[0].endswith(f"git-annex has only the name. Get it: `datalad get {place}`, or `git annex get {place}`.")
     assert lines[1].startswith(f"The content of {tmp_path}/lfs.tsv is not on this machine, Git LFS has only a pointer.")
     assert lines[2].startswith("The content of 2 of 8 files (")
 

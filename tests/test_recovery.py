@@ -33,8 +33,8 @@ def queue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     programs.mkdir()
     jobs.write_text("")
     texts = {
-        "squeue": f'case "$*" in *%A*) cut -d"|" -f1,3 {jobs};; *) cat {jobs};; esac',
-        "scancel": f'for n in "$@"; do sed -i "s/^\\($n|.*|\\).*/\\1CANCELLED/" {jobs}; done',
+        "squeue": f'case "$*" in *%A*) cut -d"|" -f1,3 "{jobs}";; *) cat "{jobs}";; esac',
+        "scancel": f'for n in "$@"; do sed -i "s/^\\($n|.*|\\).*/\\1CANCELLED/" "{jobs}"; done',
         "scontrol": "echo 'AccountingStorageType   = accounting_storage/none'; echo 'MinJobAge = 300 sec'",
         "sinfo": "echo 'main*|4|16000|4:00:00|gpu:a100:2(S:0)'; echo 'long|64|256000+|infinite|(null)'",
     }

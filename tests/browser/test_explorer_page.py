@@ -52,7 +52,8 @@ def ready(opened, folder: Path, fragment: str = "", **options):
 
 
 def settled(page) -> None:
-    """Wait until all that was asked for is drawn and told."""
+    """Wait until all that was asked for is loaded, drawn and told."""
+    page.wait_for_function("explorer.settled")
     page.evaluate("new Promise((done) => requestAnimationFrame(() => setTimeout(() => setTimeout(done, 0), 0)))")
 
 
@@ -222,8 +223,7 @@ def test_a_reader_chooses_and_clicks(opened, studies):
     page.keyboard.press("End")
     settled(page)
     assert page.inner_text("#time-text") == "200 ms"
-    page.wait_for_timeout(300)
-    assert "time=0.2" in page.evaluate("location.hash")
+    page.wait_for_function("location.hash.includes('time=0.2')")
 
 
 def test_link_opens_the_same_state_and_back_works(opened, studies):
@@ -232,9 +232,7 @@ def test_link_opens_the_same_state_and_back_works(opened, studies):
     assert page.evaluate("[explorer.state.who, explorer.state.layer, explorer.state.least]") == ["02", "conv1", 0.2]
     assert page.evaluate("explorer.state.mm") == [3, 4, 5]
     page.evaluate("explorer.change({layer: 'conv<2>'})")
-    page.wait_for_timeout(300)
-    first = page.evaluate("location.hash")
-    assert "layer=conv%3C2%3E" in first
+    page.wait_for_function("location.hash.includes('layer=conv%3C2%3E')")
     page.evaluate("location.hash = '#who=group&model=animate'")
     page.wait_for_function("explorer.state.model === 'animate'")
     page.go_back()
@@ -279,6 +277,7 @@ def test_the_keyboard_alone_is_enough(opened, studies):
         assert page.evaluate("explorer.state.mm") == start
     page.keyboard.press("]")
     assert page.evaluate("explorer.state.layer") == LAYERS[1]
+    settled(page)
     page.keyboard.press("g")
     page.keyboard.type("1, \N{MINUS SIGN}4 8.5")
     page.keyboard.press("Enter")

@@ -3,7 +3,9 @@
 from pathlib import Path
 
 import pytest
+from in_a_browser import PATIENCE_MS
 
+STEP_MS = 50
 PAGE = """<!DOCTYPE html>
 <html lang="en"><head><title>A page</title></head><body><main><h1>A page</h1>{}</main></body></html>"""
 
@@ -35,8 +37,13 @@ def test_webgl_is_there(opened, tmp_path):
     ],
 )
 def test_faults_of_a_page_are_seen(opened, tmp_path, script, said):
-    opened(written(tmp_path, f"<script>{script}</script>")).wait_for_timeout(100)
+    page = opened(written(tmp_path, f"<script>{script}</script>"))
+    for _ in range(PATIENCE_MS // STEP_MS):
+        if opened.faults:
+            break
+        page.wait_for_timeout(STEP_MS)
     assert any(said in fault for fault in opened.faults)
+    page.close()  # nothing more comes
     opened.faults.clear()
 
 

@@ -76,6 +76,8 @@ def test_files_are_found_by_words(opened, lab):
 
 def test_settings_are_copied(opened, lab):
     page = opened(lab / "pages" / "methods.html", permissions=["clipboard-read", "clipboard-write"])
+    page.clock.install()
+    page.clock.pause_at("2100-01-01")  # the button says "copied" for two seconds
     page.get_by_role("button", name="Copy the settings").click()
     page.get_by_role("button", name="copied").wait_for()
     assert page.evaluate("navigator.clipboard.readText()") == page.inner_text("#settings")
@@ -86,6 +88,7 @@ def test_sections_fold_and_links_open_them(opened, lab):
     page.get_by_role("button", name="Close all").click()
     assert page.locator("details.part[open]").count() == 0
     page.get_by_role("link", name="Clusters", exact=True).click()
+    page.wait_for_selector("details.part[open]")
     assert page.locator("details.part[open] h2").all_inner_texts() == ["Clusters"]
 
 

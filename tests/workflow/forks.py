@@ -26,13 +26,20 @@ LOADED = (
     "torch", "torchvision", "matplotlib.pyplot", "nilearn.plotting", "nilearn.glm.first_level", "mne", "scipy.stats",
 )  # fmt: skip
 
-CLIENT = """#!{real} -IS
+SOCKET = "s"
+"""Its name, by which both ends call it within its folder: with the folder it could be longer than a socket may have."""
+
+CLIENT = """#!/bin/sh
+'''exec' "{real}" -IS "$0" "$@"
+To Python these lines are a text, and the shell does not come here. What a first line names may have no spaces.
+'''
 import json, os, socket, sys
 if sys.argv[1:2] != ["-m"]:
     os.execv({real!r}, [{real!r}, *sys.argv[1:]])
 with socket.socket(socket.AF_UNIX) as server:
-    server.connect({address!r})
     said = json.dumps([__file__, sys.argv[2:], os.getcwd(), dict(os.environ)]).encode()
+    os.chdir({folder!r})
+    server.connect({socket!r})
     socket.send_fds(server, [len(said).to_bytes(8)], [0, 1, 2])
     server.sendall(said)
     sys.exit(int(server.recv(16) or b"1"))
@@ -43,8 +50,8 @@ class Forks:
     """The process that is forked; end it by `close`."""
 
     def __init__(self, folder: Path) -> None:
-        self.address = str(folder / "s")
-        self.server = subprocess.Popen([sys.executable, __file__, self.address], stdout=subprocess.PIPE)
+        self.folder = str(folder)
+        self.server = subprocess.Popen([sys.executable, __file__, self.folder], stdout=subprocess.PIPE)
         assert self.server.stdout is not None
         assert self.server.stdout.readline() == b"ready\n"
 
@@ -52,7 +59,7 @@ class Forks:
         """Write the stand-in into a folder; return its path."""
         path = folder / "python"
         path.parent.mkdir(exist_ok=True)
-        path.write_text(CLIENT.format(real=sys.executable, address=self.address))
+        path.write_text(CLIENT.format(real=sys.executable, folder=self.folder, socket=SOCKET))
         path.chmod(path.stat().st_mode | stat.S_IXUSR)
         return str(path)
 
@@ -61,13 +68,14 @@ class Forks:
         self.server.communicate()
 
 
-def serve(address: str) -> None:
+def serve(folder: str) -> None:
     """Fork for each client that comes."""
     for name in LOADED:
         importlib.import_module(name)
     style.DPI = DPI
     with socket.socket(socket.AF_UNIX) as listener:
-        listener.bind(address)
+        os.chdir(folder)
+        listener.bind(SOCKET)
         listener.listen()
         signal.signal(signal.SIGTERM, lambda *_: finish())
         print("ready", flush=True)

@@ -71,6 +71,11 @@ def test_lint_finds_nothing(sandbox: Sandbox) -> None:
     assert result.returncode == 0, result.stdout
 
 
+def heed_ctrl_c() -> None:
+    """Undo what processes inherit from a shell that runs the tests in the background."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 def started(sandbox: Sandbox, options: list[str]) -> subprocess.Popen[bytes]:
     """Start Snakemake in a process group of its own."""
     return subprocess.Popen(
@@ -80,6 +85,7 @@ def started(sandbox: Sandbox, options: list[str]) -> subprocess.Popen[bytes]:
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,
+        preexec_fn=heed_ctrl_c,
     )
 
 
@@ -190,11 +196,6 @@ def long_extraction(folder: Path) -> list[str]:
     table.to_csv(folder / "stimuli.tsv", sep="\t", index=False)
     network = ["--model-architecture", "squeezenet1_1", "--model-weights", "untrained"]
     return ["extract", *network, "--model-layers", "classifier", "--stimuli-table", "stimuli.tsv", "--device", "cpu"]
-
-
-def heed_ctrl_c() -> None:
-    """Undo what processes inherit from a shell that runs the tests in the background."""
-    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def read_until(pattern: str, terminal: int) -> str:
