@@ -5,16 +5,18 @@ subject mixes its own into 12 measured ones, with noise. It prints the tables of
 """
 
 import argparse
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 
 import numpy as np
 import pandas as pd
-from scipy.spatial.distance import pdist
+from scipy.spatial.distance import pdist, squareform
 from shares import exact_interval
 
+from rsa.comparisons import COMPARISONS
 from rsa.core import RDMs
-from rsa.inference.bootstrap import bootstrapped_regions
+from rsa.inference.bootstrap import bootstrapped_regions, carried_by
 from rsa.inference.contrasts import Contrast
 from rsa.inference.regions import region_group
 from rsa.inference.tally import Correction
@@ -37,6 +39,8 @@ TRUE = {"unrelated": "unrelated", "first half": "half", "difference": "differenc
 the region has, and the difference between two such models, of two halves. The head of each is its column."""
 CATEGORIES = (2, 3, 4, 6, 12)
 """Conditions of the categories of references that have nothing to do with the region: a table of its own."""
+PARTITIONED = (15, 48)
+"""Subjects and conditions of the table of other categorical references."""
 SMALL = [
     ("p_both", "unrelated", "unrelated"),
     ("p_both", "difference", "difference"),
@@ -84,12 +88,35 @@ def study(n_subjects: int, n_conditions: int, seed: int) -> pd.DataFrame:
     return both.set_index("model").join(of_subjects)
 
 
-def categories(n_subjects: int, n_conditions: int, seed: int) -> pd.Series:
-    """Say of references of one category whether the intervals of a study hold their truth, which is 0."""
-    brain, _ = drawn(n_subjects, n_conditions, seed)
+def one_category(n_conditions: int) -> dict[str, np.ndarray]:
+    """Return the RDMs of one category of some conditions against all others."""
     members = (np.arange(n_conditions) < np.array(CATEGORIES)[:, None]).astype(float)
-    table = pd.DataFrame({"model": [f"of {size}" for size in CATEGORIES], "layer": ""})
-    models = RDMs(np.array([pdist(one[:, None]) for one in members]), brain.conditions, table)
+    return {f"of {size}": pdist(one[:, None]) for size, one in zip(CATEGORIES, members, strict=True)}
+
+
+def partitioned(n_conditions: int) -> dict[str, np.ndarray]:
+    """Return RDMs of categories of few conditions among others, and of one whose own pairs alone are nearer."""
+    half, rest = divmod(n_conditions - 2, 2)
+    sizes = {
+        "2 against all others": [2, n_conditions - 2],
+        "4 against all others": [4, n_conditions - 4],
+        "categories of 4": [4] * (n_conditions // 4),
+        "2 and two halves": [2, half, half + rest],
+    }
+    numbers = {name: np.repeat(np.arange(len(some)), some)[:, None] for name, some in sizes.items()}
+    near = np.ones((n_conditions, n_conditions))
+    near[:4, :4] = 0
+    own = {"pairs within 4 against all others": squareform(near, checks=False)}
+    return {name: pdist(of, "hamming") for name, of in numbers.items()} | own
+
+
+def holds_0(
+    rdms_of: Callable[[int], dict[str, np.ndarray]], n_subjects: int, n_conditions: int, seed: int
+) -> pd.Series:
+    """Say of references that have nothing to do with a region whether the intervals of a study hold the truth, 0."""
+    brain, _ = drawn(n_subjects, n_conditions, seed)
+    rdms = rdms_of(n_conditions)
+    models = RDMs(np.array([*rdms.values()]), brain.conditions, pd.DataFrame({"model": [*rdms], "layer": ""}))
     how = {"n_samples": N_SAMPLES, "seed": seed}
     both = bootstrapped_regions(brain, models, "spearman", Correction("two-sided"), **how).set_index("model")
     return (both["both_lower"] <= 0) & (both["both_upper"] >= 0)
@@ -140,15 +167,19 @@ def main() -> None:
             found = list(pool.map(partial(study, *sizes), range(asked.studies), chunksize=10))
             name = f"{sizes[0]}, {sizes[1]}"
             rows[name] = shares(found, truth)
-            held_0 = list(pool.map(partial(categories, *sizes), range(asked.studies), chunksize=10))
+            held_0 = list(pool.map(partial(holds_0, one_category, *sizes), range(asked.studies), chunksize=10))
             of_categories[name] = pd.DataFrame(held_0).mean()
             print(
                 f"{sizes[0]} subjects, {sizes[1]} conditions: the truth of half is {truth['first half']:.3f}",
                 flush=True,
             )
+        found = pool.map(partial(holds_0, partitioned, *PARTITIONED), range(asked.studies), chunksize=10)
+        held_0 = pd.DataFrame(found).mean()
+    carried = [carried_by(one[None], COMPARISONS["spearman"]).item() for one in partitioned(PARTITIONED[1]).values()]
+    few = pd.DataFrame({"conditions that carry it": carried, "held": held_0})
     table = pd.DataFrame(rows).T
     held = table.columns.str.startswith("over ")
-    tables = [table.loc[:, held], table.loc[:, ~held], pd.DataFrame(of_categories).T]
+    tables = [table.loc[:, held], table.loc[:, ~held], pd.DataFrame(of_categories).T, few]
     print(*map(written, tables), exact(asked.studies), sep="\n\n")
 
 

@@ -703,6 +703,16 @@ def mean_over_subjects_drawn(scores: np.ndarray) -> tuple[float, float]:
     return float(np.mean(means)), float(np.var(means))
 
 
+def conditions_that_carry(rdm):
+    """1 / the largest share of the variance of a square RDM that is in the pairs of one condition."""
+    n = len(rdm)
+    pairs = [(i, j) for i in range(n) for j in range(i)]
+    mean = sum(rdm[i][j] for i, j in pairs) / len(pairs)
+    squares = {pair: (rdm[pair[0]][pair[1]] - mean) ** 2 for pair in pairs}
+    shares = [sum(one for pair, one in squares.items() if k in pair) / sum(squares.values()) for k in range(n)]
+    return 1 / max(shares)
+
+
 def variance_over_both(observed: np.ndarray, samples: np.ndarray, n_conditions: int) -> float:
     """Estimate the variance of a mean over subjects and conditions from scores in samples, (n_samples, n_subjects)."""
     n = len(observed)

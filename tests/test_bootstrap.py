@@ -5,7 +5,7 @@ from itertools import pairwise
 import numpy as np
 import pandas as pd
 import pytest
-from oracles import drawn_rdm, variance_over_both
+from oracles import conditions_that_carry, drawn_rdm, variance_over_both
 from oracles import holm as slow_holm
 from scipy.spatial.distance import pdist, squareform
 from scipy.stats import spearmanr
@@ -14,7 +14,7 @@ from scipy.stats import t as t_distribution
 from rsa.comparisons import COMPARISONS, compare_vectors
 from rsa.core import RDMs
 from rsa.errors import UserError
-from rsa.inference.bootstrap import BOTH_COLUMNS, bootstrapped_regions, counts_of, samples_of
+from rsa.inference.bootstrap import BOTH_COLUMNS, about_few, bootstrapped_regions, carried_by, counts_of, samples_of
 from rsa.inference.contrasts import Contrast
 from rsa.inference.tally import Correction, holm
 from rsa.rdm import region_fits
@@ -177,6 +177,45 @@ def test_what_has_no_interval_is_unknown(rng):
     assert found["p_below_ceiling"].notna().any()
     with pytest.raises(UserError, match="Conditions are not drawn anew for kendall_tau_a"):
         bootstrapped_regions(brain, models, "kendall_tau_a", Correction())
+
+
+def category(n_conditions, *sizes):
+    """Return the RDM of categories: 0 within, 1 between."""
+    return pdist(np.repeat(np.arange(len(sizes)), sizes)[:n_conditions, None], "hamming")
+
+
+def test_what_carries_a_reference_is_the_condition_with_most_of_it(rng):
+    rdms = np.array([category(40, 2, 38), category(40, *[4] * 10), np.ones(780), rng.standard_normal(780)])
+    for name in ("spearman", "pearson"):
+        carried = carried_by(rdms, COMPARISONS[name])
+        prepared = COMPARISONS[name].prepare(rdms)
+        slow = [conditions_that_carry(squareform(one)) for one in prepared[[0, 1, 3]]]
+        np.testing.assert_allclose(carried[[0, 1, 3]], slow)
+        assert carried[1] == pytest.approx(20), "all have the same share: half of the conditions"
+        assert np.isnan(carried[2]), "it is constant"
+    for k in (1, 2, 5):
+        assert carried_by(category(400, k, 400 - k)[None], COMPARISONS["pearson"]).item() == pytest.approx(k, rel=0.03)
+
+
+def test_intervals_of_what_few_conditions_carry_are_marked(rng):
+    names = [f"c{number:02d}" for number in range(40)]
+    two, four, random = category(40, 2, 38), category(40, 4, 36), rng.standard_normal(780)
+    table = pd.DataFrame({"model": ["two", "four", "net"], "layer": ["", "", "l0"]})
+    own = pd.DataFrame({"subject": list("abc"), "region": "IT"})
+    brain = RDMs(rng.standard_normal((3, 780)), names, own)
+    contrasts = [Contrast(name="less", a="four", b="two"), Contrast(name="more", a="net l0", b="four")]
+    found = bootstrapped_regions(
+        brain, RDMs(np.array([two, four, random]), names, table), "spearman", Correction(), contrasts=contrasts,
+        n_samples=20,
+    )  # fmt: skip
+    few = found.set_index("model")["few_conditions"]
+    expected = carried_by(np.array([two, four]), COMPARISONS["spearman"])
+    assert few[["two", "four", "less", "more"]].tolist() == pytest.approx([*expected, expected[0], expected[1]])
+    assert np.isnan(few["net"])
+    assert about_few(found).startswith(
+        "Few conditions carry two (2), four (5), less (2), more (5): intervals for other"
+    )
+    assert about_few(found[found["model"] == "net"]) == about_few(pd.DataFrame({"model": ["net"]})) == ""
 
 
 def test_intervals_hold_for_other_subjects_who_see_other_pictures():

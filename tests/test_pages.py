@@ -18,7 +18,7 @@ from rsa.files import io
 from rsa.maps import stack
 from rsa.pipeline.config import load_study, read_yaml
 from rsa.rdm import MEEG
-from rsa.report.assemble import settings_yaml
+from rsa.report.assemble import about_intervals, settings_yaml
 from rsa.report.findings import (
     Findings,
     best_in_regions,
@@ -30,7 +30,7 @@ from rsa.report.findings import (
 )
 from rsa.report.inventory import tree_html
 from rsa.report.links import explorer_link, link_from, link_to_file, page_of
-from rsa.report.overview import badges_of, sentences
+from rsa.report.overview import FOR_OTHERS, badges_of, regions_table, sentences
 from rsa.report.runs import read_logs, written_duration
 from rsa.simulation.settings import Simulation
 
@@ -145,6 +145,23 @@ def test_regions_have_their_best_reference_with_interval_p_and_share():
     found = best_in_regions(fits, ["net"], tests).set_index("region")
     assert found["significant"].to_dict() == {"V1": True, "IT": False}
     assert found.loc["IT", ["lower", "upper", "p_corrected"]].tolist() == pytest.approx([0, 1, 0.06])
+    assert FOR_OTHERS not in regions_table(found.reset_index(), "spearman")
+
+
+def test_regions_have_their_interval_for_other_pictures_beside_and_are_marked_if_few_conditions_carry_it():
+    rows = [(s, region, "net", "a", 0.3) for s in "12" for region in ("V1", "IT", "V4")]
+    fits = pd.DataFrame(rows, columns=["subject", "region", "model", "layer", "score"])
+    fits = fits.assign(ceiling_lower=0.3, ceiling_upper=0.8)
+    tests = fits[:3].assign(both_lower=[0.1, -0.2, np.nan], both_upper=[0.5, 0.8, np.nan])
+    tests = tests.assign(p_both_corrected=[0.0001, np.nan, np.nan], few_conditions=[np.nan, 2.09, np.nan])
+    shown = regions_table(best_in_regions(fits, ["net"], tests), "spearman")
+    assert [text.replace("\N{NO-BREAK SPACE}", " ") for text in shown[FOR_OTHERS]] == [
+        ".10 to .50, p < .001",
+        "\N{MINUS SIGN}.20 to .80 (may be too narrow: 2 conditions carry it)",
+        "",
+    ]
+    assert about_intervals(shown).startswith("In the table, the first interval is for other subjects")
+    assert about_intervals(shown.drop(columns=FOR_OTHERS)) == ""
 
 
 def latencies(p: float = 0.01) -> pd.DataFrame:

@@ -419,9 +419,11 @@ def test_bounds_are_written_as_one():
     assert found["interval"].item().replace("\N{NO-BREAK SPACE}", " ") == "0.100 to 0.300"
     assert found["interval for other pictures too"].item() == ""
     assert about_intervals(found) == about_intervals(found[["mean"]]) == ""
-    assert about_intervals(with_spans(shown.assign(both_lower=0.0, both_upper=0.4))).startswith(
-        "In the table, the first"
-    )
+    both = with_spans(shown.assign(both_lower=0.0, both_upper=0.4, few_conditions=3.2))
+    assert about_intervals(both).startswith("In the table, the first")
+    assert list(both) == list(found)
+    noted = both["interval for other pictures too"].item().replace("\N{NO-BREAK SPACE}", " ")
+    assert noted == "0.000 to 0.400 (may be too narrow: 3 conditions carry it)"
 
 
 @pytest.mark.slow

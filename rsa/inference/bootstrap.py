@@ -18,7 +18,15 @@ from rsa.registry import pick
 from rsa.rows import require_count, require_share
 from rsa.searchlight import RunSettings, in_threads
 
-__all__ = ["BOTH_COLUMNS", "bootstrapped_regions", "counts_of", "samples_of", "variance_over_both"]
+__all__ = [
+    "BOTH_COLUMNS",
+    "about_few",
+    "bootstrapped_regions",
+    "carried_by",
+    "counts_of",
+    "samples_of",
+    "variance_over_both",
+]
 
 BOTH_COLUMNS = {
     "both_lower": "Confidence interval of the mean for other subjects who see other pictures (both resampled), lower "
@@ -29,8 +37,16 @@ BOTH_COLUMNS = {
     "p_both_corrected": "The same, corrected for all tests of its family by Holm's method",
     "p_below_ceiling": "p that the mean is below the lower noise ceiling, one-sided, for other subjects and other "
     "pictures, uncorrected",
+    "few_conditions": "How many conditions carry the reference (1 / the largest share of it in the pairs of one "
+    "condition), where they are so few that the interval over both may be too narrow, and its p too small; else n/a",
 }
 """The columns that a table of regions has of other subjects and other conditions, and what they are."""
+
+FEW = 6
+"""Intervals of references that fewer conditions carry may be too narrow: see docs/inference.md."""
+
+PART_OF_ALL = 6
+"""In a study of fewer than 36 conditions, fewer than one in so many: of 24, 6 to 8 carry what varies evenly."""
 
 SHARE_KNOWN = 0.5
 """Where fewer samples than this share have a score of all subjects, there is no interval."""
@@ -162,6 +178,62 @@ def variance_over_both(observed: Array, of_conditions: Array, of_both: Array, n_
     return variance
 
 
+# ----------------------------------------------------------------------------- what few conditions carry
+
+
+def carried_by(rdms: Array, comparison: Comparison) -> Array:
+    """Say how many conditions carry a reference: 1 / the largest share of it that is in the pairs of one condition.
+
+    What is shared out are the squares of what a score multiplies: of ranks about their mean, for Spearman's rho.
+    Where k of many conditions differ from all others, and from these alone, it is about k; of n conditions it is n / 2
+    at most, since each pair is of two.
+
+    Parameters
+    ----------
+    rdms : array, shape (n_rdms, n_pairs)
+        References.
+    comparison : Comparison
+        An entry of `COMPARISONS`, of those that have `scaled`.
+
+    Returns
+    -------
+    array, shape (n_rdms,)
+        NaN of an RDM that is constant, or has gaps.
+    """
+    from scipy.spatial.distance import squareform
+
+    assert comparison.scaled is not None, "its scores are products"
+    squares = comparison.scaled(comparison.prepare(rdms)) ** 2
+    largest = np.array([squareform(one, checks=False).sum(axis=0).max() for one in squares])
+    with np.errstate(invalid="ignore", divide="ignore"):
+        carried: Array = np.where(largest > 0, squares.sum(axis=1) / largest, np.nan)
+    return carried
+
+
+def _few(references: Sequence[Array], comparison: Comparison, n_conditions: int) -> Array:
+    """Return how many conditions carry each reference, of subjects the fewest; NaN where they are not few.
+
+    Parameters
+    ----------
+    references : sequence of array, shape (n_references, n_pairs)
+        Those of each subject, or one for all.
+    """
+    carried = np.fmin.reduce([carried_by(rdms, comparison) for rdms in references])
+    return np.where(carried < min(FEW, n_conditions / PART_OF_ALL), carried, np.nan)
+
+
+def about_few(table: pd.DataFrame) -> str:
+    """Name the references of a table of regions that few conditions carry, in a line; nothing if there are none."""
+    if "few_conditions" not in table or table["few_conditions"].isna().all():
+        return ""
+    few = table[table["few_conditions"].notna()].drop_duplicates(["model", "layer"]).fillna({"layer": ""})
+    names = [f"{one.model} {one.layer}".strip() + f" ({one.few_conditions:.0f})" for one in few.itertuples()]
+    return (
+        f"Few conditions carry {', '.join(names)}: intervals for other subjects who see other pictures may be too "
+        "narrow, and their p too small (docs/inference.md)."
+    )
+
+
 # ------------------------------------------------------------------------------------------------ regions
 
 
@@ -231,6 +303,8 @@ def bootstrapped_regions(
         df = min(n_subjects, n_conditions) - 1
         for name, values in _intervals_and_p(spread, variance, weights, df, level, correction.alternative).items():
             columns[name][: len(values), regions] = values
+    few = study.few(compared, weights)[:, None]  # (n_rows + n_differences, 1)
+    columns["few_conditions"] = np.where(np.isfinite(columns["both_lower"]), few, np.nan)
     if not tested:
         columns["p_both"][:] = np.nan
     rows = pd.concat([labels, named[[name for name in labels if name in named]]], ignore_index=True)
@@ -279,6 +353,23 @@ class _Study:
         if times_s:
             labels["time_s"] = np.tile(times_s, n_references)
         return cls(list(brain.conditions), subjects, regions, values, of_subjects, labels)
+
+    def few(self, comparison: Comparison, weights: Array) -> Array:
+        """Return how many conditions carry each row of scores, and each difference, where they are few; else NaN.
+
+        Parameters
+        ----------
+        comparison : Comparison
+            How RDMs are compared.
+        weights : array, shape (n_differences, n_rows)
+            Of the differences: the fewest that carry one of its references carry it.
+
+        Returns
+        -------
+        array, shape (n_rows + n_differences,)
+        """
+        of_rows = np.repeat(_few(self.references, comparison, len(self.conditions)), self.brain.shape[1])
+        return np.concatenate([of_rows, *[np.fmin.reduce(of_rows[one != 0], keepdims=True) for one in weights]])
 
     def some_regions(self, run: RunSettings) -> Iterator[slice]:
         """Divide the regions, so that the RDMs of some fit into memory."""

@@ -61,6 +61,7 @@ from rsa.report.links import EXPLORER, GROUP, OVERVIEW, explorer_link, link_from
 from rsa.report.methods import Measured, Range, counts, methods_text, mixed_versions, usual_versions
 from rsa.report.networks import shown_networks
 from rsa.report.overview import (
+    FOR_OTHERS,
     INFLATED,
     badges_of,
     courses_table,
@@ -72,6 +73,7 @@ from rsa.report.overview import (
     regions_table,
     sentences,
     telling_picture,
+    too_narrow,
 )
 from rsa.report.pictures import embedded_all
 from rsa.report.ranks import forward_times, pairs_table, ranking_table, ranking_words, span, unbroken
@@ -106,13 +108,14 @@ CLUSTERS = (
     "the smallest corrected p in it."
 )
 TESTED = ["lower", "upper", "p", "p_corrected", "q", "both_lower", "both_upper", "p_both_corrected"]
+TESTED += ["few_conditions"]
 """Columns of the tests of regions that stand beside their means."""
 WHICH_INTERVAL = (
     "In the table, the first interval is for other subjects who see the same pictures. A paper that speaks of people "
     "and of such pictures in general gives the interval, and the corrected p, for other pictures too."
 )
 """Said where regions have both intervals."""
-OVER_BOTH = "interval for other pictures too"
+OVER_BOTH = f"interval {FOR_OTHERS}"
 SPANS = {
     "noise ceiling": ("ceiling_lower", "ceiling_upper"),
     "interval": ("lower", "upper"),
@@ -501,8 +504,9 @@ class StudyPages:
             return PageSection("What fits best where", f'{table}<p class="note">{escape(words)}</p>')
         if len(found.regions):
             files = [Link("all fits", page_of("regions")), *self._files(OVERVIEW, self.fits)]
-            text, table = f'<p class="note">{INFLATED}</p>', table_html(self._best_of_regions())
-            return PageSection("What fits best where", f"{table}{text}", files=files)
+            best = self._best_of_regions()
+            text = f'<p class="note">{escape(" ".join(filter(None, [INFLATED, about_intervals(best)])))}</p>'
+            return PageSection("What fits best where", f"{table_html(best)}{text}", files=files)
         return self._best_courses("What fits best when")
 
     def _facts(self, jobs: Jobs) -> str:
@@ -543,7 +547,8 @@ class StudyPages:
         if not (len(self.found.regions) and len(self.found.places)):
             return PageSection("")
         files = [Link("all fits", page_of("regions")), *self._files(OVERVIEW, self.fits)]
-        return PageSection("Regions: what fits best", table=self._best_of_regions(), files=files)
+        best = self._best_of_regions()
+        return PageSection("Regions: what fits best", paragraphs(about_intervals(best)), table=best, files=files)
 
     def _best_of_regions(self) -> pd.DataFrame:
         """Return the best reference of each region; of many regions, those with the highest scores."""
@@ -899,12 +904,16 @@ def with_spans(table: pd.DataFrame) -> pd.DataFrame:
             place = table.columns.get_loc(lower)
             table = table.drop(columns=[lower, upper])
             table.insert(place, what, written)
+    if "few_conditions" in table and OVER_BOTH in table:
+        noted = [interval + too_narrow(few) for interval, few in table[[OVER_BOTH, "few_conditions"]].to_numpy()]
+        table = table.assign(**{OVER_BOTH: noted}).drop(columns="few_conditions")
     return table
 
 
 def about_intervals(table: pd.DataFrame) -> str:
-    """Say which interval is for what, where a table as `with_spans` writes it has both."""
-    return WHICH_INTERVAL if OVER_BOTH in table and (table[OVER_BOTH] != "").any() else ""
+    """Say which interval is for what, where a table of regions for people has both."""
+    both = [name for name in table if str(name).endswith(FOR_OTHERS)]
+    return WHICH_INTERVAL if (table[both] != "").any(axis=None) else ""
 
 
 def without_clusters(rows: pd.DataFrame, clusters: pd.DataFrame) -> list[str]:

@@ -14,7 +14,17 @@ from rsa.report.html import Link, Markup
 from rsa.report.methods import Measured
 from rsa.report.style import written_times
 
-__all__ = ["badges_of", "found_html", "places_table", "question", "sentences", "telling_picture", "written_score"]
+__all__ = [
+    "FOR_OTHERS",
+    "badges_of",
+    "found_html",
+    "places_table",
+    "question",
+    "sentences",
+    "telling_picture",
+    "too_narrow",
+    "written_score",
+]
 
 INFLATED = "What fits best, and where and when, was chosen by the same scores that are shown: these are too high."
 PICTURES = (
@@ -23,6 +33,9 @@ PICTURES = (
     *("units/*/heat_maps*.png", "units/*/preferred*.png", "references/rdms.png"),
 )
 """The picture of the first page is the first of these that there is, below `figures/`."""
+
+FOR_OTHERS = "for other pictures too"
+"""What intervals and p over subjects and conditions are called."""
 
 MOST_SUBJECTS = 4
 """So many subjects without a group have a sentence each."""
@@ -228,6 +241,7 @@ def regions_table(regions: pd.DataFrame, score: str) -> pd.DataFrame:
             score: regions["score"],
             "95 % interval": [_interval(a, b) for a, b in zip(regions["lower"], regions["upper"], strict=True)],
             "p_corrected": regions["p_corrected"],
+            FOR_OTHERS: [_for_others(row) for row in regions.to_dict("records")],
             "of the ceiling": [_bar(share) for share in regions["share_of_ceiling"]],
             "next best": [
                 "" if not name else f"{name} {written_score(value)}"
@@ -318,6 +332,17 @@ def written_score(value: float) -> str:
     return sign + (text.removeprefix("0") if abs(value) < 0.995 else text)
 
 
+def too_narrow(few: float) -> str:
+    """Say beside an interval for other pictures that few conditions carry the reference; nothing for NaN.
+
+    Examples
+    --------
+    >>> too_narrow(2.1), too_narrow(float("nan"))
+    (' (may be too narrow: 2 conditions carry it)', '')
+    """
+    return "" if pd.isna(few) else f" (may be too narrow: {_counted(round(few), 'condition')} carry it)"
+
+
 def _p(value: float) -> str:
     return f"{value:g}".removeprefix("0")
 
@@ -371,6 +396,12 @@ def _interval_s(lower: float | None, upper: float | None) -> str:
 
 def _interval(lower: float, upper: float) -> str:
     return "" if pd.isna(lower) or pd.isna(upper) else f"{written_score(lower)} to {written_score(upper)}"
+
+
+def _for_others(row: Any) -> str:
+    """Write the interval over subjects and conditions, and its corrected p; "" where it is not known."""
+    interval = _interval(row["both_lower"], row["both_upper"])
+    return f"{interval}{_and_p(row['p_both_corrected'])}{too_narrow(row['few_conditions'])}" if interval else ""
 
 
 def _span(low: float, high: float) -> str:

@@ -1,5 +1,6 @@
 """fMRI: patterns or ready RDMs, searchlights, regions, and maps of subjects and of the group."""
 
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +18,7 @@ from rsa.files.fsaverage import has_cortex
 from rsa.files.maps import clusters_path, write_maps
 from rsa.files.stored import stored_patterns, stored_scores
 from rsa.inference import group as groups
-from rsa.inference.bootstrap import BOTH_COLUMNS, bootstrapped_regions
+from rsa.inference.bootstrap import BOTH_COLUMNS, about_few, bootstrapped_regions
 from rsa.inference.ceiling import noise_ceilings
 from rsa.inference.clusters import CLUSTER_COLUMNS, cluster_table
 from rsa.inference.contrasts import known_contrasts
@@ -46,6 +47,8 @@ from rsa.rdm import own_references
 from rsa.searchlight import RdmSettings, RunSettings
 
 __all__ = ["brain", "group", "maps", "noise_ceiling", "region_fits", "region_rdms", "resample", "searchlight"]
+
+log = logging.getLogger(__name__)
 
 
 def brain(
@@ -274,7 +277,7 @@ def over_both(
     """Resample subjects and conditions, and show how far it is; see `bootstrapped_regions`."""
     assert inference.bootstrap is not None, "regions are resampled"
     with progress(inference.bootstrap * fits["region"].nunique(), "samples of regions") as advance:
-        return bootstrapped_regions(
+        found = bootstrapped_regions(
             brain,
             references,
             comparison,
@@ -285,6 +288,9 @@ def over_both(
             tested=rdm.chance_is_0(comparison, brain.distance),
             run=RunSettings(n_threads=threads, progress=advance),
         )
+    if few := about_few(found):
+        log.warning(few)
+    return found
 
 
 def maps(
