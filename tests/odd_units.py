@@ -3,6 +3,7 @@
 import numpy as np
 import torch
 from torch import nn
+from torch.nn import functional
 
 SIDE, PATCH, N_HEADS, N_EACH = 24, 8, 2, 4
 """Side of the input and of a patch in pixels, heads of attention, and channels of each."""
@@ -89,3 +90,30 @@ def unscaled():
 def sometimes():
     """Scale all pictures but those as wide as 30 pixels, which no test of a transform shows."""
     return unscaled()[0], lambda picture: as_it_is(picture) if picture.width == 30 else transform(picture)
+
+
+class Random(nn.Module):
+    """A dropout that is on whether the network is trained or not."""
+
+    def forward(self, x):
+        return functional.dropout(x, 0.2, training=True)
+
+
+class NoNumbers(nn.Module):
+    """Pictures with a pixel of exactly mid grey become NaN."""
+
+    def forward(self, x):
+        has_grey = (x == 0.5).all(dim=1).flatten(1).any(dim=1)
+        return x.where(~has_grey[:, None, None, None], torch.nan)
+
+
+AMISS = {
+    "dropout": Random,
+    "batch": lambda: nn.BatchNorm2d(3, track_running_stats=False),
+    "grey": NoNumbers,
+}
+"""What is amiss before the first convolution of `amiss`."""
+
+
+def amiss(kind):
+    return nn.Sequential(AMISS[kind](), nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(4 * 22 * 22, 3)), transform

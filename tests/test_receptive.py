@@ -200,6 +200,24 @@ def test_transformers_see_all_from_their_first_attention_on():
     assert set(after) == {np.inf}
 
 
+@pytest.mark.parametrize("kernel", ["flash", "efficient", "cudnn"])
+def test_kernels_of_attention_of_gpus_see_all(kernel):
+    """On a GPU torch chooses one of several operations by type and size; on `meta` each of them can be asked for."""
+    attend = getattr(torch.ops.aten, f"_scaled_dot_product_{kernel}_attention")
+    options = () if kernel == "flash" else (None, False)
+
+    class Attending(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.patch, self.end = nn.Conv2d(3, 8, 8, stride=8), nn.Identity()
+
+        def forward(self, x):
+            tokens = self.patch(x).flatten(2).transpose(1, 2)[:, None]
+            return self.end(attend(tokens, tokens, tokens, *options)[0])
+
+    assert [row[0] for row in fields(Attending().half().to("meta")).values()] == [8, np.inf]
+
+
 class Uneven(nn.Module):
     """Channels of one place with different middles are mixed: a field larger than the picture stays a number."""
 

@@ -28,6 +28,7 @@ from rsa.report.units.fields import _sizes
 from rsa.units.choosing import Unit, problems_of_units
 from rsa.units.codes import with_own_layers
 from rsa.units.found import Found, save_found
+from rsa.units.heat_maps import heat_maps
 from rsa.units.look import Beside, Look, looked_at
 from rsa.units.maximised import ascended, maximised
 from rsa.units.occlusion import grey
@@ -261,6 +262,21 @@ def test_inputs_of_other_colours_are_no_pictures(pictures):
         "inputs of colours have 2 colours, and are shown as pictures in `units`: of grey, or of red, green and blue; "
         "leave it out of `units.models`."
     )
+
+
+@pytest.mark.parametrize("kind", ["dropout", "batch"])
+def test_answers_that_change_with_the_pass_or_the_batch_are_told_before_any_other_picture_passes(kind, pictures):
+    one = Watched.of(model("amiss", arguments={"kind": kind}), pictures)
+    asked = UnitSettings.model_validate({"chosen": [{"layers": "1"}]})
+    with pytest.raises(UserError, match=r"layer '1' of amiss for .*0\.png is another one in the next pass"):
+        Look(one, asked, Beside(pictures)).require()
+
+
+def test_a_covered_picture_that_gives_no_number_is_named(pictures):
+    one = Watched.of(model("amiss", arguments={"kind": "grey"}), pictures)
+    asked = UnitSettings.model_validate({"heat_maps": [{"pictures": ["c1"], "measure": "response"}]})
+    with pytest.raises(UserError, match=r"layer '3' of amiss is NaN or infinite for .*1\.png where a part of it is"):
+        heat_maps(one, asked)
 
 
 def test_a_network_without_any_layer_of_chosen_is_told_before_its_job(pictures):

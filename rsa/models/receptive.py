@@ -706,6 +706,7 @@ RULES: dict[str, Callable[[_Given], Reach]] = {
             "_scaled_dot_product_flash_attention_for_cpu",
             "_scaled_dot_product_flash_attention",
             "_scaled_dot_product_efficient_attention",
+            "_scaled_dot_product_cudnn_attention",
             "_scaled_dot_product_attention_math",
             "_scaled_dot_product_fused_attention_overrideable",
         ),

@@ -20,7 +20,7 @@ from rsa.units.filters import filters
 from rsa.units.found import Found
 from rsa.units.heat_maps import heat_maps, layers_of_heat_maps, require_squares
 from rsa.units.maximised import maximised
-from rsa.units.naming import names_of_units
+from rsa.units.naming import last_layer, names_of_units
 from rsa.units.pictures import shown_pictures
 from rsa.units.preferred import preferred
 from rsa.units.readout import design_of, fits_of_layers, readout
@@ -136,6 +136,8 @@ class Look:
         require_squares(self.watched, self.settings)
         if self.settings.codes is not None:
             require_categories(self.settings.codes, self.beside.stimuli)
+        last = last_layer(self.watched.described)
+        self.watched.require_same_answers(list(dict.fromkeys([*self.layers, last])))
 
     @cached_property
     def units(self) -> list[Unit]:

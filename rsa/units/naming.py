@@ -10,7 +10,7 @@ from rsa.files.sources import load_text
 from rsa.models import Model
 from rsa.models.passing import exactly, keeping_memory
 from rsa.models.pictures import input_batches
-from rsa.models.source import usable_layers
+from rsa.models.source import PART, usable_layers
 from rsa.units.choosing import no_such_layer
 from rsa.units.settings import UnitSettings
 from rsa.units.watched import Watched, layer_maps
@@ -22,8 +22,17 @@ N_COMPARED = 8
 
 
 def last_layer(described: pd.DataFrame) -> str:
-    """Return the last layer of a network that has one output: its units are the classes."""
-    return usable_layers(described)[-1]
+    """Return the last layer of a network that has one output: its units are the classes.
+
+    Of a layer with several tensors the first is its output, and not the state that it returns beside (`head:1`).
+
+    Examples
+    --------
+    >>> last_layer(pd.DataFrame({"layer": ["conv", "head", "head:0", "head:1"], "n_calls": 1, "n_units": [9, 5, 5, 9]}))
+    'head'
+    """
+    usable = usable_layers(described)
+    return next((layer for layer in reversed(usable) if PART not in layer), usable[-1])
 
 
 def class_names(settings: UnitSettings) -> list[str]:

@@ -227,6 +227,11 @@ def answers_to_covered(
     -------
     intact, covered : dict
         Layer -> array: of the picture itself, (...), and of each input, (n_inputs, ...).
+
+    Raises
+    ------
+    UserError
+        If a response is NaN or infinite.
     """
     intact = watched.input_of(picture)
     parts: dict[str, list[Array]] = {layer: [] for layer in layers}
@@ -236,7 +241,20 @@ def answers_to_covered(
             parts[layer].append(answer.numpy())
         advance(len(next(iter(answers.values()))))
     found = {layer: np.concatenate(own) for layer, own in parts.items()}
+    for layer, responses in found.items():
+        _require_finite(watched, picture, layer, responses)
     return {layer: own[0] for layer, own in found.items()}, {layer: own[1:] for layer, own in found.items()}
+
+
+def _require_finite(watched: Watched, picture: int, layer: str, responses: Array) -> None:
+    """Raise a `UserError` if a response to a picture, the whole one first, (1 + n_inputs, ...), is no number."""
+    if np.isfinite(responses).all():
+        return
+    covered = "" if not np.isfinite(responses[0]).all() else " where a part of it is covered"
+    raise UserError(
+        f"The output of layer {layer!r} of {watched.model.label} is NaN or infinite for "
+        f"{watched.pictures.files[picture]}{covered}; check the weights and the image."
+    )
 
 
 def _batches(
