@@ -516,7 +516,9 @@ def test_what_cannot_be_touched_is_made_again_by_old_results(made, monkeypatch):
     monkeypatch.setattr(os, "access", lambda *_: False)
     (problem,) = problems_of_inputs(output.parent, [output], made[1])
     assert problem.endswith(
-        f"Give what was made of it an old date (touch -t 197001020000 {shlex.quote(str(output))}), and run again."
+        f"Give what was made of it an old date (touch -t 197001020000 {shlex.quote(str(output))}), and run again: then "
+        "these results are made anew. (With `--touch`, once, they are kept as they are; do so only if nothing that "
+        "counts has changed.)"
     )
     monkeypatch.undo()
     hence = time.time() + 3600

@@ -148,6 +148,20 @@ def test_the_end_tells_of_the_report_where_it_was_made(told: Told) -> None:
     assert len(told.lines()) == 1
 
 
+def test_what_is_touched_is_not_said_to_be_made(tmp_path: Path) -> None:
+    told = Told(tmp_path, touched=lambda: True)
+    (told.folder / "report.html").write_text("")
+    assert told.hear("Job stats: ...", event="run_info", stats=STATS) == []
+    told.begin()
+    told.log("INFO done: 2 x 30 spheres, 1.5 s")
+    assert told.hear(event="job_finished", job_id=1) == []
+    told.run.succeeded()
+    (line,) = told.lines()
+    assert line.startswith(
+        "Nothing was made again: what 1 job of the study small made before is taken to be up to date"
+    )
+
+
 def test_nothing_to_do_is_said_with_where_the_report_is(told: Told) -> None:
     (told.folder / "report.html").write_text("")
     (line,) = told.hear("Nothing to be done (all requested files are present and up to date).")

@@ -51,7 +51,8 @@ def problems_of_inputs(folder: Path, outputs: Sequence[Path], inputs: Iterable[s
     several = f": {listed(list(found), 3)}" if len(found) > 1 else ""
     return [
         f"{files} not what the results in {folder} were made of, but older than they are, so the results would seem to "
-        f"be up to date{several}. {_advice(found)}, and run again."
+        f"be up to date{several}. {_advice(found)}, and run again: then these results are made "
+        "anew. (With `--touch`, once, they are kept as they are; do so only if nothing that counts has changed.)"
     ]
 
 

@@ -208,6 +208,8 @@ class Run(logging.Handler):
         Whether that is a terminal with colours.
     remote : callable
         Says whether jobs run on other machines, through a queue; asked when jobs run.
+    touched : callable
+        Says whether results are only given the date of now (``--touch``); asked when jobs run.
     config : str
         The configuration, for commands that are shown.
     """
@@ -223,11 +225,12 @@ class Run(logging.Handler):
         stream: TextIO | None = None,
         coloured: bool = False,
         remote: Callable[[], bool] = bool,
+        touched: Callable[[], bool] = bool,
         config: str = "config.yaml",
     ) -> None:
         super().__init__()
         self.study, self.report, self.quiet, self.dry, self.commands = study, Path(report), set(quiet), dry, commands
-        self.remote, self.config = remote, config
+        self.remote, self.touched, self.config = remote, touched, config
         self.stream, self.coloured = stream or sys.stderr, coloured
         self.total, self.n_done = 0, 0
         self.began = time()
@@ -266,7 +269,7 @@ class Run(logging.Handler):
         self.rules, self.total = Counter(of_rules), sum(of_rules.values())
         if self.dry and {"progress", "rules"} <= self.quiet:  # Snakemake ends here
             self._table()
-        elif not self.dry:
+        elif not (self.dry or self.touched()):
             self._say(f"{_jobs(self.total)} to run for the study {self.study}.")
             Thread(target=self._tell_of_long_jobs, daemon=True).start()
 
@@ -293,6 +296,8 @@ class Run(logging.Handler):
             return
         self.n_done += 1
         self.failures.pop(vars(record)["job_id"], None)
+        if self.touched():  # its log is of when it ran
+            return
         log = Log.of_finished(job.logs, LATE_S if self.remote() else 0)
         self._say(f"{self._number()} {job.name}{f': {log.done}' if log.done else ''}", "good", about="progress")
         for warning in log.warnings:
@@ -409,6 +414,13 @@ class Run(logging.Handler):
     def succeeded(self) -> None:
         """Say that all is done, how long it took, and where the report is."""
         self.ended.set()
+        if self.touched():
+            self._say(
+                f"Nothing was made again: what {_jobs(self.n_done)} of the study {self.study} made before is taken to "
+                "be up to date from now on, whatever has changed. `--forceall` instead of `--touch` makes it anew.",
+                "warning",
+            )
+            return
         self._say(f"{_jobs(self.n_done)} done in {duration(time() - self.began)}.", "good")
         if self.rules["report"] and self.report.exists():
             self._say(f"Report: {self.report}", "good")
@@ -516,6 +528,7 @@ def listen(workflow: Any, study: str, report: str | Path) -> Run | None:
         stream=handler.stream,
         coloured=not getattr(handler, "nocolor", True),
         remote=lambda: not workflow.local_exec,
+        touched=lambda: bool(workflow.touch),
         config=config_of(workflow),
     )
     log.removeHandler(handler)
