@@ -4,15 +4,20 @@ from itertools import permutations
 
 import numpy as np
 import pandas as pd
-from hypothesis import Phase, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 
 from rsa.core import Patterns, RDMs, Volume
 
 quick = settings(
-    deadline=None, derandomize=True, database=None, max_examples=25, phases=(Phase.explicit, Phase.generate)
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+    derandomize=True,
+    database=None,
+    max_examples=25,
+    phases=(Phase.explicit, Phase.generate),
 )
-"""The settings of every property test: the same examples each time, and few of them."""
+"""The settings of every property test: the same examples each time, few of them, as slow as the machine is."""
 
 seeds = st.integers(0, 2**32 - 1)
 

@@ -15,9 +15,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
+from strategies import quick
 
 from rsa.core import RDMs
 from rsa.datasets import DATASETS, MEEG_DATASETS, AnyDataset, BrainImages, Dataset, Maps, Rdms
@@ -488,7 +489,7 @@ def test_any_affine_is_kept_and_rounding_is_no_mismatch(study, tmp_path, affine)
     np.testing.assert_array_equal(maps.load("01").volume.affine, grid.affine)
 
 
-@settings(max_examples=25, deadline=None)
+@quick
 @given(
     name=st.sampled_from(sorted(AFFINES)),
     axis=st.integers(0, 2),

@@ -22,6 +22,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from strategies import quick
 
 from rsa.core import PART, QUALITY, REFERENCE, Patterns, RDMs, Residuals, ScoreMap, Volume
 from rsa.errors import UserError
@@ -71,7 +72,7 @@ def leftovers(folder):
 # ------------------------------------------------------------------------------------------ round trips
 
 
-@settings(max_examples=40, deadline=None)
+@settings(quick, max_examples=40)
 @given(names=st.lists(LABEL, min_size=2, max_size=5, unique=True), column=st.lists(LABEL, min_size=3, max_size=3))
 def test_any_label_survives(tmp_path_factory, names, column):
     path = tmp_path_factory.mktemp("labels") / "r.h5"
@@ -85,7 +86,7 @@ def test_any_label_survives(tmp_path_factory, names, column):
     np.testing.assert_array_equal(found.values, rdms.values)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(quick, max_examples=30)
 @given(
     kinds=st.lists(
         st.sampled_from(["int64", "int8", "uint16", "float64", "float32", "bool", "str"]), min_size=1, max_size=4
@@ -608,6 +609,7 @@ def test_a_row_that_is_too_short_is_read_and_said(tmp_path, caplog):
     assert "1 lines have fewer cells than there are columns, first line 3; the others count" in caplog.text
 
 
+@settings(quick, max_examples=100)
 @given(st.lists(st.text(st.characters(exclude_characters="\t\r\n\0", codec="utf-8"), min_size=1), min_size=1))
 def test_labels_of_tables_survive(labels):
     labels = [label for label in labels if label.strip() and label not in ("n/a", "nan", "NaN")]

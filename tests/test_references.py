@@ -15,6 +15,7 @@ from PIL import Image
 from pydantic import TypeAdapter, ValidationError
 from scipy.spatial.distance import pdist, squareform
 from scipy.stats import spearmanr
+from strategies import quick
 
 from rsa.core import RDMs
 from rsa.errors import UserError
@@ -90,7 +91,7 @@ def test_every_shape_gives_the_same_vectors(tmp_path, squares, vectors, name, sh
     np.testing.assert_array_equal(values, vectors if "k" in shape else vectors[:1])
 
 
-@settings(max_examples=60, deadline=None)
+@settings(quick, max_examples=60)
 @given(
     n=st.integers(2, 6),
     n_rdms=st.integers(1, 7),

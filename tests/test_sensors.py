@@ -1,7 +1,9 @@
 """Searchlights over sensors against one neighbourhood at a time, from neighbours to files, pictures and the page."""
 
 import json
+import shlex
 from dataclasses import replace
+from pathlib import Path
 
 import mne
 import numpy as np
@@ -717,10 +719,10 @@ def test_stages_lead_from_epochs_to_the_page(lab, rng):
     for subject, path in out.items():
         files = {"references": lab / "net.h5", "output": path, "evokeds": evokeds[subject]}
         run("sensor-searchlight", dataset, movie, subject=subject, **files)
-    scores = " ".join(map(str, out.values()))
+    scores = shlex.join(map(str, out.values()))
     group = folder / "sensors" / "group_scores.h5"
     run("sensor-group", scores=scores, evokeds=evokeds["01"], output=group)
-    run("sensor-peaks", scores=f"{scores} {group}", output=folder / "sensors" / "peaks.tsv")
+    run("sensor-peaks", scores=f"{scores} {shlex.quote(str(group))}", output=folder / "sensors" / "peaks.tsv")
     mean = evoked_path(folder / "sensors", "group", "mean")
     run("draw-sensors", scores=group, evokeds=mean, folder=folder / "figures" / "sensors", title="'mean over 2'")
     io.save_json(folder / "study.json", json.loads(settings.model_dump_json()))
@@ -767,10 +769,9 @@ def first_of(path, names):
 
 
 def run(stage, *options, **named):
-    """Call a stage as a rule does."""
-    import shlex
-
-    words = [*options, *(f"--{name} {value}" for name, value in named.items())]
+    """Call a stage as a rule does; paths are quoted here, texts by who gives them."""
+    texts = {name: shlex.quote(str(one)) if isinstance(one, Path) else one for name, one in named.items()}
+    words = [*options, *(f"--{name} {text}" for name, text in texts.items())]
     assert cli.main([stage, *shlex.split(" ".join(words))]) == 0
 
 

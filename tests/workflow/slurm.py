@@ -26,6 +26,8 @@ PORTS_OF_SYSTEM = Path("/proc/sys/net/ipv4/ip_local_port_range")
 """The ports that Linux itself gives to connections."""
 FIRST_PORT = 10000
 """Below are ports of services."""
+LONG_S = 86_400
+"""So long Slurm knows jobs that have ended: longer than the tests last on any machine."""
 WAITING_S = 60.0
 BEGINNING_S = 20.0
 """Within this the daemons have said that they run."""
@@ -64,7 +66,11 @@ StateSaveLocation={base}/state
 SlurmdSpoolDir={base}/spool
 SlurmctldLogFile={base}/log/slurmctld.log
 SlurmdLogFile={base}/log/slurmd.log
-MinJobAge=600
+MinJobAge={long_s}
+MessageTimeout=100
+TCPTimeout=60
+BatchStartTimeout=600
+UnkillableStepTimeout=600
 KillWait=5
 SlurmdParameters=config_overrides
 GresTypes=gpu
@@ -206,6 +212,7 @@ def _write_configuration(base: Path) -> None:
         n_cpus=N_CPUS,
         memory_mb=memory_mb,
         n_gpus=len(DEVICES),
+        long_s=LONG_S,
     )
     CONFIGURATION.write_text(text)
     gpus = "".join(f"NodeName={host} Name=gpu File={device} AutoDetect=off\n" for device in DEVICES)
@@ -274,7 +281,7 @@ def _stop(slurm: Slurm) -> None:
     """End the jobs while there is who ends them, then the daemons."""
     pids = {name: _pid(slurm.base / "run" / f"{name}.pid") for name in ("slurmd", "slurmctld", "munged")}
     if _is_alive(pids["slurmctld"]):
-        with suppress(NoSlurmError):  # of a Slurm that did not come up nothing is known, and it has no jobs
+        with suppress(NoSlurmError, TimeoutError):  # nothing is known of one that did not come up, and it has no jobs
             active = [job.number for job in slurm.active()]
             if active:
                 subprocess.run(["scancel", *active], check=False, capture_output=True)
