@@ -207,7 +207,7 @@ def test_the_container_is_made_of_the_pinned_versions_and_of_files_that_are_ther
 def test_versions_agree():
     version = PROJECT["version"]
     assert yaml.safe_load((ROOT / "CITATION.cff").read_text())["version"] == version
-    headings = re.findall(r"^## \[(.+?)\]", (ROOT / "CHANGELOG.md").read_text(), flags=re.M)
+    headings = re.findall(r"^## \[(.+?)\]", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), flags=re.M)
     assert headings[0] == "Unreleased"
     released = [Version(heading) for heading in headings[1:]]
     assert released == sorted(released, reverse=True)

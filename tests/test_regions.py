@@ -212,7 +212,7 @@ def test_labels_without_a_voxel_are_told_and_left_out(
 )
 def test_labels_that_cannot_be_read(folder: Path, name: str, text: str | None, message: str) -> None:
     if text is not None:
-        Path(name).write_text(text)
+        Path(name).write_text(text, encoding="utf-8")
     with pytest.raises(UserError, match=message):
         region_labels(Regions(atlas="atlas.nii.gz", labels=name))
 
