@@ -20,6 +20,7 @@ import numpy as np
 import pandas as pd
 from nilearn.datasets import load_mni152_brain_mask
 from scipy.ndimage import gaussian_filter
+from screenshots import SWITCHES
 
 from rsa.core import TEST, Patterns, RDMs, ScoreMap, Volume
 from rsa.files import io
@@ -27,13 +28,6 @@ from rsa.inference.group import combine
 from rsa.maps import stack
 from rsa.report.explorer import GROUP, Explorer, Maps
 
-SWITCHES = [
-    "--headless=new",
-    "--no-sandbox",
-    "--use-gl=angle",
-    "--use-angle=swiftshader",
-    "--enable-unsafe-swiftshader",
-]
 SETTINGS = {"radius_mm": 10.0, "min_voxels": 20, "distance": "correlation", "comparison": "spearman"}
 SPACE = "MNI152NLin2009cAsym"
 CLICKS = [(0.35, 0.4), (0.5, 0.6), (0.62, 0.45), (0.4, 0.65), (0.55, 0.35)]

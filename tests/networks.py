@@ -9,7 +9,21 @@ import numpy as np
 import pytest
 import torch
 
-__all__ = ["SMALLEST", "exported_file", "noise", "onnx_file", "small_network"]
+from rsa.files.io import load_table
+from rsa.inputs.stimuli import read_image
+from rsa.models.modules import TorchNetwork
+
+__all__ = ["SMALLEST", "exported_file", "n_recognised", "noise", "onnx_file", "small_network"]
+
+
+def n_recognised(network: TorchNetwork, data: Path) -> int:
+    """Return how many of the 14 labelled photographs are of the class that a network of ImageNet says."""
+    photos = load_table(data / "photos_labelled" / "labels.tsv")
+    assert len(photos) == 14
+    batch = torch.stack([network.prepare(read_image(data / "photos_labelled" / name)) for name in photos["file"]])
+    with torch.inference_mode():
+        top = network.module(batch).argmax(dim=1).tolist()
+    return sum(str(k) in str(ok).split(",") for k, ok in zip(top, photos["accepted_imagenet_indices"], strict=True))
 
 
 def small_network(seed: int = 0) -> torch.nn.Module:

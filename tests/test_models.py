@@ -13,12 +13,12 @@ import pandas as pd
 import pytest
 import torch
 import torchvision
+from networks import n_recognised
 from PIL import Image
 from pydantic import ValidationError
 from safetensors.torch import save_file
 
 from rsa.errors import UserError
-from rsa.files.io import load_table
 from rsa.inputs.stimuli import read_image
 from rsa.models import MODELS, Torchvision
 from rsa.models.default_layers import DEFAULT_LAYERS
@@ -282,14 +282,7 @@ def test_preprocessing_is_that_of_the_weights(data):
 def test_real_weights_recognise_photographs(data, architecture, n_right):
     model = Torchvision(architecture=architecture, weights=str(data / "weights" / f"{architecture}.pth"))
     assert model.problems() == []
-    loaded = model.load()
-    network, preprocess = loaded.module, loaded.prepare
-    photos = load_table(data / "photos_labelled" / "labels.tsv")
-    batch = torch.stack([preprocess(read_image(data / "photos_labelled" / name)) for name in photos["file"]])
-    with torch.inference_mode():
-        top = network(batch).argmax(dim=1).tolist()
-    right = [str(k) in str(ok).split(",") for k, ok in zip(top, photos["accepted_imagenet_indices"], strict=True)]
-    assert sum(right) == n_right
+    assert n_recognised(model.load(), data) == n_right
 
 
 def test_weights_of_another_architecture_are_told_apart(data):

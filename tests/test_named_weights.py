@@ -7,10 +7,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from networks import n_recognised
 from scipy.stats import spearmanr
 
-from rsa.files.io import load_table
-from rsa.inputs.stimuli import read_image
 from rsa.models import Torchvision
 from rsa.models.catalogue import listed_models
 from rsa.models.layer_rdms import model_rdms
@@ -35,13 +34,7 @@ def named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Torchvision:
 def test_named_weights_recognise_photographs(data: Path, named: Torchvision) -> None:
     assert named.problems() == []
     assert named.about() == "mobilenet_v2, weights IMAGENET1K_V1"
-    network = named.load()
-    photos = load_table(data / "photos_labelled" / "labels.tsv")
-    batch = torch.stack([network.prepare(read_image(data / "photos_labelled" / name)) for name in photos["file"]])
-    with torch.inference_mode():
-        top = network.module(batch).argmax(dim=1).tolist()
-    right = [str(k) in str(ok).split(",") for k, ok in zip(top, photos["accepted_imagenet_indices"], strict=True)]
-    assert sum(right) == len(photos) == 14
+    assert n_recognised(named.load(), data) == 14
 
 
 def test_named_weights_are_told_to_be_cached(named: Torchvision) -> None:

@@ -403,12 +403,6 @@ def _same_figure(path: Path) -> list[Path]:
     return [one for one in map(path.with_suffix, (".mp4", ".webp")) if one.is_file()]
 
 
-def _other_kinds(path: Path) -> list[Path]:
-    """Return the files that hold the same figure for other uses."""
-    other = path.with_suffix(".svg")
-    return [other] if other.is_file() else []
-
-
 def _warnings_html(warnings: Sequence[str]) -> str:
     if not warnings:
         return ""
