@@ -34,7 +34,7 @@ from rsa.report.units.draw import unit_figures
 from rsa.report.units.page import HEADINGS, unit_sections
 from rsa.units.codes import Coded, coded, embeddings, neighbours, problems_of_codes, problems_of_layers, stress
 from rsa.units.found import save_found
-from rsa.units.look import Beside, Look, looked_at
+from rsa.units.look import PARTS, Beside, Look, looked_at
 from rsa.units.readout import _Fold, accuracy, design_of, fits_of_layers, kernel_of, predictions, readout
 from rsa.units.settings import Codes, UnitSettings
 from rsa.units.watched import Watched
@@ -317,6 +317,25 @@ def test_given_rdms_are_brought_into_the_order_of_the_pictures(
     io.save(path, replace(rdms, table=rdms.table.assign(model="other")))
     with pytest.raises(UserError, match=f"has RDMs of 'other', and not of {watched.model.label} alone"):
         rdms_of_layers(path, watched, "euclidean")
+
+
+def test_one_network_is_watched_and_measured(
+    pictures: pd.DataFrame, watched: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """RDMs are those of a network that was loaded for them, bit by bit; then channels lie last in memory as before."""
+    expected = model_rdms(model(), pictures, "correlation", device="cpu").rdms.values
+    before = watched.network.module[0].weight.clone()
+    monkeypatch.setattr(Python, "load", lambda _: pytest.fail("it is loaded again"))
+    asked = {"preferred": None, "codes": {"permutations": 1}}
+    look = Look(watched, UnitSettings.model_validate(asked), Beside(pictures))
+    np.testing.assert_array_equal(look.code_rdms.values, expected)
+    assert PARTS["readout"](look) is not None
+    with watched.as_loaded() as network:
+        assert network.module[0].weight.is_contiguous()
+        assert not network.channels_last
+    after = watched.network.module[0].weight
+    assert after.is_contiguous(memory_format=torch.channels_last)
+    assert torch.equal(after, before)
 
 
 @pytest.mark.parametrize("memory_mb", [None, 1])

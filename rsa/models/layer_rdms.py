@@ -176,6 +176,7 @@ def model_rdms(
     memory_mb: int | None = None,
     cache: str | Path | None = None,
     scratch: str | Path = ".",
+    loaded: Any = None,
 ) -> ModelRDMs:
     """Make the RDMs of the layers of a network.
 
@@ -201,6 +202,8 @@ def model_rdms(
         `rsa.models.kept`.
     scratch : path
         Folder of files that are needed in between.
+    loaded : Network, optional
+        The network, on the device, where it is loaded already.
 
     Raises
     ------
@@ -212,7 +215,7 @@ def model_rdms(
     if not model.needs_pictures:
         return _of_ready(model, images, measure, distance)
     with own_device(device) as place:
-        run = run_of(model, pd.DataFrame() if images is None else images, place, batch_size, folder)
+        run = run_of(model, pd.DataFrame() if images is None else images, place, batch_size, folder, loaded)
         found = Kept(folder, {} if folder is None else _made_of(run, distance), run.pictures.conditions)
         n = len(run.pictures.conditions)
         values = _room_for(len(run.representations), n * (n - 1) // 2, Path(scratch))

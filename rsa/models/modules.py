@@ -16,7 +16,17 @@ from rsa.models.weights import weights_sha256
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["TorchNetwork", "own_random_numbers", "parts_of", "recording", "tokens_before", "traced", "without_memory"]
+__all__ = [
+    "TorchNetwork",
+    "lay",
+    "own_random_numbers",
+    "parts_of",
+    "recording",
+    "strides_of",
+    "tokens_before",
+    "traced",
+    "without_memory",
+]
 
 N_TRACED = 3
 """Pictures that are passed to see which outputs have a row per picture: a number that is unlikely to come by chance."""
@@ -84,6 +94,21 @@ def _lay_channels_last(module: "torch.nn.Module") -> None:
     for one in module.parameters():
         if one.ndim == 4 and not one.is_meta:
             one.data = one.data.contiguous(memory_format=torch.channels_last)
+
+
+def strides_of(module: "torch.nn.Module") -> dict[str, tuple[int, ...]]:
+    """Return how each parameter lies in memory."""
+    return {name: one.stride() for name, one in module.named_parameters()}
+
+
+def lay(module: "torch.nn.Module", strides: "Mapping[str, tuple[int, ...]]") -> None:
+    """Put parameters in memory as they lay when `strides_of` was asked: numbers depend on it, by their rounding."""
+    import torch
+
+    for name, one in module.named_parameters():
+        if one.stride() != strides[name]:
+            laid = torch.empty_strided(one.shape, strides[name], dtype=one.dtype, device=one.device)
+            one.data = laid.copy_(one.data)
 
 
 class _AllAnsweredError(Exception):

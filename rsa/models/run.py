@@ -167,12 +167,15 @@ class Run:
         How they pass.
     folder : path, optional
         Where pixels of pictures are kept for other networks.
+    loaded : Network, optional
+        The network, on its device, where it is loaded already.
     """
 
     model: Model
     pictures: Pictures
     settings: PassSettings
     folder: Path | None = None
+    loaded: Any = None
     seconds: float = field(default=0.0, init=False)
     n_passed: int = field(default=0, init=False)
 
@@ -184,8 +187,7 @@ class Run:
     @cached_property
     def network(self) -> Any:
         """The network, on its device."""
-        network = self.model.load()
-        return network.to(self.settings.device)
+        return self.model.load().to(self.settings.device) if self.loaded is None else self.loaded
 
     def load(self) -> None:
         """Load the network, if it is not loaded yet, so that what memory is left can be told."""
@@ -268,6 +270,13 @@ def _by(shape: Sequence[int]) -> str:
     return "x".join(map(str, shape))
 
 
-def run_of(model: Model, images: pd.DataFrame, device: str, batch_size: int | None, folder: Path | None = None) -> Run:
+def run_of(
+    model: Model,
+    images: pd.DataFrame,
+    device: str,
+    batch_size: int | None,
+    folder: Path | None = None,
+    loaded: Any = None,
+) -> Run:
     """Sort pictures by their conditions, for a network that has not run yet; see `Run`."""
-    return Run(model, by_condition(images), PassSettings(device, batch_size, model.precision), folder)
+    return Run(model, by_condition(images), PassSettings(device, batch_size, model.precision), folder, loaded)

@@ -162,14 +162,16 @@ class Look:
         known = {layer for part in parts for layer in part.table["layer"]}
         if missing := [layer for layer in self.code_layers if layer not in known]:
             other, how = model.model_copy(update={"layers": tuple(missing)}), self.watched.settings
-            made = model_rdms(
-                other,
-                self.beside.stimuli,
-                self.beside.distance,
-                device=how.device,
-                batch_size=how.batch_size,
-                memory_mb=self.beside.memory_mb,
-            )
+            with self.watched.as_loaded() as network:
+                made = model_rdms(
+                    other,
+                    self.beside.stimuli,
+                    self.beside.distance,
+                    device=how.device,
+                    batch_size=how.batch_size,
+                    memory_mb=self.beside.memory_mb,
+                    loaded=network,
+                )
             parts.append(made.rdms)
         there = concatenate(parts)
         place = {layer: i for i, layer in enumerate(there.table["layer"])}
@@ -251,8 +253,9 @@ def _readout(look: Look) -> Found | None:
     if design is None:
         return None
     model = watched.model.model_copy(update={"layers": tuple(look.code_layers)})
-    run = Run(model, watched.pictures, watched.settings)
-    found = readout(layer_products(run, memory_mb=look.beside.memory_mb), len(look.code_layers), design, settings)
+    with watched.as_loaded() as network:
+        run = Run(model, watched.pictures, watched.settings, loaded=network)
+        found = readout(layer_products(run, memory_mb=look.beside.memory_mb), len(look.code_layers), design, settings)
     fits = look.beside.fits
     beside = None if fits is None else fits_of_layers(fits, watched.model.label, look.code_layers)
     return found if beside is None else replace(found, tables={**found.tables, "readout_fits": beside})

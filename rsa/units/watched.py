@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from math import prod
@@ -15,7 +16,7 @@ from rsa.core import Array
 from rsa.errors import UserError
 from rsa.inputs.stimuli import read_image
 from rsa.models import Model
-from rsa.models.modules import TorchNetwork
+from rsa.models.modules import TorchNetwork, lay, strides_of
 from rsa.models.passing import Asked, PassSettings, exactly, keeping_memory, pass_batches
 from rsa.models.pictures import input_batches
 from rsa.models.representation import Axes
@@ -227,15 +228,42 @@ class Watched:
         return cls(model, by_condition(images), PassSettings(device, batch_size, model.precision))
 
     @cached_property
+    def _loaded(self) -> tuple[Any, dict[str, tuple[int, ...]]]:
+        """The network on its device, as its source loads it, and how its parameters lie in memory."""
+        import torch
+
+        with torch.inference_mode(False):  # so that gradients can pass it
+            network = self.model.load().to(self.settings.device)
+        return network, strides_of(network.module) if isinstance(network, TorchNetwork) else {}
+
+    @cached_property
     def network(self) -> Any:
         """The network, on its device; channels go last in memory, which is faster and the same but for rounding."""
         import torch
 
-        with torch.inference_mode(False):  # so that gradients can pass it
-            network = self.model.load()
-            if isinstance(network, TorchNetwork):
-                network = replace(network, channels_last=True)
-            return network.to(self.settings.device)
+        network, _ = self._loaded
+        if not isinstance(network, TorchNetwork):
+            return network
+        with torch.inference_mode(False):
+            return replace(network, channels_last=True).to(self.settings.device)
+
+    @contextmanager
+    def as_loaded(self) -> Iterator[Any]:
+        """Lend the network as its source loads it, with which RDMs of layers are those of a study bit by bit."""
+        import torch
+
+        network, strides = self._loaded
+        watched = self.network
+        if watched is network:
+            yield network
+            return
+        try:
+            with torch.inference_mode(False):
+                lay(network.module, strides)
+            yield network
+        finally:
+            with torch.inference_mode(False):
+                watched.to(self.settings.device)
 
     @property
     def module(self) -> "torch.nn.Module | None":
