@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from rsa.errors import UserError
+from rsa.errors import Problems, UserError
 from rsa.pipeline.config import load_study, read_yaml
 from rsa.pipeline.plan import Plan
 
@@ -50,6 +50,13 @@ def test_a_study_may_have_no_brain() -> None:
     assert study.brain is None
     assert (study.subjects, study.has_images, study.needs_residuals, study.fusion) == ((), False, False, False)
     assert (study.movie.distance, study.movie.folds, study.movie.whiten) == ("correlation", None, None)
+
+
+def test_items_that_are_wrong_are_not_said_to_be_missing_as_well() -> None:
+    with pytest.raises(Problems) as caught:
+        load_study(changed(units={"chosen": [{"layers": "0", "units": [-1]}]}))
+    (problem,) = caught.value.problems
+    assert problem == "units.chosen.0.units.0: input should be greater than or equal to 0 (it is -1)."
 
 
 @pytest.mark.parametrize(

@@ -372,7 +372,7 @@ def test_words_in_braces_are_refused_before_snakemake_replaces_them(lab: Path, n
     config = written_yaml(stimuli={"folder": "pictures"}, references=references)
     done = subprocess.run(snakemake(config, "--dry-run"), capture_output=True, text=True)
     assert done.returncode == (2 if is_refused else 0), done.stdout + done.stderr
-    message = f"'pictures/{name}': a word in braces stands for something else in the workflow; rename it"
+    message = f"'pictures/{name}': a word in braces, {{}} or <>, stands for something else in the workflow; rename it"
     assert (message in done.stderr) == is_refused
 
 
@@ -389,6 +389,9 @@ def test_words_in_braces_are_refused_in_all_inputs(lab: Path) -> None:
     brain["table"] = "sub-{subject}_betas.tsv"
     with pytest.raises(UserError, match=r"'\{data\}/stimuli.tsv': a word in braces"):
         read_plan(written_yaml(brain=brain, stimuli={"table": "{data}/stimuli.tsv"}), check=True)
+    folder.rename("<data>")
+    with pytest.raises(UserError, match=r"'<data>/stimuli.tsv': a word in braces, {} or <>, stands for something else"):
+        read_plan(written_yaml(brain=brain, stimuli={"table": "<data>/stimuli.tsv"}), check=True)
 
 
 def snakemake(config: Path, *options: str) -> list[str]:

@@ -598,7 +598,15 @@ def load_study(raw: Mapping[str, Any], files: Sequence[str | Path] = ()) -> Stud
     try:
         return Study.model_validate(raw, context=context)
     except ValidationError as error:
-        raise Problems("The configuration", [_problem(dict(one), files) for one in error.errors()]) from error
+        found = [dict(one) for one in error.errors()]
+        wrong = [one["loc"] for one in found]
+        told = [one for one in found if not (one["type"] == "too_short" and _has_wrong_items(one["loc"], wrong))]
+        raise Problems("The configuration", [_problem(one, files) for one in told]) from error
+
+
+def _has_wrong_items(place: tuple[Any, ...], wrong: Sequence[tuple[Any, ...]]) -> bool:
+    """Say whether items of a list are wrong, which pydantic then counts as missing."""
+    return any(other[: len(place)] == place and other != place for other in wrong)
 
 
 def _problem(error: dict[str, Any], files: Sequence[str | Path]) -> str:

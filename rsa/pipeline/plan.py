@@ -29,8 +29,9 @@ __all__ = ["OUTPUTS", "Output", "Plan", "plan_of_results", "read_plan", "study_o
 
 logger = logging.getLogger(__name__)
 
-BRACES = re.compile(r"\{[^{}]*\}")
-"""What Snakemake takes for a wildcard, in all files of its jobs; nothing can be written before it to change that."""
+BRACES = re.compile(r"\{[^{}]*\}|<[a-z][a-z0-9_]*>")
+"""What Snakemake takes for a wildcard, or for a name of paths, in all files of its jobs; nothing can be written before
+it to change that."""
 
 
 def study_of(config: Mapping[str, Any], files: Sequence[str | Path] = (), *, check: bool) -> "Plan":
@@ -682,5 +683,6 @@ def _braces(inputs: Sequence[Path]) -> list[str]:
     if not found:
         return []
     return [
-        f"{listed(found, 3)}: a word in braces stands for something else in the workflow; rename it, or link to it."
+        f"{listed(found, 3)}: a word in braces, {{}} or <>, stands for something else in the workflow; rename it, or "
+        "link to it."
     ]

@@ -47,7 +47,8 @@ begins with `./` in the folder in which Snakemake runs; `~` is your home.
 **Names that YAML takes for something else** are quoted: `["01", "02"]`, since it reads 01 as the number 1, and
 also yes, no, on and off (true and false), null, dates, 1.10 and 1:30. The file is text in UTF-8.
 
-**Braces** stand for placeholders in paths; files that are read have no words in braces in their own names.
+**Braces** stand for placeholders in paths; the names of files that are read have no words in them
+(`{word}`, nor `<word>`).
 """
 
 CHOICES = """\
