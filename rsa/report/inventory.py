@@ -62,6 +62,10 @@ SIDE = (".json",)
 """Endings of files that tell what another of the same name holds."""
 
 
+NOTES_OF_RUNS = "logs/runs"
+"""The folder of notes of runs that go on, such as the one that makes the report."""
+
+
 @dataclass
 class Folder:
     """Files and folders of a folder, by name, and how many and how large all below it are."""
@@ -73,9 +77,9 @@ class Folder:
 
 
 def files_of(folder: Path) -> Iterator[Path]:
-    """Yield all files below a folder in order, but hidden ones."""
+    """Yield all files below a folder in order, but hidden ones, and notes of runs, which end with them."""
     for path in sorted(folder.iterdir(), key=lambda one: (one.is_dir(), one.name)):
-        if path.name.startswith("."):
+        if path.name.startswith(".") or path.match(NOTES_OF_RUNS):
             continue
         if path.is_dir():
             yield from files_of(path)
