@@ -143,6 +143,11 @@ def test_the_class_of_a_photograph_is_seen_on_its_object(data):
         ({"unit": 4}, "layer '1' of own has no unit 4: it has 4, numbered from 0 to 3."),
         ({"models": ["other"]}, "there is no network 'other'; there are 'own'."),
         ({"unit": 1, "unit_column": "classes"}, "`unit` and `unit_column` both name its unit; set one of the two."),
+        (
+            {"patch_px": 4, "stride_px": 5},
+            "`stride_px: 5` is larger than the patch, 4 pixels, so that some pixels would never be covered; set a "
+            "stride of at most the patch.",
+        ),
         ({"unit_column": "class"}, "`unit_column: class` is no column of the stimulus table; it has 'classes', 'bad'."),
         ({"unit_column": "bad"}, "column 'bad' has 'x' for condition 'a'; write numbers of units, with commas between"),
         ({"pictures": ["a", "c"]}, "`pictures` has 'c', which is no condition."),

@@ -16,7 +16,7 @@ from rsa.progress import progress
 from rsa.units.choosing import no_such_layer, no_such_unit
 from rsa.units.found import Found, Table
 from rsa.units.naming import last_layer
-from rsa.units.occlusion import Occluders, answers_to_covered, grey, require_occluder
+from rsa.units.occlusion import Occluders, answers_to_covered, grey, problem_of_occluder, require_occluder
 from rsa.units.settings import HeatMap, UnitSettings
 from rsa.units.watched import LayerMap, Watched, layer_maps
 
@@ -99,6 +99,8 @@ def _problems(
         return [problem]
     if one.unit is not None and one.unit_column is not None:
         return ["`unit` and `unit_column` both name its unit; set one of the two."]
+    if one.patch_px is not None and (odd := problem_of_occluder(one.patch_px, one.stride_px or 1, (one.patch_px,) * 2)):
+        return [odd]
     asked = [model for model in models if one.is_of(model.label)]
     found = [] if stimuli is None else _problems_of_stimuli(one, stimuli)
     having = {model.label: model for model in asked if _has_layer(one, described[model.label])}
