@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 from bids_tree import CONDITIONS, N_SCANS, TR_S, build_bids, god_as_bids, haxby_as_bids
 from pydantic import ValidationError
+from rewriting import rewritten
 
 from rsa.datasets.bids import dataset as bids
 from rsa.datasets.bids import files as bids_files
@@ -73,7 +74,7 @@ def events_of(root, subject="01", run="1"):
 def edit_table(path, change):
     """Read a table as text, change it and write it again."""
     table = change(pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False))
-    table.to_csv(path, sep="\t", index=False)
+    rewritten(path, table.to_csv(sep="\t", index=False).encode())
 
 
 def edit_json(path, **content):

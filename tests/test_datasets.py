@@ -3,6 +3,7 @@
 import bz2
 import gzip
 import logging
+import os
 import re
 import tracemalloc
 import zlib
@@ -18,6 +19,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
+from rewriting import rewritten
 from strategies import quick
 
 from rsa.core import RDMs
@@ -276,6 +278,18 @@ def test_one_table_for_the_images_of_all_runs(study, tmp_path):
     write_table(tmp_path / "all.tsv", run=["1"] * 3, condition=CONDITIONS)
     problem = "all.tsv has no rows of run '2'; its runs are '1'."
     assert [text.endswith(problem) for text in Maps(**{**section, "table": str(table)}).problems()] == [True]
+
+
+def test_a_table_of_the_same_age_that_took_the_place_of_another_is_read(study, tmp_path):
+    section, _ = study
+    table, other = tmp_path / "all.tsv", tmp_path / "other.tsv"
+    for path, labels in ((table, CONDITIONS), (other, CONDITIONS[::-1])):
+        write_table(path, run=["1"] * 3 + ["2"] * 3, condition=[*labels, *CONDITIONS])
+        os.utime(path, (1, 1))
+    maps = Maps(**{**section, "table": str(table)})
+    assert list(maps.load("01").table["condition"]) == [*CONDITIONS, *CONDITIONS]
+    other.replace(table)
+    assert list(maps.load("01").table["condition"]) == [*CONDITIONS[::-1], *CONDITIONS]
 
 
 def test_a_condition_that_only_some_runs_have_is_read_and_told(study, tmp_path, caplog):
@@ -669,12 +683,12 @@ def test_one_bit_that_fell_over_is_found_in_images_and_masks(tmp_path, suffix, u
     assert maps.load("1").volume.n_voxels == 24
     for path, whole in packed.items():
         for damaged in flipped_bits(whole, unpack, rng, 60):
-            (tmp_path / path).write_bytes(damaged)
+            rewritten(tmp_path / path, damaged)
             with pytest.raises(UserError, match=rf"{path} (is damaged|is not a readable NIfTI image)"):
                 maps.load("1")
             with pytest.raises(UserError, match=f"{path} is damaged, its data cannot be read to their end"):
                 content_hash(tmp_path / path)
-        (tmp_path / path).write_bytes(whole)
+        rewritten(tmp_path / path, whole)
     assert maps.load("1").volume.n_voxels == 24
 
 
@@ -686,10 +700,10 @@ def test_a_damaged_half_of_a_pair_is_found(tmp_path, rng):
     maps.load("1")
     for name in ("b.img.gz", "b.hdr.gz"):
         whole = (tmp_path / name).read_bytes()
-        (tmp_path / name).write_bytes(whole[:-6] + bytes([whole[-6] ^ 4]) + whole[-5:])
+        rewritten(tmp_path / name, whole[:-6] + bytes([whole[-6] ^ 4]) + whole[-5:])
         with pytest.raises(UserError, match=r"b\.(img|hdr)\.gz is (damaged|not a readable NIfTI image)"):
             maps.load("1")
-        (tmp_path / name).write_bytes(whole)
+        rewritten(tmp_path / name, whole)
 
 
 def test_a_header_of_many_times_its_file_costs_no_memory(tmp_path):

@@ -16,6 +16,7 @@ from rsa.datasets.brain_images import BrainImages, Source
 from rsa.errors import UserError, listed
 from rsa.files.images import read_patterns
 from rsa.files.io import reading
+from rsa.files.sources import Version, version_of
 from rsa.settings import DataPath, fill
 
 __all__ = ["Spm"]
@@ -165,11 +166,11 @@ def _read_design(path: Path) -> Design:
     """Read what is needed of SPM.mat."""
     if not path.exists():
         raise UserError(f"There is no file {path}.")
-    return _read_once(path, path.stat().st_mtime_ns)
+    return _read_once(path, version_of(path))
 
 
 @lru_cache(maxsize=128)
-def _read_once(path: Path, stamp: int) -> Design:
+def _read_once(path: Path, version: Version) -> Design:
     """Read a file that did not change since."""
     with reading(path, "an SPM.mat"):
         found = _from_hdf5(path) if h5py.is_hdf5(path) else _from_mat(path)

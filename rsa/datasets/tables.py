@@ -8,6 +8,7 @@ import pandas as pd
 
 from rsa.errors import UserError, listed
 from rsa.files.io import load_table
+from rsa.files.sources import Version, version_of
 from rsa.inputs.stimuli import condition_in
 
 __all__ = ["read_rows", "rows_of_run"]
@@ -46,16 +47,16 @@ def read_rows(
         If the table cannot be read, lacks a column or a value, or a delay is no number.
     """
     try:
-        stamp = path.stat().st_mtime_ns
+        version = version_of(path)
     except OSError:
-        stamp = 0  # told when it is read
-    return _read_once(path, stamp, condition_column, run_column, delay_column, pattern).copy()
+        version = None  # told when it is read
+    return _read_once(path, version, condition_column, run_column, delay_column, pattern).copy()
 
 
 @lru_cache(maxsize=32)
 def _read_once(
     path: Path,
-    stamp: int,
+    version: Version | None,
     condition_column: str,
     run_column: str | None,
     delay_column: str | None,

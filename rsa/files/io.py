@@ -46,7 +46,16 @@ from rsa.core import (
 )
 from rsa.errors import UserError, listed, one_line
 from rsa.files import records
-from rsa.files.sources import KEPT_BYTES, content_of, is_number, load_cells, quoted, require_content
+from rsa.files.sources import (
+    KEPT_BYTES,
+    Version,
+    content_of,
+    is_number,
+    load_cells,
+    quoted,
+    require_content,
+    version_of,
+)
 from rsa.files.versions import versions
 
 __all__ = [
@@ -278,8 +287,7 @@ def require_whole(path: str | Path) -> None:
     if not str(path).lower().endswith(COMPRESSED):
         return
     try:
-        now = os.stat(path)
-        _unpack(str(path), now.st_ino, now.st_size, now.st_mtime_ns)
+        _unpack(str(path), version_of(path))
     except (FileNotFoundError, PermissionError, IsADirectoryError) as error:
         raise UserError(f"Cannot read {path}: {error.strerror}.") from error
     except DAMAGES as error:
@@ -289,7 +297,7 @@ def require_whole(path: str | Path) -> None:
 
 
 @cache
-def _unpack(path: str, *version: int) -> None:
+def _unpack(path: str, version: Version) -> None:
     """Unpack a version of a file, and forget what is in it."""
     if path.lower().endswith((".gz", ".mgz")):
         _unpack_gzip(path)
@@ -529,8 +537,7 @@ def opened(path: str | Path, kind: str | None = None, **how: Any) -> Iterator[h5
     """Open an HDF5 file of the pipeline, as h5py takes `how`; say what it is if it is not the kind that is wanted."""
     require_content(path)
     try:
-        state = os.stat(path)
-        has_checksum = _is_whole(str(path), state.st_size, state.st_mtime_ns)
+        has_checksum = _is_whole(str(path), version_of(path))
         file = h5py.File(path, "r", **how)
     except FileNotFoundError as error:
         raise UserError(f"There is no file {path}.") from error
@@ -567,9 +574,9 @@ def add_checksum(path: Path) -> None:
 
 
 @lru_cache(maxsize=1024)
-def _is_whole(path: str, n_bytes: int, stamp: int) -> bool:
-    """Say whether a file has a checksum; one that is wrong is a `UserError`. It is read once for each size and time."""
-    n_data = n_bytes - len(CHECKSUM) - 64
+def _is_whole(path: str, version: Version) -> bool:
+    """Say whether a file has a checksum; one that is wrong is a `UserError`. Each version is read once."""
+    n_data = version.n_bytes - len(CHECKSUM) - 64
     with open(path, "rb") as file:
         file.seek(max(n_data, 0))
         mark, told = file.read(len(CHECKSUM)), file.read()

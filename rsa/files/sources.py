@@ -9,12 +9,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import cache, lru_cache
 from io import StringIO
 from pathlib import Path
+from typing import NamedTuple
 
 from rsa.core import as_label
 from rsa.errors import UserError, listed
 
 __all__ = [
     "NoContentError",
+    "Version",
     "as_on_disk",
     "content_of",
     "decoded",
@@ -25,6 +27,7 @@ __all__ = [
     "quoted",
     "require_content",
     "unquoted",
+    "version_of",
 ]
 
 logger = logging.getLogger(__name__)
@@ -123,16 +126,35 @@ def _place_of_content(path: Path) -> str:
     return "annex" if ANNEXED.fullmatch(start.split(b"\n")[0].rstrip()) else ""
 
 
+class Version(NamedTuple):
+    """What of a file changes when it is written or replaced."""
+
+    inode: int
+    n_bytes: int
+    written_ns: int
+    changed_ns: int
+
+
+def version_of(path: str | Path) -> Version:
+    """Return which file it is, its size, and when it was changed: what is known of a version is known of no other.
+
+    Raises
+    ------
+    OSError
+        If there is no such file, or it cannot be seen.
+    """
+    now = os.stat(path)
+    return Version(now.st_ino, now.st_size, now.st_mtime_ns, now.st_ctime_ns)
+
+
 def content_of(path: str | Path) -> bytes:
     """Read a file; a small one that did not change since is not read again."""
-    now = os.stat(path)
-    if now.st_size > KEPT_BYTES:
-        return Path(path).read_bytes()
-    return _kept(str(path), now.st_ino, now.st_size, now.st_mtime_ns, now.st_ctime_ns)
+    version = version_of(path)
+    return Path(path).read_bytes() if version.n_bytes > KEPT_BYTES else _kept(str(path), version)
 
 
 @lru_cache(N_KEPT)
-def _kept(path: str, *version: int) -> bytes:
+def _kept(path: str, version: Version) -> bytes:
     return Path(path).read_bytes()
 
 
