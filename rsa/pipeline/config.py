@@ -598,7 +598,7 @@ def load_study(raw: Mapping[str, Any], files: Sequence[str | Path] = ()) -> Stud
     try:
         return Study.model_validate(raw, context=context)
     except ValidationError as error:
-        found = [dict(one) for one in error.errors()]
+        found: list[dict[str, Any]] = [dict(one) for one in error.errors()]
         wrong = [one["loc"] for one in found]
         told = [one for one in found if not (one["type"] == "too_short" and _has_wrong_items(one["loc"], wrong))]
         raise Problems("The configuration", [_problem(one, files) for one in told]) from error
