@@ -6,7 +6,7 @@ import pandas as pd
 
 __all__ = ["finetuned"]
 
-STEPS = 12
+STEPS = 5
 """Steps of gradient descent between two checkpoints."""
 
 
