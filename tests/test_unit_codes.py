@@ -63,7 +63,7 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
         tint = np.eye(3)[i % 3] if i < 13 else np.zeros(3)
         values = rng.integers(0, 156, (32, 32, 3)) + 100 * tint
         Image.fromarray(values.astype(np.uint8)).save(folder / f"{i}.png")
-        name = f"c{i}" if i < 14 else "c1"  # c1 has two pictures
+        name = f"{i:03d}" if i < 14 else "001"  # 001 has two pictures; such names are labels, and no numbers
         rows.append([name, str(folder / f"{i}.png"), KINDS[1] if i == 14 else KINDS[i % 3] if i < 13 else None])
     return pd.DataFrame(rows, columns=["condition", "file", "category"])
 
@@ -91,7 +91,7 @@ def seen(watched: Watched, pictures: pd.DataFrame, tmp_path_factory: pytest.Temp
 
 
 def table(folder: Path, name: str) -> pd.DataFrame:
-    return pd.read_csv(folder / f"{name}.tsv", sep="\t", dtype={"layer": str})
+    return pd.read_csv(folder / f"{name}.tsv", sep="\t", dtype=dict.fromkeys(("layer", "condition", "neighbour"), str))
 
 
 def rdms_of(patterns: list[np.ndarray], metric: str = "euclidean") -> RDMs:
@@ -444,8 +444,8 @@ def test_a_named_column_has_to_be_there_and_the_default_need_not(watched: Watche
     with pytest.raises(UserError, match=r"`units.codes.categories` is 'kind', and the stimuli have no such column; .*"):
         coded(watched, pictures, missing)
     assert "they have 'category'" in problems_of_codes(missing, pictures)[0]
-    torn = pictures.assign(category=[*pictures["category"][:14], "blue"])  # c1 is green and blue
-    assert "'c1' have several in the column 'category'" in problems_of_codes(Codes(), torn)[0]
+    torn = pictures.assign(category=[*pictures["category"][:14], "blue"])  # 001 is green and blue
+    assert "'001' have several in the column 'category'" in problems_of_codes(Codes(), torn)[0]
 
 
 def test_layers_have_to_be_of_a_network() -> None:

@@ -103,7 +103,10 @@ PACKED_BYTES = 2**16
 IN_MEMORY = 2**28
 """Files of more bytes are written as they are made, once there is room for them; smaller ones in one piece."""
 
-LABELS = ("condition", "file", "subject", "run", "region", "model", "layer")
+LABELS = (
+    *("condition", "file", "subject", "run", "region", "model", "layer", "network", "neighbour", "heat_map"),
+    *("category_a", "category_b", "preferred_before", "preferred_after", "unit_name"),
+)
 """Columns of tables that are text, whatever they look like."""
 
 CHECKSUM = b"\nbrain-model-rsa: SHA-256 of all before this line "
