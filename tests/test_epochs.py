@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from meeg_files import CHANNELS, SFREQ_HZ, make_epochs, trials, write_eeglab, write_fieldtrip, write_fif
 from pydantic import ValidationError
+from rewriting import rewritten
 
 from rsa.datasets.epochs import EpochFiles, chosen_times
 from rsa.errors import UserError
@@ -267,7 +268,7 @@ def test_compressed_epochs_are_read_to_their_checksum(tmp_path, values, place):
     assert source.load("01").values.shape[1] == 4
     damaged = bytearray(path.read_bytes())
     damaged[place if isinstance(place, int) else int(place * len(damaged))] ^= 4
-    path.write_bytes(damaged)
+    rewritten(path, damaged)
     with pytest.raises(UserError, match=r"epo\.fif\.gz is damaged, its data cannot be read to their end"):
         source.load("01")
 
