@@ -604,9 +604,11 @@ def test_only_n_a_is_no_value_of_a_label_or_it_is_said(tmp_path, caplog):
     )
 
 
-def test_labels_that_look_like_numbers_stay_text_in_all_tables_of_units(tmp_path):
+def test_labels_that_look_like_numbers_stay_text_in_all_tables(tmp_path):
     names = ("condition", "neighbour", "network", "heat_map", "unit_name", "preferred_before", "preferred_after")
-    table = pd.DataFrame({name: ["01", "1"] for name in (*names, "category_a", "category_b")}).assign(n=[1, 2])
+    table = pd.DataFrame({name: ["01", "1"] for name in (*names, "category_a", "category_b", "model_a")}).assign(
+        n=[1, 2]
+    )
     save_table(tmp_path / "labels.tsv", table)
     pd.testing.assert_frame_equal(load_table(tmp_path / "labels.tsv"), table)
 

@@ -105,7 +105,7 @@ IN_MEMORY = 2**28
 
 LABELS = (
     *("condition", "file", "subject", "run", "region", "model", "layer", "network", "neighbour", "heat_map"),
-    *("category_a", "category_b", "preferred_before", "preferred_after", "unit_name"),
+    *("category_a", "category_b", "preferred_before", "preferred_after", "unit_name", "model_a", "model_b"),
 )
 """Columns of tables that are text, whatever they look like."""
 

@@ -249,7 +249,7 @@ def _of_layer(
     if dead.all():
         raise UserError(
             f"All units of layer {layer!r} of {model} are dead: they have the same response at all places of all "
-            "pictures. Check the weights, or choose another layer."
+            "pictures. Check the weights, choose another layer, or add pictures if all are the same."
         )
     if one.units is not None:
         if dead_ones := [str(unit) for unit in one.units if dead[unit]]:
