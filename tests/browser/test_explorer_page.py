@@ -275,6 +275,10 @@ def test_the_keyboard_alone_is_enough(opened, studies):
         page.keyboard.press(key)
         start = [value + step for value, step in zip(start, change, strict=True)]
         assert page.evaluate("explorer.state.mm") == start
+    at_once = "['ArrowLeft', 'ArrowUp', 'PageUp', 'ArrowRight'].map((key) => new KeyboardEvent('keydown', {key}))"
+    page.evaluate(f"{at_once}.forEach((event) => document.activeElement.dispatchEvent(event))")
+    start = [start[0], start[1] + 4, start[2] + 5]
+    assert page.evaluate("explorer.state.mm") == start, "keys that come before the next picture count as well"
     page.keyboard.press("]")
     assert page.evaluate("explorer.state.layer") == LAYERS[1]
     settled(page)

@@ -86,6 +86,7 @@ class BrainExplorer {
     const voxel = nearestVoxel(transformed(grid.inverse, mm));
     const isInside = flatIndex(voxel, grid.info.shape) >= 0;
     this.state.mm = snaps && isInside ? transformed(grid.info.affine, voxel) : mm;
+    for (const panel of this.panels) panel.mm = this.state.mm; // the next key may come before the next picture
     this.drawSoon();
     this.linkSoon();
   }
