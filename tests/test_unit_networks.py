@@ -270,6 +270,8 @@ def test_answers_that_change_with_the_pass_or_the_batch_are_told_before_any_othe
     asked = UnitSettings.model_validate({"chosen": [{"layers": "1"}]})
     with pytest.raises(UserError, match=r"layer '1' of amiss for .*0\.png is another one in the next pass"):
         Look(one, asked, Beside(pictures)).require()
+    with pytest.raises(UserError, match=r"layer '0' of amiss for .*0\.png is another one in the next pass"):
+        model_rdms(model("amiss", arguments={"kind": kind}), pictures, "euclidean", device="cpu")
 
 
 def test_a_covered_picture_that_gives_no_number_is_named(pictures):

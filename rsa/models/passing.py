@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import monotonic
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -28,6 +28,7 @@ __all__ = [
     "is_out_of_memory",
     "keeping_memory",
     "pass_batches",
+    "require_same_answers",
 ]
 
 N_BATCHES_AHEAD = 2
@@ -42,6 +43,12 @@ BATCH_SIZE = 64
 MALLOPT = {-1: 2**30, -2: 2**26, -3: 2**25}
 """Parameters of glibc's allocator: from how much free memory on some is given back, how much more is asked for at a
 time, and from which size on memory is mapped by itself (32 MiB, its limit)."""
+
+SAME: dict[Precision, float] = {"single": 2.0**-10, "float16": 2.0**-5, "bfloat16": 2.0**-2}
+"""Outputs are the same in another batch up to this share of the largest: far more than rounding."""
+
+N_COMPARED = 4096
+"""Of a large output, about so many numbers tell whether it is the same: what is random reaches all of them."""
 
 log = logging.getLogger(__name__)
 
@@ -151,6 +158,48 @@ def _pass(asked: Asked, batch: "torch.Tensor", place: int, size: int) -> int:
             continue
         start += len(part)
     return size
+
+
+def require_same_answers(asked: Asked, pictures: "Sequence[torch.Tensor]", label: str, file: str) -> None:
+    """Raise a `UserError` if what layers answer to a picture changes with each pass, or with the pictures beside it.
+
+    The first picture passes beside itself, and then beside the last one: a dropout that is left on gives other numbers,
+    and so does a normalisation by the pictures of a batch.
+
+    Parameters
+    ----------
+    asked : Asked
+        The network and its layers; who takes their answers is not asked.
+    pictures : sequence of tensor, shape (n_colours, height, width)
+        What goes into the network; the first and the last pass.
+    label : str
+        What the network is called.
+    file : str
+        The file of the first picture.
+    """
+    import torch
+
+    before: dict[str, torch.Tensor] = {}
+    changed: list[str] = []
+
+    def take(place: int, layer: str, responses: "torch.Tensor") -> None:
+        if place:  # the other picture, which passes by itself where memory is short
+            return
+        values = responses[0].flatten()
+        some = values[:: max(1, len(values) // N_COMPARED)].clone()
+        known = before.setdefault(layer, some)
+        if len(known) and float((some - known).abs().max()) > SAME[asked.settings.precision] * float(known.abs().max()):
+            changed.append(layer)
+
+    for other in (pictures[0], pictures[-1]):
+        for _ in pass_batches(replace(asked, take=take), [(0, torch.stack([pictures[0], other]))]):
+            pass
+    if changed:
+        raise UserError(
+            f"The output of layer {changed[0]!r} of {label} for {file} is another one in the next pass, or beside "
+            "another picture: take out what is random or learns from a batch (dropout, batch norm without running "
+            "statistics)."
+        )
 
 
 def fewer(size: int, device: str, error: RuntimeError) -> int:

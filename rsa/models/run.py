@@ -17,7 +17,7 @@ from rsa.distances import Distance
 from rsa.errors import UserError, listed
 from rsa.files.io import content_hash
 from rsa.models import Model
-from rsa.models.passing import Asked, PassSettings, pass_batches
+from rsa.models.passing import Asked, PassSettings, pass_batches, require_same_answers
 from rsa.models.pictures import input_batches, pixels_file
 from rsa.models.representation import ProjectionError, Representation
 
@@ -178,6 +178,7 @@ class Run:
     loaded: Any = None
     seconds: float = field(default=0.0, init=False)
     n_passed: int = field(default=0, init=False)
+    checked: set[str] = field(default_factory=set, init=False)
 
     @cached_property
     def representations(self) -> dict[str, Representation]:
@@ -212,7 +213,13 @@ class Run:
         start: int = 0,
         errors: Mapping[str, ProjectionError | None] | None = None,
     ) -> Iterator[int]:
-        """Pass the pictures from a place on; yield how many, after each batch."""
+        """Pass the pictures from a place on; yield how many, after each batch.
+
+        Raises
+        ------
+        UserError
+            If an answer is NaN or infinite, or changes with the pass.
+        """
         busy = 0.0
 
         def keep(layer: str, output: "torch.Tensor") -> "torch.Tensor":
@@ -233,11 +240,28 @@ class Run:
         kept = None if self.folder is None else pixels_file(self.folder, prepare, self.pictures.contents)
         batches = input_batches(prepare, self.pictures.files, size, start, kept)
         asked = Asked(self.network, layers, keep, taken, self.settings)
-        for n, seconds in pass_batches(asked, batches):
+        unchecked = [layer for layer in layers if layer not in self.checked]
+        for n, seconds in pass_batches(asked, self._checked(batches, unchecked)):
             self.seconds += seconds - busy
             self.n_passed += n
             busy = 0.0
             yield n
+
+    def _checked(
+        self, batches: "Iterator[tuple[int, torch.Tensor]]", layers: Sequence[str]
+    ) -> "Iterator[tuple[int, torch.Tensor]]":
+        """Yield batches, once the answers of layers to the first picture were found to be the same in each pass."""
+
+        def keep(layer: str, output: "torch.Tensor") -> "torch.Tensor":
+            self._require_shape(layer, output)
+            return self.representations[layer].of(output)
+
+        asked = Asked(self.network, layers, keep, lambda *_: None, self.settings)
+        for n_before, (place, batch) in enumerate(batches):
+            if layers and n_before == 0:
+                require_same_answers(asked, list(batch), self.model.label, self.pictures.files[place])
+                self.checked.update(layers)
+            yield place, batch
 
     def _require_shape(self, layer: str, output: "torch.Tensor") -> None:
         """Raise a `UserError` if an output, (n_pictures, ...), is not of the shape that is known of the layer."""

@@ -17,7 +17,7 @@ from rsa.errors import UserError
 from rsa.inputs.stimuli import read_image
 from rsa.models import Model
 from rsa.models.modules import TorchNetwork, lay, strides_of
-from rsa.models.passing import Asked, PassSettings, exactly, keeping_memory, pass_batches
+from rsa.models.passing import Asked, PassSettings, exactly, keeping_memory, pass_batches, require_same_answers
 from rsa.models.pictures import input_batches
 from rsa.models.representation import Axes
 from rsa.models.run import Pictures, by_condition
@@ -30,9 +30,6 @@ __all__ = ["N_COLOURS", "LayerMap", "Peaks", "Watched", "layer_maps"]
 
 N_COLOURS = 3
 """Of a picture that is shown: red, green and blue, or three times the same grey."""
-
-SAME = {"single": 2.0**-10, "float16": 2.0**-5, "bfloat16": 2.0**-2}
-"""Outputs are the same in another batch up to this share of the largest: far more than rounding."""
 
 log = logging.getLogger(__name__)
 
@@ -467,25 +464,14 @@ class Watched:
             )
 
     def require_same_answers(self, layers: Sequence[str]) -> None:
-        """Raise a `UserError` if what layers answer to a picture changes with each pass, or with those beside it.
-
-        The first picture passes beside itself, and beside the last one: a dropout that is left on gives other numbers,
-        and so does a normalisation by the pictures of a batch. What a covered part does could not be told then.
-        """
-        import torch
-
-        first, last = self.input_of(0), self.input_of(self.n_pictures - 1)
-        batches = [(0, torch.stack([first, other])) for other in (first, last)]
+        """Raise a `UserError` if answers change with the pass: what a covered part does could not be told then."""
+        how = {layer: self.map_of(layer) for layer in layers}
+        asked = Asked(
+            self.network, layers, lambda layer, output: how[layer].maps(output).cpu(), lambda *_: None, self.settings
+        )
+        pictures = [self.input_of(0), self.input_of(self.n_pictures - 1)]
         with exactly(), keeping_memory():
-            by_itself, beside = (outputs for _, outputs in self.responses(batches, layers))
-        for layer, output in by_itself.items():
-            change = float((beside[layer][0] - output[0]).abs().max())
-            if change > SAME[self.settings.precision] * float(output.abs().max()):
-                raise UserError(
-                    f"The output of layer {layer!r} of {self.model.label} for {self.pictures.files[0]} is another one "
-                    "in the next pass, or beside another picture: take out what is random or learns from a batch "
-                    "(dropout, batch norm without running statistics)."
-                )
+            require_same_answers(asked, pictures, self.model.label, self.pictures.files[0])
 
     def require_several(self) -> None:
         """Raise a `UserError` if there are too few pictures to tell what drives a unit."""
