@@ -4,6 +4,7 @@ import builtins
 import json
 import logging
 import re
+import shlex
 import shutil
 from collections import Counter
 
@@ -1000,7 +1001,8 @@ def test_what_there_is_instead_of_images_is_said(tmp_path):
     shutil.rmtree(tree.derivatives)
     tree.derivatives.mkdir()
     (problem,) = settings_of(tree).problems()
-    assert problem.endswith(f"{tree.derivatives} is empty: of a DataLad data set, `datalad get -n {tree.derivatives}`.")
+    place = shlex.quote(str(tree.derivatives))
+    assert problem.endswith(f"{tree.derivatives} is empty: of a DataLad data set, `datalad get -n {place}`.")
 
 
 def test_files_of_a_run_whose_content_is_elsewhere_are_found_by_their_names(copied):

@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from rsa.errors import UserError
@@ -128,7 +129,8 @@ def problem_of_no_images(derivatives: Path, subject: str) -> str:
     folder, name = derivatives / f"sub-{subject}", str(derivatives / "sub-{subject}")
     if not folder.is_dir():
         empty = derivatives.is_dir() and not any(derivatives.iterdir())
-        got = f"; {derivatives} is empty: of a DataLad data set, `datalad get -n {derivatives}`" if empty else ""
+        place = quote(str(derivatives))
+        got = f"; {derivatives} is empty: of a DataLad data set, `datalad get -n {place}`" if empty else ""
         return f"there is no folder in {name}{got}."
     names = [path.name for path in [*folder.glob("func/*"), *folder.glob("ses-*/func/*")]]
     said = f"there is no *_desc-preproc_bold.nii.gz in {name}"
