@@ -16,9 +16,11 @@ KERNELS := $(if $(filter x86_64 amd64,$(shell uname -m)),$(if $(shell grep -m 1 
 NUMERICAL := tests/test_arithmetic.py tests/test_distances.py
 
 # A file of tests stays on one worker, which shares its studies; the files come in the order of tests/conftest.py. There
-# is one worker more than cores, up to 4, as tests of studies wait for Snakemake and Slurm much of their time.
-WORKERS := $(shell $(PYTHON) -c "import os; print(min(4, (os.cpu_count() or 1) + 1))")
-PARALLEL := --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
+# is one worker more than cores, up to 4, as tests of studies wait for Snakemake and Slurm much of their time. With what
+# it starts, such as jobs and browsers, a worker takes up to 3 GB.
+WORKERS = $(shell $(VENV)/bin/python -c "import os; from rsa.files.memory import machine_bytes; \
+  print(max(1, min(4, (os.cpu_count() or 1) + 1, machine_bytes() // 3_000_000_000)))")
+PARALLEL = --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 # Workers with several threads of linear algebra each would take a third longer.
 ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
