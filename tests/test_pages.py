@@ -15,9 +15,9 @@ from test_report import parsed
 
 from rsa.core import REFERENCE, TEST, Neighbourhood, ScoreMap, Volume
 from rsa.files import io
+from rsa.files.records import NOTES_OF_RUNS
 from rsa.maps import stack
 from rsa.pipeline.config import load_study, read_yaml
-from rsa.pipeline.recovery import NOTES
 from rsa.rdm import MEEG
 from rsa.report.assemble import about_intervals, settings_yaml
 from rsa.report.findings import (
@@ -309,7 +309,7 @@ def test_logs_tell_when_jobs_ran_and_what_they_warned_of(tmp_path):
 
 def test_the_tree_has_all_files_with_their_sizes_and_finds_odd_names(tmp_path):
     names = ["group/space-own_model-net_layer-a_stat-mean_statmap.nii.gz", "logs/a <b> #1.log", "study.json"]
-    left_out = (".hidden", ".checksums/x", f"{NOTES}/host_1.json")  # the note of a run is gone when it ends
+    left_out = (".hidden", ".checksums/x", f"{NOTES_OF_RUNS}/host_1.json")  # the note of a run is gone when it ends
     for name in (*names, "group/space-own_model-net_layer-a_stat-mean_statmap.json", *left_out):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_bytes(b"12345")

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from rsa.errors import UserError
+from rsa.files.records import NOTES_OF_RUNS
 from rsa.pipeline import cli, fit, recovery, slurm, watch
 from rsa.pipeline.fit import Submission
 from rsa.pipeline.recovery import Note
@@ -143,7 +144,7 @@ def test_jobs_that_do_not_end_are_told_of(queue: Path) -> None:
 
 
 def test_a_note_that_cannot_be_read_is_none(results: Path) -> None:
-    folder = results / recovery.NOTES
+    folder = results / NOTES_OF_RUNS
     folder.mkdir(parents=True)
     (folder / "a.json").write_text("{")
     (folder / "b.json").write_text(json.dumps({"host": "a"}))

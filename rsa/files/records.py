@@ -12,10 +12,13 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
 
-__all__ = ["FOLDER", "copies", "is_own", "named_in", "record", "recorded", "recording", "sha256_of"]
+__all__ = ["FOLDER", "NOTES_OF_RUNS", "copies", "is_own", "named_in", "record", "recorded", "recording", "sha256_of"]
 
 FOLDER = ".checksums"
 ENDING = ".sha256"
+
+NOTES_OF_RUNS = "logs/runs"
+"""Where runs leave notes, in the folder of a study's results: no results, and gone when a run ends."""
 
 log = logging.getLogger(__name__)
 

@@ -240,8 +240,7 @@ class Run:
         kept = None if self.folder is None else pixels_file(self.folder, prepare, self.pictures.contents)
         batches = input_batches(prepare, self.pictures.files, size, start, kept)
         asked = Asked(self.network, layers, keep, taken, self.settings)
-        unchecked = [layer for layer in layers if layer not in self.checked]
-        for n, seconds in pass_batches(asked, self._checked(batches, unchecked)):
+        for n, seconds in pass_batches(asked, self._checked(batches, layers)):
             self.seconds += seconds - busy
             self.n_passed += n
             busy = 0.0
@@ -256,11 +255,11 @@ class Run:
             self._require_shape(layer, output)
             return self.representations[layer].of(output)
 
-        asked = Asked(self.network, layers, keep, lambda *_: None, self.settings)
-        for n_before, (place, batch) in enumerate(batches):
-            if layers and n_before == 0:
+        for place, batch in batches:
+            if unchecked := [layer for layer in layers if layer not in self.checked]:
+                asked = Asked(self.network, unchecked, keep, lambda *_: None, self.settings)
                 require_same_answers(asked, list(batch), self.model.label, self.pictures.files[place])
-                self.checked.update(layers)
+                self.checked.update(unchecked)
             yield place, batch
 
     def _require_shape(self, layer: str, output: "torch.Tensor") -> None:

@@ -15,12 +15,10 @@ from pathlib import Path
 
 from rsa.errors import UserError
 from rsa.files import io
+from rsa.files.records import NOTES_OF_RUNS
 from rsa.pipeline import slurm
 
 __all__ = ["Note", "note_of_this_run", "notes_in", "recovered", "require_no_jobs_left", "unlocked"]
-
-NOTES = "logs/runs"
-"""Where notes are, in the folder of a study's results."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +70,7 @@ class Note:
 
     def written(self, results: Path) -> Path:
         """Write the note, and return where."""
-        path = results / NOTES / self.name
+        path = results / NOTES_OF_RUNS / self.name
         with io.writing(path, recorded=False) as temporary:
             temporary.write_text(json.dumps(asdict(self), indent=2) + "\n", encoding="utf-8")
         return path
@@ -102,7 +100,7 @@ def notes_in(results: Path) -> dict[Path, Note]:
         `results/<study>`.
     """
     notes = {}
-    for path in sorted((results / NOTES).glob("*.json")):
+    for path in sorted((results / NOTES_OF_RUNS).glob("*.json")):
         try:
             notes[path] = Note(**json.loads(path.read_text(encoding="utf-8")))
         except (OSError, ValueError, TypeError):

@@ -36,6 +36,7 @@ from rsa.rdm import MEEG, of_one_subject
 from rsa.report.drawing import WHOLE_CLUSTERS
 from rsa.report.findings import (
     MOST_PLACES,
+    TOLD_OF_BOTH,
     Findings,
     best_in_regions,
     best_in_time,
@@ -107,8 +108,7 @@ CLUSTERS = (
     "its size, the sum of its scores (mass: no threshold is taken off), its highest score with its place, and "
     "the smallest corrected p in it."
 )
-TESTED = ["lower", "upper", "p", "p_corrected", "q", "both_lower", "both_upper", "p_both_corrected"]
-TESTED += ["few_conditions"]
+TESTED = ["lower", "upper", "p", "p_corrected", "q", *TOLD_OF_BOTH]
 """Columns of the tests of regions that stand beside their means."""
 WHICH_INTERVAL = (
     "In the table, the first interval is for other subjects who see the same pictures. A paper that speaks of people "

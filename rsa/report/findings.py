@@ -18,6 +18,7 @@ from rsa.significance import keys_of, significance_of
 
 __all__ = [
     "MOST_PLACES",
+    "TOLD_OF_BOTH",
     "Findings",
     "best_in_regions",
     "best_in_time",
@@ -39,7 +40,7 @@ PLACE_COLUMNS = [
     *("x_mm", "y_mm", "z_mm", "region", "next_best", "next_score"),
 ]
 SHARE = "share_of_ceiling"
-OVER_BOTH = ("both_lower", "both_upper", "p_both_corrected", "few_conditions")
+TOLD_OF_BOTH = ("both_lower", "both_upper", "p_both_corrected", "few_conditions")
 """What is told of the score of a region for other subjects who see other pictures."""
 
 
@@ -253,7 +254,7 @@ def best_in_regions(
     -------
     DataFrame
         `region`, `model`, `layer`, `time_s`, `score`, `lower`, `upper` (95 % interval of the mean over subjects),
-        `p_corrected`, `significant`, those of `OVER_BOTH` (NaN where they are not known), `share_of_ceiling` (of the
+        `p_corrected`, `significant`, those of `TOLD_OF_BOTH` (NaN where they are not known), `share_of_ceiling` (of the
         upper bound, where the lower is above 0), `next_best`, `next_score`.
     """
     from scipy.special import stdtrit  # every job that draws imports this module, and the page alone calls this
@@ -262,10 +263,10 @@ def best_in_regions(
     means = means[means["model"].isin(list(models)) & means["mean"].notna()].reset_index(drop=True)
     half = means["standard_error"] * stdtrit((means["n_subjects"] - 1).clip(lower=1), 0.975)
     means = means.assign(lower=means["mean"] - half, upper=means["mean"] + half, p_corrected=np.nan)
-    means = means.assign(**dict.fromkeys(OVER_BOTH, np.nan))
+    means = means.assign(**dict.fromkeys(TOLD_OF_BOTH, np.nan))
     if tested is not None:
         keys = [name for name in ("region", "model", "layer", "time_s") if name in means and name in tested]
-        said = [name for name in ("lower", "upper", "p_corrected", *OVER_BOTH) if name in tested]
+        said = [name for name in ("lower", "upper", "p_corrected", *TOLD_OF_BOTH) if name in tested]
         own = tested.assign(layer=tested["layer"].fillna("") if "layer" in tested else "")[[*keys, *said]]
         means = means.drop(columns=said).merge(own, on=keys, how="left")
     rows = []
@@ -284,7 +285,7 @@ def best_in_regions(
                 "upper": best["upper"],
                 "p_corrected": p,
                 "significant": None if np.isnan(p) else p <= alpha,
-                **{name: float(best[name]) for name in OVER_BOTH},
+                **{name: float(best[name]) for name in TOLD_OF_BOTH},
                 SHARE: best["mean"] / best["ceiling_upper"] if best["ceiling_lower"] > 0 else np.nan,
                 "next_best": "" if second is None else f"{second['model']} {second['layer']}".strip(),
                 "next_score": np.nan if second is None else second["mean"],

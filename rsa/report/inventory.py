@@ -7,6 +7,7 @@ from html import escape
 from pathlib import Path
 
 from rsa.files.fsaverage import FSAVERAGE5, HEMISPHERES
+from rsa.files.records import NOTES_OF_RUNS
 from rsa.report.html import Link
 from rsa.report.links import link_to_file
 
@@ -60,10 +61,6 @@ HOLDS = (
 ENTITY = re.compile(r"(sub|hemi|space|model|layer|desc|stat)-([0-9A-Za-z]+)")
 SIDE = (".json",)
 """Endings of files that tell what another of the same name holds."""
-
-
-NOTES_OF_RUNS = "logs/runs"
-"""The folder of notes of runs that go on, such as the one that makes the report."""
 
 
 @dataclass

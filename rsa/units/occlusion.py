@@ -242,19 +242,10 @@ def answers_to_covered(
         advance(len(next(iter(answers.values()))))
     found = {layer: np.concatenate(own) for layer, own in parts.items()}
     for layer, responses in found.items():
-        _require_finite(watched, picture, layer, responses)
+        if not np.isfinite(responses).all():
+            where = " where a part of it is covered" if np.isfinite(responses[0]).all() else ""
+            raise watched.no_number(layer, picture, where)
     return {layer: own[0] for layer, own in found.items()}, {layer: own[1:] for layer, own in found.items()}
-
-
-def _require_finite(watched: Watched, picture: int, layer: str, responses: Array) -> None:
-    """Raise a `UserError` if a response to a picture, the whole one first, (1 + n_inputs, ...), is no number."""
-    if np.isfinite(responses).all():
-        return
-    covered = "" if not np.isfinite(responses[0]).all() else " where a part of it is covered"
-    raise UserError(
-        f"The output of layer {layer!r} of {watched.model.label} is NaN or infinite for "
-        f"{watched.pictures.files[picture]}{covered}; check the weights and the image."
-    )
 
 
 def _batches(

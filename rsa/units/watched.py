@@ -457,11 +457,14 @@ class Watched:
 
         finite = torch.isfinite(flat).flatten(1).all(dim=1)
         if not bool(finite.all()):
-            file = self.pictures.files[place + int(finite.int().argmin())]
-            raise UserError(
-                f"The output of layer {layer!r} of {self.model.label} is NaN or infinite for {file}; check the weights "
-                "and the image."
-            )
+            raise self.no_number(layer, place + int(finite.int().argmin()))
+
+    def no_number(self, layer: str, picture: int, where: str = "") -> UserError:
+        """Return the error that tells of a response to a picture, or to what was made of it, that is no number."""
+        return UserError(
+            f"The output of layer {layer!r} of {self.model.label} is NaN or infinite for "
+            f"{self.pictures.files[picture]}{where}; check the weights and the image."
+        )
 
     def require_same_answers(self, layers: Sequence[str]) -> None:
         """Raise a `UserError` if answers change with the pass: what a covered part does could not be told then."""
